@@ -1,0 +1,1 @@
+"""Distil BERT from one TOML recipe per run, with a manifest that proves what ran."""

@@ -1,0 +1,102 @@
+"""The exceptions of this package; each knows the exit code of `run`.
+
+TinybertError            70  never raised itself: an error without a class is our bug
+├── UsageError            2  a command line that cannot be carried out
+├── RecipeError           2  a recipe with problems; carries all of them
+├── StageError            2  a stage that this version cannot run
+├── TrainingError         1  a run that started and could not finish
+├── ExpectationError      3  a run that finished and did not meet its [expect]
+├── InputError            4  a file that is missing, damaged, or not what the recipe says
+├── DeviceError           4  a device, or what it needs, that is not there
+├── ManifestError         2  a manifest that cannot be read
+└── Interrupted         130  a run that the user stopped (143 for SIGTERM)
+
+Commands other than `run` and `rerun` answer every one of them with 2.
+"""
+
+
+class TinybertError(Exception):
+    """A failure that the user can act on: what happened, where, and the cure.
+
+    Args:
+        message: One sentence, lower case, that names the fact.
+        where: The place, as `path`, `path:line:column` or `path, record n`.
+        cure: What the user can do about it.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, where: str = "", cure: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.cure = cure
+
+    def __str__(self) -> str:
+        """Return the message as the command line prints it, without the word `error`."""
+        lines = [self.message]
+        if self.where:
+            lines.append(f"  --> {self.where}")
+        if self.cure:
+            lines.append(f"help: {self.cure}")
+        return "\n".join(lines)
+
+
+class UsageError(TinybertError):
+    """A command line that cannot be carried out."""
+
+    exit_code = 2
+
+
+class RecipeError(TinybertError):
+    """A recipe with problems; the message is the whole list, already laid out."""
+
+    exit_code = 2
+
+
+class StageError(TinybertError):
+    """A stage that this version cannot run."""
+
+    exit_code = 2
+
+
+class TrainingError(TinybertError):
+    """A run that started and could not finish, such as one whose loss is not finite."""
+
+    exit_code = 1
+
+
+class ExpectationError(TinybertError):
+    """A run that finished and did not meet its `[expect]`."""
+
+    exit_code = 3
+
+
+class InputError(TinybertError):
+    """A file that is missing, damaged, or not what the recipe says."""
+
+    exit_code = 4
+
+
+class DeviceError(TinybertError):
+    """A device, or software that it needs, that is not there."""
+
+    exit_code = 4
+
+
+class ManifestError(TinybertError):
+    """A manifest that is missing or cannot be read."""
+
+    exit_code = 2
+
+
+class Interrupted(TinybertError):
+    """A run that the user stopped; it saved a checkpoint first.
+
+    Args:
+        signum: The signal's number, 2 (SIGINT) or 15 (SIGTERM).
+    """
+
+    def __init__(self, message: str, *, signum: int, where: str = "", cure: str = "") -> None:
+        super().__init__(message, where=where, cure=cure)
+        self.exit_code = 128 + signum
