@@ -1,0 +1,1 @@
+"""TOML recipes: reading, problems with their place, and the resolved values."""

@@ -310,9 +310,7 @@ class Topology(Table):
     hosts: PositiveInt
     devices_per_host: PositiveInt
     """Processes a host, one a device."""
-    device_ids: (
-        Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None
-    ) = None
+    device_ids: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None = None
     """The devices to use on each host; absent: 0, 1, ..."""
     master_address: Annotated[str, Field(min_length=1)] | None = None
     """Address of the first host, for more than one."""

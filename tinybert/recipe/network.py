@@ -1,0 +1,55 @@
+"""One network's complete description, gathered from `[network]` and its own table."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tinybert.recipe.model import Activation, AnyRecipe, NetworkKeys, Precision, Trained
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A BERT encoder as a recipe describes it; the keys' meanings are those of the recipe."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    hidden_act: Activation
+    layer_norm_eps: float
+    max_position_embeddings: int
+    type_vocab_size: int
+    initializer_range: float
+    use_relative_positions: bool
+    enable_fused_layernorm: bool
+    dtype: Precision
+    compute_type: Precision
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+
+
+def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkConfig:
+    """Return the description of the teacher or the student of a recipe that validates.
+
+    A key comes from the network's own table or from `[network]`, where it is written once.
+    A network that is not trained has no dropout.
+
+    Raises:
+        ValueError: The recipe has no such network.
+    """
+    table = recipe.teacher if which == "teacher" else recipe.student
+    if table is None:
+        raise ValueError(f"a recipe without [{which}]")
+    shared: dict[str, Any] = {}
+    for key in NetworkKeys.model_fields:
+        own = getattr(table, key)
+        shared[key] = getattr(recipe.network, key) if own is None else own
+    trained = isinstance(table, Trained)
+    return NetworkConfig(
+        hidden_size=table.hidden_size,
+        num_hidden_layers=table.num_hidden_layers,
+        intermediate_size=table.intermediate_size,
+        hidden_dropout_prob=table.hidden_dropout_prob if trained else 0.0,
+        attention_probs_dropout_prob=table.attention_probs_dropout_prob if trained else 0.0,
+        **shared,
+    )
