@@ -1,0 +1,147 @@
+"""Every random choice of a run: initial weights, sample order, dropout masks.
+
+Each is a pure function of (seed, purpose, epoch or global step, global sample), computed by
+Threefry-4x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC11)
+from a key and a counter. Nothing is carried along, so nothing has to be restored on resume,
+and a sample's draws do not depend on the process or the batch that it lands in. The generator
+is here, rather than NumPy's, because NumPy's distributions may change between versions, and
+because additions, rotations and exclusive ors can be repeated in the graph of any device.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint32]
+
+_PARITY = np.uint32(0x1BD11BDA)
+_ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
+_ROUNDS = 20
+_CHUNK = 1 << 14  # counters at a time: six arrays of 64 KiB stay in the second-level cache
+
+
+def key(seed: int, purpose: str) -> Words:
+    """Return the four key words of one purpose, such as `dropout/encoder.layer.0`."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return np.frombuffer(digest[:16], dtype="<u4").astype(np.uint32)
+
+
+def threefry(key_words: Words, counters: tuple[Words, Words, Words, Words]) -> Words:
+    """Return Threefry-4x32-20 of many counters.
+
+    Args:
+        key_words: (4,) uint32.
+        counters: Four uint32 arrays of one shape (N,), the counter's words.
+
+    Returns:
+        (4, N) uint32, the output's words.
+    """
+    out = np.empty((4, counters[0].size), np.uint32)
+    for start in range(0, out.shape[1], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _rounds(key_words, [word[part] for word in counters], out[:, part])
+    return out
+
+
+def _rounds(key_words: Words, counters: list[Words], x: Words) -> None:
+    """Fill `x` (4, n) with the cipher of `counters`."""
+    schedule = [*key_words, _PARITY ^ np.bitwise_xor.reduce(key_words)]
+    high = np.empty_like(x[0])
+    for word in range(4):
+        np.add(counters[word], schedule[word], out=x[word])
+    for step in range(_ROUNDS):
+        first, second = _ROTATIONS[step % 8]
+        a, b = (1, 3) if step % 2 == 0 else (3, 1)
+        _mix(x[0], x[a], first, high)
+        _mix(x[2], x[b], second, high)
+        if step % 4 == 3:
+            injection = step // 4 + 1
+            for word in range(4):
+                np.add(x[word], schedule[(injection + word) % 5], out=x[word])
+            np.add(x[3], np.uint32(injection), out=x[3])
+
+
+def _mix(left: Words, right: Words, bits: int, high: Words) -> None:
+    """Add `right` to `left`, rotate `right` by `bits`, and xor it with the sum; in place."""
+    np.add(left, right, out=left)
+    np.right_shift(right, np.uint32(32 - bits), out=high)
+    np.left_shift(right, np.uint32(bits), out=right)
+    np.bitwise_or(right, high, out=right)
+    np.bitwise_xor(right, left, out=right)
+
+
+def uniform(seed: int, purpose: str, size: int) -> npt.NDArray[np.float64]:
+    """Return (size,) float64, uniform in the open interval (0, 1), 32 bits each."""
+    blocks = -(-size // 4)
+    block = np.arange(blocks, dtype=np.uint32)
+    zero = np.zeros_like(block)
+    words = threefry(key(seed, purpose), (block, zero, zero, zero))
+    return ((words.T.reshape(-1)[:size] + 0.5) / 2.0**32).astype(np.float64)
+
+
+def truncated_normal(
+    seed: int, name: str, shape: tuple[int, ...], std: float
+) -> npt.NDArray[np.float32]:
+    """Return the initial values of parameter `name`: a normal cut at two deviations.
+
+    Args:
+        seed: The recipe's seed.
+        name: The parameter's canonical name, which keys its draws.
+        shape: The parameter's shape.
+        std: Standard deviation before the cut.
+
+    Returns:
+        float32 of `shape`, within [-2 std, 2 std], by inversion of the distribution function.
+    """
+    from scipy.special import ndtr, ndtri
+
+    size = int(np.prod(shape, dtype=np.int64))
+    low, high = ndtr(-2.0), ndtr(2.0)
+    draws = ndtri(low + (high - low) * uniform(seed, f"weights/{name}", size))
+    return np.asarray(draws * std, dtype=np.float32).reshape(shape)
+
+
+def permutation(seed: int, epoch: int, rows: int) -> npt.NDArray[np.int64]:
+    """Return the order of one epoch: (rows,) int64, each row once.
+
+    Rows are sorted by 64 random bits each; ties, if ever, by row.
+    """
+    row = np.arange(rows, dtype=np.uint64)
+    low, high = row.astype(np.uint32), (row >> np.uint64(32)).astype(np.uint32)
+    zero = np.zeros_like(low)
+    words = threefry(key(seed, "order"), (low, high, zero + np.uint32(epoch), zero))
+    return np.argsort(words[0].astype(np.uint64) << np.uint64(32) | words[1], kind="stable")
+
+
+def drop_threshold(rate: float) -> int:
+    """Return the number of the 65,536 draws that drop; the rate is exact to 1/65,536."""
+    return round(rate * 65536)
+
+
+def keep_mask(
+    seed: int, site: str, samples: npt.NDArray[np.uint64], shape: tuple[int, ...], rate: float
+) -> npt.NDArray[np.bool_]:
+    """Return the dropout mask of one site for some samples of the run.
+
+    Args:
+        seed: The recipe's seed.
+        site: Name of the place in the network, which keys its draws.
+        samples: (B,) uint64, each row's ordinal in the run: global step * global batch + position
+            in the global batch.
+        shape: Shape of one sample's activations at the site.
+        rate: Probability of dropping.
+
+    Returns:
+        bool (B, *shape), True where the activation is kept. A sample's mask depends on nothing
+        but (seed, site, ordinal): not on the process or the other rows.
+    """
+    elements = int(np.prod(shape, dtype=np.int64))
+    blocks = -(-elements // 8)
+    block = np.tile(np.arange(blocks, dtype=np.uint32), len(samples))
+    low = np.repeat(samples.astype(np.uint32), blocks)
+    high = np.repeat((samples >> np.uint64(32)).astype(np.uint32), blocks)
+    words = threefry(key(seed, f"dropout/{site}"), (block, low, high, np.zeros_like(block)))
+    draws = words.reshape(4, len(samples), blocks).transpose(1, 0, 2)  # (B, 4, blocks)
+    kept = np.ascontiguousarray(draws).view("<u2") >= drop_threshold(rate)
+    return kept.reshape(len(samples), -1)[:, :elements].reshape(len(samples), *shape)
