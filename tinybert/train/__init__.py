@@ -1,0 +1,1 @@
+"""Training: schedule, optimizer, loss scale, step, loop, checkpoints."""

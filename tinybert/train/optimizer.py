@@ -1,0 +1,73 @@
+"""Adam with decoupled weight decay and without bias correction, as BERT was trained."""
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+
+class AdamWeightDecay(nn.Cell):
+    """Update parameters in place.
+
+    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (sqrt(v) + eps) + decay w).
+    Moments are float32 whatever the type of the parameter (Kingma and Ba, 2015; decoupled decay:
+    Loshchilov and Hutter, 2019).
+
+    Args:
+        parameters: What is trained, in network order.
+        betas: Decay rates of the first and the second moment.
+        eps: Added to the root of the second moment.
+        weight_decay: Decay of the parameters that decay.
+        no_decay: A parameter whose lower-case name contains one of these does not decay.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        *,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        no_decay: Sequence[str],
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.parameters = ms.ParameterTuple(parameters)
+        self.first_moment = ms.ParameterTuple(_zeros("adam_m", p) for p in parameters)
+        self.second_moment = ms.ParameterTuple(_zeros("adam_v", p) for p in parameters)
+        self.betas = betas
+        self.eps = eps
+        self.decay = tuple(
+            0.0 if any(part in p.name.lower() for part in no_decay) else weight_decay
+            for p in parameters
+        )
+        self.update = ops.AdamWeightDecay()
+
+    def construct(self, gradients, learning_rate):
+        """Apply one update.
+
+        Args:
+            gradients: One float32 tensor a parameter, clipped.
+            learning_rate: float32 scalar.
+        """
+        b1, b2 = self.betas
+        for i in range(len(self.parameters)):
+            parameter, m, v = self.parameters[i], self.first_moment[i], self.second_moment[i]
+            if parameter.dtype == ms.float32:
+                self.update(
+                    parameter, m, v, learning_rate, b1, b2, self.eps, self.decay[i], gradients[i]
+                )
+            else:
+                weight = ops.cast(parameter, ms.float32)
+                new_m = b1 * m + (1.0 - b1) * gradients[i]
+                new_v = b2 * v + (1.0 - b2) * ops.square(gradients[i])
+                change = new_m / (ops.sqrt(new_v) + self.eps) + self.decay[i] * weight
+                ops.assign(m, new_m)
+                ops.assign(v, new_v)
+                ops.assign(parameter, ops.cast(weight - learning_rate * change, parameter.dtype))
+
+
+def _zeros(kind: str, parameter: Parameter) -> Parameter:
+    """Return a float32 moment of the parameter's shape, named `kind.name`."""
+    value = Tensor(np.zeros(parameter.shape, np.float32))
+    return Parameter(value, name=f"{kind}.{parameter.name}", requires_grad=False)

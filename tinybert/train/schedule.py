@@ -1,0 +1,59 @@
+"""The learning rate as a plain function of the optimizer step."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Linear warmup from 0, then a polynomial from `learning_rate` to `end_learning_rate`.
+
+    The polynomial counts from step 0, so the rate just after the warmup is already below its
+    peak, as in BERT and in the published TinyBERT runs.
+    """
+
+    learning_rate: float
+    end_learning_rate: float
+    power: float
+    warmup_steps: int
+    total_steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of the update number `step`, counted from 0; step 0 of a warmup is 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        left = 1 - min(step, self.total_steps) / self.total_steps
+        span = self.learning_rate - self.end_learning_rate
+        return span * math.pow(left, self.power) + self.end_learning_rate
+
+    def table(self) -> npt.NDArray[np.float32]:
+        """Return the rates of all updates, (total_steps,) float32."""
+        return np.array([self(step) for step in range(self.total_steps)], dtype=np.float32)
+
+
+def warmup_steps(
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    steps: int | None,
+    ratio: float | None,
+    epoch_ratio: float | None,
+) -> int:
+    """Return the steps of warmup, from the one way a recipe states it.
+
+    Args:
+        total_steps: Steps of the run.
+        steps_per_epoch: Steps of one epoch.
+        steps: `warmup_steps`.
+        ratio: `warmup_ratio`, a share of the run, rounded down.
+        epoch_ratio: `warmup_epoch_ratio`, a share of one epoch, rounded down.
+    """
+    if steps is not None:
+        return steps
+    if ratio is not None:
+        return int(total_steps * ratio)
+    assert epoch_ratio is not None
+    return int(steps_per_epoch * epoch_ratio)

@@ -1,0 +1,127 @@
+"""One training step as one compiled graph."""
+
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from tinybert.train.optimizer import AdamWeightDecay
+
+
+class LossScale(NamedTuple):
+    """Divided by `factor` on overflow, multiplied by it after `window` clean steps."""
+
+    initial: float
+    factor: float
+    window: int
+
+
+class TrainingStep(nn.Cell):
+    """Forward, backward, unscale, clip, overflow check, update; all state is in its parameters.
+
+    Args:
+        network: construct(*batch) -> float32 scalars, the first of which is the loss.
+        optimizer: Holds the parameters to train.
+        learning_rates: (total steps,) float32, indexed by the number of updates so far.
+        loss_scale: Its settings.
+        clip_norm: Largest L2 norm of each tensor's gradient.
+    """
+
+    def __init__(
+        self,
+        network: nn.Cell,
+        optimizer: AdamWeightDecay,
+        *,
+        learning_rates: np.ndarray,
+        loss_scale: LossScale,
+        clip_norm: float,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.optimizer = optimizer
+        self.learning_rates = Tensor(learning_rates, ms.float32)
+        self.scale_factor = loss_scale.factor
+        self.scale_window = loss_scale.window
+        self.clip_norm = clip_norm
+        self.loss_scale = _state("loss_scale", loss_scale.initial, ms.float32)
+        self.clean_steps = _state("clean_steps", 0, ms.int32)
+        self.global_step = _state("global_step", 0, ms.int32)
+        self.optimizer_step = _state("optimizer_step", 0, ms.int32)
+        self.value_and_grad = ms.value_and_grad(
+            self._scaled_loss, None, optimizer.parameters, has_aux=True
+        )
+
+    def _scaled_loss(self, scale, *batch):
+        outputs = self.network(*batch)
+        return outputs[0] * scale, outputs
+
+    @ms.jit
+    def construct(self, *batch):
+        """Train on one global batch's share of this process.
+
+        Args:
+            batch: The network's inputs.
+
+        Returns:
+            The network's outputs, then scalars: loss scale of this step (float32), whether its
+            gradients were finite (bool), its learning rate (float32), the number of updates
+            before it (int32), and the L2 norm of all unscaled, unclipped gradients (float32).
+            A step that overflowed changes nothing but loss scale and counters.
+        """
+        scale = self.loss_scale + 0.0
+        optimizer_step = self.optimizer_step + 0
+        learning_rate = self.learning_rates[optimizer_step]
+        (_, outputs), gradients = self.value_and_grad(scale, *batch)
+        unscale = 1.0 / scale
+        squares = ()
+        for gradient in gradients:
+            squares = squares + (_sum_of_squares(gradient),)
+        total = ops.addn(squares)
+        # A sum of squares is finite only if every element is: no second pass over the gradients.
+        finite = ops.isfinite(total)
+        if finite:
+            clipped = ()
+            for i in range(len(gradients)):
+                norm = ops.sqrt(squares[i]) * unscale
+                factor = unscale * self.clip_norm / ops.maximum(norm, self.clip_norm)
+                clipped = clipped + (ops.cast(gradients[i], ms.float32) * factor,)
+            self.optimizer(clipped, learning_rate)
+        self._count(scale, finite)
+        return outputs + (scale, finite, learning_rate, optimizer_step, ops.sqrt(total) * unscale)
+
+    def _count(self, scale, finite):
+        """Advance the counters and the loss scale."""
+        self.global_step = self.global_step + 1
+        clean_steps = self.clean_steps + 1
+        if finite:
+            self.optimizer_step = self.optimizer_step + 1
+            if clean_steps == self.scale_window:
+                self.loss_scale = scale * self.scale_factor
+                self.clean_steps = clean_steps - clean_steps
+            else:
+                self.clean_steps = clean_steps
+        else:
+            self.loss_scale = ops.maximum(scale / self.scale_factor, 1.0)
+            self.clean_steps = clean_steps - clean_steps
+
+    def state(self) -> list[Parameter]:
+        """Return what a step changes besides the weights: moments, counters, loss scale."""
+        return [
+            *self.optimizer.first_moment,
+            *self.optimizer.second_moment,
+            self.loss_scale,
+            self.clean_steps,
+            self.global_step,
+            self.optimizer_step,
+        ]
+
+
+def _sum_of_squares(gradient):
+    """Return the float32 scalar; a matrix product is many times faster than a reduction on CPU."""
+    flat = ops.cast(gradient, ms.float32).reshape((1, -1))
+    return ops.matmul(flat, flat.T).reshape(())
+
+
+def _state(name: str, value: float, dtype) -> Parameter:
+    return Parameter(Tensor(value, dtype), name=name, requires_grad=False)
