@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tinybert.recipe.model import Activation, AnyRecipe, NetworkKeys, Precision, Trained
+from tinybert.recipe.model import AnyRecipe
+from tinybert.recipe.network_tables import Activation, NetworkKeys, Precision, Trained
 
 
 @dataclass(frozen=True)

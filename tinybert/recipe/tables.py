@@ -1,0 +1,259 @@
+"""Every other table of a recipe: data, losses, optimizer, length, machine, expectations."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from tinybert.recipe.base import (
+    Count,
+    NonNegativeFloat,
+    Path,
+    PositiveFloat,
+    PositiveInt,
+    Ratio,
+    Table,
+    Text,
+)
+
+
+class Batches(Table):
+    """How rows become batches; `batch_size` or `global_batch_size`, exactly one."""
+
+    batch_size: PositiveInt | None = Field(default=None, examples=[32])
+    """Rows a device and step."""
+    global_batch_size: PositiveInt | None = None
+    """Rows a step over all devices; a multiple of the number of devices."""
+
+
+class Records(Table):
+    """What every `[data]` says about its record files."""
+
+    dataset_type: Literal["tfrecord", "mindrecord"] = Field(examples=["tfrecord"])
+    """Format of the record files."""
+    schema_dir: Path | None = None
+    """The TFRecord schema, a JSON file with `columns` and optionally `numRows`."""
+    seq_length: Annotated[int, Field(ge=3, lt=2**31)] = Field(examples=[128])
+    """Tokens a row, as in the record files."""
+    input_mask_from_dataset: bool = Field(examples=[True])
+    """false: every position counts as a token."""
+    token_type_ids_from_dataset: bool = Field(examples=[True])
+    """false: every segment id is 0."""
+    drop_remainder: bool
+    """Leave out the rows that do not fill an epoch's last batch."""
+
+
+class PretrainData(Records, Batches):
+    """`[data]` of a general distillation."""
+
+    data_dir: Path
+    """A record file, a directory of them, or a glob; files are taken in sorted order."""
+    eval_data_dir: Path | None = None
+    """Held-out records, whose loss parts are final metrics of the run."""
+    do_shuffle: bool = Field(examples=[True])
+    """A new order every epoch, a function of `seed`; false: the order of the files."""
+
+
+class PhaseData(Records):
+    """`[data]` of a task distillation, whose phases have their own batch sizes."""
+
+    train_data_dir: Path
+    """Training records: a file, a directory, or a glob; files are taken in sorted order."""
+    eval_data_dir: Path
+    """Records of the dev set, every row of which counts."""
+    do_shuffle: bool = Field(examples=[True])
+    """A new order every epoch, a function of `seed`; false: the order of the files."""
+
+
+class TaskData(PhaseData, Batches):
+    """`[data]` of a fine-tuning."""
+
+
+class EvaluateData(Records, Batches):
+    """`[data]` of an evaluation; the seed's leaves out the last rows (`drop_remainder`)."""
+
+    eval_data_dir: Path
+    """Records to evaluate on: a file, a directory, or a glob."""
+
+
+class Task(Table):
+    """`[task]`: what the head predicts and how that is measured."""
+
+    task_type: Literal["classification", "regression", "ner"] = Field(examples=["classification"])
+    """One label a row, one number a row, or one label a token."""
+    task_name: Text
+    """Name of the task, for people."""
+    num_labels: PositiveInt = Field(examples=[2])
+    """Width of the head; 1 for a regression."""
+    assessment_method: Literal[
+        "accuracy", "bf1", "mf1", "matthews", "pearson", "spearman", "entity_f1"
+    ] = Field(examples=["accuracy"])
+    """Metric that chooses the best checkpoint: bf1 is binary F1, mf1 is F1 averaged over labels."""
+
+
+class LossWeights(Table):
+    """Factors of the loss parts."""
+
+    attention: NonNegativeFloat = Field(examples=[1.0])
+    """Factor of the attention loss; 1 in the paper."""
+    hidden: NonNegativeFloat = Field(examples=[1.0])
+    """Factor of the hidden loss; 1 in the paper."""
+
+
+LayerMap = Annotated[
+    Annotated[Literal["uniform", "top", "bottom"], Tag("name")]
+    | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1), Tag("list")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "list"),
+]
+
+
+class Distill(Table):
+    """`[distill]`, `[phase1.distill]`: the losses between the layers of the two networks."""
+
+    layer_map: LayerMap = Field(examples=["uniform"])
+    """Teacher layer, counted from 1, of each student layer; `uniform` is m * L_T / L_S."""
+    weights: LossWeights
+    """Factors of attention and hidden loss."""
+    padding: Literal["include", "ignore"] = Field(examples=["include"])
+    """Whether the means run over padding too, as the published losses do."""
+    fit_dense: Literal["shared", "per_layer"] = Field(examples=["shared"])
+    """One projection from student to teacher width, or one a layer."""
+
+
+class SoftDistill(Table):
+    """`[phase2.distill]`: the loss between the logits of the two networks."""
+
+    temperature: PositiveFloat = Field(examples=[1.0])
+    """Divides both logits; 1 in the paper."""
+    hard_label_weight: Ratio = Field(examples=[0.0])
+    """Share of the loss against the labels; 0 in the paper."""
+
+
+class Schedule(Table):
+    """`[optimizer.schedule]`: linear warmup, then a polynomial; exactly one warmup key."""
+
+    learning_rate: PositiveFloat = Field(examples=[5e-5])
+    """Peak of the schedule."""
+    end_learning_rate: NonNegativeFloat = Field(examples=[1e-14])
+    """Value at the last step."""
+    power: PositiveFloat = Field(examples=[1.0])
+    """Exponent of the decay; 1 is linear."""
+    warmup_steps: Count | None = None
+    """Steps of warmup."""
+    warmup_ratio: Ratio | None = Field(default=None, examples=[0.1])
+    """Warmup as a share of all steps."""
+    warmup_epoch_ratio: Ratio | None = None
+    """Warmup as a share of one epoch's steps, as in the seed's phase 1."""
+
+
+Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Optimizer(Table):
+    """`[optimizer]`: Adam with decoupled weight decay and without bias correction."""
+
+    optimizer: Literal["AdamWeightDecay"] = Field(examples=["AdamWeightDecay"])
+    """The update rule."""
+    weight_decay: NonNegativeFloat = Field(examples=[1e-4])
+    """Share of a weight, times the learning rate, that a step takes away."""
+    eps: PositiveFloat = Field(examples=[1e-6])
+    """Added to the root of the second moment."""
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False, examples=[[0.9, 0.999]])]
+    """Decay rates of the first and the second moment."""
+    clip_norm: PositiveFloat = Field(examples=[1.0])
+    """Largest L2 norm of each tensor's gradient."""
+    no_decay: Annotated[tuple[Text, ...], Field(strict=False, examples=[["layernorm", "bias"]])]
+    """A parameter whose lower-case name contains one of these does not decay."""
+    schedule: Schedule
+    """Learning rate as a function of the step."""
+
+
+class LossScale(Table):
+    """`[loss_scale]`: dynamic loss scale."""
+
+    loss_scale_value: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(examples=[65536])
+    """Initial factor of the loss."""
+    scale_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(examples=[2])
+    """Divides the scale after an overflow, multiplies it after `scale_window` clean steps."""
+    scale_window: PositiveInt = Field(examples=[1000])
+    """Clean steps after which the scale grows."""
+
+
+class Training(Table):
+    """`[training]`: length of the run; exactly one key."""
+
+    epoch_size: PositiveInt | None = Field(default=None, examples=[3])
+    """Passes over the training rows."""
+    train_steps: PositiveInt | None = None
+    """Batches, whether or not their update overflowed."""
+
+
+class Topology(Table):
+    """`[topology]`: what the run computes on."""
+
+    device: Literal["Ascend", "CPU"] = Field(examples=["Ascend"])
+    """Kind of device."""
+    hosts: Annotated[int, Field(ge=1, le=4096)] = Field(examples=[1])
+    """Number of machines."""
+    devices_per_host: Annotated[int, Field(ge=1, le=64)] = Field(examples=[8])
+    """Processes a host, one a device."""
+    device_ids: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None = None
+    """The devices to use on each host; absent: 0, 1, ..."""
+    master_address: Text | None = None
+    """Address of the first host, for more than one."""
+    master_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """TCP port on which the first host listens, for more than one."""
+    timeout_seconds: PositiveInt | None = None
+    """How long processes wait for each other."""
+
+
+class Runtime(Table):
+    """`[runtime]`: how the framework executes."""
+
+    enable_data_sink: bool = Field(examples=[True])
+    """Let the device run `data_sink_steps` steps a call. Ascend only."""
+    data_sink_steps: PositiveInt = Field(examples=[1])
+    """Steps a call with data sink; 1 without."""
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    """Threads of the framework's operators in a process."""
+
+
+class Checkpoints(Table):
+    """`[checkpoints]`."""
+
+    save_ckpt_step: PositiveInt = Field(examples=[10000])
+    """Steps between two checkpoints, and between two evaluations where there is a dev set."""
+    max_ckpt_num: PositiveInt = Field(examples=[1])
+    """Checkpoints kept, the newest; the best is kept apart."""
+
+
+class Bounds(Table):
+    """A closed interval; at least one end."""
+
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Smallest value that is accepted."""
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Largest value that is accepted."""
+
+
+class Tolerance(Table):
+    """How far an outcome may be from the reference where environments differ."""
+
+    relative: NonNegativeFloat
+    """Largest relative difference of a metric or a step's loss."""
+    absolute: NonNegativeFloat
+    """Largest absolute difference of a metric or a step's loss."""
+
+
+class Expect(Table):
+    """`[expect]`: what must hold at the end, or the run exits with 3."""
+
+    finite_loss: bool | None = None
+    """true: no step's loss was infinite or not a number."""
+    steps: PositiveInt | None = None
+    """Number of steps that ran."""
+    metrics: dict[Text, Bounds] | None = None
+    """Bounds of final metrics by name."""
+    reference: Path | None = None
+    """A manifest: equal outcome on an equal environment, within `tolerance` elsewhere."""
+    tolerance: Tolerance | None = None
+    """Allowed differences from `reference` on another environment."""
