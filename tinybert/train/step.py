@@ -92,18 +92,15 @@ class TrainingStep(nn.Cell):
 
     def _count(self, scale, finite):
         """Advance the counters and the loss scale."""
-        self.global_step = self.global_step + 1
         clean_steps = self.clean_steps + 1
-        if finite:
-            self.optimizer_step = self.optimizer_step + 1
-            if clean_steps == self.scale_window:
-                self.loss_scale = scale * self.scale_factor
-                self.clean_steps = clean_steps - clean_steps
-            else:
-                self.clean_steps = clean_steps
-        else:
-            self.loss_scale = ops.maximum(scale / self.scale_factor, 1.0)
-            self.clean_steps = clean_steps - clean_steps
+        grows = ops.equal(clean_steps, self.scale_window)
+        grown = ops.select(grows, scale * self.scale_factor, scale)
+        shrunk = ops.maximum(scale / self.scale_factor, 1.0)
+        carries_on = ops.logical_and(finite, ops.logical_not(grows))
+        self.loss_scale = ops.select(finite, grown, shrunk)
+        self.clean_steps = ops.select(carries_on, clean_steps, ops.zeros_like(clean_steps))
+        self.optimizer_step = self.optimizer_step + ops.cast(finite, ms.int32)
+        self.global_step = self.global_step + 1
 
     def state(self) -> list[Parameter]:
         """Return what a step changes besides the weights: moments, counters, loss scale."""
