@@ -1,0 +1,171 @@
+"""Teacher and student in one network whose output is the loss between their layers."""
+
+from typing import Literal
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from tinybert.distill.losses import Padding, RowSquares, visible
+from tinybert.model.bert import BertEncoder
+from tinybert.model.layers import FLOATS, Linear, Part
+from tinybert.model.parameters import linear_shapes
+from tinybert.recipe.network import NetworkConfig
+
+FitKind = Literal["shared", "per_layer"]
+
+
+def fit_names(student: NetworkConfig, kind: FitKind) -> list[str]:
+    """Return the names of the projections: one, or one for embeddings and every layer."""
+    if kind == "shared":
+        return ["fit_dense"]
+    return [f"fit_dense.{state}" for state in range(student.num_hidden_layers + 1)]
+
+
+def fit_shapes(
+    student: NetworkConfig, teacher: NetworkConfig, kind: FitKind
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of the projections, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in fit_names(student, kind):
+        shapes |= linear_shapes(name, student.hidden_size, teacher.hidden_size)
+    return shapes
+
+
+class FitDense(Part):
+    """Projections from the student's to the teacher's width, in the student's types.
+
+    Args:
+        student: The student's description.
+        teacher: The teacher's description.
+        kind: `shared`, one projection for all hidden states (the paper), or `per_layer`.
+    """
+
+    def __init__(self, student: NetworkConfig, teacher: NetworkConfig, kind: FitKind) -> None:
+        super().__init__()
+        projections = [
+            Linear(
+                name,
+                student.hidden_size,
+                teacher.hidden_size,
+                dtype=FLOATS[student.dtype],
+                compute_type=FLOATS[student.compute_type],
+            )
+            for name in fit_names(student, kind)
+        ]
+        self.projections = nn.CellList(projections, auto_prefix=False)
+        self.shared = kind == "shared"
+
+    def construct(self, hidden_states: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+        """Return each (B, S, H) projected to (B, S, H_T), float32."""
+        projected: tuple[ms.Tensor, ...] = ()
+        for state, hidden in enumerate(hidden_states):
+            projected += (self.projections[0 if self.shared else state](hidden),)
+        return projected
+
+
+class Distiller(Part):
+    """The loss between a frozen teacher and a student (TinyBERT, section 3.1).
+
+    The teacher has no gradient. The student's pooler takes no part and is not trained.
+
+    Args:
+        teacher: Encoder; its parameters are frozen here.
+        student: Encoder; all its parameters but the pooler's are trained.
+        fit: Projections to the teacher's width; trained.
+        layer_map: Teacher layer, counted from 1, of each student layer.
+        attention_weight: Factor of the attention loss.
+        hidden_weight: Factor of the hidden loss.
+        padding: Whether padding positions count.
+    """
+
+    def __init__(
+        self,
+        teacher: BertEncoder,
+        student: BertEncoder,
+        fit: FitDense,
+        *,
+        layer_map: tuple[int, ...],
+        attention_weight: float,
+        hidden_weight: float,
+        padding: Padding,
+    ) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.student = student
+        self.fit = fit
+        self.layer_map = layer_map
+        self.attention_weight = attention_weight
+        self.hidden_weight = hidden_weight
+        self.tokens_only = padding == "ignore"
+        self.row_squares = RowSquares(ms.get_context("device_target"))
+        for frozen in (*teacher.get_parameters(), *student.pooler.get_parameters()):
+            frozen.requires_grad = False
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        attention_weights: ms.Tensor,
+        hidden_weights: ms.Tensor,
+        hidden_keep: ms.Tensor | None = None,
+        attention_keep: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return loss, attention loss and hidden loss, float32 scalars.
+
+        Args:
+            input_ids: Token ids (B, S) int32.
+            segment_ids: Segment ids (B, S) int32.
+            input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            attention_weights: (B,) float32, factor of each row's attention differences.
+            hidden_weights: (B,) float32, factor of each row's hidden differences.
+            hidden_keep: The student's masks (2L+1, B, S, H) bool; see `dropout_sites`.
+            attention_keep: The student's masks (L, B, A, S, S) bool.
+        """
+        taught, scored = self.teacher(input_ids, segment_ids, input_mask)
+        hidden_states, attention_scores = self.student(
+            input_ids, segment_ids, input_mask, hidden_keep, attention_keep
+        )
+        tokens = ops.cast(input_mask, ms.float32)
+        attention = self._attention_loss(scored, attention_scores, tokens, attention_weights)
+        hidden = self._hidden_loss(taught, hidden_states, tokens, hidden_weights)
+        loss = self.attention_weight * attention + self.hidden_weight * hidden
+        return loss, attention, hidden
+
+    def _attention_loss(
+        self,
+        teacher: tuple[ms.Tensor, ...],
+        student: tuple[ms.Tensor, ...],
+        tokens: ms.Tensor,
+        weights: ms.Tensor,
+    ) -> ms.Tensor:
+        """Return the sum over student layers of the mean squared difference of scores."""
+        batch, heads, length, _ = student[0].shape
+        pairs = tokens.reshape(batch, 1, length, 1) * tokens.reshape(batch, 1, 1, length)
+        parts: tuple[ms.Tensor, ...] = ()
+        for index, layer in enumerate(self.layer_map):
+            target = visible(ops.stop_gradient(teacher[layer - 1]))
+            difference = visible(student[index]) - target  # (B, A, S, S)
+            if self.tokens_only:
+                difference = difference * pairs
+            parts += (self.row_squares(difference, weights),)
+        return ops.addn(parts) * (1.0 / heads)
+
+    def _hidden_loss(
+        self,
+        teacher: tuple[ms.Tensor, ...],
+        student: tuple[ms.Tensor, ...],
+        tokens: ms.Tensor,
+        weights: ms.Tensor,
+    ) -> ms.Tensor:
+        """Return the sum over embeddings and student layers of the mean squared difference."""
+        batch, length, width = teacher[0].shape
+        positions = tokens.reshape(batch, length, 1)
+        projected = self.fit(student)
+        parts: tuple[ms.Tensor, ...] = ()
+        for index, layer in enumerate((0, *self.layer_map)):
+            difference = projected[index] - ops.stop_gradient(teacher[layer])  # (B, S, H_T)
+            if self.tokens_only:
+                difference = difference * positions
+            parts += (self.row_squares(difference, weights),)
+        return ops.addn(parts) * (1.0 / width)

@@ -1,0 +1,268 @@
+"""One BERT encoder for teacher and student (Devlin et al., arXiv 1810.04805).
+
+Parameters have Hugging Face's names behind a prefix, so that two networks fit in one graph.
+Dropout masks are inputs. Layer norm, softmax, activations and residual sums are float32; the
+inputs of matrix products have the configured type.
+"""
+
+import math
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from tinybert.model.dropout import keep_scale
+from tinybert.model.layers import FLOATS, LayerNorm, Linear, Part, Product, activation, parameter
+from tinybert.model.parameters import MAX_RELATIVE_POSITION, layer_name
+from tinybert.recipe.network import NetworkConfig
+
+MASKED = -10000.0
+"""Added to the score of a masked key."""
+
+
+def _linear(config: NetworkConfig, name: str, inputs: int, outputs: int) -> Linear:
+    """Return a linear map in the network's types."""
+    dtype, compute_type = FLOATS[config.dtype], FLOATS[config.compute_type]
+    return Linear(name, inputs, outputs, dtype=dtype, compute_type=compute_type)
+
+
+def _layer_norm(config: NetworkConfig, name: str) -> LayerNorm:
+    """Return a layer norm as the network describes it."""
+    return LayerNorm(
+        name,
+        config.hidden_size,
+        eps=config.layer_norm_eps,
+        dtype=FLOATS[config.dtype],
+        fused=config.enable_fused_layernorm,
+    )
+
+
+class Dropout(Part):
+    """Multiply by a keep mask and the factor that keeps the expectation; without mask, nothing."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.scale = keep_scale(rate)
+
+    def construct(self, x: ms.Tensor, keep: ms.Tensor | None) -> ms.Tensor:
+        """Return x float32 with the dropped elements 0; keep is bool of the shape of x."""
+        if keep is None:
+            return x
+        return x * (ops.cast(keep, ms.float32) * self.scale)
+
+
+class Embeddings(Part):
+    """Sum of word, segment and position embeddings, normed."""
+
+    def __init__(self, config: NetworkConfig, prefix: str) -> None:
+        super().__init__()
+        name, hidden, dtype = f"{prefix}embeddings", config.hidden_size, FLOATS[config.dtype]
+        self.word = parameter(f"{name}.word_embeddings.weight", (config.vocab_size, hidden), dtype)
+        self.absolute = not config.use_relative_positions
+        if self.absolute:
+            self.position = parameter(
+                f"{name}.position_embeddings.weight",
+                (config.max_position_embeddings, hidden),
+                dtype,
+            )
+        self.segment = parameter(
+            f"{name}.token_type_embeddings.weight", (config.type_vocab_size, hidden), dtype
+        )
+        self.norm = _layer_norm(config, f"{name}.LayerNorm")
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def construct(
+        self, input_ids: ms.Tensor, segment_ids: ms.Tensor, keep: ms.Tensor | None
+    ) -> ms.Tensor:
+        """Return (B, S, H) float32 from token and segment ids (B, S) int32."""
+        x = ops.cast(ops.gather(self.word, input_ids, 0), ms.float32)
+        x = x + ops.cast(ops.gather(self.segment, segment_ids, 0), ms.float32)
+        if self.absolute:
+            x = x + ops.cast(self.position[: input_ids.shape[1]], ms.float32)
+        return self.dropout(self.norm(x), keep)
+
+
+class RelativePositions(Part):
+    """Learned embeddings of the distance from query to key (Shaw et al., arXiv 1803.02155).
+
+    One table of 33 distances, from -16 to 16 and clipped there, serves keys and values of all
+    heads of a layer, as in the seed.
+    """
+
+    def __init__(self, name: str, size: int, dtype: ms.Type, compute_type: ms.Type) -> None:
+        super().__init__()
+        rows = 2 * MAX_RELATIVE_POSITION + 1
+        self.weight = parameter(f"{name}.weight", (rows, size), dtype)
+        self.score = Product(compute_type, transpose=True, batched=True)
+        self.mix = Product(compute_type, transpose=False, batched=True)
+
+    def table(self, length: int) -> ms.Tensor:
+        """Return (S, S, D): the embedding of key j as query i sees it."""
+        place = ops.arange(length)
+        distance = place.reshape(1, length) - place.reshape(length, 1)
+        distance = ops.clamp(distance, -MAX_RELATIVE_POSITION, MAX_RELATIVE_POSITION)
+        return ops.gather(self.weight, distance + MAX_RELATIVE_POSITION, 0)
+
+    def scores(self, query: ms.Tensor) -> ms.Tensor:
+        """Return (B, A, S, S) float32: queries (B, A, S, D) times relative keys."""
+        return self._rows(self.score, query)
+
+    def values(self, probs: ms.Tensor) -> ms.Tensor:
+        """Return (B, A, S, D) float32: probabilities (B, A, S, S) times relative values."""
+        return self._rows(self.mix, probs)
+
+    def _rows(self, product: Product, x: ms.Tensor) -> ms.Tensor:
+        """Return the product of row i of x (B, A, S, N) with row i of the table, for every i."""
+        batch, heads, length, width = x.shape
+        rows = ops.transpose(x, (2, 0, 1, 3)).reshape(length, batch * heads, width)
+        out = product(rows, self.table(length)).reshape(length, batch, heads, -1)
+        return ops.transpose(out, (1, 2, 0, 3))
+
+
+class SelfAttention(Part):
+    """Multi-head attention of a sequence to itself."""
+
+    def __init__(self, config: NetworkConfig, name: str) -> None:
+        super().__init__()
+        hidden, self.heads = config.hidden_size, config.num_attention_heads
+        self.size = hidden // self.heads
+        self.scale = 1.0 / math.sqrt(self.size)
+        self.query = _linear(config, f"{name}.query", hidden, hidden)
+        self.key = _linear(config, f"{name}.key", hidden, hidden)
+        self.value = _linear(config, f"{name}.value", hidden, hidden)
+        dtype, compute_type = FLOATS[config.dtype], FLOATS[config.compute_type]
+        self.score = Product(compute_type, transpose=True, batched=True)
+        self.mix = Product(compute_type, transpose=False, batched=True)
+        self.softmax = ops.Softmax(-1)
+        self.keep_scale = keep_scale(config.attention_probs_dropout_prob)
+        self.relative = config.use_relative_positions
+        if self.relative:
+            self.positions = RelativePositions(
+                f"{name}.relative_positions", self.size, dtype, compute_type
+            )
+
+    def construct(
+        self, x: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the context (B, S, H) and the scores (B, A, S, S), float32.
+
+        Args:
+            x: Hidden states (B, S, H) float32.
+            bias: (B, 1, 1, S) float32, added to the scores.
+            keep: Keep mask of the probabilities (B, A, S, S) bool, or None.
+        """
+        query = self._split(self.query(x) * self.scale)  # (B, A, S, D)
+        scores = self.score(query, self._split(self.key(x)))  # (B, A, S, S)
+        if self.relative:
+            scores = scores + self.positions.scores(query)
+        scores = scores + bias
+        probs = self.softmax(scores)
+        value = self.value(x)
+        if keep is not None:
+            probs = probs * ops.cast(keep, ms.float32)
+        context = self.mix(probs, self._split(value))  # (B, A, S, D)
+        if self.relative:
+            context = context + self.positions.values(probs)
+        if keep is not None:
+            # the factor of the kept probabilities, where it is the smaller multiplication
+            context = context * self.keep_scale
+        return ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape), scores
+
+    def _split(self, x: ms.Tensor) -> ms.Tensor:
+        """Return (B, A, S, D) from (B, S, H)."""
+        batch, length, _ = x.shape
+        return ops.transpose(x.reshape(batch, length, self.heads, self.size), (0, 2, 1, 3))
+
+
+class Layer(Part):
+    """Attention and feed-forward part, each with residual sum and layer norm."""
+
+    def __init__(self, config: NetworkConfig, name: str) -> None:
+        super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.attention = SelfAttention(config, f"{name}.attention.self")
+        self.attention_output = _linear(config, f"{name}.attention.output.dense", hidden, hidden)
+        self.attention_norm = _layer_norm(config, f"{name}.attention.output.LayerNorm")
+        self.intermediate = _linear(config, f"{name}.intermediate.dense", hidden, inner)
+        self.activation = activation(config.hidden_act)
+        self.output = _linear(config, f"{name}.output.dense", inner, hidden)
+        self.output_norm = _layer_norm(config, f"{name}.output.LayerNorm")
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def construct(
+        self,
+        x: ms.Tensor,
+        bias: ms.Tensor,
+        attention_keep: ms.Tensor | None,
+        attention_output_keep: ms.Tensor | None,
+        output_keep: ms.Tensor | None,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the next hidden states (B, S, H) and the scores (B, A, S, S), float32."""
+        context, scores = self.attention(x, bias, attention_keep)
+        attended = self.dropout(self.attention_output(context), attention_output_keep)
+        x = self.attention_norm(attended + x)
+        inner = self.activation(self.intermediate(x))
+        return self.output_norm(self.dropout(self.output(inner), output_keep) + x), scores
+
+
+class BertEncoder(Part):
+    """Embeddings, layers and pooler.
+
+    Args:
+        config: The network's description.
+        prefix: What its parameters' names start with, `student.` or `teacher.`.
+    """
+
+    def __init__(self, config: NetworkConfig, prefix: str) -> None:
+        super().__init__()
+        self.config = config
+        self.prefix = prefix
+        self.embeddings = Embeddings(config, prefix)
+        layers = [
+            Layer(config, prefix + layer_name(layer)) for layer in range(config.num_hidden_layers)
+        ]
+        self.layers = nn.CellList(layers, auto_prefix=False)
+        hidden = config.hidden_size
+        self.pooler = _linear(config, f"{prefix}pooler.dense", hidden, hidden)
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        hidden_keep: ms.Tensor | None = None,
+        attention_keep: ms.Tensor | None = None,
+    ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
+        """Return hidden states, L+1 of (B, S, H), and attention scores, L of (B, A, S, S).
+
+        The scores are those before softmax, mask added. All float32.
+
+        Args:
+            input_ids: Token ids (B, S) int32.
+            segment_ids: Segment ids (B, S) int32.
+            input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            hidden_keep: Keep masks of the hidden sites (2L+1, B, S, H) bool; see `dropout_sites`.
+            attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
+        """
+        batch, length = input_ids.shape
+        unmasked = ops.cast(input_mask.reshape(batch, 1, 1, length), ms.float32)
+        bias = (1.0 - unmasked) * MASKED
+        hidden = hidden_keep is not None
+        attention = attention_keep is not None
+        x = self.embeddings(input_ids, segment_ids, hidden_keep[0] if hidden else None)
+        hidden_states: tuple[ms.Tensor, ...] = (x,)
+        attention_scores: tuple[ms.Tensor, ...] = ()
+        for index, layer in enumerate(self.layers):
+            x, scores = layer(
+                x,
+                bias,
+                attention_keep[index] if attention else None,
+                hidden_keep[2 * index + 1] if hidden else None,
+                hidden_keep[2 * index + 2] if hidden else None,
+            )
+            hidden_states += (x,)
+            attention_scores += (scores,)
+        return hidden_states, attention_scores
+
+    def pooled(self, last_hidden_state: ms.Tensor) -> ms.Tensor:
+        """Return tanh of a linear map of the first token: (B, H) float32 from (B, S, H)."""
+        return ops.tanh(self.pooler(last_hidden_state[:, 0]))

@@ -1,0 +1,136 @@
+"""The parts of an encoder layer: matrix products, linear maps, layer norms, activations.
+
+Every matrix product of a network is a `Product`, and a `Product` alone says the type of its
+inputs: `product_types` reads back what the graph is compiled from.
+"""
+
+import math
+from collections.abc import Callable
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+FLOATS = {"float32": ms.float32, "float16": ms.float16}
+
+
+def parameter(name: str, shape: tuple[int, ...], dtype: ms.Type) -> ms.Parameter:
+    """Return a parameter under exactly this name; its values must be loaded before use."""
+    values = np.zeros(shape, ms.dtype_to_nptype(dtype))
+    return ms.Parameter(ms.Tensor(values), name=name)
+
+
+class Part(nn.Cell):
+    """A cell that leaves the names of its parameters as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+
+
+class Product(Part):
+    """Matrix product of inputs in `input_type`, result in float32.
+
+    Args:
+        input_type: Type that both operands are cast to.
+        transpose: The second operand is transposed in its last two axes.
+        batched: Operands have leading batch axes; otherwise both have two axes.
+    """
+
+    def __init__(self, input_type: ms.Type, *, transpose: bool, batched: bool) -> None:
+        super().__init__()
+        self.input_type = input_type
+        operator = ops.BatchMatMul if batched else ops.MatMul
+        self.multiply = operator(transpose_b=transpose)
+
+    def construct(self, left: ms.Tensor, right: ms.Tensor) -> ms.Tensor:
+        """Return (..., M, N) float32 from (..., M, K) and (..., K, N), or (..., N, K)."""
+        left = ops.cast(left, self.input_type)
+        right = ops.cast(right, self.input_type)
+        return ops.cast(self.multiply(left, right), ms.float32)
+
+
+def product_types(cell: nn.Cell) -> dict[str, str]:
+    """Return the input type of every matrix product in a built cell, by the product's path."""
+    return {
+        path: str(part.input_type).lower()
+        for path, part in cell.cells_and_names()
+        if isinstance(part, Product)
+    }
+
+
+class Linear(Part):
+    """Linear map with bias; the bias is added in float32.
+
+    Args:
+        name: Name that the parameters `weight` (out, in) and `bias` (out,) start with.
+        inputs: Width of the input.
+        outputs: Width of the output.
+        dtype: Type of the parameters.
+        compute_type: Type of the product's inputs.
+    """
+
+    def __init__(
+        self, name: str, inputs: int, outputs: int, *, dtype: ms.Type, compute_type: ms.Type
+    ) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.weight = parameter(f"{name}.weight", (outputs, inputs), dtype)
+        self.bias = parameter(f"{name}.bias", (outputs,), dtype)
+        self.product = Product(compute_type, transpose=True, batched=False)
+        self.add = ops.BiasAdd()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """Return (..., out) float32 from (..., in)."""
+        flat = self.product(x.reshape(-1, x.shape[-1]), self.weight)
+        flat = self.add(flat, ops.cast(self.bias, ms.float32))
+        return flat.reshape(*x.shape[:-1], self.outputs)
+
+
+class LayerNorm(Part):
+    """Layer norm over the last axis, in float32.
+
+    Args:
+        name: Name that the parameters `weight` and `bias` (H,) start with.
+        size: H.
+        eps: Added to the variance.
+        dtype: Type of the parameters.
+        fused: Use the framework's one operator; otherwise the same arithmetic step by step.
+    """
+
+    def __init__(self, name: str, size: int, *, eps: float, dtype: ms.Type, fused: bool) -> None:
+        super().__init__()
+        self.weight = parameter(f"{name}.weight", (size,), dtype)
+        self.bias = parameter(f"{name}.bias", (size,), dtype)
+        self.eps = eps
+        self.fused = fused
+        self.operator = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+        self.mean = ops.ReduceMean(keep_dims=True)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """Return (..., H) float32 from (..., H) float32."""
+        weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
+        if self.fused:
+            return self.operator(x, weight, bias)[0]
+        centred = x - self.mean(x, -1)
+        variance = self.mean(ops.square(centred), -1)
+        return centred * ops.rsqrt(variance + self.eps) * weight + bias
+
+
+def activation(name: str) -> Callable[[ms.Tensor], ms.Tensor]:
+    """Return an activation function of float32 tensors.
+
+    `gelu_tanh` and `gelu` are both forms of Hendrycks and Gimpel, arXiv 1606.08415. On CPU they
+    are several times faster from elementary operators than the framework's own.
+    """
+    return {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": ops.relu}[name]
+
+
+def gelu_tanh(x: ms.Tensor) -> ms.Tensor:
+    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), the form of Google's BERT."""
+    cubic = x * (1.0 + 0.044715 * ops.square(x))
+    return 0.5 * x * (1.0 + ops.tanh(math.sqrt(2.0 / math.pi) * cubic))
+
+
+def gelu(x: ms.Tensor) -> ms.Tensor:
+    """Return x / 2 * (1 + erf(x / sqrt(2))), the form of Hugging Face's BERT."""
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))

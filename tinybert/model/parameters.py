@@ -1,0 +1,86 @@
+"""Names and shapes of an encoder's parameters, and their seeded initial values."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.randomness import truncated_normal
+from tinybert.recipe.network import NetworkConfig
+
+MAX_RELATIVE_POSITION = 16
+"""Distance from which on all keys share one relative position, as in the seed."""
+
+_POSITIONS = "embeddings.position_embeddings.weight"
+_POOLER = "pooler.dense"
+
+
+def layer_name(layer: int) -> str:
+    """Return the name that a layer's parameters start with; layers count from 0."""
+    return f"encoder.layer.{layer}"
+
+
+def encoder_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of an encoder, in network order.
+
+    Names are those of Hugging Face's BertModel. Weights of linear maps are (out, in). With
+    `use_relative_positions` a table (33, D) in every layer takes the place of the position
+    embedding.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (config.vocab_size, hidden),
+        _POSITIONS: (config.max_position_embeddings, hidden),
+        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, hidden),
+        **_norm("embeddings.LayerNorm", hidden),
+    }
+    if config.use_relative_positions:
+        del shapes[_POSITIONS]
+    for layer in map(layer_name, range(config.num_hidden_layers)):
+        for part in ("query", "key", "value"):
+            shapes |= linear_shapes(f"{layer}.attention.self.{part}", hidden, hidden)
+        if config.use_relative_positions:
+            size = hidden // config.num_attention_heads
+            table = (2 * MAX_RELATIVE_POSITION + 1, size)
+            shapes[f"{layer}.attention.self.relative_positions.weight"] = table
+        shapes |= linear_shapes(f"{layer}.attention.output.dense", hidden, hidden)
+        shapes |= _norm(f"{layer}.attention.output.LayerNorm", hidden)
+        shapes |= linear_shapes(f"{layer}.intermediate.dense", hidden, inner)
+        shapes |= linear_shapes(f"{layer}.output.dense", inner, hidden)
+        shapes |= _norm(f"{layer}.output.LayerNorm", hidden)
+    return shapes | linear_shapes(_POOLER, hidden, hidden)
+
+
+def linear_shapes(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a linear map's weight and bias."""
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer norm's weight and bias."""
+    return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
+
+
+def seeded(
+    shapes: Mapping[str, tuple[int, ...]], *, seed: int, std: float, prefix: str
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return initial values by name, float32.
+
+    Weights are a normal of deviation `std` cut at two deviations, drawn by `prefix` and name;
+    layer norms begin as the identity, biases at 0.
+
+    Args:
+        shapes: Shape by name, without prefix.
+        seed: The recipe's seed.
+        std: `initializer_range`.
+        prefix: What tells networks apart, such as `student.`.
+    """
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    for name, shape in shapes.items():
+        if name.endswith("LayerNorm.weight"):
+            values[name] = np.ones(shape, np.float32)
+        elif name.endswith(".bias"):
+            values[name] = np.zeros(shape, np.float32)
+        else:
+            values[name] = truncated_normal(seed, prefix + name, shape, std)
+    return values
