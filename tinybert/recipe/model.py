@@ -41,6 +41,8 @@ from tinybert.recipe.tables import (
 class Recipe(Table):
     """What the recipes of all stages share."""
 
+    stage: str
+    """The kind of run."""
     seed: Annotated[int, Field(ge=0, lt=2**53)] = Field(examples=[1])
     """Every random choice derives from it."""
     network: Network = Field(default_factory=Network)
@@ -57,7 +59,6 @@ class GeneralDistill(Recipe):
     """`stage = "general_distill"`: a student learns a teacher's layers from plain text."""
 
     stage: Literal["general_distill"]
-    """The kind of run."""
     teacher: DistillTeacher
     """The network to learn from."""
     student: DistillStudent
@@ -107,7 +108,6 @@ class TaskDistill(Recipe):
     """`stage = "task_distill"`: a student learns a fine-tuned teacher's behaviour on a task."""
 
     stage: Literal["task_distill"]
-    """The kind of run."""
     teacher: TaskTeacher
     """The fine-tuned network to learn from."""
     student: TaskStudent
@@ -129,7 +129,6 @@ class Finetune(Recipe):
     """
 
     stage: Literal["finetune"]
-    """The kind of run."""
     teacher: FinetunedTeacher | None = None
     """The network, if it is to become a teacher."""
     student: TaskStudent | None = None
@@ -155,7 +154,6 @@ class Evaluate(Recipe):
     """
 
     stage: Literal["evaluate"]
-    """The kind of run."""
     teacher: TaskTeacher | None = None
     """The network, if it is a teacher."""
     student: EvaluatedStudent | None = None

@@ -1,0 +1,199 @@
+"""From what pydantic says of single values to problems with place and cure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from tinybert.recipe.base import Table
+from tinybert.recipe.keys import all_tables, as_toml, dotted
+from tinybert.recipe.problems import Problem
+from tinybert.recipe.source import Document, KeyPath
+from tinybert.recipe.suggest import suggest
+
+LINKED = ("load_teacher_ckpt_path", "load_student_ckpt_path")
+CHOICES = (*LINKED, "layer_map")
+"""Keys with a choice of types, after which pydantic's location names the type."""
+
+EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "table",
+    "float_type": "number",
+    "int_type": "integer",
+    "literal_error": "string",
+    "model_type": "table",
+    "string_type": "string",
+    "tuple_type": "array",
+}
+BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+@dataclass
+class Diagnosis:
+    """The problems of single values, and what the rules between values must know of them."""
+
+    problems: list[Problem] = field(default_factory=list)
+    broken: set[KeyPath] = field(default_factory=set)
+    """Written, but not valid."""
+    meant: set[KeyPath] = field(default_factory=set)
+    """Not written, but what an unknown key probably stands for."""
+
+
+def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetails]) -> Diagnosis:
+    """Return a problem for every error; keys that a table lacks are gathered in one."""
+    found = Diagnosis()
+    missing: dict[KeyPath, list[str]] = {}
+    for error in sorted(errors, key=lambda error: error["type"] != "extra_forbidden"):
+        path = _key_path(error["loc"])
+        *table, key = path
+        if error["type"] not in ("extra_forbidden", "missing") or isinstance(key, int):
+            problem = _bad_value(document, path, error)
+        elif table and table[-1] in LINKED:
+            path = tuple(table)
+            problem = _bad_link(document, path)
+        elif error["type"] == "missing":
+            if path not in found.meant:
+                missing.setdefault(tuple(table), []).append(key)
+            continue
+        else:
+            names = tuple(map(str, table))
+            suggestion = suggest(stage, names, key)
+            found.meant.update(suggestion.meant)
+            problem = _unknown_key(document, path, suggestion.help)
+        if problem not in found.problems:
+            found.problems.append(problem)
+        whole = next((at for at, part in enumerate(path) if isinstance(part, int)), len(path))
+        found.broken.add(path[:whole])
+    for place, keys in missing.items():
+        found.problems += _missing(document, stage, tuple(map(str, place)), keys)
+    return found
+
+
+def _key_path(location: Sequence[str | int]) -> KeyPath:
+    """Return pydantic's location without the parts that are no keys."""
+    return tuple(
+        part
+        for before, part in zip(("", *location), location, strict=False)
+        if before not in CHOICES and part != "[key]"
+    )
+
+
+def _unknown_key(document: Document, path: KeyPath, cure: str) -> Problem:
+    *table, key = path
+    where = f"in [{dotted(table)}]" if table else "above all tables"
+    message = f"unknown key `{dotted((key,))}` {where}"
+    if isinstance(document.value(path), dict):
+        message = f"unknown table [{dotted(path)}]"
+    return Problem(message, document.key_place(path), cure)
+
+
+def _missing(
+    document: Document, stage: type[Table], table: tuple[str, ...], keys: Sequence[str]
+) -> list[Problem]:
+    """Return a problem for each table that is missing, and one for all missing keys."""
+    known = all_tables(stage)
+    place = document.key_place(table)
+    tables = [(*table, key) for key in keys if (*table, key) in known]
+    problems = [Problem(f"missing table [{dotted(path)}]", place) for path in tables]
+    names = [key for key in keys if (*table, key) not in known]
+    if names:
+        problems.append(missing_keys(document, known[table], table, names))
+    return problems
+
+
+def missing_keys(
+    document: Document, fields: type[Table], table: KeyPath, keys: Sequence[str], cure: str = ""
+) -> Problem:
+    """Return the problem that a table lacks keys, with an example for each that has one."""
+    where = f"in [{dotted(table)}]" if table else "above all tables"
+    listed = ", ".join(f"`{key}`" for key in keys)
+    examples = [
+        f"`{key} = {as_toml(found[0])}`"
+        for key in keys
+        if (found := fields.model_fields[key].examples)
+    ]
+    help_text = cure + f"for example {', '.join(examples)}" if examples else cure
+    message = f"missing {'key' if len(keys) == 1 else 'keys'} {listed} {where}"
+    return Problem(message, document.key_place(table), help_text)
+
+
+def _bad_link(document: Document, path: KeyPath) -> Problem:
+    value = document.value(path)
+    got = "both" if {"manifest", "recipe"} <= set(value) else "neither"
+    if got == "neither" and value:
+        got = ", ".join(f"`{key}`" for key in value)
+    return Problem(
+        f"a link names either `manifest` or `recipe`, and nothing else, got {got}",
+        document.value_place(path),
+        'write { manifest = "manifests/....json" } or { recipe = "recipes/....toml" }',
+    )
+
+
+def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Problem:
+    kind, value, limits = error["type"], error["input"], error.get("ctx", {})
+    name = f"`{path[-1]}`"
+    if isinstance(path[-1], int):
+        name = f"item {path[-1] + 1} of `{path[-2]}`"
+    cure = ""
+    if kind == "missing":
+        message, path = f"too few items in `{path[-2]}`", path[:-1]
+    elif kind in EXPECTED and not (kind == "literal_error" and isinstance(value, str)):
+        message = f"expected {EXPECTED[kind]} for {name}, got {_type_name(value)}"
+        cure = _type_cure(EXPECTED[kind], path, value)
+    elif kind == "literal_error":
+        message = f"unknown value {as_toml(value)} for {name}"
+        cure = "use " + str(limits["expected"]).replace("'", '"')
+    elif kind in BOUNDS and limits.get("le") == 0:
+        message = f"expected 0 for {name}, got {as_toml(value)}"
+        cure = "leave it out, or write 0.0: nothing is dropped in a network that is not trained"
+    elif kind in BOUNDS:
+        limit, words = BOUNDS[kind]
+        message = f"expected {words} {limits[limit]:.16g} for {name}, got {as_toml(value)}"
+    elif kind == "finite_number":
+        message = f"expected a finite number for {name}, got {as_toml(value)}"
+    elif kind == "string_pattern_mismatch":
+        message = f"{name} has a control character" if value else f"{name} is empty"
+    elif kind == "too_short":
+        message = f"{name} is empty"
+    elif kind == "too_long":
+        message = f"too many items in {name}"
+    else:
+        message = f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}"
+    return Problem(message, document.value_place(path), cure)
+
+
+def _type_name(value: Any) -> str:
+    """Return TOML's word for a value's type."""
+    names = {bool: "boolean", int: "integer", float: "float", str: "string", list: "array"}
+    names |= {dict: "table", datetime: "date-time", date: "date", time: "time"}
+    return names[type(value)]
+
+
+def _type_cure(expected: str, path: KeyPath, value: Any) -> str:
+    """Return how to write a value of another type, where its meaning is plain."""
+    if path[-1] == "layer_map":
+        return 'write "uniform", "top", "bottom", or the teacher layer of each student layer'
+    if path[-1] in LINKED:
+        return 'write a path, { manifest = "..." } or { recipe = "..." }'
+    if expected == "table":
+        return f"write it as a table, [{dotted(path)}]"
+    if expected == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return f'write "{value}"'
+    if expected == "true or false":
+        meant = {"true": "true", "1": "true", "false": "false", "0": "false"}
+        word = meant.get(str(value).lower())
+        return f"write {word}" if word else ""
+    if expected == "integer" and isinstance(value, float) and value.is_integer():
+        return f"write {int(value)}"
+    if expected in ("integer", "number") and isinstance(value, str):
+        pattern = r"[+-]?\d+" if expected == "integer" else r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?"
+        return f"write {value}, without quotes" if re.fullmatch(pattern, value, re.ASCII) else ""
+    return ""

@@ -1,0 +1,85 @@
+"""What the tables of a recipe say about themselves: which keys there are, and what they mean."""
+
+import ast
+import json
+import sys
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from tinybert.recipe.base import Table
+from tinybert.recipe.tables import Bounds
+
+TablePath = tuple[str, ...]
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Return a path as TOML writes a dotted key."""
+    return ".".join(
+        part if part.isascii() and part.replace("_", "").replace("-", "").isalnum() else f'"{part}"'
+        for part in map(str, path)
+    )
+
+
+def as_toml(value: Any) -> str:
+    """Return a value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        inner = ", ".join(f"{dotted((key,))} = {as_toml(item)}" for key, item in value.items())
+        return f"{{ {inner} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_toml, value))}]"
+    return str(value)
+
+
+def all_tables(table: type[Table], path: TablePath = ()) -> dict[TablePath, type[Table]]:
+    """Return the table itself and every table in it, by path, outer tables first."""
+    found = {path: table}
+    for key, field in table.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, Table):
+                found |= all_tables(kind, (*path, key))
+    return found
+
+
+def table_at(stage: type[Table], path: TablePath) -> type[Table] | None:
+    """Return the table that belongs at a path, None if none does."""
+    if path[:2] == ("expect", "metrics") and len(path) == 3:
+        return Bounds
+    return all_tables(stage).get(path)
+
+
+def meanings(table: type[Table]) -> dict[str, str]:
+    """Return the string below each field of a table, inherited fields included."""
+    found: dict[str, str] = {}
+    for cls in reversed(table.__mro__):
+        if issubclass(cls, Table):
+            found |= _meanings_in(str(sys.modules[cls.__module__].__file__)).get(cls.__name__, {})
+    return found
+
+
+@cache
+def _meanings_in(file: str) -> dict[str, dict[str, str]]:
+    """Return the string below each field of each class in a file.
+
+    Pydantic's own way to them reads the source of every class at import, which each start of
+    the program would pay for.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(Path(file).read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {
+                field.target.id: text.value.value
+                for field, text in pairwise(node.body)
+                if isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+                and isinstance(text.value.value, str)
+            }
+    return found

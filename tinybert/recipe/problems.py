@@ -1,0 +1,104 @@
+"""Problems of a recipe with their place, and the three forms in which they are printed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinybert.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is written.
+
+    Args:
+        name: The file, or the `--set` argument.
+        line: Counted from 1; 0 for the file as a whole or an argument.
+        column: Counted from 1, in characters.
+        length: Characters to mark.
+        text: The line, without its end.
+    """
+
+    name: str
+    line: int = 0
+    column: int = 0
+    length: int = 0
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}:{self.column}" if self.line else self.name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: a lower-case sentence, its place, and the cure if one is known."""
+
+    message: str
+    place: Place
+    help: str = ""
+
+
+class InvalidRecipeError(RecipeError):
+    """A recipe that was read and has problems, which are all in `problems`."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(
+            problems, key=lambda p: (p.place.line == 0, p.place.line, p.place.column)
+        )
+        text = "\n\n".join(as_text(problem) for problem in self.problems)
+        super().__init__(text.removeprefix("error: "))
+
+
+def as_text(problem: Problem) -> str:
+    """Return the problem as rustc would print it: message, place, marked line, help."""
+    place = problem.place
+    lines = [f"error: {problem.message}", f"  --> {place}"]
+    if place.line:
+        number = str(place.line)
+        margin = " " * len(number)
+        shown = "".join(char if char.isprintable() else " " for char in place.text)
+        marked = max(1, min(place.length, len(shown) - place.column + 1))
+        lines += [
+            f"{margin} |",
+            f"{number} | {shown}",
+            f"{margin} | {' ' * (place.column - 1)}{'^' * marked}",
+        ]
+    if problem.help:
+        lines.append(f"help: {problem.help}")
+    return "\n".join(lines)
+
+
+def as_json(problem: Problem) -> dict[str, str | int]:
+    """Return the problem as a JSON object; `line` and `column` are 0 without a place in a file."""
+    place = problem.place
+    return {
+        "message": problem.message,
+        "place": place.name,
+        "line": place.line,
+        "column": place.column,
+        "length": place.length,
+        "help": problem.help,
+    }
+
+
+def as_github(problem: Problem, file: str) -> str:
+    """Return the problem as a workflow command that annotates `file`."""
+    place = problem.place
+    properties = {"file": file}
+    if place.line:
+        properties |= {
+            "line": str(place.line),
+            "col": str(place.column),
+            "endColumn": str(place.column + max(1, place.length)),
+        }
+    listed = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+    message = problem.message if place.line else f"{problem.message} ({place})"
+    if problem.help:
+        message += f"\nhelp: {problem.help}"
+    return f"::error {listed}::{_escaped(message)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Percent-encode what ends a workflow command's message, or in addition a property."""
+    for char in "%\r\n" + more:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text

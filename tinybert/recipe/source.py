@@ -1,0 +1,208 @@
+"""A recipe's text: values by tomli, the place of every key and value by tree-sitter."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli
+import tree_sitter
+import tree_sitter_toml
+
+from tinybert.errors import RecipeError
+from tinybert.recipe.problems import InvalidRecipeError, Place, Problem
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A TOML document and where everything in it is written.
+
+    Args:
+        name: The file as the user named it.
+        values: What tomli read.
+        keys: Place of each key, table header and array item, by its path from the top.
+        places: Place of each value but tables with a header, by its path from the top.
+    """
+
+    name: str
+    values: dict[str, Any]
+    keys: dict[KeyPath, Place]
+    places: dict[KeyPath, Place]
+
+    def key_place(self, path: KeyPath) -> Place:
+        """Return where a key is written, or else the table that should hold it."""
+        while path:
+            if path in self.keys:
+                return self.keys[path]
+            path = path[:-1]
+        return Place(self.name)
+
+    def value_place(self, path: KeyPath) -> Place:
+        """Return where a value is written, or else its key."""
+        return self.places.get(path) or self.key_place(path)
+
+    def value(self, path: KeyPath) -> Any:
+        """Return what is written at a path, None if nothing is."""
+        value: Any = self.values
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+
+def read(path: str | Path) -> bytes:
+    """Return a recipe's bytes.
+
+    Raises:
+        RecipeError: There is no such file, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise RecipeError("no such recipe", where=str(path)) from None
+    except IsADirectoryError:
+        cure = "name a recipe, such as recipes/tiny.toml"
+        raise RecipeError("a directory, not a recipe", where=str(path), cure=cure) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"the recipe cannot be read: {reason.lower()}"
+        raise RecipeError(message, where=str(path)) from None
+
+
+def parse(name: str, content: bytes) -> Document:
+    """Return the document that a recipe's bytes hold.
+
+    Raises:
+        InvalidRecipeError: It is not UTF-8, or not TOML.
+    """
+    text = _decoded(name, content)
+    lines = text.split("\n")
+    try:
+        values = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        message = f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}"
+        shown = lines[error.lineno - 1].rstrip("\r") if error.lineno <= len(lines) else ""
+        place = Place(name, error.lineno, error.colno, 1, shown)
+        hint = "a string needs quotes; true and false are lower case"
+        problem = Problem(message, place, hint if error.msg == "Invalid value" else "")
+        raise InvalidRecipeError([problem]) from None
+    except (ValueError, RecursionError) as error:
+        message = f"not valid TOML: {str(error).split(';')[0]}"
+        raise InvalidRecipeError([Problem(message, Place(name))]) from None
+    locator = _Locator(name, lines)
+    locator.visit_document(_parsed(text))
+    return Document(name, values, locator.keys, locator.places)
+
+
+def _decoded(name: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        shown = content.split(b"\n")[line - 1].decode("utf-8", "replace")
+        problem = Problem(
+            f"not UTF-8: byte 0x{content[error.start]:02x}",
+            Place(name, line, column, 1, shown.rstrip("\r")),
+            "save the file as UTF-8",
+        )
+        raise InvalidRecipeError([problem]) from None
+    if text.startswith("\ufeff"):
+        shown = text[1:].split("\n")[0].rstrip("\r")
+        problem = Problem(
+            "the file starts with a byte order mark",
+            Place(name, 1, 1, 1, shown),
+            "save the file as UTF-8 without byte order mark",
+        )
+        raise InvalidRecipeError([problem])
+    return text
+
+
+def _parsed(text: str) -> tree_sitter.Node:
+    language = tree_sitter.Language(tree_sitter_toml.language())
+    return tree_sitter.Parser(language).parse(text.encode()).root_node
+
+
+class _Locator:
+    """Walks a syntax tree and notes the place of each key and value.
+
+    The document is valid: what tree-sitter does not understand (it knows TOML 1.0, tomli 1.1)
+    is left out, and its place is then that of the table around it.
+    """
+
+    def __init__(self, name: str, lines: list[str]) -> None:
+        self.keys: dict[KeyPath, Place] = {}
+        self.places: dict[KeyPath, Place] = {}
+        self._name = name
+        self._lines = lines
+        self._table_arrays: dict[KeyPath, int] = {}
+
+    def visit_document(self, root: tree_sitter.Node) -> None:
+        for node in root.named_children:
+            if node.type == "pair":
+                self._visit_pair(node, ())
+            elif node.type in ("table", "table_array_element"):
+                table = self._visit_header(node)
+                for child in node.named_children[1:]:
+                    if child.type == "pair":
+                        self._visit_pair(child, table)
+
+    def _visit_header(self, node: tree_sitter.Node) -> KeyPath:
+        """Note a `[table]` or `[[table]]`; return its path, which for the latter ends in an index."""
+        path: KeyPath = ()
+        *outer, (last, _) = self._parts(node.named_children[0])
+        for name, part in outer:
+            path = (*path, name)
+            self.keys.setdefault(path, self._place(part, part))
+            if path in self._table_arrays:
+                path = (*path, self._table_arrays[path])
+        path = (*path, last)
+        if node.type == "table_array_element":
+            self._table_arrays[path] = self._table_arrays.get(path, -1) + 1
+            path = (*path, self._table_arrays[path])
+        self.keys[path] = self._place(node.children[0], node.children[2])
+        return path
+
+    def _visit_pair(self, node: tree_sitter.Node, table: KeyPath) -> None:
+        if len(node.named_children) < 2:
+            return
+        path = table
+        for name, part in self._parts(node.named_children[0]):
+            path = (*path, name)
+            self.keys.setdefault(path, self._place(part, part))
+        self._visit_value(node.named_children[-1], path)
+
+    def _visit_value(self, node: tree_sitter.Node, path: KeyPath) -> None:
+        self.places[path] = self._place(node, node)
+        children = [child for child in node.named_children if child.type != "comment"]
+        if node.type == "inline_table":
+            for pair in children:
+                self._visit_pair(pair, path)
+        elif node.type == "array":
+            for index, item in enumerate(children):
+                inner = (*path, index)
+                self.keys[inner] = self._place(item, item)
+                self._visit_value(item, inner)
+
+    def _parts(self, node: tree_sitter.Node) -> Iterator[tuple[str, tree_sitter.Node]]:
+        """Yield each part of a key with its unquoted name."""
+        if node.type == "dotted_key":
+            for child in node.named_children:
+                yield from self._parts(child)
+        elif node.text:
+            (name,) = tomli.loads(f"{node.text.decode()} = 0")
+            yield name, node
+
+    def _place(self, first: tree_sitter.Node, last: tree_sitter.Node) -> Place:
+        """Return the place from one node's start to another's end, of which the first line."""
+        row, start = first.start_point
+        end_row, end = last.end_point
+        line = self._lines[row]
+        column = len(line.encode()[:start].decode(errors="replace"))
+        line = line.rstrip("\r")
+        until = len(line.encode()[:end].decode(errors="replace")) if end_row == row else len(line)
+        return Place(self._name, row + 1, column + 1, max(1, until - column), line)

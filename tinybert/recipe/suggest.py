@@ -1,0 +1,102 @@
+"""What a key that is not known was probably meant to be."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+
+from tinybert.recipe.base import Table
+from tinybert.recipe.keys import TablePath, all_tables, dotted, table_at
+from tinybert.recipe.model import STAGES
+
+RENAMED = {
+    "device_target": "device",
+    "device_num": "devices_per_host",
+    "device_id": "device_ids",
+    "save_checkpoint_steps": "save_ckpt_step",
+    "keep_checkpoint_max": "max_ckpt_num",
+    "load_gd_ckpt_path": "load_student_ckpt_path",
+    "data_dir": "train_data_dir",
+    "train_data_dir": "data_dir",
+    "train_batch_size": "batch_size",
+    "eval_batch_size": "batch_size",
+    "epsilon": "eps",
+    "lr": "learning_rate",
+}
+"""Options of the seed project and of its relatives that have another name here."""
+
+GONE = {
+    "distribute": "write `hosts` and `devices_per_host` in [topology]",
+    "do_train": 'leave it out: every stage trains but `stage = "evaluate"`',
+    "do_eval": "leave it out: a dev set is evaluated at every checkpoint, "
+    'and by `stage = "evaluate"` alone',
+    "save_ckpt_path": "leave it out: checkpoints are in the run's folder, runs/<recipe>/<run id>",
+    "load_td1_ckpt_path": "leave it out: phase 2 starts from phase 1's result; without [phase1], "
+    "write `load_student_ckpt_path` in [student]",
+    "td_phase1_epoch_size": "write `epoch_size` in [phase1.training]",
+    "td_phase2_epoch_size": "write `epoch_size` in [phase2.training]",
+    "file_format": "leave it out: it is an option of the export command",
+    "warmup_proportion": "write `warmup_ratio` in [optimizer.schedule]",
+    "warmup": "write `warmup_steps`, `warmup_ratio` or `warmup_epoch_ratio` in [optimizer.schedule]",
+    "mesh": "leave it out",
+}
+"""Options of the seed project that are no key here, and what to do instead."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A cure for an unknown key, and the keys that it was meant to be."""
+
+    help: str
+    meant: Sequence[TablePath] = ()
+
+
+def suggest(stage: type[Table], table: TablePath, key: str) -> Suggestion:
+    """Return the likeliest cure for a key that its table does not know."""
+    if key in GONE:
+        return Suggestion(GONE[key])
+    known = all_tables(stage)
+    here = table_at(stage, table)
+    own = list(here.model_fields) if here else []
+    anywhere = {name for fields in known.values() for name in fields.model_fields}
+    if key in anywhere:
+        name = key
+    elif RENAMED.get(key) in anywhere:
+        name = RENAMED[key]
+    else:
+        name = _closest(key, own, 0.75) or _closest(key, sorted(anywhere), 0.85)
+    if not name:
+        return Suggestion(_other_stages(key) or _listed(own))
+    homes = [path for path, fields in known.items() if name in fields.model_fields]
+    homes = [table] if name in own else _nearest(table, homes)
+    meant = [(*home, name) for home in homes]
+    if meant[0] in known:
+        return Suggestion("use " + " or ".join(f"[{dotted(path)}]" for path in meant), meant)
+    if homes == [table]:
+        return Suggestion(f"use `{name}`", meant)
+    place = " or ".join(f"under [{dotted(home)}]" if home else "above all tables" for home in homes)
+    return Suggestion(f"it belongs {place}" if name == key else f"use `{name}` {place}", meant)
+
+
+def _closest(key: str, names: Sequence[str], cutoff: float) -> str:
+    key = key.lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(key, names, 1, cutoff)), "")
+
+
+def _nearest(table: TablePath, homes: Sequence[TablePath]) -> list[TablePath]:
+    """Return those homes that share most of their path with a table: phase 1's for phase 1."""
+    shared = {home: len(commonprefix([table, home])) for home in homes}
+    return [home for home in homes if shared[home] == max(shared.values())]
+
+
+def _other_stages(key: str) -> str:
+    stages = [
+        name
+        for name, stage in STAGES.items()
+        if any(key in table.model_fields for table in all_tables(stage).values())
+    ]
+    return f"it is an option of stage {' and '.join(stages)}" if stages else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "known here: " + ", ".join(f"`{name}`" for name in names) if names else ""
