@@ -1,0 +1,95 @@
+"""Input files with their digests, and directories that are whole or absent."""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinybert.errors import InputError
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that a run reads."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+
+
+def digest_file(path: Path) -> InputFile:
+    """Hash one file.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(_READ_BYTES):
+                digest.update(data)
+                size += len(data)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return InputFile(path, size, digest.hexdigest())
+
+
+def digest_files(paths: Sequence[Path]) -> tuple[InputFile, ...]:
+    """Hash files, several at a time, in their order.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(digest_file, paths))
+
+
+@contextmanager
+def creating_directory(path: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside `path`, and rename it to `path` at the end.
+
+    Files and directory are synced before the rename and the parent after it: a killed process
+    leaves no `path`, or a whole one. If the body raises, the temporary directory goes.
+
+    Args:
+        path: The directory to create; its parent must exist, it must not.
+
+    Raises:
+        OSError: The parent cannot be written, or another process created `path` meanwhile.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            _sync(file)
+        _sync(temporary)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
+
+
+def remove_leftover_directories(path: Path) -> None:
+    """Remove what killed makers of `path` left; none may be at work now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,155 @@
+"""Record files -> token store: checked, read once, and from then on only the store is read."""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from tinybert.data.example import Columns, ExampleError, decode_examples
+from tinybert.data.files import InputFile, creating_directory, remove_leftover_directories
+from tinybert.data.reader import BLOCK_ROWS, read_mindrecord, read_tfrecord
+from tinybert.data.source import RecordSource
+from tinybert.data.store import FORMAT, StoreWriter, TokenStore
+from tinybert.data.tfrecord import place, read_records
+from tinybert.errors import InputError
+
+Progress = Callable[[int, int], None]
+
+
+def import_records(
+    source: RecordSource, store_root: Path, *, progress: Progress | None = None
+) -> TokenStore:
+    """Return the token store of record files; they are checked and read where it is not there.
+
+    Any number of processes may import the same files at once: one does, the others wait.
+
+    Args:
+        source: The record files.
+        store_root: Directory of all stores; created if missing.
+        progress: Called with (rows read, rows in all) during an import.
+
+    Raises:
+        InputError: A file is missing, damaged, changed since it was prepared, or holds rows
+            that are not as `source` says.
+    """
+    files = source.digest_files()
+    path = store_root / _key(source, files)
+    try:
+        if not path.exists():
+            store_root.mkdir(parents=True, exist_ok=True)
+            with _alone(path):
+                if not path.exists():
+                    remove_leftover_directories(path)
+                    _import(source, path, progress or _ignore)
+    except OSError as error:
+        raise InputError(
+            f"the token store cannot be written: {error.strerror}", where=str(path)
+        ) from error
+    return TokenStore.open(path, source.format, files)
+
+
+def _key(source: RecordSource, files: Sequence[InputFile]) -> str:
+    """Digest everything that the store depends on: bytes of the record files, and options."""
+    digests = {file.path: file.sha256 for file in files}
+    content = {
+        "store": FORMAT,
+        "format": asdict(source.format),
+        "dataset_type": source.dataset_type,
+        "records": [digests[path] for path in source.record_files],
+        "schema": digests.get(source.schema) if source.schema else None,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of a store; the system releases it when the process ends, however it ends."""
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _import(source: RecordSource, path: Path, progress: Progress) -> None:
+    before = _stamps(source)
+    counts = [source.count(record_file) for record_file in source.paths]
+    source.check_rows(sum(counts))
+    done = 0
+    with creating_directory(path) as temporary:
+        writer = StoreWriter(temporary, source.format)
+        try:
+            for record_file, count in zip(source.paths, counts, strict=True):
+                for block in _checked_blocks(source, record_file, count):
+                    writer.append(block)
+                    done += len(block["input_ids"])
+                    progress(done, sum(counts))
+            writer.finish()
+        finally:
+            writer.close()
+        if _stamps(source) != before:
+            raise InputError(
+                "a record file was changed while it was read",
+                where=", ".join(map(str, source.paths)),
+                cure="start again when nothing writes to it",
+            )
+
+
+def _stamps(source: RecordSource) -> list[tuple[int, int, int]]:
+    stats = [path.stat() for path in source.record_files]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _checked_blocks(source: RecordSource, path: Path, count: int) -> Iterator[Columns]:
+    """Yield the rows of one file as the framework reads them, each held against the laws."""
+    if source.dataset_type == "tfrecord":
+        expected = _check_examples(source, path)
+        blocks = read_tfrecord(path, source.format.columns)
+    else:
+        expected = None
+        blocks = read_mindrecord(path, source.format.columns)
+    read = hashlib.sha256()
+    rows = 0
+    for block in blocks:
+        problem = source.format.problem(block)
+        if problem is not None:
+            raise InputError(problem[1], where=place(path, rows + problem[0] + 1))
+        rows += len(block["input_ids"])
+        _digest(read, source, block)
+        yield block
+    if rows != count or expected not in (None, read.hexdigest()):
+        raise InputError(
+            f"the framework reads other rows than the file holds ({rows} of {count})",
+            where=str(path),
+        )
+
+
+def _check_examples(source: RecordSource, path: Path) -> str:
+    """Check framing and messages of a TFRecord file; returns the digest of its numbers."""
+    digest = hashlib.sha256()
+    records = read_records(path)
+    first = 1
+    while block := list(islice(records, BLOCK_ROWS)):
+        try:
+            columns = decode_examples([payload for _, payload in block], source.format.columns)
+        except ExampleError as error:
+            offset = block[error.index][0]
+            raise InputError(
+                error.message, where=place(path, first + error.index, offset)
+            ) from error
+        _digest(digest, source, columns)
+        first += len(block)
+    return digest.hexdigest()
+
+
+def _digest(digest: "hashlib._Hash", source: RecordSource, columns: Columns) -> None:
+    for column in source.format.columns:
+        digest.update(np.ascontiguousarray(columns[column.name]).data)
+
+
+def _ignore(done: int, total: int) -> None:
+    return None

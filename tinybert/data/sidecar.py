@@ -1,0 +1,166 @@
+"""records.json: what `prepare` writes beside its records, so that any later change shows.
+
+The file names every file that belongs to the records, with size and SHA-256, and is itself
+sealed by a SHA-256 over the rest of it. Where it is present, a record file that was changed,
+cut, exchanged, removed or added is an error.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinybert.data.files import InputFile
+from tinybert.errors import InputError
+
+NAME = "records.json"
+_RESTORE = "restore the directory as it was prepared, or prepare it anew"
+
+
+class SidecarFile(BaseModel):
+    """A file that `prepare` wrote."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    rows: int | None = None
+    """Rows of a record file; None for an index or a schema."""
+
+
+class Vocabulary(BaseModel):
+    """The vocabulary that the token ids belong to."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    sha256: str
+    tokens: int
+    lowercase: bool
+
+
+class Sidecar(BaseModel):
+    """The content of a records.json."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    dataset_type: Literal["tfrecord", "mindrecord"]
+    seq_length: int
+    rows: int
+    vocabulary: Vocabulary
+    counts: dict[str, int]
+    """What was read and written: documents, sentences, tokens and so on."""
+    versions: dict[str, str]
+    """Versions of the programs that shaped the bytes."""
+    files: tuple[SidecarFile, ...] = Field(strict=False)
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content, sealed."""
+        content = self.model_dump(mode="json")
+        return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()
+
+
+def load_sidecar(directory: Path) -> Sidecar | None:
+    """Read the records.json of a directory, if it has one.
+
+    Raises:
+        InputError: It cannot be read, or was changed.
+    """
+    path = directory / NAME
+    try:
+        content = json.loads(path.read_bytes())
+        seal = content.pop("sha256")
+        if seal != _seal(content):
+            raise InputError(
+                "the file was changed after it was made", where=str(path), cure=_RESTORE
+            )
+        return Sidecar.model_validate_json(json.dumps(content))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+        message = "the file is not what `prepare` writes"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            message += f": `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+        raise InputError(message, where=str(path), cure=_RESTORE) from error
+
+
+def check_missing(directory: Path, sidecar: Sidecar, pattern: str, found: set[str]) -> None:
+    """Look for prepared record files that are gone.
+
+    Args:
+        directory: Where they were.
+        sidecar: Its records.json.
+        pattern: Glob of the record files that should be there.
+        found: Names of those that are.
+
+    Raises:
+        InputError: One is missing.
+    """
+    for file in sidecar.files:
+        wanted = file.rows is not None and fnmatchcase(file.name, pattern)
+        if wanted and file.name not in found:
+            where = str(directory / file.name)
+            raise InputError("a prepared record file is missing", where=where, cure=_RESTORE)
+
+
+def check_sizes(sidecar: Sidecar, paths: Iterable[Path]) -> None:
+    """Hold sizes against the sidecar, without reading the files.
+
+    Raises:
+        InputError: A file was added, has another size, or cannot be found.
+    """
+    for path in paths:
+        wanted = _listed(sidecar, path)
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        if size != wanted.size:
+            raise _changed(path, f"it has {size} bytes, {wanted.size} when prepared")
+
+
+def check_digests(sidecar: Sidecar, files: Iterable[InputFile]) -> None:
+    """Hold sizes and digests against the sidecar.
+
+    Raises:
+        InputError: A file was added, changed, cut, or exchanged.
+    """
+    for file in files:
+        if file.path.name == NAME:
+            continue
+        wanted = _listed(sidecar, file.path)
+        if file.size != wanted.size:
+            raise _changed(file.path, f"it has {file.size} bytes, {wanted.size} when prepared")
+        if file.sha256 != wanted.sha256:
+            raise _changed(file.path, "its SHA-256 differs")
+
+
+def _listed(sidecar: Sidecar, path: Path) -> SidecarFile:
+    for file in sidecar.files:
+        if file.name == path.name:
+            return file
+    raise InputError(
+        f"the file was added to prepared records: {NAME} does not list it",
+        where=str(path),
+        cure="move it to a directory of its own",
+    )
+
+
+def _changed(path: Path, how: str) -> InputError:
+    return InputError(
+        f"the file was changed after it was prepared: {how}", where=str(path), cure=_RESTORE
+    )
+
+
+def _seal(content: dict[str, object]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

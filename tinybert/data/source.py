@@ -1,0 +1,232 @@
+"""The record files of a run: which they are, and what can be said of them before reading them."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tinybert.data import sidecar
+from tinybert.data.files import InputFile, digest_files
+from tinybert.data.mindrecord import check_mindrecord, index_path
+from tinybert.data.rows import LabelKind, RowFormat
+from tinybert.data.schema import check_rows, load_schema
+from tinybert.data.tfrecord import count_records
+from tinybert.errors import InputError
+
+DatasetType = Literal["tfrecord", "mindrecord"]
+
+_FIND_CURE = "let the recipe name a record file, a directory of them, or a glob"
+_COMPANIONS = (".json", ".db", ".txt", ".md")
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Record files, in the order of their paths, and what they must hold."""
+
+    paths: tuple[Path, ...]
+    """Record files, sorted."""
+    dataset_type: DatasetType
+    schema: Path | None
+    """TFRecord schema file."""
+    format: RowFormat
+    """What a record holds."""
+
+    @classmethod
+    def find(
+        cls,
+        data_dir: str,
+        root: Path,
+        *,
+        dataset_type: DatasetType,
+        schema_dir: str | None,
+        seq_length: int,
+        vocab_size: int,
+        type_vocab_size: int,
+        input_mask_from_dataset: bool,
+        token_type_ids_from_dataset: bool,
+        label: LabelKind | None = None,
+    ) -> "RecordSource":
+        """Resolve a recipe's `data_dir`: a record file, a directory of them, or a glob.
+
+        Args:
+            data_dir: As in the recipe, relative to `root` or absolute.
+            root: Directory that relative paths start from.
+            dataset_type: Format of the record files.
+            schema_dir: The TFRecord schema file, if any, as in the recipe.
+            seq_length: Tokens a row.
+            vocab_size: Number of token ids.
+            type_vocab_size: Number of segment ids.
+            input_mask_from_dataset: false: every position counts as a token.
+            token_type_ids_from_dataset: false: every segment id is 0.
+            label: Kind of the column `label_ids`, if it is read.
+
+        Raises:
+            InputError: Nothing is there, the files are of both formats, or a file that belongs
+                to prepared records is missing or was added.
+        """
+        return cls(
+            _select(root / data_dir, dataset_type),
+            dataset_type,
+            None if schema_dir is None else root / schema_dir,
+            RowFormat(
+                seq_length=seq_length,
+                vocab_size=vocab_size,
+                type_vocab_size=type_vocab_size,
+                input_mask_from_dataset=input_mask_from_dataset,
+                token_type_ids_from_dataset=token_type_ids_from_dataset,
+                label=label,
+            ),
+        )
+
+    @property
+    def record_files(self) -> tuple[Path, ...]:
+        """The record files and, for MindRecord, their indexes."""
+        if self.dataset_type == "tfrecord":
+            return self.paths
+        return tuple(file for path in self.paths for file in (path, index_path(path)))
+
+    def count(self, path: Path) -> int:
+        """Return the rows of one record file, by its framing or its index.
+
+        Raises:
+            InputError: The file is missing, cut or damaged, as far as that shows without
+                reading every row.
+        """
+        if self.dataset_type == "tfrecord":
+            return count_records(path)
+        return check_mindrecord(path, self.format.columns)
+
+    def digest_files(self) -> tuple[InputFile, ...]:
+        """Hash every file that is read, and hold them against the records.json beside them.
+
+        Returns:
+            Record files and indexes, the schema, and the records.json files.
+
+        Raises:
+            InputError: A file cannot be read, or prepared records were changed.
+        """
+        extra = [] if self.schema is None else [self.schema]
+        extra += [path for path in self._sidecar_paths() if path.exists()]
+        files = digest_files([*self.record_files, *extra])
+        for directory, prepared in self._sidecars():
+            here = [file for file in files if file.path.parent == directory]
+            sidecar.check_digests(prepared, here)
+            self._check_seq_length(directory, prepared)
+        return files
+
+    def check_rows(self, rows: int) -> None:
+        """Hold the number of rows against the schema.
+
+        Raises:
+            InputError: The schema is wrong, or gives another number.
+        """
+        if self.schema is not None:
+            check_rows(self.schema, load_schema(self.schema, self.format.columns), rows)
+
+    def _check_seq_length(self, directory: Path, prepared: sidecar.Sidecar) -> None:
+        if prepared.seq_length != self.format.seq_length:
+            raise InputError(
+                f"the records hold {prepared.seq_length} tokens a row, seq_length is "
+                f"{self.format.seq_length}",
+                where=str(directory / sidecar.NAME),
+                cure="prepare the records anew with this seq_length, or correct the recipe",
+            )
+
+    def _sidecar_paths(self) -> list[Path]:
+        return [path / sidecar.NAME for path in sorted({path.parent for path in self.paths})]
+
+    def _sidecars(self) -> list[tuple[Path, sidecar.Sidecar]]:
+        found = [(path.parent, sidecar.load_sidecar(path.parent)) for path in self._sidecar_paths()]
+        return [(directory, prepared) for directory, prepared in found if prepared is not None]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a dry run finds."""
+
+    rows: int | None
+    """Rows of all files; None if one of them cannot be counted."""
+    problems: tuple[InputError, ...]
+
+
+def inspect(source: RecordSource) -> Inspection:
+    """Look at record files without importing them: presence, sidecar, schema, row counts.
+
+    Damage inside a row, and values that are not legal, show at the import alone.
+    """
+    problems: list[InputError] = []
+    rows: int | None = 0
+    for path in source.paths:
+        try:
+            count = source.count(path)
+            rows = None if rows is None else rows + count
+        except InputError as error:
+            problems.append(error)
+            rows = None
+    try:
+        for directory, prepared in source._sidecars():
+            here = [path for path in source.record_files if path.parent == directory]
+            sidecar.check_sizes(prepared, here)
+            source._check_seq_length(directory, prepared)
+        if source.schema is not None:
+            schema = load_schema(source.schema, source.format.columns)
+            if rows is not None:
+                check_rows(source.schema, schema, rows)
+    except InputError as error:
+        problems.append(error)
+    return Inspection(rows, tuple(problems))
+
+
+def _select(path: Path, dataset_type: DatasetType) -> tuple[Path, ...]:
+    """Return the sorted record files that a path, a directory or a glob names."""
+    pattern = "*"
+    if path.is_dir():
+        found = _record_files(path)
+    elif path.is_file():
+        found, pattern = [path], path.name
+    elif glob.has_magic(str(path)):
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        found = [file for file in found if file.is_file() and not _is_companion(file)]
+        pattern = path.name
+    else:
+        raise InputError("no such file or directory", where=str(path), cure=_FIND_CURE)
+    for directory in {file.parent for file in found} | ({path} if path.is_dir() else set()):
+        prepared = sidecar.load_sidecar(directory)
+        if prepared is not None:
+            names = {file.name for file in found if file.parent == directory}
+            sidecar.check_missing(directory, prepared, pattern, names)
+    if not found:
+        what = "holds no record file" if path.is_dir() else "names no file"
+        raise InputError(f"data_dir {what}", where=str(path), cure=_FIND_CURE)
+    for file in found:
+        if _kind(file) not in (None, dataset_type):
+            raise InputError(
+                f'by its name this is no {dataset_type} file; dataset_type is "{dataset_type}"',
+                where=str(file),
+                cure="correct dataset_type, or name the record files by a glob",
+            )
+    return tuple(sorted(found))
+
+
+def _record_files(directory: Path) -> list[Path]:
+    files = [path for path in directory.iterdir() if path.is_file() and not _is_companion(path)]
+    for path in sorted(files):
+        if _kind(path) is None:
+            raise InputError(
+                "the name does not say whether this is a record file: it has neither "
+                "`tfrecord` nor `mindrecord` in it",
+                where=str(path),
+                cure="move it elsewhere, or name the record files by a glob",
+            )
+    return files
+
+
+def _kind(path: Path) -> DatasetType | None:
+    name = path.name.lower()
+    if "mindrecord" in name:
+        return "mindrecord"
+    return "tfrecord" if "tfrecord" in name or "tf_record" in name else None
+
+
+def _is_companion(path: Path) -> bool:
+    return path.name.startswith(".") or path.suffix in _COMPANIONS

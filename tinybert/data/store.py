@@ -1,0 +1,219 @@
+"""The token store: checked rows in memory-mapped arrays, drawn from at random by index.
+
+    runs/store/<key>/store.json      what a row holds, and SHA-256 of the arrays
+                     input_ids.bin   (tokens,) uint16, or uint32 for a vocabulary over 65,536
+                     offsets.bin     (rows + 1,) int64, where each row starts
+                     marks.bin       (tokens,) 2 * segment id + mask; absent where all are 1
+                     label_ids.bin   (rows,) or (rows, S), where labels are read
+
+A row is kept up to its last position with a non-zero id, mask or segment; the rest is zeros, so
+nothing is lost. `key` is a digest of the record files' bytes and of how they are read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.data.batch import Batch
+from tinybert.data.example import Columns
+from tinybert.data.files import InputFile, digest_file
+from tinybert.data.rows import LabelArray, RowFormat
+from tinybert.errors import InputError
+
+FORMAT = 1
+INDEX = "store.json"
+_DAMAGED_CURE = "delete this directory; the next run imports the records again"
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Checked rows, by index."""
+
+    rows: int
+    format: RowFormat
+    digest: str
+    """SHA-256 of format and rows in their order: the same for the same rows in other files."""
+    files: tuple[InputFile, ...]
+    """The files that were read: records, indexes, schema, records.json."""
+    lengths: npt.NDArray[np.int64]
+    """(rows,) the width that a batch needs for each row: up to its last non-zero position, or S
+    where every position counts as a token."""
+    _input_ids: npt.NDArray[np.unsignedinteger[Any]]
+    _offsets: npt.NDArray[np.int64]
+    _marks: npt.NDArray[np.unsignedinteger[Any]] | None
+    _label_ids: LabelArray | None
+
+    @property
+    def seq_length(self) -> int:
+        """Tokens a row, as in the record files."""
+        return self.format.seq_length
+
+    @classmethod
+    def open(cls, path: Path, format: RowFormat, files: Sequence[InputFile]) -> "TokenStore":
+        """Open a store, its arrays verified.
+
+        Raises:
+            InputError: It cannot be read, or is not as it was written.
+        """
+        try:
+            content = json.loads((path / INDEX).read_bytes())
+            if content["format"] != asdict(format):
+                raise ValueError("another format")
+            types = _types(format)
+            arrays = {
+                name: _open_array(path / f"{name}.bin", types[name], digest)
+                for name, digest in content["arrays"].items()
+            }
+            lengths = np.diff(arrays["offsets"])
+        except OSError as error:
+            raise InputError(
+                f"the token store cannot be read: {error.strerror}", where=str(path)
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                "the token store is damaged", where=str(path / INDEX), cure=_DAMAGED_CURE
+            ) from error
+        labels = arrays.get("label_ids")
+        if labels is not None and format.label == "token":
+            labels = labels.reshape(-1, format.seq_length)
+        return cls(
+            rows=len(lengths),
+            format=format,
+            digest=hashlib.sha256(_index_bytes(content)).hexdigest(),
+            files=tuple(files),
+            lengths=lengths
+            if format.input_mask_from_dataset
+            else np.full_like(lengths, format.seq_length),
+            _input_ids=arrays["input_ids"],
+            _offsets=arrays["offsets"],
+            _marks=arrays.get("marks"),
+            _label_ids=labels,
+        )
+
+    def batch(self, indices: npt.NDArray[np.int64], seq_length: int | None = None) -> Batch:
+        """Return rows as a batch.
+
+        Args:
+            indices: (B,) rows, from 0.
+            seq_length: Width S of the batch; None: that of the record files. No row of the batch
+                may be longer (`lengths`).
+
+        Raises:
+            IndexError: A row is not in the store.
+            ValueError: A row is longer than `seq_length`.
+        """
+        width = self.seq_length if seq_length is None else seq_length
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.rows:
+            raise IndexError(f"rows go from 0 to {self.rows - 1}")
+        if indices.size and self.lengths[indices].max() > width:
+            raise ValueError(f"a row is longer than seq_length {width}")
+        starts = self._offsets[indices]
+        position = np.arange(width)
+        kept = position < (self._offsets[indices + 1] - starts)[:, None]  # (B, S)
+        token = (starts[:, None] + position)[kept]
+        input_ids, segment_ids, input_mask = np.zeros((3, len(indices), width), np.int32)
+        input_ids[kept] = self._input_ids[token]
+        if self._marks is None:
+            input_mask[kept] = 1
+        else:
+            marks = self._marks[token]
+            input_mask[kept] = marks & 1
+            segment_ids[kept] = marks >> 1
+        if not self.format.input_mask_from_dataset:
+            input_mask[:] = 1
+        return Batch(input_ids, segment_ids, input_mask, self._labels(indices, width))
+
+    def _labels(self, indices: npt.NDArray[np.int64], width: int) -> LabelArray | None:
+        if self._label_ids is None:
+            return None
+        labels = self._label_ids[indices]
+        return labels[:, :width] if self.format.label == "token" else labels
+
+
+class StoreWriter:
+    """Writes the arrays of a store into an existing directory.
+
+    Args:
+        path: The directory.
+        format: What a row holds.
+    """
+
+    def __init__(self, path: Path, format: RowFormat) -> None:
+        self._path = path
+        self._format = format
+        self._types = _types(format)
+        self._files = {name: open(path / f"{name}.bin", "wb") for name in self._types}
+        self._offset = 0
+        self._plain = True
+        self._write("offsets", np.zeros(1))
+
+    def append(self, columns: Columns) -> None:
+        """Append legal rows: arrays (rows, length) of the format's columns."""
+        input_ids = columns["input_ids"]
+        zero = np.zeros(input_ids.shape, np.int64)
+        input_mask = columns.get("input_mask", zero)
+        segment_ids = columns.get("segment_ids", zero)
+        used = (input_ids != 0) | (input_mask != 0) | (segment_ids != 0)  # (rows, S)
+        width = used.shape[1]
+        lengths = np.where(used.any(axis=1), width - used[:, ::-1].argmax(axis=1), 0)
+        kept = np.arange(width) < lengths[:, None]
+        if not self._format.input_mask_from_dataset:
+            input_mask = zero + 1
+        marks = (2 * segment_ids + input_mask)[kept]
+        self._plain = self._plain and bool((marks == 1).all())
+        self._write("input_ids", input_ids[kept])
+        self._write("marks", marks)
+        self._write("offsets", self._offset + np.cumsum(lengths))
+        self._offset += int(lengths.sum())
+        if self._format.label is not None:
+            self._write("label_ids", columns["label_ids"])
+
+    def finish(self) -> None:
+        """Close the arrays and write the index."""
+        self.close()
+        if self._plain:
+            (self._path / "marks.bin").unlink()
+            del self._types["marks"]
+        arrays = {name: digest_file(self._path / f"{name}.bin").sha256 for name in self._types}
+        content = {"format": asdict(self._format), "arrays": arrays}
+        (self._path / INDEX).write_bytes(_index_bytes(content))
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
+        self._files[name].write(values.astype(self._types[name]).tobytes())
+
+
+def _types(format: RowFormat) -> dict[str, np.dtype[Any]]:
+    types = {
+        "input_ids": np.dtype("<u2" if format.vocab_size <= 1 << 16 else "<u4"),
+        "marks": np.min_scalar_type(2 * format.type_vocab_size - 1),
+        "offsets": np.dtype("<i8"),
+    }
+    if format.label is not None:
+        types["label_ids"] = np.dtype("<f4" if format.label == "number" else "<i4")
+    return types
+
+
+def _index_bytes(content: Mapping[str, object]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _open_array(path: Path, dtype: np.dtype[Any], sha256: str) -> npt.NDArray[Any]:
+    file = digest_file(path)
+    if file.sha256 != sha256:
+        raise InputError(
+            "the token store is damaged: its SHA-256 differs", where=str(path), cure=_DAMAGED_CURE
+        )
+    if file.size == 0:  # nothing to map
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype, "r")
