@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from tinybert.recipe.base import Table
 from tinybert.recipe.keys import all_tables, as_toml, dotted
+from tinybert.recipe.model import STAGES
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.source import Document, KeyPath
 from tinybert.recipe.suggest import suggest
@@ -88,7 +89,7 @@ def _key_path(location: Sequence[str | int]) -> KeyPath:
 
 def _unknown_key(document: Document, path: KeyPath, cure: str) -> Problem:
     *table, key = path
-    where = f"in [{dotted(table)}]" if table else "above all tables"
+    where = f"in [{dotted(table)}]" if table else "at the top level"
     message = f"unknown key `{dotted((key,))}` {where}"
     if isinstance(document.value(path), dict):
         message = f"unknown table [{dotted(path)}]"
@@ -113,7 +114,7 @@ def missing_keys(
     document: Document, fields: type[Table], table: KeyPath, keys: Sequence[str], cure: str = ""
 ) -> Problem:
     """Return the problem that a table lacks keys, with an example for each that has one."""
-    where = f"in [{dotted(table)}]" if table else "above all tables"
+    where = f"in [{dotted(table)}]" if table else "at the top level"
     listed = ", ".join(f"`{key}`" for key in keys)
     examples = [
         f"`{key} = {as_toml(found[0])}`"
@@ -150,7 +151,8 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
         cure = _type_cure(EXPECTED[kind], path, value)
     elif kind == "literal_error":
         message = f"unknown value {as_toml(value)} for {name}"
-        cure = "use " + str(limits["expected"]).replace("'", '"')
+        choices = [*STAGES] if path == ("stage",) else re.findall(r"'(.*?)'", limits["expected"])
+        cure = "use " + " or ".join(map(as_toml, choices))
     elif kind in BOUNDS and limits.get("le") == 0:
         message = f"expected 0 for {name}, got {as_toml(value)}"
         cure = "leave it out, or write 0.0: nothing is dropped in a network that is not trained"

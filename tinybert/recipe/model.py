@@ -58,7 +58,7 @@ class Recipe(Table):
 class GeneralDistill(Recipe):
     """`stage = "general_distill"`: a student learns a teacher's layers from plain text."""
 
-    stage: Literal["general_distill"]
+    stage: Literal["general_distill"] = Field(examples=["general_distill"])
     teacher: DistillTeacher
     """The network to learn from."""
     student: DistillStudent
@@ -107,7 +107,7 @@ class Phase2(Phase):
 class TaskDistill(Recipe):
     """`stage = "task_distill"`: a student learns a fine-tuned teacher's behaviour on a task."""
 
-    stage: Literal["task_distill"]
+    stage: Literal["task_distill"] = Field(examples=["task_distill"])
     teacher: TaskTeacher
     """The fine-tuned network to learn from."""
     student: TaskStudent
@@ -128,7 +128,7 @@ class Finetune(Recipe):
     The network is in `[teacher]` or in `[student]`, exactly one.
     """
 
-    stage: Literal["finetune"]
+    stage: Literal["finetune"] = Field(examples=["finetune"])
     teacher: FinetunedTeacher | None = None
     """The network, if it is to become a teacher."""
     student: TaskStudent | None = None
@@ -153,7 +153,7 @@ class Evaluate(Recipe):
     The network is in `[teacher]` or in `[student]`, exactly one.
     """
 
-    stage: Literal["evaluate"]
+    stage: Literal["evaluate"] = Field(examples=["evaluate"])
     teacher: TaskTeacher | None = None
     """The network, if it is a teacher."""
     student: EvaluatedStudent | None = None

@@ -152,7 +152,7 @@ class _Locator:
                         self._visit_pair(child, table)
 
     def _visit_header(self, node: tree_sitter.Node) -> KeyPath:
-        """Note a `[table]` or `[[table]]`; return its path, which for the latter ends in an index."""
+        """Note a `[table]` or `[[table]]`; return its path, for the latter with an index."""
         path: KeyPath = ()
         *outer, (last, _) = self._parts(node.named_children[0])
         for name, part in outer:

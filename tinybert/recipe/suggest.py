@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from tinybert.recipe.base import Table
 from tinybert.recipe.keys import TablePath, all_tables, dotted, table_at
@@ -37,8 +36,7 @@ GONE = {
     "td_phase2_epoch_size": "write `epoch_size` in [phase2.training]",
     "file_format": "leave it out: it is an option of the export command",
     "warmup_proportion": "write `warmup_ratio` in [optimizer.schedule]",
-    "warmup": "write `warmup_steps`, `warmup_ratio` or `warmup_epoch_ratio` in [optimizer.schedule]",
-    "mesh": "leave it out",
+    "warmup": "write `warmup_steps` or `warmup_ratio` in [optimizer.schedule]",
 }
 """Options of the seed project that are no key here, and what to do instead."""
 
@@ -74,7 +72,7 @@ def suggest(stage: type[Table], table: TablePath, key: str) -> Suggestion:
         return Suggestion("use " + " or ".join(f"[{dotted(path)}]" for path in meant), meant)
     if homes == [table]:
         return Suggestion(f"use `{name}`", meant)
-    place = " or ".join(f"under [{dotted(home)}]" if home else "above all tables" for home in homes)
+    place = " or ".join(f"under [{dotted(home)}]" if home else "at the top level" for home in homes)
     return Suggestion(f"it belongs {place}" if name == key else f"use `{name}` {place}", meant)
 
 
@@ -83,10 +81,9 @@ def _closest(key: str, names: Sequence[str], cutoff: float) -> str:
     return next(iter(difflib.get_close_matches(key, names, 1, cutoff)), "")
 
 
-def _nearest(table: TablePath, homes: Sequence[TablePath]) -> list[TablePath]:
-    """Return those homes that share most of their path with a table: phase 1's for phase 1."""
-    shared = {home: len(commonprefix([table, home])) for home in homes}
-    return [home for home in homes if shared[home] == max(shared.values())]
+def _nearest(table: TablePath, homes: list[TablePath]) -> list[TablePath]:
+    """Return the homes in the same phase or outer table as a table, or else all."""
+    return [home for home in homes if home[:1] == table[:1]] or homes
 
 
 def _other_stages(key: str) -> str:

@@ -1,0 +1,139 @@
+"""Rules about `[network]`, `[teacher]`, `[student]`, and how their sizes fit together."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from tinybert.recipe.diagnose import missing_keys
+from tinybert.recipe.network_tables import NetworkKeys
+from tinybert.recipe.problems import Problem
+from tinybert.recipe.written import Written
+
+DISTILLATIONS = ("general_distill", "task_distill")
+
+
+def network_problems(written: Written, stage: str) -> Iterator[Problem]:
+    """Yield every contradiction within and between the networks."""
+    yield from chain(
+        _one_network(written, stage),
+        _shared_keys_once(written),
+        _weights(written, stage),
+        _heads_divide_width(written),
+        _positions_suffice(written),
+    )
+    if stage in DISTILLATIONS:
+        yield from chain(_same_heads_and_vocabulary(written), _student_not_deeper(written))
+        for table in ((), ("phase1",)):
+            yield from _layer_map(written, table)
+
+
+def _one_network(written: Written, stage: str) -> Iterator[Problem]:
+    if stage in DISTILLATIONS:
+        return
+    if not written.has("teacher") and not written.has("student"):
+        yield written.at_key((), f"missing table [teacher] or [student], the network to {stage}")
+    if written.has("teacher") and written.has("student"):
+        message = "[teacher] and [student] are both written"
+        yield written.at_key(("student",), message, f"keep the network to {stage}")
+
+
+def _shared_keys_once(written: Written) -> Iterator[Problem]:
+    """Hold each key to `[network]`, or to each of `[teacher]` and `[student]`."""
+    networks = written.networks()
+    both = " and ".join(f"[{name}]" for name in networks)
+    nowhere = []
+    for key in NetworkKeys.model_fields:
+        own = [name for name in networks if written.has(name, key)]
+        if written.has("network", key):
+            for name in own:
+                message = f"`{key}` is written in [network] and in [{name}]"
+                yield written.at_key((name, key), message, f"keep it in [network] or in {both}")
+        elif not own:
+            nowhere.append(key)
+        else:
+            for name in networks:
+                if name not in own:
+                    message = f"missing key `{key}` in [{name}]"
+                    cure = f"write it in {both}, or once in [network]"
+                    yield written.at_key((name,), message, cure)
+    if nowhere and not (written.has("network") and not written.table("network")):
+        yield missing_keys(written.document, NetworkKeys, ("network",), nowhere)
+
+
+def _weights(written: Written, stage: str) -> Iterator[Problem]:
+    """Hold each network to one origin of its weights that makes sense in its stage."""
+    for name in written.networks():
+        load = f"load_{name}_ckpt_path"
+        yield from written.exactly_one((name,), ("init", load))
+        if written.get(name, "init") != "seeded":
+            continue
+        if stage == "evaluate":
+            message = "a seeded network has learned nothing to evaluate"
+            yield written.at_value((name, "init"), message, f"write `{load}` instead")
+        elif stage == "task_distill" and name == "student" and not written.has("phase1"):
+            message = "a student for [phase2] alone cannot be seeded"
+            cure = f"write `{load}` instead, or add [phase1]"
+            yield written.at_value((name, "init"), message, cure)
+
+
+def _heads_divide_width(written: Written) -> Iterator[Problem]:
+    for name in written.networks():
+        width = written.get(name, "hidden_size")
+        heads = written.shared(name, "num_attention_heads")
+        if width and heads and width % heads:
+            message = f"`hidden_size` of [{name}], {width}, does not divide into {heads} heads"
+            cure = (
+                f"write a multiple of `num_attention_heads`, such as {-(-width // heads) * heads}"
+            )
+            yield written.at_value((name, "hidden_size"), message, cure)
+
+
+def _positions_suffice(written: Written) -> Iterator[Problem]:
+    length = written.get("data", "seq_length")
+    for name in written.networks():
+        rows = written.shared(name, "max_position_embeddings")
+        relative = written.shared(name, "use_relative_positions")
+        if length and rows and not relative and length > rows:
+            message = f"`seq_length` {length} exceeds `max_position_embeddings` {rows} of [{name}]"
+            yield written.at_value(("data", "seq_length"), message)
+
+
+def _same_heads_and_vocabulary(written: Written) -> Iterator[Problem]:
+    reasons = {
+        "num_attention_heads": "attention is compared head by head",
+        "vocab_size": "both networks read the same token ids",
+    }
+    for key, reason in reasons.items():
+        teacher, student = written.get("teacher", key), written.get("student", key)
+        if teacher and student and teacher != student:
+            message = f"`{key}` is {teacher} in [teacher] and {student} in [student]"
+            yield written.at_value(("student", key), message, f"write one number: {reason}")
+
+
+def _student_not_deeper(written: Written) -> Iterator[Problem]:
+    teacher = written.get("teacher", "num_hidden_layers")
+    student = written.get("student", "num_hidden_layers")
+    if teacher and student and student > teacher:
+        message = f"the student has {student} layers, more than the teacher's {teacher}"
+        yield written.at_value(("student", "num_hidden_layers"), message)
+
+
+def _layer_map(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+    path = (*table, "distill", "layer_map")
+    layer_map = written.get(*path)
+    teacher = written.get("teacher", "num_hidden_layers")
+    student = written.get("student", "num_hidden_layers")
+    if not (layer_map and teacher and student) or student > teacher:
+        return
+    if layer_map == "uniform" and teacher % student:
+        message = f'"uniform" needs {student} student layers to divide {teacher} teacher layers'
+        example = [round(layer * teacher / student) for layer in range(1, student + 1)]
+        cure = f"list the teacher's layers, such as {example}" if student <= 24 else ""
+        yield written.at_value(path, message, cure)
+    if isinstance(layer_map, list):
+        if len(layer_map) != student:
+            message = f"`layer_map` has {len(layer_map)} items for {student} student layers"
+            yield written.at_value(path, message)
+        for index, layer in enumerate(layer_map):
+            if layer > teacher:
+                message = f"`layer_map` names layer {layer} of a teacher with {teacher} layers"
+                yield written.at_value((*path, index), message)

@@ -1,0 +1,198 @@
+"""Rules about data, task, losses, length, machine and expectations."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+from tinybert.recipe.keys import as_toml
+from tinybert.recipe.problems import Problem
+from tinybert.recipe.written import Written
+
+METRICS = {
+    "classification": ("accuracy", "bf1", "mf1", "matthews"),
+    "regression": ("pearson", "spearman"),
+    "ner": ("accuracy", "bf1", "mf1", "entity_f1"),
+}
+PATHS = (
+    ("data", "data_dir"),
+    ("data", "train_data_dir"),
+    ("data", "eval_data_dir"),
+    ("data", "schema_dir"),
+    ("teacher", "load_teacher_ckpt_path"),
+    ("student", "load_student_ckpt_path"),
+    ("expect", "reference"),
+)
+
+
+def run_problems(written: Written, stage: str) -> Iterator[Problem]:
+    """Yield every contradiction in and between the tables that describe no network."""
+    yield from chain(_paths(written), _links(written), _schema(written), _machine(written))
+    if stage == "general_distill":
+        yield from _batches(written, ("data",))
+    else:
+        yield from _task(written)
+    if stage == "task_distill":
+        yield from _phases(written)
+    elif stage in ("finetune", "evaluate"):
+        yield from _batches(written, ("data",))
+    if stage == "evaluate":
+        yield from _nothing_trained(written)
+    else:
+        for table in written.trainings():
+            yield from chain(_length_and_schedule(written, table), _losses(written, table))
+    yield from _expectations(written)
+
+
+def _paths(written: Written) -> Iterator[Problem]:
+    for path in PATHS:
+        value = written.get(*path)
+        if isinstance(value, str) and (value.startswith("~") or "$" in value):
+            message = f"`{path[-1]}` has a `~` or `$`, which is not expanded"
+            cure = "write a path that is absolute, or relative to the directory of runner.py"
+            yield written.at_value(path, message, cure)
+
+
+def _links(written: Written) -> Iterator[Problem]:
+    for network in ("teacher", "student"):
+        path = (network, f"load_{network}_ckpt_path")
+        value = written.get(*path)
+        if isinstance(value, str) and value.endswith((".json", ".toml")):
+            kind = "manifest" if value.endswith(".json") else "recipe"
+            cure = f"write {{ {kind} = {as_toml(value)} }}"
+            yield written.at_value(path, f"a {kind} is no checkpoint", cure)
+        for kind, ending in (("manifest", ".json"), ("recipe", ".toml")):
+            linked = written.get(*path, kind)
+            if isinstance(linked, str) and not linked.endswith(ending):
+                message = f"a {kind} is a {ending} file, got {as_toml(linked)}"
+                yield written.at_value((*path, kind), message)
+
+
+def _schema(written: Written) -> Iterator[Problem]:
+    kind = written.get("data", "dataset_type")
+    if kind == "tfrecord" and not written.has("data", "schema_dir"):
+        message = 'missing key `schema_dir` in [data], which `dataset_type = "tfrecord"` needs'
+        cure = "name the JSON file that lists the columns of the records"
+        yield written.at_key(("data",), message, cure)
+    if kind == "mindrecord" and written.has("data", "schema_dir"):
+        message = '`schema_dir` does not go with `dataset_type = "mindrecord"`'
+        cure = "leave it out: MindRecord files carry their schema"
+        yield written.at_key(("data", "schema_dir"), message, cure)
+
+
+def _batches(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+    yield from written.exactly_one(table, ("batch_size", "global_batch_size"))
+    rows = written.get(*table, "global_batch_size")
+    hosts = written.get("topology", "hosts")
+    devices = written.get("topology", "devices_per_host")
+    if rows and hosts and devices and rows % (hosts * devices):
+        message = f"`global_batch_size` {rows} does not divide into {hosts * devices} devices"
+        cure = "write a multiple of `hosts` * `devices_per_host`"
+        yield written.at_value((*table, "global_batch_size"), message, cure)
+
+
+def _task(written: Written) -> Iterator[Problem]:
+    kind = written.get("task", "task_type")
+    labels = written.get("task", "num_labels")
+    metric = written.get("task", "assessment_method")
+    if labels and kind == "regression" and labels != 1:
+        message = f"a regression has one output, got `num_labels = {labels}`"
+        yield written.at_value(("task", "num_labels"), message, "write 1")
+    if labels == 1 and kind in ("classification", "ner"):
+        message = f'`task_type = "{kind}"` needs at least 2 labels'
+        yield written.at_value(("task", "num_labels"), message)
+    if metric and kind and metric not in METRICS[kind]:
+        message = f'"{metric}" does not measure `task_type = "{kind}"`'
+        cure = "use " + ", ".join(f'"{name}"' for name in METRICS[kind])
+        yield written.at_value(("task", "assessment_method"), message, cure)
+    elif metric == "bf1" and labels and labels > 2:
+        message = f'"bf1" is for 2 labels, here are {labels}'
+        yield written.at_value(("task", "assessment_method"), message, 'use "mf1"')
+
+
+def _phases(written: Written) -> Iterator[Problem]:
+    phases = [name for name in ("phase1", "phase2") if written.has(name)]
+    if not phases:
+        yield written.at_key((), "missing table [phase1] or [phase2]", "write at least one of them")
+    for name in phases:
+        yield from _batches(written, (name,))
+
+
+def _nothing_trained(written: Written) -> Iterator[Problem]:
+    for key in ("steps", "finite_loss"):
+        if written.has("expect", key):
+            message = f"`{key}` is about training, and an evaluation does not train"
+            yield written.at_key(("expect", key), message, "leave it out")
+
+
+def _length_and_schedule(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+    schedule = (*table, "optimizer", "schedule")
+    yield from written.exactly_one((*table, "training"), ("epoch_size", "train_steps"))
+    yield from written.exactly_one(schedule, ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"))
+    peak = written.get(*schedule, "learning_rate")
+    end = written.get(*schedule, "end_learning_rate")
+    if peak is not None and end is not None and end > peak:
+        message = f"`end_learning_rate` {end} exceeds `learning_rate` {peak}"
+        yield written.at_value((*schedule, "end_learning_rate"), message)
+    steps = written.get(*table, "training", "train_steps")
+    warmup = written.get(*schedule, "warmup_steps")
+    if steps is not None and warmup is not None and warmup > steps:
+        message = f"`warmup_steps` {warmup} exceeds `train_steps` {steps}"
+        yield written.at_value((*schedule, "warmup_steps"), message)
+    save = written.get(*table, "checkpoints", "save_ckpt_step")
+    sink = written.get("runtime", "data_sink_steps")
+    if written.get("runtime", "enable_data_sink") and save and sink and save % sink:
+        message = f"`save_ckpt_step` {save} is no multiple of `data_sink_steps` {sink}"
+        cure = "a checkpoint can be saved only between two calls of the device"
+        yield written.at_value((*table, "checkpoints", "save_ckpt_step"), message, cure)
+
+
+def _losses(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+    weights = written.get(*table, "distill", "weights")
+    if isinstance(weights, dict) and weights.get("attention") == 0 == weights.get("hidden"):
+        message = "`attention` and `hidden` are both 0: nothing would be learned"
+        yield written.at_value((*table, "distill", "weights"), message)
+    masked = written.get("data", "input_mask_from_dataset")
+    if written.get(*table, "distill", "padding") == "ignore" and masked is False:
+        message = '`padding = "ignore"` needs `input_mask_from_dataset = true`'
+        cure = "without the mask every position counts as a token"
+        yield written.at_value((*table, "distill", "padding"), message, cure)
+
+
+def _machine(written: Written) -> Iterator[Problem]:
+    ids = written.get("topology", "device_ids")
+    count = written.get("topology", "devices_per_host")
+    if ids and count and len(ids) != count:
+        message = f"`device_ids` has {len(ids)} items for `devices_per_host = {count}`"
+        yield written.at_value(("topology", "device_ids"), message)
+    if ids and len(set(ids)) != len(ids):
+        yield written.at_value(("topology", "device_ids"), "`device_ids` names a device twice")
+    hosts = written.get("topology", "hosts")
+    if hosts and hosts > 1:
+        for key in ("master_address", "master_port"):
+            if not written.has("topology", key):
+                message = f"missing key `{key}` in [topology], which {hosts} hosts need"
+                yield written.at_key(("topology",), message)
+    sink = ("runtime", "enable_data_sink")
+    if written.get("topology", "device") == "CPU" and written.get(*sink):
+        message = '`enable_data_sink = true` does not go with `device = "CPU"`'
+        yield written.at_value(sink, message, "write false")
+
+
+def _expectations(written: Written) -> Iterator[Problem]:
+    if written.has("expect", "tolerance") and not written.has("expect", "reference"):
+        message = "`tolerance` says how far from a `reference`, and there is none"
+        yield written.at_key(("expect", "tolerance"), message, "write `reference` in [expect]")
+    steps = written.get("expect", "steps")
+    planned = written.get("training", "train_steps")
+    if steps and planned and steps != planned:
+        message = f"`steps` expects {steps}, `train_steps` in [training] says {planned}"
+        yield written.at_value(("expect", "steps"), message)
+    metrics = written.get("expect", "metrics")
+    for name in metrics if isinstance(metrics, dict) else ():
+        path = ("expect", "metrics", name)
+        if not written.has(*path, "min") and not written.has(*path, "max"):
+            yield written.at_key(
+                path, f"metric `{name}` has no bound", "write `min`, `max` or both"
+            )
+        low, high = written.get(*path, "min"), written.get(*path, "max")
+        if low is not None and high is not None and low > high:
+            yield written.at_value((*path, "min"), f"`min` {low} exceeds `max` {high}")
