@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import mindspore as ms
-import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from tinybert.train.optimizer import AdamWeightDecay
+from tinybert.train.schedule import Polynomial
 
 
 class LossScale(NamedTuple):
@@ -23,7 +23,7 @@ class TrainingStep(nn.Cell):
     Args:
         network: construct(*batch) -> float32 scalars, the first of which is the loss.
         optimizer: Holds the parameters to train.
-        learning_rates: (total steps,) float32, indexed by the number of updates so far.
+        schedule: Learning rates, by the number of updates so far.
         loss_scale: Its settings.
         clip_norm: Largest L2 norm of each tensor's gradient.
     """
@@ -33,14 +33,15 @@ class TrainingStep(nn.Cell):
         network: nn.Cell,
         optimizer: AdamWeightDecay,
         *,
-        learning_rates: np.ndarray,
+        schedule: Polynomial,
         loss_scale: LossScale,
         clip_norm: float,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.optimizer = optimizer
-        self.learning_rates = Tensor(learning_rates, ms.float32)
+        self.schedule = schedule
+        self.learning_rates = Tensor(schedule.table())
         self.scale_factor = loss_scale.factor
         self.scale_window = loss_scale.window
         self.clip_norm = clip_norm

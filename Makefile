@@ -1,0 +1,41 @@
+# `make smoke` and `make test` set up what they need: a virtual environment from the lock file.
+
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+
+.PHONY: smoke test test-slow lint setup lock clean
+
+smoke: $(READY)
+	$(RUN) runner.py recipes/tiny.toml
+
+test: $(READY)
+	$(PYTEST)
+
+test-slow: $(READY)
+	$(PYTEST) -m slow
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+setup: $(READY)
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "error: $(PYTHON) is not Python 3.10 to 3.12; name one: make PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "error: no venv module for $(PYTHON); on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(READY)
+
+# Pins versions and hashes of everything in pyproject.toml; needs uv.
+lock:
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean:
+	rm -rf $(VENV)

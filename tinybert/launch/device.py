@@ -1,0 +1,81 @@
+"""Choosing the device and making it deterministic, before anything else uses the framework."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinybert.errors import DeviceError
+
+ASCEND_INSTALLATION = "ASCEND_HOME_PATH"
+"""Environment variable that the installer's set_env.sh sets: where CANN is."""
+
+
+def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
+    """Set what the framework reads when it is imported; call it before that.
+
+    Args:
+        threads: Threads of an operator.
+        variables: Further environment variables.
+    """
+    os.environ.update(variables)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("GLOG_v", "3")  # errors; warnings of the framework help nobody here
+
+
+def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
+    """Make `device` the framework's device, with deterministic operators.
+
+    Returns:
+        The determinism settings, for the manifest.
+
+    Raises:
+        DeviceError: There is no such device here.
+    """
+    if device == "Ascend":
+        require_ascend(device_id)
+    import mindspore as ms
+
+    settings: dict[str, Any] = {"mode": "graph", "compile_cache": False}
+    if device == "Ascend":
+        os.environ["HCCL_DETERMINISTIC"] = "true"
+        ms.set_device("Ascend", device_id)
+        ms.set_deterministic(True)
+        settings |= {"set_deterministic": True, "HCCL_DETERMINISTIC": "true"}
+    else:
+        ms.set_device("CPU")
+        ms.device_context.cpu.op_tuning.threads_num(threads)
+    return settings
+
+
+def require_ascend(device_id: int) -> None:
+    """Raise a DeviceError that says what is missing, unless an Ascend device can be used."""
+    missing = ascend_problems()
+    if not missing:
+        from mindspore.device_context import ascend
+
+        if not ascend.is_available():
+            missing = ["MindSpore finds no Ascend device, though driver and CANN are here"]
+        elif device_id >= (count := ascend.device_count()):
+            missing = [f"device {device_id} is not one of the {count} Ascend devices"]
+    if missing:
+        raise DeviceError(
+            "this recipe runs on Ascend, which is not available here:"
+            + "".join(f"\n  - {problem}" for problem in missing),
+            cure="install what is missing, or add `--device CPU` to run on the CPU",
+        )
+
+
+def ascend_problems() -> list[str]:
+    """Return what is visibly missing for an Ascend device, without importing the framework."""
+    problems = []
+    if not any(Path("/dev").glob("davinci[0-9]*")):
+        problems.append("no device file /dev/davinci*: no card, or its driver is not installed")
+    home = os.environ.get(ASCEND_INSTALLATION)
+    if home is None:
+        problems.append(
+            f"no CANN: {ASCEND_INSTALLATION} is not set (source set_env.sh of the installation)"
+        )
+    elif not Path(home).is_dir():
+        problems.append(f"no CANN: {ASCEND_INSTALLATION} is {home}, which is not a directory")
+    return problems

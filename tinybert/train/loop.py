@@ -1,0 +1,107 @@
+"""The training loop."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import mindspore as ms
+
+from tinybert.data.prefetch import ahead
+from tinybert.errors import TrainingError
+from tinybert.train.feed import StepInputs
+from tinybert.train.step import TrainingStep
+
+AHEAD = 2
+"""Steps whose inputs are made while the device computes."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did; the fields of a trace record."""
+
+    global_step: int
+    """Steps before this one."""
+    optimizer_step: int
+    """Updates before this one."""
+    loss: float
+    parts: dict[str, float]
+    """The loss's parts, before their weights."""
+    loss_scale: float
+    """Loss scale of this step."""
+    overflow: bool
+    """Whether a gradient was not finite, so that nothing was updated."""
+    learning_rate: float
+    gradient_norm: float
+    """L2 norm of all gradients, unscaled and unclipped."""
+    batch_digest: str
+    rows: int
+    """Rows of the global batch."""
+
+
+def train(
+    step: TrainingStep,
+    feed: Callable[[int], StepInputs],
+    *,
+    part_names: tuple[str, ...],
+    first_step: int,
+    total_steps: int,
+    after_step: Callable[[StepResult], bool],
+) -> None:
+    """Run the steps from `first_step` up to `total_steps`.
+
+    Args:
+        step: The compiled step.
+        feed: A step's inputs; called in a thread, ahead of the device.
+        part_names: Names of the network's outputs after the loss.
+        first_step: Steps that were done before.
+        total_steps: Steps of the whole run.
+        after_step: Called after every step: trace, checkpoints, progress; False stops the loop.
+
+    Raises:
+        TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
+    """
+    inputs = ahead(map(feed, range(first_step, total_steps)), AHEAD)
+    for global_step, result in enumerate(_results(step, inputs, part_names), first_step):
+        goes_on = after_step(result)
+        _check_finite(result)
+        assert result.global_step == global_step
+        if not goes_on:
+            break
+
+
+def _results(
+    step: TrainingStep, inputs: Iterator[StepInputs], part_names: tuple[str, ...]
+) -> Iterator[StepResult]:
+    """Run a step for each of the inputs."""
+    for given in inputs:
+        tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
+        global_step = int(step.global_step.asnumpy())
+        outputs = [output.asnumpy().item() for output in step(*tensors)]
+        loss, *parts = outputs[: 1 + len(part_names)]
+        scale, finite, learning_rate, optimizer_step, norm = outputs[1 + len(part_names) :]
+        yield StepResult(
+            global_step=global_step,
+            optimizer_step=optimizer_step,
+            loss=loss,
+            parts=dict(zip(part_names, parts, strict=True)),
+            loss_scale=scale,
+            overflow=not finite,
+            learning_rate=learning_rate,
+            gradient_norm=norm,
+            batch_digest=given.batch_digest,
+            rows=given.rows,
+        )
+
+
+def _check_finite(result: StepResult) -> None:
+    """Stop where no loss scale can help: it changes gradients, not the loss itself."""
+    if not math.isfinite(result.loss):
+        what = f"the loss is {result.loss}"
+    elif result.overflow and result.loss_scale <= 1:
+        what = "the gradients are not finite at loss scale 1"
+    else:
+        return
+    raise TrainingError(
+        f"step {result.global_step}: {what}",
+        cure="lower learning_rate, lengthen the warmup, or compute in float32",
+    )
