@@ -134,7 +134,7 @@ def _resolved(document: Document, recipe: AnyRecipe) -> tuple[dict[str, Any], di
     values = recipe.model_dump(mode="json", exclude_none=True)
     if not values["network"]:
         del values["network"]
-    origins = {dotted(path): _origin(document, path) for path in _leaves(values)}
+    origins = {dotted(path): _origin(document, path) for path in leaves(values)}
     values["topology"]["device_count"] = device_count(recipe.topology)
     origins["topology.device_count"] = Origin("derived", "hosts * devices_per_host")
     for path, batches in _batches(recipe):
@@ -157,10 +157,11 @@ def _batches(recipe: AnyRecipe) -> Iterator[tuple[str, Batches]]:
             yield name, table
 
 
-def _leaves(values: dict[str, Any], table: TablePath = ()) -> Iterator[TablePath]:
+def leaves(values: dict[str, Any], table: TablePath = ()) -> Iterator[TablePath]:
+    """Yield the path of every value that is no table."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _leaves(value, (*table, key))
+            yield from leaves(value, (*table, key))
         else:
             yield (*table, key)
 

@@ -168,17 +168,18 @@ class _Locator:
         return path
 
     def _visit_pair(self, node: tree_sitter.Node, table: KeyPath) -> None:
-        if len(node.named_children) < 2:
+        children = _without_comments(node)
+        if len(children) != 2:
             return
         path = table
-        for name, part in self._parts(node.named_children[0]):
+        for name, part in self._parts(children[0]):
             path = (*path, name)
             self.keys.setdefault(path, self._place(part, part))
-        self._visit_value(node.named_children[-1], path)
+        self._visit_value(children[1], path)
 
     def _visit_value(self, node: tree_sitter.Node, path: KeyPath) -> None:
         self.places[path] = self._place(node, node)
-        children = [child for child in node.named_children if child.type != "comment"]
+        children = _without_comments(node)
         if node.type == "inline_table":
             for pair in children:
                 self._visit_pair(pair, path)
@@ -206,3 +207,7 @@ class _Locator:
         line = line.rstrip("\r")
         until = len(line.encode()[:end].decode(errors="replace")) if end_row == row else len(line)
         return Place(self._name, row + 1, column + 1, max(1, until - column), line)
+
+
+def _without_comments(node: tree_sitter.Node) -> list[tree_sitter.Node]:
+    return [child for child in node.named_children if child.type != "comment"]

@@ -111,12 +111,12 @@ class Distill(Table):
 
     layer_map: LayerMap = Field(examples=["uniform"])
     """Teacher layer, counted from 1, of each student layer; `uniform` is m * L_T / L_S."""
-    weights: LossWeights
-    """Factors of attention and hidden loss."""
     padding: Literal["include", "ignore"] = Field(examples=["include"])
     """Whether the means run over padding too, as the published losses do."""
     fit_dense: Literal["shared", "per_layer"] = Field(examples=["shared"])
     """One projection from student to teacher width, or one a layer."""
+    weights: LossWeights
+    """Factors of attention and hidden loss."""
 
 
 class SoftDistill(Table):
