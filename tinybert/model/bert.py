@@ -11,7 +11,16 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from tinybert.model.dropout import keep_scale
-from tinybert.model.layers import FLOATS, LayerNorm, Linear, Part, Product, activation, parameter
+from tinybert.model.layers import (
+    FLOATS,
+    LayerNorm,
+    Linear,
+    Part,
+    Product,
+    activation,
+    parameter,
+    tanh,
+)
 from tinybert.model.parameters import MAX_RELATIVE_POSITION, layer_name
 from tinybert.recipe.network import NetworkConfig
 
@@ -265,4 +274,4 @@ class BertEncoder(Part):
 
     def pooled(self, last_hidden_state: ms.Tensor) -> ms.Tensor:
         """Return tanh of a linear map of the first token: (B, H) float32 from (B, S, H)."""
-        return ops.tanh(self.pooler(last_hidden_state[:, 0]))
+        return tanh(self.pooler(last_hidden_state[:, 0]))

@@ -1,0 +1,86 @@
+"""The package under test, built from the reference's sizes and weights."""
+
+import mindspore as ms
+import numpy as np
+
+from tinybert.distill.distiller import Distiller, FitDense
+from tinybert.distill.layer_map import layer_map
+from tinybert.distill.losses import row_weights
+from tinybert.model.bert import BertEncoder
+from tinybert.model.loading import load_into
+from tinybert.recipe.network import NetworkConfig
+
+GATES = {"hidden": 2e-5, "pooled": 1e-4, "loss": 1e-6, "gradient": 2e-5}
+"""Absolute, absolute, relative, relative L2; never relaxed."""
+
+
+def config(sizes: dict, hidden_act: str) -> NetworkConfig:
+    """Return a network of the reference's sizes, float32, without dropout."""
+    return NetworkConfig(
+        **sizes,
+        hidden_act=hidden_act,
+        initializer_range=0.02,
+        use_relative_positions=False,
+        enable_fused_layernorm=True,
+        dtype="float32",
+        compute_type="float32",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def distiller(
+    teacher: NetworkConfig, student: NetworkConfig, weights: dict, padding: str
+) -> Distiller:
+    """Return the distiller with these weights."""
+    cell = Distiller(
+        BertEncoder(teacher, "teacher."),
+        BertEncoder(student, "student."),
+        FitDense(student, teacher, "shared"),
+        layer_map=layer_map("uniform", teacher.num_hidden_layers, student.num_hidden_layers),
+        attention_weight=1.0,
+        hidden_weight=1.0,
+        padding=padding,
+    )
+    load_into(cell, weights)
+    return cell
+
+
+def inputs(batch: dict, padding: str) -> list[ms.Tensor]:
+    """Return the distiller's inputs for one batch."""
+    mask = batch["input_mask"]
+    filled = np.ones(len(mask), bool)
+    weights = row_weights(mask.sum(1), filled, mask.shape[1], padding)
+    names = ("input_ids", "segment_ids", "input_mask")
+    return [ms.Tensor(x) for x in (*(batch[name] for name in names), *weights)]
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return the L2 norm of the difference over that of the reference."""
+    difference = np.linalg.norm((ours.astype(np.float64) - theirs).ravel())
+    return float(difference / np.linalg.norm(theirs.astype(np.float64).ravel()))
+
+
+def compiled_outputs(cell: Distiller):
+    """Return a function of a batch: hidden states, scores and pooled of teacher and student."""
+
+    @ms.jit
+    def outputs(input_ids, segment_ids, input_mask):
+        results = ()
+        for encoder in (cell.teacher, cell.student):
+            hidden, scores = encoder(input_ids, segment_ids, input_mask)
+            results += ((hidden, scores, encoder.pooled(hidden[-1])),)
+        return results
+
+    return outputs
+
+
+def compiled_gradient(cell: Distiller):
+    """Return a function of the distiller's inputs: its outputs and the trained gradients."""
+    gradient = ms.value_and_grad(cell, None, cell.trainable_params(), has_aux=True)
+
+    @ms.jit
+    def value_and_gradient(*batch):
+        return gradient(*batch)
+
+    return value_and_gradient
