@@ -1,0 +1,66 @@
+"""One sequence of bytes for equal values: RFC 8785, and its SHA-256."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+NOT_A_NUMBER = "float:NaN"
+INFINITY = "float:Infinity"
+MINUS_INFINITY = "float:-Infinity"
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON knows it: dict with text keys, list, text, int, float, bool, None.
+
+    Tuples become lists, paths text, NumPy scalars Python numbers, and a float that JSON cannot
+    write one of the strings `float:NaN`, `float:Infinity`, `float:-Infinity`. Plain values stay
+    as they are, so that a value and what was read back from its JSON have equal digests.
+
+    Raises:
+        TypeError: A value of another kind, or a key that is not text.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _tag(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"keys must be text, not {sorted(map(repr, value))}")
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return plain(value.item())
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def canonical(value: Any) -> bytes:
+    """Return the RFC 8785 bytes of `plain(value)`.
+
+    Raises:
+        TypeError: As `plain`.
+        ValueError: An integer of 2^53 or more, which JSON readers would round.
+    """
+    import rfc8785
+
+    return rfc8785.dumps(plain(value))
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of the canonical bytes of `value`, 64 hex digits."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def number(value: float | str) -> float:
+    """Return the float of a plain number, be it tagged or not."""
+    return float(value.removeprefix("float:")) if isinstance(value, str) else float(value)
+
+
+def _tag(value: float) -> str:
+    if math.isnan(value):
+        return NOT_A_NUMBER
+    return INFINITY if value > 0 else MINUS_INFINITY

@@ -1,0 +1,109 @@
+"""SHA-256 of files and of tensors."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from tinybert.atomic import write_bytes
+from tinybert.errors import InputError, ManifestError
+from tinybert.manifest.canonical import digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BLOCK = 1 << 20  # bytes
+
+
+class Tensor(TypedDict):
+    """What a tensor is, without its bytes."""
+
+    dtype: str
+    shape: list[int]
+    sha256: str
+
+
+TensorTable = dict[str, Tensor]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: The file is missing or cannot be read.
+    """
+    state = hashlib.sha256()
+    block = bytearray(BLOCK)
+    try:
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(block):
+                state.update(memoryview(block)[:count])
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot read a file: {reason}", where=str(path)) from error
+    return state.hexdigest()
+
+
+def files_sha256(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of every file, read in parallel threads: hashlib frees the interpreter.
+
+    Raises:
+        InputError: A file is missing or cannot be read.
+    """
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(unique, pool.map(file_sha256, unique), strict=True))
+
+
+def tensor_table(arrays: "Mapping[str, np.ndarray[Any, Any]]") -> TensorTable:
+    """Return name, dtype, shape and SHA-256 of every array, sorted by name.
+
+    The bytes are little-endian in C order, whatever the array in memory is.
+    """
+    names = sorted(arrays)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(_tensor, (arrays[name] for name in names)), strict=True))
+
+
+def tensor_digest(table: TensorTable) -> str:
+    """Return the digest of a table: equal weights agree, whatever file format held them."""
+    return digest({name: table[name] for name in sorted(table)})
+
+
+def write_table(path: Path, table: TensorTable) -> None:
+    """Write a table as JSON, one tensor a line."""
+    rows = [f"  {json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
+    write_bytes(path, ("{\n" + ",\n".join(rows) + "\n}\n").encode())
+
+
+def read_table(path: Path) -> TensorTable:
+    """Read a table that `write_table` wrote.
+
+    Raises:
+        ManifestError: The file is missing or is not such a table.
+    """
+    try:
+        table = json.loads(path.read_bytes())
+        return {
+            name: Tensor(dtype=row["dtype"], shape=row["shape"], sha256=row["sha256"])
+            for name, row in table.items()
+        }
+    except OSError as error:
+        raise ManifestError("tensor table is missing", where=str(path)) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ManifestError("file is not a tensor table", where=str(path)) from error
+
+
+def _tensor(array: "np.ndarray[Any, Any]") -> Tensor:
+    import numpy as np
+
+    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    data = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+    return Tensor(
+        dtype=array.dtype.name,
+        shape=list(array.shape),
+        sha256=hashlib.sha256(data.data).hexdigest(),
+    )

@@ -1,0 +1,111 @@
+"""Manifests as files: JSON with one fact a line, sealed by a digest a section."""
+
+import fcntl
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinybert.errors import ManifestError
+from tinybert.manifest.canonical import digest
+from tinybert.manifest.model import FORMAT_VERSION, SECTIONS, Manifest
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+LOCK = "lock"
+"""The file in a run's folder that its process has locked."""
+LIVE = ("planned", "running")
+"""States in which a process is at a run, or was when it was killed."""
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the manifest's file: stable order of keys, one fact a line, a newline at the end."""
+    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def read(path: Path) -> Manifest:
+    """Read a manifest and check its digests.
+
+    Raises:
+        ManifestError: It is missing, is no manifest, is of another version, or was edited.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ManifestError(f"cannot read the manifest: {reason}", where=str(path)) from error
+    except ValueError as error:
+        raise ManifestError("file is not JSON, so no manifest", where=str(path)) from error
+    if not isinstance(document, dict) or "format_version" not in document:
+        raise ManifestError("file is JSON, but no manifest", where=str(path))
+    version = document["format_version"]
+    if version != FORMAT_VERSION:
+        raise ManifestError(
+            f"manifest has format version {version}; this program reads {FORMAT_VERSION}",
+            where=str(path),
+            cure="use the program's version that wrote it: its commit is in inputs.code",
+        )
+    return _validated(document, path)
+
+
+def status(path: Path, manifest: Manifest) -> str:
+    """Return the run's status: the recorded one, or `abandoned` if its process is gone."""
+    recorded = manifest.outcome.status
+    if recorded in LIVE and not _is_locked(run_directory(path, manifest) / LOCK):
+        return "abandoned"
+    return recorded
+
+
+def run_directory(path: Path, manifest: Manifest) -> Path:
+    """Return the run's folder: below the root where the manifest is, or was."""
+    directory = manifest.volatile.directory
+    beside = path.absolute().parent.parent / directory
+    return beside if beside.is_dir() else Path(manifest.volatile.root) / directory
+
+
+def newest_first(root: Path, recipe_name: str) -> list[Path]:
+    """Return the manifests of a recipe's runs, the newest first."""
+    tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
+    found = (root / "manifests").glob(f"*-{tail}")
+    mine: Iterable[Path] = (path for path in found if path.name[:-29] == recipe_name)
+    return sorted(mine, reverse=True)
+
+
+def _validated(document: dict[str, Any], path: Path) -> Manifest:
+    from pydantic import ValidationError
+
+    digests = document.get("digests")
+    for name in SECTIONS:
+        sealed = digests.get(name) if isinstance(digests, dict) else None
+        if name not in document or sealed is None:
+            raise ManifestError(f"manifest has no section `{name}`", where=str(path))
+        if sealed != digest(document[name]):
+            raise ManifestError(
+                f"section `{name}` was edited: its digest is not the recorded one",
+                where=str(path),
+                cure="use the manifest as the run wrote it",
+            )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise ManifestError(f"no manifest: {_first(error)}", where=str(path)) from error
+
+
+def _first(error: "ValidationError") -> str:
+    """Return the first of the model's complaints in one line."""
+    problem = error.errors()[0]
+    place = ".".join(str(key) for key in problem["loc"])
+    return f"`{place}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,200 @@
+"""What program runs, and on what: facts that need no framework and no network."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from tinybert.manifest.canonical import digest
+from tinybert.manifest.digests import files_sha256
+
+PROGRAM = ("runner.py", "tinybert", "requirements.lock")
+VARIABLES = (
+    "DNNL_MAX_CPU_ISA",
+    "GLIBC_TUNABLES",
+    "HCCL_ALGO",
+    "HCCL_DETERMINISTIC",
+    "KMP_AFFINITY",
+    "LCCL_DETERMINISTIC",
+    "LD_PRELOAD",
+    "MKL_CBWR",
+    "MKL_NUM_THREADS",
+    "MS_DEV_RUNTIME_CONF",
+    "MS_INTERNAL_DISABLE_CUSTOM_KERNEL_LIST",
+    "MS_INTERNAL_ENABLE_CUSTOM_KERNEL_LIST",
+    "OMP_DYNAMIC",
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+)
+"""The environment variables that a manifest may hold: those that can change results."""
+INSTRUCTION_SETS = re.compile(
+    r"sse4_[12]|avx.*|fma|f16c|amx_.*|asimd.*|fphp|sve.*|sme2?|bf16|i8mm|svebf16"
+)
+
+
+@dataclass(frozen=True)
+class CodeIdentity:
+    """The program that runs."""
+
+    facts: dict[str, Any]
+    """The manifest's `inputs.code`, but for `patch`, which `RunRecord.keep_patch` adds."""
+    patch: bytes
+    """What leads from the commit to the tracked files; empty where nothing does."""
+
+
+def code_identity(root: Path) -> CodeIdentity:
+    """Return what the program below `root` is, inside or outside a Git repository.
+
+    Args:
+        root: The directory of runner.py.
+    """
+    root = root.resolve()
+    program = _program_files(root)
+    imported = _imported_files(root) - program
+    hashes = {
+        path.relative_to(root).as_posix(): sha256
+        for path, sha256 in files_sha256(sorted(program | imported)).items()
+    }
+    files = {name: hashes[name] for name in hashes if root / name in program}
+    facts: dict[str, Any] = {"digest": digest(files), "files": files}
+    commit = _git(root, "rev-parse", "HEAD")
+    tracked = set((_git(root, "ls-files", "-z") or b"").decode().split("\0"))
+    if commit is None or not tracked & set(files):
+        return CodeIdentity(facts, b"")  # no repository, or one that is not of this program
+    patch = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", *PROGRAM)
+    untracked = {name: hashes[name] for name in hashes if name not in tracked}
+    facts |= {
+        "commit": commit.decode().strip(),
+        "dirty": bool(patch or untracked),
+        "untracked": untracked,
+    }
+    return CodeIdentity(facts, patch or b"")
+
+
+def environment(
+    *,
+    threads: Mapping[str, int],
+    topology: Mapping[str, Any],
+    determinism: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the manifest's `environment`.
+
+    Args:
+        threads: Threads of the framework's operators, by kind.
+        topology: Device, hosts and processes.
+        determinism: The framework's switches for determinism.
+    """
+    installed = {
+        re.sub(r"[-_.]+", "-", found.name).lower(): found.version
+        for found in metadata.distributions()
+        if found.name
+    }
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
+        "mindspore": {"version": installed.get("mindspore"), "commit": _framework_commit()},
+        "ascend": _ascend(),
+        "cpu": _processor(),
+        "threads": {**threads, "processors": os.cpu_count() or 1},
+        "distributions": dict(sorted(installed.items())),
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
+        "topology": dict(topology),
+        "determinism": dict(determinism),
+    }
+
+
+def _program_files(root: Path) -> set[Path]:
+    found = [root / name for name in PROGRAM if (root / name).is_file()]
+    found += (root / "tinybert").rglob("*")
+    return {
+        path
+        for path in found
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not path.name.startswith(".")
+        and path.suffix != ".pyc"
+    }
+
+
+def _imported_files(root: Path) -> set[Path]:
+    """Return the source files below the root that this process imported, packages left out."""
+    paths = {Path(file) for m in list(sys.modules.values()) if (file := _source(m))}
+    return {
+        path
+        for path in paths
+        if path.is_relative_to(root) and "site-packages" not in path.parts and path.is_file()
+    }
+
+
+def _source(module: object) -> str | None:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) and file.endswith(".py") else None
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """Return what a Git command prints; None without Git or outside a repository."""
+    command = ["git", "-C", str(root), "-c", "core.quotepath=off", *arguments]
+    variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(command, capture_output=True, env=variables, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout
+
+
+def _framework_commit() -> str | None:
+    """Return the commit that the installed MindSpore was built from, without importing it."""
+    found = util.find_spec("mindspore")
+    if found is None or not found.submodule_search_locations:
+        return None
+    file = Path(found.submodule_search_locations[0]) / ".commit_id"
+    match = re.search(r"\[sha1\]:([0-9a-f]+)", _text(file))
+    return match[1] if match else None
+
+
+def _processor() -> dict[str, Any]:
+    """Return name and instruction sets of the first processor."""
+    facts: dict[str, str] = {}
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    part = f"{facts.get('CPU implementer', '')} {facts.get('CPU part', '')}".strip()
+    return {
+        "model": facts.get("model name") or part or platform.machine(),
+        "flags": sorted(flag for flag in set(flags) if INSTRUCTION_SETS.fullmatch(flag)),
+    }
+
+
+def _ascend() -> dict[str, str]:
+    """Return the versions of CANN and driver, as their installers left them."""
+    toolkit = Path(os.environ.get("ASCEND_HOME_PATH", "/usr/local/Ascend/ascend-toolkit/latest"))
+    places = {
+        "cann": sorted(toolkit.glob("*/ascend_toolkit_install.info")),
+        "driver": [Path("/usr/local/Ascend/driver/version.info")],
+        "firmware": [Path("/usr/local/Ascend/firmware/version.info")],
+    }
+    found = {}
+    for name, files in places.items():
+        text = "\n".join(_text(file) for file in files)
+        if match := re.search(r"^version\s*=\s*(\S+)", text, re.IGNORECASE | re.MULTILINE):
+            found[name] = match[1]
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,190 @@
+"""The trace of a run: one line of JSON a step, with exact numbers and a running SHA-256.
+
+A line reads (broken here for the page)
+
+    {"global_step":7,"optimizer_step":7,"loss":"0x1.8p+1","loss_value":3.0,
+     "parts":{"hidden":"0x1p+1"},"loss_scale":"0x1p+8","overflow":false,
+     "learning_rate":"0x1.5p-15","gradient_norm":"0x1p+0","batch_digest":"...","chain":"..."}
+
+`chain` is the SHA-256 of all lines so far, each without its `chain`; the last is the trace's
+digest. A line depends on the run alone, never on time or place.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinybert.errors import ManifestError
+from tinybert.manifest.canonical import plain
+
+CHAIN = b',"chain":"'
+TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step of a run."""
+
+    global_step: int
+    optimizer_step: int
+    loss: float
+    parts: Mapping[str, float]
+    loss_scale: float
+    overflow: bool
+    learning_rate: float
+    gradient_norm: float
+    batch_digest: str
+    chain: str
+
+
+class TraceWriter:
+    """Appends records to a trace, buffered; `flush` before a checkpoint that relies on them.
+
+    Args:
+        path: The trace. What it holds beyond the first `records` is cut off.
+        records: Records to keep, one a step: 0 for a new trace, the step of the checkpoint for
+            a resumed one.
+
+    Raises:
+        ManifestError: The trace holds fewer whole records than that, or they were changed.
+    """
+
+    def __init__(self, path: Path, *, records: int = 0) -> None:
+        self.records = 0
+        """Records in the trace."""
+        self.overflows = 0
+        """Records whose gradients overflowed."""
+        self.nonfinite = 0
+        """Records whose loss is infinite or not a number."""
+        self._running = hashlib.sha256()
+        kept = 0
+        if records:
+            for line in _whole_lines(path, records):
+                self._keep(path, line)
+                kept += len(line)
+        self._file = path.open("ab")
+        self._file.truncate(kept)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the records so far, without their `chain`."""
+        return self._running.hexdigest()
+
+    def append(
+        self,
+        *,
+        global_step: int,
+        optimizer_step: int,
+        loss: float,
+        parts: Mapping[str, float],
+        loss_scale: float,
+        overflow: bool,
+        learning_rate: float,
+        gradient_norm: float,
+        batch_digest: str,
+    ) -> None:
+        """Add the record of one step; numbers are Python's, or NumPy scalars of any width."""
+        loss = float(loss)
+        record = {
+            "global_step": int(global_step),
+            "optimizer_step": int(optimizer_step),
+            "loss": loss.hex(),
+            "loss_value": plain(loss),
+            "parts": {name: float(part).hex() for name, part in parts.items()},
+            "loss_scale": float(loss_scale).hex(),
+            "overflow": bool(overflow),
+            "learning_rate": float(learning_rate).hex(),
+            "gradient_norm": float(gradient_norm).hex(),
+            "batch_digest": batch_digest,
+        }
+        body = json.dumps(record, separators=(",", ":")).encode()
+        self._running.update(body + b"\n")
+        self._file.write(body[:-1] + CHAIN + self.digest.encode() + b'"}\n')
+        self.records += 1
+        self.overflows += bool(overflow)
+        self.nonfinite += not math.isfinite(loss)
+
+    def flush(self) -> None:
+        """Put every record on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Put every record on the disk and close the file."""
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
+
+    def _keep(self, path: Path, line: bytes) -> None:
+        record = _parse(path, line)
+        self._running.update(line[:-TAIL] + b"}\n")
+        self.records += 1
+        if record.chain != self.digest:
+            raise ManifestError("trace was changed", where=f"{path}:{self.records}")
+        self.overflows += record.overflow
+        self.nonfinite += not math.isfinite(record.loss)
+
+
+def read_trace(path: Path) -> Iterator[Record]:
+    """Yield the records of a trace; a torn last line, left by a kill, is not one.
+
+    Raises:
+        ManifestError: The trace is missing, or a line is not a record.
+    """
+    for line in _whole_lines(path, None):
+        yield _parse(path, line)
+
+
+def trace_digest(path: Path) -> str:
+    """Return the digest of a trace after checking every line's `chain`.
+
+    Raises:
+        ManifestError: The trace is missing, or a record was changed.
+    """
+    running = hashlib.sha256()
+    for count, line in enumerate(_whole_lines(path, None), 1):
+        running.update(line[:-TAIL] + b"}\n")
+        if line[-TAIL:] != CHAIN + running.hexdigest().encode() + b'"}\n':
+            raise ManifestError("trace was changed", where=f"{path}:{count}")
+    return running.hexdigest()
+
+
+def _whole_lines(path: Path, count: int | None) -> Iterator[bytes]:
+    """Yield the first `count` lines that end, or all of them."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ManifestError("trace is missing", where=str(path)) from error
+    found = 0
+    with file:
+        for line in file:
+            if found == count or not line.endswith(b"\n"):
+                break
+            found += 1
+            yield line
+    if count is not None and found < count:
+        message = f"trace has {found} whole records, not the {count} of the checkpoint"
+        raise ManifestError(message, where=str(path))
+
+
+def _parse(path: Path, line: bytes) -> Record:
+    try:
+        fields = json.loads(line)
+        return Record(
+            global_step=fields["global_step"],
+            optimizer_step=fields["optimizer_step"],
+            loss=float.fromhex(fields["loss"]),
+            parts={name: float.fromhex(part) for name, part in fields["parts"].items()},
+            loss_scale=float.fromhex(fields["loss_scale"]),
+            overflow=fields["overflow"],
+            learning_rate=float.fromhex(fields["learning_rate"]),
+            gradient_norm=float.fromhex(fields["gradient_norm"]),
+            batch_digest=fields["batch_digest"],
+            chain=fields["chain"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"not a trace record: {line[:60]!r}", where=str(path)) from error
