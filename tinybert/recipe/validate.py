@@ -53,11 +53,12 @@ def validate(
     if output == "github":
         lines = [as_github(item, path) for path, problems in found.items() for item in problems]
         return "\n".join(lines), worst
-    return "\n\n".join(_as_text(path, problems) for path, problems in found.items()), worst
+    blocks = [as_text(item) for problems in found.values() for item in problems]
+    blocks.append("\n".join(f"{path}: {_count(problems)}" for path, problems in found.items()))
+    return "\n\n".join(blocks), worst
 
 
-def _as_text(path: str, problems: Sequence[Problem]) -> str:
+def _count(problems: Sequence[Problem]) -> str:
     if not problems:
-        return f"{path}: valid"
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return "\n\n".join([*map(as_text, problems), f"{path}: {count}"])
+        return "valid"
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
