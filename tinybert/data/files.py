@@ -55,30 +55,37 @@ def digest_files(paths: Sequence[Path]) -> tuple[InputFile, ...]:
 
 
 @contextmanager
-def creating_directory(path: Path) -> Iterator[Path]:
+def creating_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path`, and rename it to `path` at the end.
 
     Files and directory are synced before the rename and the parent after it: a killed process
     leaves no `path`, or a whole one. If the body raises, the temporary directory goes.
 
     Args:
-        path: The directory to create; its parent must exist, it must not.
+        path: The directory to create; its parent must exist.
+        replace: Take an existing directory away, after the new one is complete. A kill between
+            the two renames leaves the old one as `.<name>.<random>.old`.
 
     Raises:
         OSError: The parent cannot be written, or another process created `path` meanwhile.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    unique = secrets.token_hex(4)
+    temporary = path.with_name(f".{path.name}.{unique}.tmp")
+    old = path.with_name(f".{path.name}.{unique}.old")
     temporary.mkdir()
     try:
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
         _sync(temporary)
+        if replace and path.exists():
+            path.rename(old)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftover_directories(path: Path) -> None:

@@ -6,7 +6,6 @@
 `numRows` may be absent. Columns that a run does not read may be listed, and are not checked.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,17 +68,16 @@ def check_rows(path: Path, schema: TFRecordSchema, rows: int) -> None:
 
 
 def schema_bytes(columns: Sequence[Column], rows: int) -> bytes:
-    """Return the schema file of records that hold `columns`."""
+    """Return the schema file of records that hold `columns`, a column a line."""
     types = {"int": "int64", "float": "float32"}
-    content = {
-        "datasetType": "TF",
-        "numRows": rows,
-        "columns": {
-            column.name: {"type": types[column.kind], "rank": 1, "shape": [column.length]}
-            for column in columns
-        },
-    }
-    return (json.dumps(content, indent=2) + "\n").encode()
+    lines = [
+        f'    "{column.name}": '
+        f'{{"type": "{types[column.kind]}", "rank": 1, "shape": [{column.length}]}}'
+        for column in columns
+    ]
+    inner = ",\n".join(lines)
+    text = f'{{\n  "datasetType": "TF",\n  "numRows": {rows},\n  "columns": {{\n{inner}\n  }}\n}}\n'
+    return text.encode()
 
 
 def _parse(path: Path) -> TFRecordSchema:

@@ -1,0 +1,101 @@
+"""Rows of token ids -> record files of either format."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from tinybert.data.example import encode_examples
+from tinybert.data.files import digest_file
+from tinybert.data.mindrecord import index_path
+from tinybert.data.rows import Int32Array, RowFormat
+from tinybert.data.schema import schema_bytes
+from tinybert.data.sidecar import SidecarFile
+from tinybert.data.source import DatasetType
+from tinybert.data.tfrecord import write_records
+
+SCHEMA = "schema.json"
+_BLOCK_ROWS = 1024
+_MINDRECORD_BYTES = 1 << 20  # of header and page; the framework's defaults make files of 48 MiB
+
+_Block = dict[str, Int32Array]
+
+
+def write_token_rows(
+    directory: Path,
+    rows: Iterable[list[int]],
+    format: RowFormat,
+    dataset_type: DatasetType,
+    rows_per_file: int,
+) -> tuple[SidecarFile, ...]:
+    """Write rows as `records-00000.tfrecord` and so on: mask 1 on their tokens, segments 0.
+
+    Args:
+        directory: An existing directory.
+        rows: Token ids, at most S each, without padding.
+        format: What a record holds; without labels.
+        dataset_type: Format of the files.
+        rows_per_file: Most rows in a file.
+
+    Returns:
+        What was written: records, and indexes or the schema.
+    """
+    left = iter(rows)
+    records: list[tuple[Path, int]] = []
+    while (first := next(left, None)) is not None:
+        path = directory / f"records-{len(records):05d}.{dataset_type}"
+        file_rows = chain([first], islice(left, rows_per_file - 1))
+        write = _write_tfrecord if dataset_type == "tfrecord" else _write_mindrecord
+        records.append((path, write(path, _blocks(file_rows, format.seq_length))))
+    others = [index_path(path) for path, _ in records] if dataset_type == "mindrecord" else []
+    if dataset_type == "tfrecord":
+        others.append(directory / SCHEMA)
+        others[0].write_bytes(schema_bytes(format.columns, sum(count for _, count in records)))
+    return tuple(_listed(path, count) for path, count in [*records, *((p, None) for p in others)])
+
+
+def _listed(path: Path, rows: int | None) -> SidecarFile:
+    file = digest_file(path)
+    return SidecarFile(name=path.name, size=file.size, sha256=file.sha256, rows=rows)
+
+
+def _blocks(rows: Iterator[list[int]], seq_length: int) -> Iterator[_Block]:
+    while block := list(islice(rows, _BLOCK_ROWS)):
+        input_ids = np.zeros((len(block), seq_length), np.int32)
+        input_mask = np.zeros_like(input_ids)
+        for index, row in enumerate(block):
+            input_ids[index, : len(row)] = row
+            input_mask[index, : len(row)] = 1
+        yield {
+            "input_ids": input_ids,
+            "input_mask": input_mask,
+            "segment_ids": np.zeros_like(input_ids),
+        }
+
+
+def _write_tfrecord(path: Path, blocks: Iterator[_Block]) -> int:
+    rows = 0
+    with open(path, "wb") as file:
+        for block in blocks:
+            write_records(file, encode_examples(block))
+            rows += len(block["input_ids"])
+    return rows
+
+
+def _write_mindrecord(path: Path, blocks: Iterator[_Block]) -> int:
+    from mindspore.mindrecord import FileWriter
+
+    rows = 0
+    writer = FileWriter(str(path), 1)
+    writer.set_header_size(_MINDRECORD_BYTES)
+    writer.set_page_size(_MINDRECORD_BYTES)
+    for block in blocks:
+        if rows == 0:
+            writer.add_schema({name: {"type": "int32", "shape": [-1]} for name in block})
+        writer.write_raw_data(
+            [dict(zip(block, row, strict=True)) for row in zip(*block.values(), strict=True)]
+        )
+        rows += len(block["input_ids"])
+    writer.commit()
+    return rows
