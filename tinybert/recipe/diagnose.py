@@ -9,14 +9,14 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from tinybert.recipe.base import Table
-from tinybert.recipe.keys import all_tables, as_toml, dotted
+from tinybert.recipe.keys import all_tables, as_toml, dotted, listed
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.source import Document, KeyPath
 from tinybert.recipe.suggest import suggest
 
 LINKED = ("load_teacher_ckpt_path", "load_student_ckpt_path")
-CHOICES = (*LINKED, "layer_map")
+CHOICES = {key: "path or link" for key in LINKED} | {"layer_map": "string or array"}
 """Keys with a choice of types, after which pydantic's location names the type."""
 
 EXPECTED = {
@@ -24,7 +24,6 @@ EXPECTED = {
     "dict_type": "table",
     "float_type": "number",
     "int_type": "integer",
-    "literal_error": "string",
     "model_type": "table",
     "string_type": "string",
     "tuple_type": "array",
@@ -115,14 +114,14 @@ def missing_keys(
 ) -> Problem:
     """Return the problem that a table lacks keys, with an example for each that has one."""
     where = f"in [{dotted(table)}]" if table else "at the top level"
-    listed = ", ".join(f"`{key}`" for key in keys)
+    names = listed([f"`{key}`" for key in keys], "and")
     examples = [
         f"`{key} = {as_toml(found[0])}`"
         for key in keys
         if (found := fields.model_fields[key].examples)
     ]
     help_text = cure + f"for example {', '.join(examples)}" if examples else cure
-    message = f"missing {'key' if len(keys) == 1 else 'keys'} {listed} {where}"
+    message = f"missing {'key' if len(keys) == 1 else 'keys'} {names} {where}"
     return Problem(message, document.key_place(table), help_text)
 
 
@@ -146,13 +145,16 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
     cure = ""
     if kind == "missing":
         message, path = f"too few items in `{path[-2]}`", path[:-1]
-    elif kind in EXPECTED and not (kind == "literal_error" and isinstance(value, str)):
-        message = f"expected {EXPECTED[kind]} for {name}, got {_type_name(value)}"
-        cure = _type_cure(EXPECTED[kind], path, value)
     elif kind == "literal_error":
-        message = f"unknown value {as_toml(value)} for {name}"
+        known = isinstance(value, str)
+        message = f"unknown value {as_toml(value)} for {name}" if known else ""
+        message = message or f"expected string for {name}, got {_type_name(value)}"
         choices = [*STAGES] if path == ("stage",) else re.findall(r"'(.*?)'", limits["expected"])
-        cure = "use " + " or ".join(map(as_toml, choices))
+        cure = "use " + listed([as_toml(choice) for choice in choices])
+    elif kind in EXPECTED:
+        expected = CHOICES.get(str(path[-1]), EXPECTED[kind])
+        message = f"expected {expected} for {name}, got {_type_name(value)}"
+        cure = _type_cure(expected, path, value)
     elif kind in BOUNDS and limits.get("le") == 0:
         message = f"expected 0 for {name}, got {as_toml(value)}"
         cure = "leave it out, or write 0.0: nothing is dropped in a network that is not trained"
@@ -181,14 +183,16 @@ def _type_name(value: Any) -> str:
 
 def _type_cure(expected: str, path: KeyPath, value: Any) -> str:
     """Return how to write a value of another type, where its meaning is plain."""
-    if path[-1] == "layer_map":
+    if expected == "string or array":
         return 'write "uniform", "top", "bottom", or the teacher layer of each student layer'
-    if path[-1] in LINKED:
+    if expected == "path or link":
         return 'write a path, { manifest = "..." } or { recipe = "..." }'
     if expected == "table":
         return f"write it as a table, [{dotted(path)}]"
     if expected == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return f'write "{value}"'
+    if expected == "array" and isinstance(value, str | int | float):
+        return f"write {as_toml([value])}"
     if expected == "true or false":
         meant = {"true": "true", "1": "true", "false": "false", "0": "false"}
         word = meant.get(str(value).lower())

@@ -3,7 +3,7 @@
 import ast
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,12 @@ def dotted(path: Iterable[str | int]) -> str:
         part if part.isascii() and part.replace("_", "").replace("-", "").isalnum() else f'"{part}"'
         for part in map(str, path)
     )
+
+
+def listed(words: Sequence[str], last: str = "or") -> str:
+    """Return words as a sentence lists them: `a, b or c`."""
+    *first, end = words
+    return f"{', '.join(first)} {last} {end}" if first else end
 
 
 def as_toml(value: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from tinybert.recipe.keys import as_toml
+from tinybert.recipe.keys import as_toml, listed
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.written import Written
 
@@ -101,7 +101,7 @@ def _task(written: Written) -> Iterator[Problem]:
         yield written.at_value(("task", "num_labels"), message)
     if metric and kind and metric not in METRICS[kind]:
         message = f'"{metric}" does not measure `task_type = "{kind}"`'
-        cure = "use " + ", ".join(f'"{name}"' for name in METRICS[kind])
+        cure = "use " + listed([f'"{name}"' for name in METRICS[kind]])
         yield written.at_value(("task", "assessment_method"), message, cure)
     elif metric == "bf1" and labels and labels > 2:
         message = f'"bf1" is for 2 labels, here are {labels}'

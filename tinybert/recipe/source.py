@@ -1,5 +1,7 @@
 """A recipe's text: values by tomli, the place of every key and value by tree-sitter."""
 
+import re
+from ast import literal_eval
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,16 @@ import tree_sitter
 import tree_sitter_toml
 
 from tinybert.errors import RecipeError
+from tinybert.recipe.keys import dotted
 from tinybert.recipe.problems import InvalidRecipeError, Place, Problem
 
 KeyPath = tuple[str | int, ...]
+
+HINTS = {
+    "Invalid value": "a string needs quotes; true and false are lower case",
+    "Illegal character '\\n'": "close the quotes on the same line",
+}
+"""The likeliest cures for what tomli says."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +94,11 @@ def parse(name: str, content: bytes) -> Document:
         values = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         message = f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}"
+        if error.msg.startswith("Cannot "):  # ... declare ('a', 'b') twice
+            message = re.sub(r"\(.*\)", lambda key: f"[{dotted(literal_eval(key[0]))}]", message)
         shown = lines[error.lineno - 1].rstrip("\r") if error.lineno <= len(lines) else ""
         place = Place(name, error.lineno, error.colno, 1, shown)
-        hint = "a string needs quotes; true and false are lower case"
-        problem = Problem(message, place, hint if error.msg == "Invalid value" else "")
-        raise InvalidRecipeError([problem]) from None
+        raise InvalidRecipeError([Problem(message, place, HINTS.get(error.msg, ""))]) from None
     except (ValueError, RecursionError) as error:
         message = f"not valid TOML: {str(error).split(';')[0]}"
         raise InvalidRecipeError([Problem(message, Place(name))]) from None
@@ -161,10 +170,12 @@ class _Locator:
             if path in self._table_arrays:
                 path = (*path, self._table_arrays[path])
         path = (*path, last)
+        place = self._place(node.children[0], node.children[2])
         if node.type == "table_array_element":
+            self.keys.setdefault(path, place)
             self._table_arrays[path] = self._table_arrays.get(path, -1) + 1
             path = (*path, self._table_arrays[path])
-        self.keys[path] = self._place(node.children[0], node.children[2])
+        self.keys[path] = place
         return path
 
     def _visit_pair(self, node: tree_sitter.Node, table: KeyPath) -> None:

@@ -1,11 +1,11 @@
 """What a key that is not known was probably meant to be."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from tinybert.recipe.base import Table
-from tinybert.recipe.keys import TablePath, all_tables, dotted, table_at
+from tinybert.recipe.keys import TablePath, all_tables, dotted, listed, table_at
 from tinybert.recipe.model import STAGES
 
 RENAMED = {
@@ -40,6 +40,8 @@ GONE = {
 }
 """Options of the seed project that are no key here, and what to do instead."""
 
+TOP = "at the top level, above all tables"
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -64,15 +66,15 @@ def suggest(stage: type[Table], table: TablePath, key: str) -> Suggestion:
     else:
         name = _closest(key, own, 0.75) or _closest(key, sorted(anywhere), 0.85)
     if not name:
-        return Suggestion(_other_stages(key) or _listed(own))
+        return Suggestion(_other_stages(key) or _known_here(known, table, own))
     homes = [path for path, fields in known.items() if name in fields.model_fields]
     homes = [table] if name in own else _nearest(table, homes)
     meant = [(*home, name) for home in homes]
     if meant[0] in known:
-        return Suggestion("use " + " or ".join(f"[{dotted(path)}]" for path in meant), meant)
+        return Suggestion("use " + listed([f"[{dotted(path)}]" for path in meant]), meant)
     if homes == [table]:
         return Suggestion(f"use `{name}`", meant)
-    place = " or ".join(f"under [{dotted(home)}]" if home else "at the top level" for home in homes)
+    place = "under " + listed([f"[{dotted(home)}]" for home in homes]) if homes[0] else TOP
     return Suggestion(f"it belongs {place}" if name == key else f"use `{name}` {place}", meant)
 
 
@@ -92,8 +94,9 @@ def _other_stages(key: str) -> str:
         for name, stage in STAGES.items()
         if any(key in table.model_fields for table in all_tables(stage).values())
     ]
-    return f"it is an option of stage {' and '.join(stages)}" if stages else ""
+    return f"it is an option of {listed(stages, 'and')} recipes" if stages else ""
 
 
-def _listed(names: Sequence[str]) -> str:
-    return "known here: " + ", ".join(f"`{name}`" for name in names) if names else ""
+def _known_here(known: Container[TablePath], table: TablePath, keys: Sequence[str]) -> str:
+    names = [f"[{key}]" if (*table, key) in known else f"`{key}`" for key in keys]
+    return f"known here: {listed(names, 'and')}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tinybert.recipe.diagnose import Diagnosis
-from tinybert.recipe.keys import TablePath, dotted
+from tinybert.recipe.keys import TablePath, dotted, listed
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.source import Document, KeyPath
 
@@ -60,11 +60,11 @@ class Written:
         """Hold a table that is written to exactly one of some keys."""
         if table and not self.table(*table):
             return
-        written = [key for key in keys if self.has(*table, key)]
-        listed = ", ".join(f"`{key}`" for key in keys)
+        written = [key for key in keys if self.document.value((*table, key)) is not None]
         where = f"in [{dotted(table)}]" if table else "at the top level"
-        if not written:
-            yield self.at_key(table, f"missing one of {listed} {where}")
+        if not any(self.has(*table, key) for key in keys):
+            names = listed([f"`{key}`" for key in keys])
+            yield self.at_key(table, f"missing {names} {where}")
         for key in written[1:]:
             message = f"`{written[0]}` and `{key}` are both written {where}"
             yield self.at_key((*table, key), message, "keep one of them")
