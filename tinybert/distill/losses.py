@@ -21,7 +21,7 @@ Padding = Literal["include", "ignore"]
 
 
 def row_weights(
-    tokens: npt.NDArray[np.integer],
+    tokens: npt.NDArray[np.int64],
     filled: npt.NDArray[np.bool_],
     seq_length: int,
     padding: Padding,
@@ -38,11 +38,10 @@ def row_weights(
     Returns:
         attention_weights and hidden_weights, each (G,) float32, 0 where not filled.
     """
-    length = tokens if padding == "ignore" else np.full(len(tokens), seq_length)
-    kept = np.where(filled, length, 0).astype(np.float64)
-    pairs, positions = np.sum(kept**2), np.sum(kept)
-    attention = filled / max(pairs, 1.0)
-    hidden = filled / max(positions, 1.0)
+    lengths = tokens if padding == "ignore" else np.full(len(tokens), seq_length)
+    counted = lengths[filled]
+    attention = filled / max(int(np.sum(counted**2)), 1)
+    hidden = filled / max(int(np.sum(counted)), 1)
     return attention.astype(np.float32), hidden.astype(np.float32)
 
 

@@ -213,6 +213,11 @@ class Layer(Part):
         return self.output_norm(self.dropout(self.output(inner), output_keep) + x), scores
 
 
+def _site(keep: ms.Tensor | None, site: int) -> ms.Tensor | None:
+    """Return the masks of one site from those of all."""
+    return None if keep is None else keep[site]
+
+
 class BertEncoder(Part):
     """Embeddings, layers and pooler.
 
@@ -255,18 +260,16 @@ class BertEncoder(Part):
         batch, length = input_ids.shape
         unmasked = ops.cast(input_mask.reshape(batch, 1, 1, length), ms.float32)
         bias = (1.0 - unmasked) * MASKED
-        hidden = hidden_keep is not None
-        attention = attention_keep is not None
-        x = self.embeddings(input_ids, segment_ids, hidden_keep[0] if hidden else None)
+        x = self.embeddings(input_ids, segment_ids, _site(hidden_keep, 0))
         hidden_states: tuple[ms.Tensor, ...] = (x,)
         attention_scores: tuple[ms.Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
             x, scores = layer(
                 x,
                 bias,
-                attention_keep[index] if attention else None,
-                hidden_keep[2 * index + 1] if hidden else None,
-                hidden_keep[2 * index + 2] if hidden else None,
+                _site(attention_keep, index),
+                _site(hidden_keep, 2 * index + 1),
+                _site(hidden_keep, 2 * index + 2),
             )
             hidden_states += (x,)
             attention_scores += (scores,)

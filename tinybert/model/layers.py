@@ -1,7 +1,6 @@
 """The parts of an encoder layer: matrix products, linear maps, layer norms, activations.
 
-Every matrix product of a network is a `Product`, and a `Product` alone says the type of its
-inputs: `product_types` reads back what the graph is compiled from.
+Every matrix product of a network is a `Product`, which alone says the type of its inputs.
 """
 
 import math
@@ -20,7 +19,7 @@ def parameter(name: str, shape: tuple[int, ...], dtype: ms.Type) -> ms.Parameter
     return ms.Parameter(ms.Tensor(values), name=name)
 
 
-class Part(nn.Cell):
+class Part(nn.Cell):  # type: ignore[misc]
     """A cell that leaves the names of its parameters as they are."""
 
     def __init__(self) -> None:
@@ -47,15 +46,6 @@ class Product(Part):
         left = ops.cast(left, self.input_type)
         right = ops.cast(right, self.input_type)
         return ops.cast(self.multiply(left, right), ms.float32)
-
-
-def product_types(cell: nn.Cell) -> dict[str, str]:
-    """Return the input type of every matrix product in a built cell, by the product's path."""
-    return {
-        path: str(part.input_type).lower()
-        for path, part in cell.cells_and_names()
-        if isinstance(part, Product)
-    }
 
 
 class Linear(Part):
@@ -122,11 +112,13 @@ def activation(name: str) -> Callable[[ms.Tensor], ms.Tensor]:
     `gelu_tanh` and `gelu` are both forms of Hendrycks and Gimpel, arXiv 1606.08415. On CPU they
     are several times faster from elementary operators than the framework's own.
     """
-    return {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": ops.relu}[name]
+    functions: dict[str, Callable[[ms.Tensor], ms.Tensor]]
+    functions = {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": ops.relu}
+    return functions[name]
 
 
 def tanh(x: ms.Tensor) -> ms.Tensor:
-    """Return tanh(x) as 2 sigmoid(2x) - 1: the framework's tanh on CPU is off by 1e-4 near 5."""
+    """Return 2 sigmoid(2x) - 1, the tanh: the framework's own is off by 1e-4 near 5 on CPU."""
     return 2.0 * ops.sigmoid(2.0 * x) - 1.0
 
 
