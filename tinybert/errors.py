@@ -15,6 +15,9 @@ Commands other than `run` and `rerun` answer every one of them with 2.
 """
 
 
+from collections.abc import Sequence
+
+
 class TinybertError(Exception):
     """A failure that the user can act on: what happened, where, and the cure.
 
@@ -100,3 +103,11 @@ class Interrupted(TinybertError):
     def __init__(self, message: str, *, signum: int, where: str = "", cure: str = "") -> None:
         super().__init__(message, where=where, cure=cure)
         self.exit_code = 128 + signum
+
+
+def all_of(problems: Sequence[TinybertError]) -> TinybertError:
+    """Return one error that lists all problems, with the exit code of the first."""
+    if len(problems) == 1:
+        return problems[0]
+    listed = "\n\n".join(str(problem) for problem in problems)
+    return type(problems[0])(f"{len(problems)} problems with what the run needs\n\n{listed}")

@@ -54,8 +54,12 @@ class CheckpointFolder:
         """Return the checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.safetensors"))
 
-    def restore(self, path: Path) -> Best | None:
-        """Set every parameter from the file; return the best evaluation it knew.
+    def step_of(self, path: Path) -> int:
+        """Return the steps that a checkpoint has behind it."""
+        return int(path.stem.removeprefix("step-"))
+
+    def restore(self, path: Path) -> tuple[Best | None, dict[str, np.ndarray]]:
+        """Set every parameter from the file; return the best evaluation it knew, and the arrays.
 
         Raises:
             InputError: The file is damaged, or holds other names or shapes than this run.
@@ -75,7 +79,7 @@ class CheckpointFolder:
             raise InputError(f"checkpoint of another network: {names}", where=str(path), cure=cure)
         for name, parameter in self.parameters.items():
             parameter.set_data(Tensor(arrays[name]))
-        return best
+        return best, arrays
 
 
 def _encode(best: Best | None) -> str:

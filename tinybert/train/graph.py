@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+GRAPHS = "graphs"
+"""Folder of a run where the framework saves what it compiles."""
+
 _NODE = re.compile(r"^  %(\d+)\([^)]*\) = (.*)$")
 _CALL = re.compile(r"^(?:PrimFunc_)?([A-Za-z_]\w*)\(")
 _TENSOR = re.compile(r"Tensor\[(\w+)\]")

@@ -1,0 +1,50 @@
+"""Where events go: standard error, and a file in the run's folder."""
+
+import json
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import structlog
+
+LogFormat = Literal["console", "json"]
+
+
+class FileCopy:
+    """Writes every event, as a line of JSON, to a file once there is one."""
+
+    def __init__(self) -> None:
+        self._file: TextIO | None = None
+
+    def open(self, path: Path) -> None:
+        """Append the events that follow to `path`."""
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def __call__(
+        self, _: Any, __: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Write the event and pass it on."""
+        if self._file is not None:
+            self._file.write(json.dumps(event, default=str) + "\n")
+        return event
+
+
+def configure(output: LogFormat) -> FileCopy:
+    """Send events to standard error; returns what sends them to a file too."""
+    copy = FileCopy()
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            copy,
+            structlog.processors.JSONRenderer()
+            if output == "json"
+            else structlog.dev.ConsoleRenderer(colors=colors),
+        ],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    return copy

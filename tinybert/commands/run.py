@@ -1,0 +1,190 @@
+"""The command `run`: validate, plan, build, train, and leave a manifest whatever happens."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import structlog
+
+from tinybert.commands.logs import LogFormat, configure
+from tinybert.errors import (
+    DeviceError,
+    Interrupted,
+    StageError,
+    TinybertError,
+    UsageError,
+    all_of,
+)
+from tinybert.launch.device import prepare_environment, require_ascend, select
+from tinybert.launch.stop import StopRequest
+from tinybert.manifest.identity import CodeIdentity, code_identity, environment
+from tinybert.manifest.record import RunRecord, resumable
+from tinybert.plan import Plan, describe, make_plan
+from tinybert.recipe.derived import device_count
+from tinybert.recipe.load import ResolvedRecipe, load
+from tinybert.recipe.model import GeneralDistill
+from tinybert.train.graph import GRAPHS, saving_environment
+
+log = structlog.get_logger()
+
+PROGRAM = Path(__file__).resolve().parents[2]
+"""Directory of runner.py."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of `run`, as the command line names them."""
+
+    recipe: str
+    root: Path
+    overrides: Sequence[str] = ()
+    device: str | None = None
+    fresh: bool = False
+    dry_run: bool = False
+    require_clean: bool = False
+    log_format: LogFormat = "console"
+
+
+def run(options: RunOptions) -> int:
+    """Run a recipe; prints the manifest's path to standard output.
+
+    Raises:
+        TinybertError: What went wrong; the manifest, if there is one yet, says so too.
+    """
+    events = configure(options.log_format)
+    resolved = load(options.recipe, options.overrides, options.device)
+    plan = _checked_plan(resolved, options.root)
+    if options.dry_run:
+        print(describe(plan))
+        return 0
+    recipe = _runnable(resolved)
+    code = code_identity(PROGRAM)
+    if options.require_clean and code.facts.get("dirty"):
+        cure = "commit them, or leave out --require-clean"
+        raise UsageError("the code has uncommitted changes", cure=cure)
+    with StopRequest() as stop, _record(options, resolved, code) as record:
+        manifest = _shown(record.path)
+        events.open(record.directory / "log.jsonl")
+        log.info("run", recipe=options.recipe, manifest=manifest)
+        try:
+            _carry_out(plan, recipe, record, stop)
+        except Interrupted as stopped:
+            stopped.where, stopped.cure = manifest, "the same command goes on from here"
+            raise
+        except BaseException as error:
+            record.fail(error)
+            if isinstance(error, TinybertError) and not error.where:
+                error.where = manifest
+            raise
+    print(manifest)
+    return 0
+
+
+def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
+    """Return the plan, or raise one error with every problem of files and device."""
+    plan, found = make_plan(resolved, root)
+    problems: list[TinybertError] = [*found]
+    topology = resolved.recipe.topology
+    if topology.device == "Ascend":
+        try:
+            require_ascend(topology.device_ids[0] if topology.device_ids else 0)
+        except DeviceError as error:
+            problems.insert(0, error)
+    if problems:
+        raise all_of(problems)
+    return plan
+
+
+def _runnable(resolved: ResolvedRecipe) -> GeneralDistill:
+    """Return the recipe if this version can run it."""
+    recipe = resolved.recipe
+    if not isinstance(recipe, GeneralDistill):
+        raise StageError(
+            f'stage "{recipe.stage}" is not in this version',
+            where=str(resolved.path),
+            cure='this version runs stage "general_distill"',
+        )
+    if (processes := device_count(recipe.topology)) > 1:
+        raise StageError(
+            f"{processes} processes are not in this version",
+            where=str(resolved.path),
+            cure="add `--set topology.hosts=1 --set topology.devices_per_host=1`",
+        )
+    return recipe
+
+
+def _record(options: RunOptions, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecord:
+    """Return the record of a new run, or of one of the same recipe and code that was cut off."""
+    if not options.fresh:
+        root, digest = options.root, str(code.facts["digest"])
+        if (found := resumable(root, resolved.name, resolved.digest, digest)) is not None:
+            log.warning("going on with a run that was cut off", manifest=_shown(found.path))
+            return found
+    arguments = [f"--set {override}" for override in resolved.overrides]
+    if resolved.device is not None:
+        arguments.append(f"--device {resolved.device}")
+    inputs = {
+        "recipe": {
+            "name": resolved.name,
+            "path": str(resolved.path),
+            "text": resolved.text,
+            "text_sha256": resolved.text_sha256,
+            "digest": resolved.digest,
+            "overrides": arguments,
+            "values": resolved.values,
+            "origins": {key: asdict(origin) for key, origin in resolved.origins.items()},
+        },
+        "code": code.facts,
+        "seeds": {"seed": resolved.recipe.seed},
+    }
+    record = RunRecord.plan(options.root, resolved.name, resolved.recipe.stage, inputs)
+    record.keep_patch(code.patch)
+    return record
+
+
+def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: StopRequest) -> None:
+    """Get the device ready, train, and record the result."""
+    prepare_environment(recipe.runtime.threads, saving_environment(record.directory / GRAPHS))
+    topology = recipe.topology
+    device_id = topology.device_ids[0] if topology.device_ids else 0
+    determinism = select(topology.device, device_id, recipe.runtime.threads)
+    # The framework reads its environment when these are imported.
+    from tinybert.commands.progress import StepProgress
+    from tinybert.stages import Outside, general_distill
+
+    facts = environment(
+        threads={"operators": recipe.runtime.threads},
+        topology={"device": topology.device, "hosts": 1, "processes": 1},
+        determinism=determinism,
+    )
+    live = sys.stderr.isatty()
+    with StepProgress(plan.phases[-1].total_steps, live=live) as progress, stop.waiting():
+        outside = Outside(progress.on_step, stop.requested, facts)
+        result = general_distill(plan, recipe, record, outside)
+    record.finish(
+        "finished" if result.finished else "interrupted",
+        optimizer_steps=result.optimizer_steps,
+        samples=result.samples,
+        metrics=result.metrics,
+        volatile={
+            "throughput": {"samples_per_second": progress.rate},
+            "memory": {"peak_resident_bytes": _peak_memory()},
+        },
+    )
+    if not result.finished:
+        assert stop.signum is not None
+        raise Interrupted("stopped, and saved", signum=stop.signum)
+    log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _shown(path: Path) -> str:
+    """Return a path as the user would type it here."""
+    absolute = path.absolute()
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)

@@ -1,0 +1,48 @@
+"""Ctrl-C and SIGTERM: at once outside of training, after the step within."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+from tinybert.errors import Interrupted
+
+log = structlog.get_logger()
+
+
+class StopRequest:
+    """Whether the user asked to stop; a context manager that holds the signal handlers."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        """The signal that asked."""
+        self._waits = False
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let a first signal only be noted; a second one raises."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def requested(self) -> bool:
+        """Return whether a signal was noted."""
+        return self.signum is not None
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        again, self.signum = self.requested(), signum
+        if again or not self._waits:
+            raise Interrupted(f"stopped by {signal.Signals(signum).name}", signum=signum)
+        log.warning("stopping after this step", signal=signal.Signals(signum).name)
