@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LOCK = "lock"
 """The file in a run's folder that its process has locked."""
+FOLDER = "manifests"
+"""The folder of the manifests, below the root."""
 LIVE = ("planned", "running")
 """States in which a process is at a run, or was when it was killed."""
 
@@ -58,17 +60,21 @@ def status(path: Path, manifest: Manifest) -> str:
     return recorded
 
 
+def root_of(path: Path, manifest: Manifest) -> Path:
+    """Return what a manifest's relative paths start from, also after the tree was moved."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == FOLDER else Path(manifest.volatile.root)
+
+
 def run_directory(path: Path, manifest: Manifest) -> Path:
-    """Return the run's folder: below the root where the manifest is, or was."""
-    directory = manifest.volatile.directory
-    beside = path.absolute().parent.parent / directory
-    return beside if beside.is_dir() else Path(manifest.volatile.root) / directory
+    """Return the run's folder."""
+    return root_of(path, manifest) / manifest.volatile.directory
 
 
 def newest_first(root: Path, recipe_name: str) -> list[Path]:
     """Return the manifests of a recipe's runs, the newest first."""
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
-    found = (root / "manifests").glob(f"*-{tail}")
+    found = (root / FOLDER).glob(f"*-{tail}")
     mine: Iterable[Path] = (path for path in found if path.name[:-29] == recipe_name)
     return sorted(mine, reverse=True)
 

@@ -179,8 +179,8 @@ class Effective(Table):
     """Scalars of each network."""
     initial_weights: Annotated[dict[str, str], DERIVED] = {}
     """Tensor digest of each network before the first step."""
-    masks: Annotated[dict[str, str], DERIVED] = {}
-    """SHA-256 of sampled dropout masks."""
+    masks: Annotated[dict[str, str] | None, DERIVED] = None
+    """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
     graph_digest: Annotated[str | None, DERIVED] = None
     """SHA-256 of the compiled graph, without pointers and debug names."""
     deviations: Annotated[list[str], DERIVED] = []

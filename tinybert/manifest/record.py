@@ -23,10 +23,12 @@ from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import plain
 from tinybert.manifest.digests import TensorTable, tensor_digest, write_table
 from tinybert.manifest.document import (
+    FOLDER,
     LOCK,
     encode,
     newest_first,
     read,
+    root_of,
     run_directory,
     status,
 )
@@ -101,7 +103,7 @@ class RunRecord:
         run_id = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         directory = Path("runs") / recipe_name / run_id
         (root / directory).mkdir(parents=True)
-        (root / "manifests").mkdir(exist_ok=True)
+        (root / FOLDER).mkdir(exist_ok=True)
         lock = _acquire(root / directory)
         assert lock is not None
         volatile = {
@@ -115,7 +117,7 @@ class RunRecord:
         manifest = sealed(
             inputs={**inputs, "stage": stage}, outcome={"status": "planned"}, volatile=volatile
         )
-        path = root / "manifests" / f"{recipe_name}-{run_id}.json"
+        path = root / FOLDER / f"{recipe_name}-{run_id}.json"
         record = cls(root, path, manifest, lock, now)
         write_bytes(path, encode(manifest))
         return record
@@ -141,8 +143,7 @@ class RunRecord:
         lock = _acquire(directory)
         if lock is None:
             raise ManifestError("another process is at this run", where=str(path))
-        root = directory.parents[len(Path(manifest.volatile.directory).parts) - 1]
-        record = cls(root, path, manifest, lock, now)
+        record = cls(root_of(path, manifest), path, manifest, lock, now)
         for leftover in directory.rglob(".*.tmp"):
             leftover.unlink()
         remove_leftovers(path)

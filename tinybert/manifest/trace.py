@@ -120,7 +120,7 @@ class TraceWriter:
             self._file.close()
 
     def _keep(self, path: Path, line: bytes) -> None:
-        record = _parse(path, line)
+        record = parse_record(path, line)
         self._running.update(line[:-TAIL] + b"}\n")
         self.records += 1
         if record.chain != self.digest:
@@ -136,7 +136,7 @@ def read_trace(path: Path) -> Iterator[Record]:
         ManifestError: The trace is missing, or a line is not a record.
     """
     for line in _whole_lines(path, None):
-        yield _parse(path, line)
+        yield parse_record(path, line)
 
 
 def trace_digest(path: Path) -> str:
@@ -171,7 +171,12 @@ def _whole_lines(path: Path, count: int | None) -> Iterator[bytes]:
         raise ManifestError(message, where=str(path))
 
 
-def _parse(path: Path, line: bytes) -> Record:
+def parse_record(path: Path, line: bytes) -> Record:
+    """Return the record of a line.
+
+    Raises:
+        ManifestError: The line is not a record.
+    """
     try:
         fields = json.loads(line)
         return Record(

@@ -1,0 +1,249 @@
+"""Manifests and their comparison as text and JSON: the commands diff, show and lineage."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from tinybert.errors import ManifestError
+from tinybert.manifest.canonical import plain
+from tinybert.manifest.causes import NOTE, ORDER, shown
+from tinybert.manifest.compare import Comparison, Run, compare
+from tinybert.manifest.document import root_of, status
+from tinybert.manifest.model import Number
+from tinybert.manifest.steps import StepDifference
+from tinybert.manifest.tensors import TensorDifference
+
+LISTED = 20
+"""Differences that are written out, of each kind."""
+
+
+def diff(
+    a: Path,
+    b: Path,
+    *,
+    require: Literal["bitwise", "tolerance"] = "bitwise",
+    across_topology: bool = False,
+    format: Literal["text", "json"] = "text",
+) -> tuple[str, int]:
+    """Compare two runs.
+
+    Args:
+        a: A manifest.
+        b: Another one.
+        require: What counts as the same.
+        across_topology: Compare what two topologies share instead of bits.
+        format: Of the answer.
+
+    Returns:
+        The answer, whose first line is the verdict with the most probable cause, and the exit
+        code: 0 the same, 1 different, 2 incomparable.
+
+    Raises:
+        ManifestError: A manifest is missing, or is none.
+    """
+    comparison = compare(a, b, across_topology=across_topology)
+    same = {"bitwise", "equal"} | ({"within tolerance"} if require == "tolerance" else set())
+    code = {"incomparable": 2}.get(comparison.verdict, 0 if comparison.verdict in same else 1)
+    if format == "json":
+        return json.dumps(_document(comparison, a, b, code), indent=2) + "\n", code
+    return "\n".join(_lines(comparison, a, b)) + "\n", code
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the verdict in one line, with the most probable cause of a difference."""
+    verdict = comparison.verdict
+    if verdict == "bitwise":
+        return "bitwise: the outcomes are equal"
+    if verdict == "equal":
+        return "equal: the same samples in the same order, initial weights and masks"
+    parts = list(comparison.reasons) if verdict == "incomparable" else []
+    cause = comparison.cause
+    if cause is not None:
+        parts.append(cause.text)
+    elif verdict != "incomparable":
+        parts.append("no cause is recorded: inputs, graphs and environments are equal")
+    if comparison.step is not None and verdict != "incomparable":
+        if cause is None or cause.rank != ORDER:
+            parts.append(_evidence(comparison.step))
+    return f"{verdict}: {'; '.join(parts)}"
+
+
+def show(path: Path) -> tuple[str, int]:
+    """Return a manifest for people, and exit code 0.
+
+    Raises:
+        ManifestError: The manifest is missing, or is none.
+    """
+    run = Run.load(path)
+    manifest = run.manifest
+    inputs, outcome, volatile = manifest.inputs, manifest.outcome, manifest.volatile
+    code = inputs.code
+    rows: list[tuple[str, str]] = [
+        ("status", status(path, manifest)),
+        ("recipe", f"{inputs.recipe.path} {' '.join(inputs.recipe.overrides)}".rstrip()),
+        ("stage", inputs.stage),
+        ("seed", str(inputs.recipe.values.get("seed"))),
+        ("code", f"{code.commit or code.digest}{' with changes' if code.dirty else ''}"),
+    ]
+    rows += [(file.role, f"{file.path} ({file.size} bytes)") for file in inputs.files]
+    rows += [("parent", f"{parent.manifest} ({parent.role})") for parent in inputs.parents]
+    if environment := manifest.environment:
+        versions = f"{environment.python}, MindSpore {environment.mindspore.version}"
+        rows.append(("environment", f"{versions}, {environment.cpu.model}"))
+    rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
+    rows += [(name, _number(float(value))) for name, value in outcome.metrics.items()]
+    rows += [(f"best {name}", _number(float(v))) for name, v in outcome.best_metrics.items()]
+    rows += [(f"step {kept.step}", kept.file) for kept in outcome.checkpoints]
+    if outcome.best_checkpoint:
+        rows.append((f"best, step {outcome.best_checkpoint.step}", outcome.best_checkpoint.file))
+    if outcome.error:
+        rows.append(("error", f"{outcome.error.type}: {outcome.error.message}"))
+    rows += [("folder", volatile.directory), ("began", volatile.created)]
+    rows.append(("ended", volatile.ended or "-"))
+    rows.append(("segments", str(len(volatile.segments))))
+    rows.append(("outcome", manifest.digests.outcome))
+    width = max(len(name) for name, _ in rows)
+    return f"{path}\n" + "".join(f"  {name:{width}}  {text}\n" for name, text in rows), 0
+
+
+def lineage(path: Path) -> tuple[str, int]:
+    """Return the chain of runs behind a run, and 0, or 1 if a link of the chain is broken.
+
+    Raises:
+        ManifestError: The manifest itself is missing, or is none.
+    """
+    run = Run.load(path)
+    lines = [_line(run)]
+    broken = list(_ancestors(run, 1, lines))
+    return "\n".join([*lines, *broken]) + "\n", 1 if broken else 0
+
+
+def _ancestors(run: Run, depth: int, lines: list[str]) -> Iterator[str]:
+    """Add the lines of a run's parents; yield what is wrong with them."""
+    for parent in run.manifest.inputs.parents:
+        place = root_of(run.path, run.manifest) / parent.manifest
+        indent = "  " * depth
+        try:
+            found = Run.load(place)
+        except ManifestError as error:
+            lines.append(f"{indent}{parent.role}: {parent.manifest}")
+            yield f"broken: {parent.manifest}: {error.message}"
+            continue
+        lines.append(f"{indent}{parent.role}: {_line(found)}")
+        if found.manifest.digests.outcome != parent.outcome_digest:
+            yield f"broken: {parent.manifest}: its outcome is not the one that was used"
+        yield from _ancestors(found, depth + 1, lines)
+
+
+def _line(run: Run) -> str:
+    manifest = run.manifest
+    metrics = ", ".join(f"{k} {_number(float(v))}" for k, v in manifest.outcome.metrics.items())
+    state = status(run.path, manifest)
+    return f"{run.path.name}  {manifest.inputs.stage}  {state}  {metrics}".rstrip()
+
+
+def _lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
+    yield headline(comparison)
+    yield f"  A  {a}"
+    yield f"  B  {b}"
+    if comparison.verdict != "incomparable":
+        yield from (f"  {reason}" for reason in comparison.reasons)
+    if comparison.step is not None:
+        yield from _step_lines(comparison.step)
+    if comparison.tensor is not None:
+        yield from _tensor_lines(comparison.tensor)
+    if comparison.outcome:
+        yield "outcome"
+        yield from _cut(
+            [
+                f"  {path.removeprefix('outcome.')}: {_value(x)} in A, {_value(y)} in B"
+                for path, (x, y) in comparison.outcome.items()
+            ]
+        )
+    causes = [cause.text for cause in comparison.causes if cause.rank != NOTE]
+    notes = [cause.text for cause in comparison.causes if cause.rank == NOTE]
+    if causes:
+        without = comparison.verdict in ("bitwise", "equal")
+        yield "differences without effect" if without else "causes, the most probable first"
+        yield from _cut([f"  {text}" for text in causes])
+    if notes:
+        yield "differences that cause nothing"
+        yield from _cut([f"  {text}" for text in notes])
+    yield from (f"note: {note}" for note in comparison.notes)
+
+
+def _cut(lines: list[str]) -> list[str]:
+    more = len(lines) - LISTED
+    return [*lines[:LISTED], f"  and {more} more"] if more > 0 else lines
+
+
+def _evidence(step: StepDifference) -> str:
+    if step.ended:
+        return f"{step.ended} ends before step {step.global_step}"
+    if not step.other_data:
+        return f"other arithmetic on equal batches from step {step.global_step}"
+    if step.same_batches:
+        return f"the same batches in another order from step {step.global_step}"
+    return f"other batches from step {step.global_step}"
+
+
+def _step_lines(step: StepDifference) -> Iterator[str]:
+    yield f"first differing step: {step.global_step} ({_evidence(step)})"
+    for name, (x, y) in step.values.items():
+        yield f"  {name}: {_value(x)} in A, {_value(y)} in B"
+    if step.losses[0] and step.losses[1]:
+        yield f"  largest relative difference of a step's loss: {step.loss_difference:.3g}"
+
+
+def _tensor_lines(tensor: TensorDifference) -> Iterator[str]:
+    yield f"first differing tensor: {tensor.name} (checkpoint of step {tensor.step})"
+    if tensor.absolute is not None and tensor.relative is not None:
+        sizes = f"{tensor.absolute:.3g} absolute, {tensor.relative:.3g} relative"
+        yield f"  largest difference: {sizes}"
+    yield f"  {tensor.differing} of {tensor.tensors} tensors differ"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Number):
+        return _number(float(value))
+    return _number(value) if isinstance(value, float) else shown(value)
+
+
+def _number(value: float) -> str:
+    return f"{value!r} ({value.hex()})"
+
+
+def _document(comparison: Comparison, a: Path, b: Path, code: int) -> dict[str, Any]:
+    """Return the comparison as JSON knows it."""
+    step = comparison.step
+    return {
+        "verdict": comparison.verdict,
+        "exit_code": code,
+        "headline": headline(comparison),
+        "a": str(a),
+        "b": str(b),
+        "reasons": comparison.reasons,
+        "causes": [
+            {"path": item.path, "class": item.kind, "a": item.a, "b": item.b, "text": item.text}
+            for item in comparison.causes
+            if item.rank != NOTE
+        ],
+        "step": step
+        and {
+            "global_step": step.global_step,
+            "values": plain(step.values),
+            "ended": step.ended,
+            "other_data": step.other_data,
+            "batches_from": step.batches_from,
+            "same_batches": step.same_batches,
+            "loss_difference": plain(step.loss_difference),
+        },
+        "tensor": comparison.tensor and plain(asdict(comparison.tensor)),
+        "outcome": {
+            path: [item.model_dump() if isinstance(item, Number) else item for item in pair]
+            for path, pair in comparison.outcome.items()
+        },
+        "notes": comparison.notes,
+    }

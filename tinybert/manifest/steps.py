@@ -1,0 +1,147 @@
+"""Where two traces part, without reading most of them."""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
+
+BLOCK = 1 << 16  # bytes
+LOSS = re.compile(rb'"loss":"([^"]*)"')
+BATCH = re.compile(rb'"batch_digest":"([^"]*)"')
+QUANTITIES = (
+    "batch_digest",
+    "loss",
+    "parts",
+    "loss_scale",
+    "overflow",
+    "learning_rate",
+    "gradient_norm",
+    "optimizer_step",
+)
+
+
+@dataclass(frozen=True)
+class StepDifference:
+    """The first step in which two traces differ.
+
+    Args:
+        global_step: Steps before it.
+        values: What differs in it, with both values; empty where one trace has ended.
+        ended: `A` or `B` where that trace has no such step.
+        batches_from: First step whose batches differ; None if all batches are equal.
+        same_batches: Whether the traces have equal batches in another order.
+        losses: Every step's loss in both traces.
+    """
+
+    global_step: int
+    values: dict[str, tuple[Any, Any]]
+    ended: str | None
+    batches_from: int | None
+    same_batches: bool
+    losses: tuple[list[float], list[float]] = field(repr=False)
+
+    @property
+    def other_data(self) -> bool:
+        """Whether the batches of this step differ, not only what was computed from them."""
+        return self.batches_from == self.global_step
+
+    @property
+    def loss_difference(self) -> float:
+        """Largest difference of a step's loss, relative to the larger of the two."""
+        return max(map(relative_difference, *self.losses), default=0.0)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace in memory, unparsed."""
+
+    data: bytes
+    path: Path
+
+    @classmethod
+    def load(cls, path: Path, digest: str | None) -> "Trace | None":
+        """Return the trace at a path; None if it is missing or not the one with this digest."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        chain = data[-TAIL:][len(CHAIN) : -len(b'"}\n')]
+        return cls(data, path) if digest is not None and chain.decode() == digest else None
+
+    def record(self, offset: int) -> Record | None:
+        """Return the record whose line begins at an offset; None at the end."""
+        line = self.data[offset : self.data.find(b"\n", offset) + 1]
+        return parse_record(self.path, line) if line else None
+
+    def batches(self) -> list[bytes]:
+        """Return the batch digest of every step."""
+        return BATCH.findall(self.data)
+
+    def losses(self) -> list[float]:
+        """Return the loss of every step."""
+        return [float.fromhex(text.decode()) for text in LOSS.findall(self.data)]
+
+
+def first_difference(a: Trace, b: Trace) -> StepDifference | None:
+    """Return the first step in which two traces differ; None if they are equal."""
+    position = _common_prefix(a.data, b.data)
+    if position is None:
+        return None
+    start = a.data.rfind(b"\n", 0, position) + 1
+    first, second = a.record(start), b.record(start)
+    found = first or second
+    assert found is not None
+    batches_a, batches_b = a.batches(), b.batches()
+    pairs = enumerate(zip(batches_a, batches_b, strict=False))
+    index = next((number for number, (x, y) in pairs if x != y), None)
+    step_of_first = found.global_step - a.data.count(b"\n", 0, start)
+    return StepDifference(
+        global_step=found.global_step,
+        values=_values(first, second) if first and second else {},
+        ended=None if first and second else ("A" if second else "B"),
+        batches_from=None if index is None else step_of_first + index,
+        same_batches=sorted(batches_a) == sorted(batches_b),
+        losses=(a.losses(), b.losses()),
+    )
+
+
+def relative_difference(a: float, b: float) -> float:
+    """Return |a - b| / max(|a|, |b|); 0 for equal values, infinite against no number."""
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b))
+
+
+def _common_prefix(a: bytes, b: bytes) -> int | None:
+    """Return the position of the first difference; None if there is none."""
+    for start in range(0, min(len(a), len(b)), BLOCK):
+        x, y = a[start : start + BLOCK], b[start : start + BLOCK]
+        if x != y:
+            pairs = enumerate(zip(x, y, strict=False))
+            return start + next((i for i, (p, q) in pairs if p != q), min(len(x), len(y)))
+    return None if len(a) == len(b) else min(len(a), len(b))
+
+
+def _values(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
+    """Return what differs in two records."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in QUANTITIES:
+        x, y = getattr(a, name), getattr(b, name)
+        if isinstance(x, dict):
+            for part in {**x, **y}:
+                if not _equal(x.get(part), y.get(part)):
+                    found[f"{name}.{part}"] = (x.get(part), y.get(part))
+        elif not _equal(x, y):
+            found[name] = (x, y)
+    return found
+
+
+def _equal(x: Any, y: Any) -> bool:
+    if isinstance(x, float) and isinstance(y, float):
+        return x.hex() == y.hex()
+    return bool(x == y)
