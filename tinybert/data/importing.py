@@ -4,8 +4,9 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from tinybert.data.example import Columns, ExampleError, decode_examples
 from tinybert.data.files import InputFile, creating_directory, remove_leftover_directories
-from tinybert.data.reader import BLOCK_ROWS, read_mindrecord, read_tfrecord
+from tinybert.data.reader import BLOCK_ROWS, Reader, mindrecord_reader, read_tfrecord
 from tinybert.data.source import RecordSource
 from tinybert.data.store import FORMAT, StoreWriter, TokenStore
 from tinybert.data.tfrecord import place, read_records
@@ -80,17 +81,13 @@ def _import(source: RecordSource, path: Path, progress: Progress) -> None:
     counts = [source.count(record_file) for record_file in source.paths]
     source.check_rows(sum(counts))
     done = 0
-    with creating_directory(path) as temporary:
-        writer = StoreWriter(temporary, source.format)
-        try:
+    with creating_directory(path) as temporary, _reader(source) as read:
+        with StoreWriter(temporary, source.format) as writer:
             for record_file, count in zip(source.paths, counts, strict=True):
-                for block in _checked_blocks(source, record_file, count):
+                for block in _checked_blocks(source, record_file, count, read):
                     writer.append(block)
                     done += len(block["input_ids"])
                     progress(done, sum(counts))
-            writer.finish()
-        finally:
-            writer.close()
         if _stamps(source) != before:
             raise InputError(
                 "a record file was changed while it was read",
@@ -99,22 +96,25 @@ def _import(source: RecordSource, path: Path, progress: Progress) -> None:
             )
 
 
+def _reader(source: RecordSource) -> AbstractContextManager[Reader]:
+    if source.dataset_type == "mindrecord":
+        return mindrecord_reader(source.paths, source.format.columns)
+    return nullcontext(partial(read_tfrecord, columns=source.format.columns))
+
+
 def _stamps(source: RecordSource) -> list[tuple[int, int, int]]:
     stats = [path.stat() for path in source.record_files]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
-def _checked_blocks(source: RecordSource, path: Path, count: int) -> Iterator[Columns]:
+def _checked_blocks(
+    source: RecordSource, path: Path, count: int, reader: Reader
+) -> Iterator[Columns]:
     """Yield the rows of one file as the framework reads them, each held against the laws."""
-    if source.dataset_type == "tfrecord":
-        expected = _check_examples(source, path)
-        blocks = read_tfrecord(path, source.format.columns)
-    else:
-        expected = None
-        blocks = read_mindrecord(path, source.format.columns)
+    expected = _check_examples(source, path) if source.dataset_type == "tfrecord" else None
     read = hashlib.sha256()
     rows = 0
-    for block in blocks:
+    for block in reader(path):
         problem = source.format.problem(block)
         if problem is not None:
             raise InputError(problem[1], where=place(path, rows + problem[0] + 1))

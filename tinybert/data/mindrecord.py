@@ -7,7 +7,7 @@ every row. Verified here:
 - the header is there, its JSON has the fields of the format, its columns are those that are read;
 - the file holds every page that the header lists, and every shard of its set is there;
 - the index is a whole SQLite database, names this file, and numbers its rows without a gap;
-- every row lies inside its page, and header and index agree on the number of rows.
+- every row lies inside its page, no two rows overlap, header and index count the same rows.
 
 After that the framework reads the file in a process of its own (`reader.py`), and the values of
 every row are checked.
@@ -33,12 +33,18 @@ _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 128 << 20  # the framework's own limit
 _RESTORE = "restore the file and its .db from their source"
 
+_ROWS = "SELECT COUNT(*), MIN(ROW_ID), MAX(ROW_ID) FROM INDEXES"
 _OUTSIDE = """
     SELECT COUNT(*) FROM INDEXES
-    WHERE PAGE_OFFSET_BLOB < 0 OR PAGE_OFFSET_BLOB_END < PAGE_OFFSET_BLOB
-       OR PAGE_OFFSET_RAW < 0 OR PAGE_OFFSET_RAW_END < PAGE_OFFSET_RAW
-       OR PAGE_OFFSET_BLOB_END > {page_size} OR PAGE_OFFSET_RAW_END > {page_size}
-       OR PAGE_ID_BLOB NOT BETWEEN 0 AND {last_page} OR PAGE_ID_RAW NOT BETWEEN 0 AND {last_page}
+    WHERE PAGE_OFFSET_{0} < 0 OR PAGE_OFFSET_{0}_END NOT BETWEEN PAGE_OFFSET_{0} AND :page_size
+       OR PAGE_ID_{0} NOT BETWEEN 0 AND :last_page
+"""
+_OVERLAPPING = """
+    SELECT COUNT(*) FROM (
+        SELECT PAGE_OFFSET_{0}_END AS stop, LEAD(PAGE_OFFSET_{0})
+            OVER (PARTITION BY PAGE_ID_{0} ORDER BY PAGE_OFFSET_{0}, PAGE_OFFSET_{0}_END) AS next
+        FROM INDEXES
+    ) WHERE next < stop
 """
 
 
@@ -137,28 +143,39 @@ def _check_index(path: Path, rows: int, page_size: int, last_page: int) -> None:
     try:
         database = sqlite3.connect(f"file:{quote(str(index))}?mode=ro&immutable=1", uri=True)
         try:
-            check = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            names = [name for (name,) in database.execute("SELECT NAME FROM SHARD_NAME")]
-            count, first, last = database.execute(
-                "SELECT COUNT(*), MIN(ROW_ID), MAX(ROW_ID) FROM INDEXES"
-            ).fetchone()
-            outside = database.execute(
-                _OUTSIDE.format(page_size=page_size, last_page=last_page)
-            ).fetchone()[0]
+            problem = _index_problem(database, path, rows, page_size, last_page)
         finally:
             database.close()
     except (sqlite3.Error, UnicodeError) as error:
         raise _damaged(index, f"the index cannot be read: {error}") from error
+    if problem is not None:
+        raise _damaged(index, f"the index {problem}")
+
+
+def _index_problem(
+    database: sqlite3.Connection, path: Path, rows: int, page_size: int, last_page: int
+) -> str | None:
+    size = index_path(path).stat().st_size
+    if size % database.execute("PRAGMA page_size").fetchone()[0]:
+        return f"is cut: it has {size} bytes"
+    check = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if check != "ok":
-        raise _damaged(index, f"the index is damaged: {check}")
+        return f"is damaged: {check}"
+    names = [name for (name,) in database.execute("SELECT NAME FROM SHARD_NAME")]
     if names != [path.name]:
-        raise _damaged(index, f"the index belongs to {names}, not to [{path.name!r}]")
+        return f"belongs to {', '.join(map(str, names)) or 'no file'}, not to {path.name}"
+    count, first, last = database.execute(_ROWS).fetchone()
     if count != rows or count == 0:
-        raise _damaged(index, f"the index lists {count} rows, the file's header {rows}")
+        return f"lists {count} rows, the file's header {rows}"
     if (first, last) != (0, count - 1):
-        raise _damaged(index, f"the index numbers {count} rows from {first} to {last}")
-    if outside:
-        raise _damaged(index, f"the index places {outside} rows outside their pages")
+        return f"numbers {count} rows from {first} to {last}"
+    bounds = {"page_size": page_size, "last_page": last_page}
+    for kind in ("BLOB", "RAW"):
+        if outside := database.execute(_OUTSIDE.format(kind), bounds).fetchone()[0]:
+            return f"places {outside} rows outside their pages"
+        if overlapping := database.execute(_OVERLAPPING.format(kind)).fetchone()[0]:
+            return f"places {overlapping} rows over others"
+    return None
 
 
 def _damaged(path: Path, message: str) -> InputError:

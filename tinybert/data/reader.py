@@ -2,9 +2,9 @@
 
 A checked TFRecord file is read in this process. MindRecord cannot be checked enough to trust
 the framework with it, which may end its process on a damaged file: that is then a process of
-its own (`python -m tinybert.data.reader`), which sends frames through a pipe:
+its own (`python -m tinybert.data.reader`), which sends frames through a pipe, file after file:
 
-    tag (R rows, E error, D done) | uint64 length | an .npz of a block's columns, or JSON
+    tag (R rows, D end of a file, E error) | uint64 length | an .npz of a block's columns, or JSON
 """
 
 import io
@@ -15,7 +15,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -32,6 +33,7 @@ BLOCK_ROWS = 1024
 _SILENCE_SECONDS = 300  # importing the framework on a busy machine takes tens of seconds
 _TAIL_CHARACTERS = 300
 
+Reader = Callable[[Path], Iterator[Columns]]
 _Row = dict[str, npt.NDArray[np.generic]]
 
 
@@ -58,52 +60,59 @@ def read_tfrecord(path: Path, columns: Sequence[Column]) -> Iterator[Columns]:
     yield from data.create_dict_iterator(num_epochs=1, output_numpy=True)
 
 
-def read_mindrecord(path: Path, columns: Sequence[Column]) -> Iterator[Columns]:
-    """Yield blocks of a MindRecord file, read by a process of its own.
+@contextmanager
+def mindrecord_reader(paths: Sequence[Path], columns: Sequence[Column]) -> Iterator[Reader]:
+    """Start a process that reads MindRecord files in their order.
 
     Yields:
-        Arrays (rows, length), integers or float32, by column name.
-
-    Raises:
-        InputError: The framework refuses the file, ends on it, hangs, or reads a row that is
-            not as the columns say.
+        A function that is called with each of `paths` in turn, and yields blocks of that file:
+        arrays (rows, length), integers or float32, by column name. It raises InputError if the
+        framework refuses the file, ends on it, hangs, or reads a row of another length.
     """
     receiver, sender = os.pipe()
     with tempfile.TemporaryFile() as log, open(receiver, "rb", buffering=0) as pipe:
         try:
-            process = _start(path, columns, sender, log)
+            process = _start(paths, columns, sender, log)
         finally:
             os.close(sender)
+
+        def read(path: Path) -> Iterator[Columns]:
+            try:
+                while (block := _receive(pipe, path)) is not None:
+                    yield block
+            except EOFError:
+                raise _ended(path, process.wait(), log) from None
+
         try:
-            while (block := _receive(pipe, path)) is not None:
-                yield block
-        except EOFError:
-            status = process.wait()
-            log.seek(0)
-            tail = log.read().decode(errors="replace").strip()[-_TAIL_CHARACTERS:]
-            raise InputError(
-                f"the framework ended while reading the file (status {status}): {tail}",
-                where=str(path),
-                cure="restore the file and its .db from their source",
-            ) from None
+            yield read
         finally:
             process.kill()
             process.wait()
 
 
+def _ended(path: Path, status: int, log: BinaryIO) -> InputError:
+    log.seek(0)
+    tail = " ".join(log.read().decode(errors="replace").split())[-_TAIL_CHARACTERS:]
+    return InputError(
+        f"the framework ended while reading the file (status {status}): {tail}",
+        where=str(path),
+        cure="restore the file and its .db from their source",
+    )
+
+
 def _start(
-    path: Path, columns: Sequence[Column], sender: int, log: BinaryIO
+    paths: Sequence[Path], columns: Sequence[Column], sender: int, log: BinaryIO
 ) -> "subprocess.Popen[bytes]":
     package_parent = Path(__file__).resolve().parents[2]
-    paths = [str(package_parent), os.environ.get("PYTHONPATH", "")]
-    request = json.dumps([str(path), [asdict(column) for column in columns], sender])
+    search = [str(package_parent), os.environ.get("PYTHONPATH", "")]
+    request = [[str(path) for path in paths], [asdict(column) for column in columns], sender]
     return subprocess.Popen(
-        [sys.executable, "-m", "tinybert.data.reader", request],
+        [sys.executable, "-m", "tinybert.data.reader", json.dumps(request)],
         pass_fds=[sender],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "GLOG_v": "3"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search)), "GLOG_v": "3"},
     )
 
 
@@ -140,7 +149,7 @@ def _send(pipe: BinaryIO, tag: bytes, body: bytes) -> None:
 
 
 def _serve(path: str, columns: Sequence[Column], pipe: BinaryIO) -> None:
-    """Read a MindRecord file and send its blocks."""
+    """Read one MindRecord file and send its blocks."""
     import mindspore.dataset
 
     names = [column.name for column in columns]
@@ -180,9 +189,10 @@ def _send_error(pipe: BinaryIO, row: int | None, message: str) -> None:
 
 
 def _main() -> None:
-    path, columns, sender = json.loads(sys.argv[1])
+    paths, columns, sender = json.loads(sys.argv[1])
     with open(sender, "wb") as pipe:
-        _serve(path, [Column(**column) for column in columns], pipe)
+        for path in paths:
+            _serve(path, [Column(**column) for column in columns], pipe)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def load_sidecar(directory: Path) -> Sidecar | None:
         return None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         message = "the file is not what `prepare` writes"
         if isinstance(error, ValidationError):
             first = error.errors()[0]

@@ -174,20 +174,23 @@ class StoreWriter:
         if self._format.label is not None:
             self._write("label_ids", columns["label_ids"])
 
-    def finish(self) -> None:
-        """Close the arrays and write the index."""
-        self.close()
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Close the arrays and, unless an exception is on its way, write the index."""
+        for file in self._files.values():
+            file.close()
+        if kind is None:
+            self._write_index()
+
+    def _write_index(self) -> None:
         if self._plain:
             (self._path / "marks.bin").unlink()
             del self._types["marks"]
         arrays = {name: digest_file(self._path / f"{name}.bin").sha256 for name in self._types}
         content = {"format": asdict(self._format), "arrays": arrays}
         (self._path / INDEX).write_bytes(_index_bytes(content))
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
 
     def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
         self._files[name].write(values.astype(self._types[name]).tobytes())

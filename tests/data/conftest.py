@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from tinybert.data.example import encode_examples
+from tinybert.data.source import RecordSource
+from tinybert.data.tfrecord import write_records
+
+FORMAT = {
+    "seq_length": 4,
+    "vocab_size": 300,
+    "type_vocab_size": 2,
+    "input_mask_from_dataset": True,
+    "token_type_ids_from_dataset": True,
+}
+
+
+@pytest.fixture
+def write_tfrecord():
+    """Write columns {name: (rows, length) values} as a TFRecord file."""
+
+    def write(path, columns):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {name: np.asarray(values) for name, values in columns.items()}
+        with open(path, "wb") as file:
+            write_records(file, encode_examples(arrays))
+
+    return write
+
+
+@pytest.fixture
+def find(tmp_path):
+    """Resolve `data_dir` below `tmp_path` with a row format of 4 tokens, or as `options` say."""
+
+    def find_source(data_dir="records", dataset_type="tfrecord", schema_dir=None, **options):
+        return RecordSource.find(
+            data_dir,
+            tmp_path,
+            dataset_type=dataset_type,
+            schema_dir=schema_dir,
+            **{**FORMAT, **options},
+        )
+
+    return find_source
+
+
+@pytest.fixture
+def columns():
+    """Three legal rows of 4 tokens."""
+    return {
+        "input_ids": [[2, 299, 3, 0], [2, 130, 131, 3], [2, 3, 0, 0]],
+        "input_mask": [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]],
+        "segment_ids": [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]],
+    }
