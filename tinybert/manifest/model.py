@@ -354,15 +354,15 @@ class Manifest(Table):
     digests: Digests
     """The digests of the sections below."""
     inputs: Inputs
-    """Class input."""
+    """What the run was given."""
     effective: Effective | None = None
-    """Class derived; null until the graph is built."""
+    """What the built graph really uses; null until it is built."""
     environment: Environment | None = None
-    """Class environment; null until the run starts."""
+    """What the run ran on; null until it starts."""
     outcome: Outcome
-    """Class output."""
+    """What came out; the verdict compares this section alone."""
     volatile: Volatile
-    """Class volatile."""
+    """What differs from run to run, and what no verdict looks at."""
 
 
 SECTIONS: tuple[str, ...] = ("inputs", "effective", "environment", "outcome", "volatile")

@@ -1,0 +1,271 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tinybert.errors import ManifestError, TrainingError
+from tinybert.manifest.canonical import digest
+from tinybert.manifest.document import newest_first, read, status
+from tinybert.manifest.record import PATCH_BYTES, RunRecord, resumable
+
+WRITER = """
+import itertools, pathlib, sys
+from tinybert.manifest.record import RunRecord
+record = RunRecord.reopen(pathlib.Path(sys.argv[1]))
+for number in itertools.count():
+    record.update(volatile={"throughput": {str(key): number for key in range(2000)}})
+    if number == 0:
+        print("ready", flush=True)
+"""
+
+
+def reopened_by_another_process(path: Path) -> subprocess.Popen[bytes]:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"ready\n"
+    return writer
+
+
+def test_the_life_of_a_run(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        assert record.path.parent == run.root / "manifests"
+        assert record.path.name.startswith("tiny-20260301T120000Z-")
+        run_id = record.path.stem.removeprefix("tiny-")
+        assert record.directory == run.root / "runs" / "tiny" / run_id
+        manifest = read(record.path)
+        assert (manifest.outcome.status, manifest.effective) == ("planned", None)
+        assert manifest.volatile.created == "2026-03-01T12:00:00.000000Z"
+        record.start(run.effective(), run.environment())
+        manifest = read(record.path)
+        assert (manifest.outcome.status, status(record.path, manifest)) == ("running", "running")
+        assert manifest.volatile.segments[-1].environment_digest == manifest.digests.environment
+        run.train(record)
+        record.finish(optimizer_steps=12, samples=48, metrics={"loss": 0.5})
+    manifest = read(record.path)
+    outcome = manifest.outcome
+    assert (outcome.status, outcome.steps, outcome.samples) == ("finished", 12, 48)
+    assert outcome.metrics["loss"].model_dump() == {"value": 0.5, "hex": "0x1.0000000000000p-1"}
+    assert [kept.step for kept in outcome.checkpoints] == [6, 12]
+    assert outcome.trace_digest == record.trace.digest
+    assert status(record.path, manifest) == "finished"
+
+
+def test_the_file_has_one_fact_a_line_and_its_digests(pretend: Any) -> None:
+    path = pretend("a").run()
+    text = path.read_text()
+    document = json.loads(text)
+    assert text == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    assert list(document)[:2] == ["format_version", "digests"]
+    for name, sealed in document["digests"].items():
+        assert digest(document[name]) == sealed
+
+
+def test_a_failure_is_recorded_with_what_was_reached(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record, last=7)
+        record.fail(TrainingError("step 7: the loss is nan", cure="lower it"), rank=3)
+    outcome = read(record.path).outcome
+    assert outcome.error is not None
+    assert outcome.error.model_dump() == {
+        "type": "TrainingError",
+        "message": "step 7: the loss is nan",
+        "rank": 3,
+    }
+    assert (outcome.status, outcome.steps, len(outcome.checkpoints)) == ("failed", 7, 1)
+
+
+def test_a_resumed_run_ends_in_the_outcome_of_a_straight_one(pretend: Any) -> None:
+    straight, run = pretend("straight"), pretend("a")
+    expected = read(straight.run())
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record, last=9)
+    assert status(record.path, read(record.path)) == "abandoned"
+    inputs = record.manifest.inputs
+    again = resumable(run.root, "tiny", inputs.recipe.digest, inputs.code.digest)
+    assert again is not None
+    with again:
+        assert again.path == record.path
+        assert status(again.path, read(again.path)) == "planned"
+        again.rewind(6)
+        again.start(run.effective(), run.environment())
+        run.train(again, first=6)
+        again.finish(
+            optimizer_steps=12,
+            samples=48,
+            metrics={k: float(v) for k, v in expected.outcome.metrics.items()},
+        )
+    manifest = read(record.path)
+    assert manifest.digests.outcome == expected.digests.outcome
+    assert [segment.first_step for segment in manifest.volatile.segments] == [0, 6]
+    assert [bool(segment.ended) for segment in manifest.volatile.segments] == [False, True]
+
+
+def test_going_back_forgets_later_checkpoints(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        run.train(record)
+        best = record.directory / "checkpoints" / "best.safetensors"
+        best.write_bytes(b"")
+        record.checkpoint(12, best, {}, best=True)
+        record.rewind(6)
+        assert [kept.step for kept in record.manifest.outcome.checkpoints] == [6]
+        assert record.manifest.outcome.best_checkpoint is None
+        assert record.trace.records == 6
+
+
+def test_removed_checkpoints_and_their_tables_are_forgotten(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        run.train(record, last=6)
+        old = record.directory / record.manifest.outcome.checkpoints[0].file
+        old.unlink()
+        run.train(record, first=6)
+        assert [kept.step for kept in record.manifest.outcome.checkpoints] == [12]
+        names = sorted(path.name for path in old.parent.iterdir())
+    assert names == ["step-00000012.safetensors", "step-00000012.safetensors.tensors.json"]
+
+
+def test_only_the_newest_run_of_equal_recipe_and_code_is_resumed(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as abandoned:
+        inputs = abandoned.manifest.inputs
+    keys = (inputs.recipe.digest, inputs.code.digest)
+    assert resumable(run.root, "tiny", "another recipe", keys[1]) is None
+    assert resumable(run.root, "tiny", keys[0], "another code") is None
+    assert resumable(run.root, "other", *keys) is None
+    (run.root / "manifests" / "tiny-20270101T000000Z-00000a.json").write_text("{")
+    found = resumable(run.root, "tiny", *keys)
+    assert found is not None
+    assert found.path == abandoned.path
+    assert resumable(run.root, "tiny", *keys) is None, "it is under way"
+    found.finish("interrupted")
+    found = resumable(run.root, "tiny", *keys)
+    assert found is not None
+    found.finish()
+    assert resumable(run.root, "tiny", *keys) is None, "it is finished"
+
+
+def test_runs_of_recipes_with_a_common_beginning_are_told_apart(tmp_path: Path) -> None:
+    names = [
+        "tiny-20260301T120000Z-00000a.json",
+        "tiny-20260301T120001Z-000000.json",
+        "tiny-b-20260301T120000Z-00000a.json",
+        "tiny.reference.json",
+        "tiny-20260301T120000Z-00000a.patch",
+    ]
+    (tmp_path / "manifests").mkdir()
+    for name in names:
+        (tmp_path / "manifests" / name).touch()
+    assert [path.name for path in newest_first(tmp_path, "tiny")] == [names[1], names[0]]
+    assert [path.name for path in newest_first(tmp_path, "tiny-b")] == [names[2]]
+
+
+def test_what_cannot_be_reopened_says_why(pretend: Any) -> None:
+    run = pretend("a")
+    path = run.run()
+    with pytest.raises(ManifestError) as caught:
+        RunRecord.reopen(path)
+    assert str(caught.value) == f"this run is finished\n  --> {path}"
+    with run.planned() as record, pytest.raises(ManifestError) as caught:
+        RunRecord.reopen(record.path)
+    assert str(caught.value) == f"another process is at this run\n  --> {record.path}"
+    (record.directory / "teacher.tensors.json").unlink()
+    (record.directory / "lock").unlink()
+    record.directory.rmdir()
+    with pytest.raises(ManifestError) as caught:
+        RunRecord.reopen(record.path)
+    folder = f"runs/tiny/{record.manifest.volatile.run_id}"
+    assert str(caught.value) == f"the run's folder {folder} is gone\n  --> {record.path}"
+
+
+def test_a_killed_run_is_abandoned_and_its_manifest_whole(pretend: Any) -> None:
+    with pretend("a").planned() as record:
+        pass
+    for kill in range(6):
+        with reopened_by_another_process(record.path) as writer:
+            assert status(record.path, read(record.path)) == "planned"
+            try:
+                writer.wait(0.007 * kill)
+            except subprocess.TimeoutExpired:
+                os.kill(writer.pid, signal.SIGKILL)
+        manifest = read(record.path)
+        assert status(record.path, manifest) == "abandoned"
+        assert len(manifest.volatile.segments) == kill + 2
+    RunRecord.reopen(record.path).close()
+    assert [path.name for path in record.path.parent.iterdir()] == [record.path.name]
+
+
+def test_a_wrong_fact_is_refused_and_the_file_kept(pretend: Any) -> None:
+    with pretend("a").planned() as record:
+        before = record.path.read_bytes()
+        with pytest.raises(ValidationError, match="stepps"):
+            record.update(outcome={"stepps": 1})
+        with pytest.raises(TypeError, match=r"^no such section: outcomes$"):
+            record.update(outcomes={"steps": 1})
+        assert record.path.read_bytes() == before
+
+
+def test_a_patch_is_kept_beside_the_manifest_unless_it_is_large(pretend: Any) -> None:
+    with pretend("a").planned() as record:
+        record.keep_patch(b"")
+        assert record.manifest.inputs.code.patch is None
+        record.keep_patch(b"abc")
+        patch = record.manifest.inputs.code.patch
+        assert patch is not None
+        assert patch.file is not None
+        assert (record.path.parent / patch.file).read_bytes() == b"abc"
+        assert (patch.size, patch.sha256[:8]) == (3, "ba7816bf")
+    with pretend("b").planned() as record:
+        record.keep_patch(b"a" * (PATCH_BYTES + 1))
+        patch = record.manifest.inputs.code.patch
+        assert patch is not None
+        assert (patch.file, patch.size) == (None, PATCH_BYTES + 1)
+        assert not record.path.with_suffix(".patch").exists()
+
+
+def test_manifests_that_cannot_be_read_say_why(pretend: Any, tmp_path: Path) -> None:
+    path = pretend("a").run()
+    whole = path.read_text()
+    assert message(tmp_path / "no.json") == "cannot read the manifest: no such file or directory"
+    cases = {
+        whole[:-100]: "file is not JSON, so no manifest",
+        "\udcff": "file is not JSON, so no manifest",
+        "[1]": "file is JSON, but no manifest",
+        "{}": "file is JSON, but no manifest",
+        whole.replace('"format_version": 1', '"format_version": 2'): (
+            "manifest has format version 2; this program reads 1"
+        ),
+        whole.replace('"seed": 1', '"seed": 2'): (
+            "section `inputs` was edited: its digest is not the recorded one"
+        ),
+        whole.replace('"volatile": {', '"volatil": {'): "manifest has no section `volatile`",
+    }
+    for text, expected in cases.items():
+        path.write_bytes(text.encode(errors="surrogateescape"))
+        assert message(path) == expected
+
+
+def message(path: Path) -> str:
+    with pytest.raises(ManifestError) as caught:
+        read(path)
+    assert caught.value.where == str(path)
+    return caught.value.message
+
+
+def test_a_sealed_manifest_of_other_content_is_refused(pretend: Any) -> None:
+    path = pretend("a").run()
+    document = json.loads(path.read_text())
+    document["outcome"]["steps"] = "many"
+    document["digests"]["outcome"] = digest(document["outcome"])
+    path.write_text(json.dumps(document))
+    assert message(path) == "no manifest: `outcome.steps`: input should be a valid integer"
