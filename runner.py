@@ -7,27 +7,31 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from tinybert.commands.arguments import parser
 from tinybert.errors import TinybertError, UsageError
 
-COMMANDS = ("run", "validate", "explain", "schema", "diff", "verify", "show", "lineage")
-COMMANDS += ("prepare", "doctor")
 OUR_BUG = 70
+RUNNING = ("run", "rerun")
+"""Commands whose errors have exit codes of their own."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Carry out one command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] not in COMMANDS and not given[0].startswith("-"):
+    if given and given[0].endswith(".toml"):
         given.insert(0, "run")
-    options = _parser().parse_args(given)
+    options = parser(Path(__file__).resolve().parent).parse_args(given)
     try:
-        return _dispatch(options)
+        text, code = answer(options)
+        if text:
+            print(text, end="" if text.endswith("\n") else "\n", flush=True)
+        return code
     except TinybertError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code if options.command == "run" else UsageError.exit_code
+        return error.exit_code if options.command in RUNNING else UsageError.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 0
     except KeyboardInterrupt:
         return 130
     except Exception:
@@ -36,95 +40,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUR_BUG
 
 
-def _dispatch(options: argparse.Namespace) -> int:
-    """Import what the command needs, and call it."""
-    command = options.command
-    if command == "run":
-        from tinybert.commands.run import RunOptions, run
+def answer(options: argparse.Namespace) -> tuple[str, int]:
+    """Import what the command needs, carry it out, return what to print and the exit code."""
+    match options.command:
+        case "run":
+            from tinybert.commands.run import RunOptions, run
 
-        fields = {name: getattr(options, name) for name in RunOptions.__dataclass_fields__}
-        return run(RunOptions(**fields))
-    if command == "prepare":
-        from tinybert.commands.prepare import prepare
+            fields = {name: getattr(options, name) for name in RunOptions.__dataclass_fields__}
+            return run(RunOptions(**fields)), 0
+        case "rerun":
+            from tinybert.commands.rerun import rerun
 
-        return prepare(options)
-    if command == "doctor":
-        from tinybert.commands.doctor import doctor
+            return rerun(options.manifest)
+        case "validate":
+            from tinybert.recipe.validate import validate
 
-        return _print(*doctor())
-    return _print(*_answer(options))
+            return validate(options.recipes, options.format, options.overrides)
+        case "explain":
+            from tinybert.recipe.explain import explain
 
+            return explain(options.recipe, options.key, options.overrides, options.device)
+        case "schema":
+            from tinybert.recipe.schema import schema
 
-def _answer(options: argparse.Namespace) -> tuple[str, int]:
-    """Return text and exit code of a command that needs no framework."""
-    command = options.command
-    if command == "validate":
-        from tinybert.recipe.validate import validate
+            return schema(), 0
+        case "prepare":
+            from tinybert.commands.prepare import prepare
 
-        return validate(options.recipes, options.format, options.overrides)
-    if command == "explain":
-        from tinybert.recipe.explain import explain
+            return prepare(options), 0
+        case "doctor":
+            from tinybert.commands.doctor import doctor
 
-        return explain(options.recipe, options.key, options.overrides, options.device)
-    if command == "schema":
-        from tinybert.recipe.schema import schema
-
-        return schema(), 0
-    raise AssertionError(command)
-
-
-def _print(text: str, code: int) -> int:
-    if text:
-        print(text)
-    return code
+            return doctor()
+        case _:
+            return about_manifests(options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="runner.py",
-        description="Distil BERT from one TOML recipe per run, with a manifest of what ran.",
-        epilog="`runner.py RECIPE` is `runner.py run RECIPE`.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    recipe = argparse.ArgumentParser(add_help=False)
-    recipe.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="change one value of the recipe; may be repeated",
-    )
-    recipe.add_argument("--device", choices=("CPU", "Ascend"), help="run on another device")
+def about_manifests(options: argparse.Namespace) -> tuple[str, int]:
+    """Answer a question about finished runs."""
+    from tinybert.manifest.render import diff, lineage, show
+    from tinybert.manifest.verify import verify
 
-    run = commands.add_parser("run", parents=[recipe], help="run a recipe, write its manifest")
-    run.add_argument("recipe", metavar="RECIPE")
-    run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")
-    run.add_argument("--dry-run", action="store_true", help="check inputs and print the plan")
-    run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")
-    run.add_argument("--log-format", choices=("console", "json"), default="console")
-    run.add_argument(
-        "--root",
-        type=Path,
-        default=Path(__file__).parent,
-        metavar="DIR",
-        help="where relative paths start, runs/ and manifests/ are (default: here)",
-    )
-
-    validate = commands.add_parser("validate", help="every problem of recipes, in one pass")
-    validate.add_argument("recipes", nargs="+", metavar="RECIPE")
-    validate.add_argument("--set", dest="overrides", action="append", default=[], metavar="A.B=C")
-    validate.add_argument("--format", choices=("text", "json", "github"), default="text")
-
-    explain = commands.add_parser(
-        "explain", parents=[recipe], help="each resolved value and where it comes from"
-    )
-    explain.add_argument("recipe", metavar="RECIPE")
-    explain.add_argument("key", nargs="?", default="", metavar="KEY", help="a table or a key")
-
-    commands.add_parser("schema", help="JSON Schema of recipes, for editors")
-    commands.add_parser("doctor", help="what this machine can run, and what is missing")
-    return parser
+    match options.command:
+        case "diff":
+            return diff(
+                options.a,
+                options.b,
+                require=options.require,
+                across_topology=options.across_topology,
+                format=options.format,
+            )
+        case "verify":
+            return verify(options.manifest, options.rehash)
+        case "show":
+            return show(options.manifest)
+        case _:
+            return lineage(options.manifest)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ ORDER = [
     {"errors", "atomic", "randomness"},
     {"recipe", "manifest"},
     {"data"},
+    {"tasks"},
     {"model"},
     {"distill"},
     {"train"},
-    {"launch"},
+    {"plan", "provenance", "launch"},
     {"stages"},
     {"commands"},
 ]

@@ -1,5 +1,6 @@
 """Each stage as one readable function: records, networks, training, results."""
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import mindspore as ms
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from tinybert.data.importing import import_records
@@ -21,8 +24,10 @@ from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, seeded
-from tinybert.model.weights import read_weights
+from tinybert.model.weights import LoadedWeights, read_weights
 from tinybert.plan import Plan
+from tinybert.provenance import Provenance
+from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.model import GeneralDistill
 from tinybert.train import effective
 from tinybert.train.checkpoint import CheckpointFolder
@@ -71,7 +76,9 @@ def general_distill(
     """Let a student learn a teacher's layers from plain text (TinyBERT, section 4.1)."""
     (phase,) = plan.phases
     store = import_records(plan.records["data"].source, plan.root / "runs" / "store")
-    distiller = _distiller(plan, recipe)
+    loaded = _read_checkpoints(plan)
+    provenance = Provenance({"data": store}, loaded)
+    distiller = _distiller(plan, recipe, loaded)
     step = _training_step(distiller, recipe, phase.schedule)
     weights = [*distiller.student.get_parameters(), *distiller.fit.get_parameters()]
     built = effective.read_step(step) | _facts(plan, distiller, store)
@@ -101,6 +108,7 @@ def general_distill(
 
     def after_step(result: StepResult) -> bool:
         if result.global_step == first_step:
+            provenance.write(record)
             _record_graph(record, plan)
         return journal.after_step(result)
 
@@ -121,14 +129,27 @@ def general_distill(
     )
 
 
-def _distiller(plan: Plan, recipe: GeneralDistill) -> Distiller:
+def _read_checkpoints(plan: Plan) -> dict[str, LoadedWeights]:
+    """Read the weights of the networks that do not begin from the seed."""
+    loaded = {}
+    for which, path in plan.checkpoints.items():
+        weights = read_weights(path, plan.networks[which], f"{which}.", pooler=False)
+        if weights.dropped:
+            log.info("weights left out", network=which, names=list(weights.dropped))
+        loaded[which] = weights
+    return loaded
+
+
+def _distiller(
+    plan: Plan, recipe: GeneralDistill, loaded: Mapping[str, LoadedWeights]
+) -> Distiller:
     """Build teacher, student and projection, with their first weights."""
     configs = plan.networks
     teacher = BertEncoder(configs["teacher"], "teacher.")
     student = BertEncoder(configs["student"], "student.")
     fit = FitDense(configs["student"], configs["teacher"], recipe.distill.fit_dense)
-    load_into(teacher, _weights(plan, "teacher"), where=str(plan.checkpoints.get("teacher", "")))
-    load_into(student, _weights(plan, "student"), where=str(plan.checkpoints.get("student", "")))
+    load_into(teacher, _weights(plan, "teacher", loaded))
+    load_into(student, _weights(plan, "student", loaded))
     load_into(
         fit,
         seeded(
@@ -150,23 +171,21 @@ def _distiller(plan: Plan, recipe: GeneralDistill) -> Distiller:
     )
 
 
-def _weights(plan: Plan, which: str) -> dict[str, np.ndarray]:
-    """Return a network's first weights, from its checkpoint or from the seed."""
+def _weights(
+    plan: Plan, which: str, loaded: Mapping[str, LoadedWeights]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return a network's first weights: from the seed, and over that what a checkpoint has.
+
+    A checkpoint lacks at most what the network does not use (`LoadedWeights.absent`).
+    """
     config, prefix = plan.networks[which], f"{which}."
-    if which in plan.checkpoints:
-        loaded = read_weights(plan.checkpoints[which], config, prefix)
-        if loaded.dropped:
-            log.info("weights left out", network=which, names=list(loaded.dropped))
-        return loaded.arrays
-    return {
-        prefix + name: values
-        for name, values in seeded(
-            encoder_shapes(config),
-            seed=plan.resolved.recipe.seed,
-            std=config.initializer_range,
-            prefix=prefix,
-        ).items()
+    given = loaded[which].arrays if which in loaded else {}
+    missing = {
+        name: shape for name, shape in encoder_shapes(config).items() if prefix + name not in given
     }
+    seed, std = plan.resolved.recipe.seed, config.initializer_range
+    values = seeded(missing, seed=seed, std=std, prefix=prefix)
+    return {prefix + name: array for name, array in values.items()} | dict(given)
 
 
 def _training_step(
@@ -197,6 +216,9 @@ def _facts(plan: Plan, distiller: Distiller, store: TokenStore) -> dict[str, Any
         "fit_dense": list(distiller.fit.get_parameters()),
     }
     return {
+        "topology": {"device": ms.get_context("device_target"), "processes": 1},
+        "runtime": {"mode": "graph", "enable_data_sink": False},
+        "deviations": _deviations(plan),
         "rows": {"data": store.rows},
         "global_batch_size": plan.phases[0].global_batch_size,
         "parameters": effective.parameter_counts(groups),
@@ -205,6 +227,13 @@ def _facts(plan: Plan, distiller: Distiller, store: TokenStore) -> dict[str, Any
             for name, parameters in groups.items()
         },
     }
+
+
+def _deviations(plan: Plan) -> list[str]:
+    """Return where the run departs from the recipe's file because the user asked for it."""
+    resolved = plan.resolved
+    device = [] if resolved.device is None else [f"--device {resolved.device}"]
+    return device + [f"--set {override}" for override in resolved.overrides]
 
 
 def _requested(plan: Plan, recipe: GeneralDistill) -> dict[str, Any]:
@@ -220,6 +249,8 @@ def _requested(plan: Plan, recipe: GeneralDistill) -> dict[str, Any]:
         groups.setdefault(repr(table.weight_decay if decays else 0.0), []).append(name)
     steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
     return {
+        "topology": {"device": recipe.topology.device, "processes": device_count(recipe.topology)},
+        "global_batch_size": global_batch_size(recipe.data, recipe.topology),
         "total_steps": schedule.total_steps,
         "warmup_steps": schedule.warmup_steps,
         "learning_rates": {str(s): float(np.float32(schedule(s))) for s in steps},
@@ -243,6 +274,7 @@ def _record_graph(record: RunRecord, plan: Plan) -> None:
         {which: list(types) for which, types in facts["matrix_products"].items()},
     )
     record.update(effective=facts)
+    shutil.rmtree(record.directory / GRAPHS)
 
 
 def _loss_metrics(trace: Path) -> dict[str, float]:

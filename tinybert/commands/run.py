@@ -3,14 +3,16 @@
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from tinybert.commands.logs import LogFormat, configure
+from tinybert.commands.resume import recipe_facts, resume, shown
 from tinybert.errors import (
     DeviceError,
+    ExpectationError,
     Interrupted,
     StageError,
     TinybertError,
@@ -19,6 +21,7 @@ from tinybert.errors import (
 )
 from tinybert.launch.device import prepare_environment, require_ascend, select
 from tinybert.launch.stop import StopRequest
+from tinybert.manifest.expect import expectation_failures
 from tinybert.manifest.identity import CodeIdentity, code_identity, environment
 from tinybert.manifest.record import RunRecord, resumable
 from tinybert.plan import Plan, describe, make_plan
@@ -41,14 +44,15 @@ class RunOptions:
     root: Path
     overrides: Sequence[str] = ()
     device: str | None = None
+    resume: Path | None = None
     fresh: bool = False
     dry_run: bool = False
     require_clean: bool = False
     log_format: LogFormat = "console"
 
 
-def run(options: RunOptions) -> int:
-    """Run a recipe; prints the manifest's path to standard output.
+def run(options: RunOptions) -> str:
+    """Run a recipe; returns the manifest's path, or the plan of a dry run.
 
     Raises:
         TinybertError: What went wrong; the manifest, if there is one yet, says so too.
@@ -57,15 +61,14 @@ def run(options: RunOptions) -> int:
     resolved = load(options.recipe, options.overrides, options.device)
     plan = _checked_plan(resolved, options.root)
     if options.dry_run:
-        print(describe(plan))
-        return 0
+        return describe(plan)
     recipe = _runnable(resolved)
     code = code_identity(PROGRAM)
     if options.require_clean and code.facts.get("dirty"):
         cure = "commit them, or leave out --require-clean"
         raise UsageError("the code has uncommitted changes", cure=cure)
     with StopRequest() as stop, _record(options, resolved, code) as record:
-        manifest = _shown(record.path)
+        manifest = shown(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
@@ -78,8 +81,13 @@ def run(options: RunOptions) -> int:
             if isinstance(error, TinybertError) and not error.where:
                 error.where = manifest
             raise
-    print(manifest)
-    return 0
+    if failures := expectation_failures(record.path):
+        raise ExpectationError(
+            "the run finished, but not as its [expect] says:"
+            + "".join(f"\n  - {failure}" for failure in failures),
+            where=manifest,
+        )
+    return manifest
 
 
 def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
@@ -116,26 +124,18 @@ def _runnable(resolved: ResolvedRecipe) -> GeneralDistill:
 
 
 def _record(options: RunOptions, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecord:
-    """Return the record of a new run, or of one of the same recipe and code that was cut off."""
-    if not options.fresh:
-        root, digest = options.root, str(code.facts["digest"])
-        if (found := resumable(root, resolved.name, resolved.digest, digest)) is not None:
-            log.warning("going on with a run that was cut off", manifest=_shown(found.path))
-            return found
-    arguments = [f"--set {override}" for override in resolved.overrides]
-    if resolved.device is not None:
-        arguments.append(f"--device {resolved.device}")
+    """Return the record of a new run, or of one that was cut off and goes on."""
+    found = None
+    if options.resume is not None:
+        found = resume(options.resume, resolved, code)
+    elif not options.fresh:
+        digest = str(code.facts["digest"])
+        found = resumable(options.root, resolved.name, resolved.digest, digest)
+    if found is not None:
+        log.warning("going on with a run that was cut off", manifest=shown(found.path))
+        return found
     inputs = {
-        "recipe": {
-            "name": resolved.name,
-            "path": str(resolved.path),
-            "text": resolved.text,
-            "text_sha256": resolved.text_sha256,
-            "digest": resolved.digest,
-            "overrides": arguments,
-            "values": resolved.values,
-            "origins": {key: asdict(origin) for key, origin in resolved.origins.items()},
-        },
+        "recipe": recipe_facts(resolved),
         "code": code.facts,
         "seeds": {"seed": resolved.recipe.seed},
     }
@@ -181,10 +181,3 @@ def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: Stop
 
 def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _shown(path: Path) -> str:
-    """Return a path as the user would type it here."""
-    absolute = path.absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)

@@ -1,0 +1,107 @@
+"""The commands of the command line and their arguments."""
+
+import argparse
+from pathlib import Path
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def parser(program: Path) -> argparse.ArgumentParser:
+    """Return the parser.
+
+    Args:
+        program: Directory of runner.py, which relative paths start from.
+    """
+    top = argparse.ArgumentParser(
+        prog="runner.py",
+        description="Distil BERT from one TOML recipe per run, with a manifest of what ran.",
+        epilog="`runner.py RECIPE` is `runner.py run RECIPE`.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _run(commands, program)
+    _recipes(commands)
+    _manifests(commands)
+    _prepare(commands)
+    commands.add_parser("doctor", help="what this machine can run, and what is missing")
+    return top
+
+
+def _changes(command: argparse.ArgumentParser, *, device: bool = True) -> None:
+    """Add the options that change a recipe's values."""
+    command.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="change one value of the recipe; may be repeated",
+    )
+    if device:
+        command.add_argument("--device", choices=("CPU", "Ascend"), help="run on another device")
+
+
+def _run(commands: Commands, program: Path) -> None:
+    run = commands.add_parser("run", help="run a recipe and write its manifest")
+    run.add_argument("recipe", metavar="RECIPE")
+    _changes(run)
+    run.add_argument("--resume", type=Path, metavar="MANIFEST", help="go on with this run")
+    run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")
+    run.add_argument("--dry-run", action="store_true", help="check inputs and print the plan")
+    run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")
+    run.add_argument("--log-format", choices=("console", "json"), default="console")
+    run.add_argument(
+        "--root",
+        type=Path,
+        default=program,
+        metavar="DIR",
+        help="where relative paths start, and runs/ and manifests/ are (default: beside runner.py)",
+    )
+
+
+def _recipes(commands: Commands) -> None:
+    validate = commands.add_parser("validate", help="every problem of recipes, in one pass")
+    validate.add_argument("recipes", nargs="+", metavar="RECIPE")
+    _changes(validate, device=False)
+    validate.add_argument("--format", choices=("text", "json", "github"), default="text")
+    explain = commands.add_parser("explain", help="each resolved value and where it comes from")
+    explain.add_argument("recipe", metavar="RECIPE")
+    explain.add_argument("key", nargs="?", default="", metavar="KEY", help="a table or a key")
+    _changes(explain)
+    commands.add_parser("schema", help="JSON Schema of recipes, for editors")
+
+
+def _manifests(commands: Commands) -> None:
+    diff = commands.add_parser("diff", help="verdict on two runs, then what differs, causes first")
+    diff.add_argument("a", type=Path, metavar="A")
+    diff.add_argument("b", type=Path, metavar="B")
+    diff.add_argument("--require", choices=("bitwise", "tolerance"), default="bitwise")
+    diff.add_argument("--across-topology", action="store_true", help="for other process counts")
+    diff.add_argument("--format", choices=("text", "json"), default="text")
+    verify = commands.add_parser(
+        "verify", help="are a run's files and [expect] as its manifest says"
+    )
+    verify.add_argument("--rehash", action="store_true", help="read files that seem unchanged, too")
+    rerun = commands.add_parser("rerun", help="the same run again, then the verdict on both")
+    show = commands.add_parser("show", help="one manifest, for people")
+    lineage = commands.add_parser("lineage", help="the chain of runs behind a run")
+    for command in (verify, rerun, show, lineage):
+        command.add_argument("manifest", type=Path, metavar="MANIFEST")
+
+
+def _prepare(commands: Commands) -> None:
+    prepare = commands.add_parser("prepare", help="make records from raw text")
+    kinds = prepare.add_subparsers(dest="what", required=True, metavar="WHAT")
+    corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
+    corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    corpus.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
+    corpus.add_argument("--output", type=Path, required=True, metavar="DIR")
+    corpus.add_argument("--seq-length", type=int, required=True, metavar="N")
+    corpus.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
+    corpus.add_argument("--rows-per-file", type=int, default=100_000, metavar="N")
+    vocab = kinds.add_parser("vocab", help="a WordPiece vocabulary from text")
+    vocab.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    vocab.add_argument("--output", type=Path, required=True, metavar="VOCAB_TXT")
+    vocab.add_argument("--size", type=int, required=True, metavar="N", help="most tokens")
+    for kind in (corpus, vocab):
+        kind.add_argument("--lowercase", action="store_true", help="as uncased models do")
+        kind.add_argument("--force", action="store_true", help="replace what is there")

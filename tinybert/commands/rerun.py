@@ -1,0 +1,53 @@
+"""The command `rerun`: the same recipe on the same inputs, and then the verdict."""
+
+from pathlib import Path
+
+import structlog
+
+from tinybert.atomic import write_bytes
+from tinybert.commands.resume import origin_of
+from tinybert.commands.run import PROGRAM, RunOptions, run
+from tinybert.errors import InputError
+from tinybert.manifest.document import read, root_of
+from tinybert.manifest.identity import code_identity
+from tinybert.manifest.render import diff
+from tinybert.manifest.verify import changed_inputs
+
+log = structlog.get_logger()
+
+DIFFERENT = 3
+"""Exit code where the verdict is not that the runs agree."""
+
+
+def rerun(path: Path) -> tuple[str, int]:
+    """Run again what a manifest says, and compare; returns the comparison and the exit code.
+
+    The recipe is the recorded text, not the file as it is now.
+
+    Raises:
+        InputError: An input is missing or is not what it was.
+        TinybertError: As `run`.
+    """
+    manifest = read(path)
+    root = root_of(path, manifest)
+    changed, _ = changed_inputs(path, rehash=False)
+    if changed:
+        listed = "".join(f"\n  - {change}" for change in changed)
+        cure = "restore the files; `verify` lists them"
+        raise InputError(f"inputs are not what they were:{listed}", where=str(path), cure=cure)
+    facts = manifest.inputs.recipe
+    if manifest.inputs.code.digest != code_identity(PROGRAM).facts["digest"]:
+        log.warning(
+            "the program differs from the recorded one", recorded=origin_of(manifest.inputs.code)
+        )
+    recipe = root / "runs" / facts.name / f"{facts.name}.toml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(recipe, facts.text.encode())
+    given = {"--set": list[str](), "--device": list[str]()}
+    for argument in facts.overrides:
+        option, _, value = argument.partition(" ")
+        given[option].append(value)
+    device = given["--device"][0] if given["--device"] else None
+    again = run(RunOptions(str(recipe), root, given["--set"], device, fresh=True))
+    text, code = diff(path, Path(again))
+    return text, DIFFERENT if code else 0
