@@ -3,7 +3,7 @@
 import ast
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -43,13 +43,14 @@ def as_toml(value: Any) -> str:
     return str(value)
 
 
-def all_tables(table: type[Table], path: TablePath = ()) -> dict[TablePath, type[Table]]:
+@cache
+def all_tables(table: type[Table], path: TablePath = ()) -> Mapping[TablePath, type[Table]]:
     """Return the table itself and every table in it, by path, outer tables first."""
     found = {path: table}
     for key, field in table.model_fields.items():
         for kind in (field.annotation, *get_args(field.annotation)):
             if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, Table):
-                found |= all_tables(kind, (*path, key))
+                found.update(all_tables(kind, (*path, key)))
     return found
 
 

@@ -202,12 +202,15 @@ class _Locator:
 
     def _parts(self, node: tree_sitter.Node) -> Iterator[tuple[str, tree_sitter.Node]]:
         """Yield each part of a key with its unquoted name."""
+        text = (node.text or b"").decode()
         if node.type == "dotted_key":
             for child in node.named_children:
                 yield from self._parts(child)
-        elif node.text:
-            (name,) = tomli.loads(f"{node.text.decode()} = 0")
+        elif node.type == "quoted_key":
+            (name,) = tomli.loads(f"{text} = 0")
             yield name, node
+        elif text:
+            yield text, node
 
     def _place(self, first: tree_sitter.Node, last: tree_sitter.Node) -> Place:
         """Return the place from one node's start to another's end, of which the first line."""

@@ -63,10 +63,12 @@ def suggest(stage: type[Table], table: TablePath, key: str) -> Suggestion:
         name = key
     elif RENAMED.get(key) in anywhere:
         name = RENAMED[key]
+    elif stages := _stages_with(key):
+        return Suggestion(f"it is an option of {listed(stages, 'and')} recipes")
     else:
-        name = _closest(key, own, 0.75) or _closest(key, sorted(anywhere), 0.85)
+        name = _closest(key, own, 0.6) or _part(key, own) or _closest(key, sorted(anywhere), 0.85)
     if not name:
-        return Suggestion(_other_stages(key) or _known_here(known, table, own))
+        return Suggestion(_known_here(known, table, own))
     homes = [path for path, fields in known.items() if name in fields.model_fields]
     homes = [table] if name in own else _nearest(table, homes)
     meant = [(*home, name) for home in homes]
@@ -83,20 +85,23 @@ def _closest(key: str, names: Sequence[str], cutoff: float) -> str:
     return next(iter(difflib.get_close_matches(key, names, 1, cutoff)), "")
 
 
+def _part(key: str, names: Sequence[str]) -> str:
+    return next((name for name in names if len(key) > 3 and key.lower() in name), "")
+
+
 def _nearest(table: TablePath, homes: list[TablePath]) -> list[TablePath]:
     """Return the homes in the same phase or outer table as a table, or else all."""
     return [home for home in homes if home[:1] == table[:1]] or homes
 
 
-def _other_stages(key: str) -> str:
-    stages = [
+def _stages_with(key: str) -> list[str]:
+    return [
         name
         for name, stage in STAGES.items()
         if any(key in table.model_fields for table in all_tables(stage).values())
     ]
-    return f"it is an option of {listed(stages, 'and')} recipes" if stages else ""
 
 
 def _known_here(known: Container[TablePath], table: TablePath, keys: Sequence[str]) -> str:
     names = [f"[{key}]" if (*table, key) in known else f"`{key}`" for key in keys]
-    return f"known here: {listed(names, 'and')}"
+    return f"known here: {listed(names, 'and')}" if names else ""

@@ -1,0 +1,74 @@
+"""A network's keys come from its own table or from `[network]`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tinybert.recipe.load import load
+from tinybert.recipe.network import NetworkConfig, network
+
+BASES = Path(__file__).parent / "bases"
+STUDENT = NetworkConfig(
+    vocab_size=1000,
+    hidden_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=48,
+    hidden_act="gelu_tanh",
+    layer_norm_eps=1e-7,
+    max_position_embeddings=32,
+    type_vocab_size=2,
+    initializer_range=0.02,
+    use_relative_positions=False,
+    enable_fused_layernorm=False,
+    dtype="float32",
+    compute_type="float32",
+    hidden_dropout_prob=0.1,
+    attention_probs_dropout_prob=0.1,
+)
+
+
+def test_a_student_has_its_sizes_and_dropout():
+    assert network(load(BASES / "general_distill.toml").recipe, "student") == STUDENT
+
+
+def test_a_frozen_teacher_has_no_dropout():
+    assert network(load(BASES / "general_distill.toml").recipe, "teacher") == replace(
+        STUDENT,
+        hidden_size=48,
+        num_hidden_layers=4,
+        intermediate_size=96,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def test_a_key_may_move_into_both_networks(tmp_path):
+    text = (BASES / "general_distill.toml").read_text()
+    text = text.replace('hidden_act = "gelu_tanh"\n', "")
+    text = text.replace("[teacher]", '[teacher]\nhidden_act = "gelu"')
+    text = text.replace("[student]", '[student]\nhidden_act = "relu"')
+    (tmp_path / "x.toml").write_text(text)
+    recipe = load(tmp_path / "x.toml").recipe
+    assert network(recipe, "teacher").hidden_act == "gelu"
+    assert network(recipe, "student") == replace(STUDENT, hidden_act="relu")
+
+
+def test_without_shared_keys_no_network_table_is_needed(tmp_path):
+    head, shared, teacher, student, *rest = (
+        (BASES / "general_distill.toml").read_text().split("\n\n")
+    )
+    keys = shared.removeprefix("[network]\n")
+    text = "\n\n".join([head, f"{teacher}\n{keys}", f"{student}\n{keys}", *rest])
+    (tmp_path / "x.toml").write_text(text)
+    resolved = load(tmp_path / "x.toml")
+    assert network(resolved.recipe, "student") == STUDENT
+    assert "network" not in resolved.values
+
+
+def test_an_evaluated_student_has_no_dropout():
+    recipe = load(BASES / "evaluate.toml").recipe
+    assert network(recipe, "student").hidden_dropout_prob == 0.0
+    with pytest.raises(ValueError, match=r"a recipe without \[teacher\]"):
+        network(recipe, "teacher")

@@ -1,0 +1,289 @@
+"""What `validate`, `explain` and `schema` print."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli
+
+from tinybert.errors import RecipeError, UsageError
+from tinybert.recipe.explain import explain
+from tinybert.recipe.keys import all_tables, meanings
+from tinybert.recipe.model import STAGES
+from tinybert.recipe.schema import schema
+from tinybert.recipe.validate import validate
+
+ROOT = Path(__file__).parents[2]
+BASES = Path(__file__).parent / "bases"
+GOOD = (BASES / "general_distill.toml").read_text()
+
+
+@pytest.fixture(autouse=True)
+def recipes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("good.toml").write_text(GOOD)
+    bad = GOOD.replace("power = 1.0", "pover = 1.0").replace("seed = 1\n", "")
+    Path("bad, or: not.toml").write_text(bad)
+
+
+def test_validate_prints_all_problems_then_a_line_a_recipe():
+    assert validate(["good.toml", "bad, or: not.toml"]) == (
+        """\
+error: unknown key `pover` in [optimizer.schedule]
+  --> bad, or: not.toml:58:1
+   |
+58 | pover = 1.0
+   | ^^^^^
+help: use `power`
+
+error: missing key `seed` at the top level
+  --> bad, or: not.toml
+help: for example `seed = 1`
+
+good.toml: valid
+bad, or: not.toml: 2 problems""",
+        1,
+    )
+    assert validate(["good.toml"]) == ("good.toml: valid", 0)
+
+
+def test_validate_answers_2_if_a_recipe_is_unreadable():
+    text, code = validate(["none.toml", "bad, or: not.toml", "good.toml"])
+    assert code == 2
+    assert text.startswith("error: no such recipe\n  --> none.toml\n\nerror: unknown key `pover`")
+    assert text.endswith(
+        "\n\nnone.toml: 1 problem\nbad, or: not.toml: 2 problems\ngood.toml: valid"
+    )
+
+
+def test_validate_applies_overrides():
+    assert validate(["good.toml"], "text", ["seed=2"]) == ("good.toml: valid", 0)
+    text, code = validate(["good.toml"], "text", ["seed=x"])
+    assert code == 1
+    assert "  --> --set seed=x" in text
+
+
+def test_validate_prints_json():
+    text, code = validate(["good.toml", "bad, or: not.toml", "none.toml"], "json")
+    assert code == 2
+    assert json.loads(text) == {
+        "recipes": [
+            {"path": "good.toml", "valid": True, "problems": []},
+            {
+                "path": "bad, or: not.toml",
+                "valid": False,
+                "problems": [
+                    {
+                        "message": "unknown key `pover` in [optimizer.schedule]",
+                        "place": "bad, or: not.toml",
+                        "line": 58,
+                        "column": 1,
+                        "length": 5,
+                        "help": "use `power`",
+                    },
+                    {
+                        "message": "missing key `seed` at the top level",
+                        "place": "bad, or: not.toml",
+                        "line": 0,
+                        "column": 0,
+                        "length": 0,
+                        "help": "for example `seed = 1`",
+                    },
+                ],
+            },
+            {
+                "path": "none.toml",
+                "valid": False,
+                "problems": [
+                    {
+                        "message": "no such recipe",
+                        "place": "none.toml",
+                        "line": 0,
+                        "column": 0,
+                        "length": 0,
+                        "help": "",
+                    }
+                ],
+            },
+        ]
+    }
+
+
+def test_validate_prints_github_annotations():
+    assert validate(["good.toml", "bad, or: not.toml"], "github", ["seed=3%"]) == (
+        """\
+::error file=good.toml::expected integer for `seed`, got string (--set seed=3%25)
+::error file=bad%2C or%3A not.toml,line=58,col=1,endColumn=6::unknown key `pover` in \
+[optimizer.schedule]%0Ahelp: use `power`
+::error file=bad%2C or%3A not.toml::expected integer for `seed`, got string (--set seed=3%25)""",
+        1,
+    )
+    assert validate(["good.toml"], "github") == ("", 0)
+
+
+def test_explain_names_value_origin_and_meaning_of_one_key():
+    assert explain("good.toml", "optimizer.schedule.power", ["seed=2"]) == (
+        "[optimizer.schedule]\npower = 1.0  good.toml:59:9  Exponent of the decay; 1 is linear.",
+        0,
+    )
+    assert explain("good.toml", "seed", ["seed=2"]) == (
+        "seed = 2  --set seed=2  Every random choice derives from it.",
+        0,
+    )
+    assert explain("good.toml", "topology.device", (), "Ascend") == (
+        '[topology]\ndevice = "Ascend"  --device Ascend  Kind of device.',
+        0,
+    )
+
+
+def test_explain_lists_a_table():
+    assert explain("good.toml", "topology") == (
+        """\
+[topology]
+device = "CPU"        good.toml:71:10                   Kind of device.
+hosts = 1             good.toml:72:9                    Number of machines.
+devices_per_host = 1  good.toml:73:20                   Processes a host, one a device.
+device_count = 1      derived hosts * devices_per_host  Processes of the whole run.""",
+        0,
+    )
+
+
+def test_explain_lists_every_value_once():
+    text, code = explain("good.toml")
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[0].startswith("good.toml: general_distill, digest ")
+    headers = [line for line in lines if line.startswith("[")]
+    assert len(headers) == len(set(headers)) == 14
+    assert any(
+        line.startswith("hidden_dropout_prob = 0.0 ") and "default" in line for line in lines
+    )
+    assert tomli.loads("\n".join(line.split("  ")[0] for line in lines[2:]))["seed"] == 1
+
+
+def test_explain_gives_the_meaning_of_a_key_that_is_left_out():
+    assert explain("good.toml", "training.epoch_size") == (
+        "training.epoch_size is not written\nPasses over the training rows.",
+        0,
+    )
+    assert explain("good.toml", "expect.metrics.total_loss.max") == (
+        "expect.metrics.total_loss.max is not written\nLargest value that is accepted.",
+        0,
+    )
+
+
+def test_explain_gives_the_meaning_of_a_link():
+    Path("task.toml").write_text((BASES / "task_distill.toml").read_text())
+    text, _ = explain("task.toml", "student.load_student_ckpt_path")
+    assert text == (
+        "[student.load_student_ckpt_path]\n"
+        'recipe = "recipes/gd_bert_base_8p.toml"  task.toml:25:37  '
+        "Weights to start from: Hugging Face safetensors, MindSpore .ckpt, or a link to a run."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("optimizer.learning_rate", "it belongs under [optimizer.schedule]"),
+        ("training.step", "use `train_steps`"),
+        ("training.verbose", "known here: `epoch_size` and `train_steps`"),
+        ("trainin", "use [training]"),
+        ("a.b.c", ""),
+        ("seed.x", ""),
+    ],
+)
+def test_explain_refuses_an_unknown_key(key, answer):
+    with pytest.raises(UsageError) as caught:
+        explain("good.toml", key)
+    assert caught.value.message == f"unknown key `{key}`"
+    assert caught.value.cure == answer
+
+
+def test_explain_refuses_a_bad_recipe():
+    with pytest.raises(RecipeError, match="unknown key `pover`"):
+        explain("bad, or: not.toml")
+
+
+def test_every_key_of_every_table_has_a_meaning():
+    for stage in STAGES.values():
+        for table in all_tables(stage).values():
+            assert list(table.model_fields) == [
+                key for key in table.model_fields if meanings(table).get(key)
+            ]
+
+
+def accepts(rule, value, definitions):
+    """Whether a value is valid, by the part of JSON Schema that the recipe's schema uses."""
+    if "$ref" in rule:
+        rule = definitions[rule["$ref"].removeprefix("#/$defs/")] | rule
+    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    kinds |= {"integer": int, "number": int | float}
+    if "type" in rule and not isinstance(value, kinds[rule["type"]]):
+        return False
+    if isinstance(value, bool) and rule.get("type") in ("integer", "number"):
+        return False
+    checks = [
+        value in rule.get("enum", [value]),
+        value == rule.get("const", value),
+        sum(accepts(one, value, definitions) for one in rule.get("oneOf", [])) == 1
+        or "oneOf" not in rule,
+        any(accepts(one, value, definitions) for one in rule.get("anyOf", []))
+        or "anyOf" not in rule,
+    ]
+    if isinstance(value, int | float):
+        checks += [
+            value >= rule.get("minimum", value),
+            value <= rule.get("maximum", value),
+            value > rule.get("exclusiveMinimum", value - 1),
+            value < rule.get("exclusiveMaximum", value + 1),
+        ]
+    if isinstance(value, list):
+        items = rule.get("prefixItems") or [rule["items"]] * len(value)
+        checks += [accepts(item, one, definitions) for item, one in zip(items, value, strict=True)]
+    if isinstance(value, dict):
+        fields, others = rule.get("properties", {}), rule.get("additionalProperties", True)
+        checks.append(set(rule.get("required", [])) <= set(value))
+        for key, inner in value.items():
+            known = fields.get(key, others)
+            checks.append(known if isinstance(known, bool) else accepts(known, inner, definitions))
+    return all(checks)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+def test_the_schema_accepts_every_shipped_recipe(path):
+    rules = json.loads(schema())
+    values = tomli.loads(path.read_text())
+    assert accepts(rules, values, rules["$defs"])
+    assert not accepts(rules, values | {"sed": 1}, rules["$defs"])
+    assert not accepts(rules, values | {"seed": "1"}, rules["$defs"])
+    assert not accepts(rules, values | {"seed": -1}, rules["$defs"])
+    assert not accepts(rules, {**values, "topology": {}}, rules["$defs"])
+
+
+def test_the_schema_describes_every_key_and_knows_no_null():
+    rules = json.loads(schema())
+    assert [one["$ref"] for one in rules["oneOf"]] == [
+        f"#/$defs/{stage.__name__}" for stage in STAGES.values()
+    ]
+    for definition in rules["$defs"].values():
+        assert definition["description"]
+        assert definition["additionalProperties"] is False
+        for field in definition["properties"].values():
+            assert field["description"]
+    assert "null" not in schema()
+    assert rules["$defs"]["Schedule"]["properties"]["warmup_ratio"] == {
+        "description": "Warmup as a share of all steps.",
+        "examples": [0.1],
+        "maximum": 1,
+        "minimum": 0,
+        "type": "number",
+    }
+
+
+@pytest.mark.parametrize("module", ["validate", "explain", "schema", "network"])
+def test_no_framework_is_imported(module):
+    code = f"import tinybert.recipe.{module}, sys; sys.exit('mindspore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
