@@ -170,8 +170,9 @@ def _serve(path: str, columns: Sequence[Column], pipe: BinaryIO) -> None:
                 _send_block(pipe, names, block)
                 block = []
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:_TAIL_CHARACTERS]
-        _send_error(pipe, None, f"the framework cannot read the file: {reason}")
+        lines = str(error).splitlines()
+        reason = next((line for line in lines if line.startswith("[ERROR]")), lines[0])
+        _send_error(pipe, None, f"the framework cannot read the file: {reason[:_TAIL_CHARACTERS]}")
         return
     if block:
         _send_block(pipe, names, block)
