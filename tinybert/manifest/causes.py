@@ -24,6 +24,7 @@ NO_CAUSE = re.compile(r"(expect|topology\.(master_|timeout_))")
 """Options that nothing in the outcome follows from."""
 DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
 """Options that choose or order the rows of a batch."""
+SHA256 = re.compile("[0-9a-f]{64}")
 ABSENT = "absent"
 
 SEED, DATA, OPTION, WEIGHTS, PARENT, CODE, ORDER, BUILT, ENVIRONMENT, NOTE = range(10)
@@ -72,7 +73,9 @@ def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folde
 
 
 def shown(value: Any) -> str:
-    """Return a value as the recipe or the manifest writes it, cut to a line."""
+    """Return a value as the recipe or the manifest writes it, cut to a line; a digest's start."""
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value[:12]
     text = value if value is ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -49,8 +49,10 @@ class Comparison:
     """The answer of `diff`.
 
     Args:
+        across_topology: Whether it compares what two topologies share instead of bits.
         verdict: On the outcomes alone.
-        reasons: Why the runs are incomparable, or why they are not within tolerance.
+        reasons: Why the runs are incomparable, what two topologies do not share, or what is out
+            of tolerance.
         causes: What differs outside the outcomes, the most probable cause first.
         outcome: Differing facts of the outcomes, with both values.
         step: The first differing step.
@@ -58,6 +60,7 @@ class Comparison:
         notes: What could not be looked at.
     """
 
+    across_topology: bool
     verdict: Verdict
     reasons: list[str]
     causes: list[Cause]
@@ -96,10 +99,14 @@ def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
     else:
         verdict, reasons = _verdict(x, y, step)
     return Comparison(
+        across_topology=across_topology,
         verdict=verdict,
         reasons=reasons,
         causes=causes(x, y, step, folders),
-        outcome={path: (p, q) for path, _, p, q in leaves("outcome", x.outcome, y.outcome)},
+        outcome={
+            path.removeprefix("outcome."): (p, q)
+            for path, _, p, q in leaves("outcome", x.outcome, y.outcome)
+        },
         step=step,
         tensor=first_tensor(x.outcome, y.outcome, folders),
         notes=notes,
@@ -132,10 +139,11 @@ def out_of_tolerance(
                 failures.append(f"{group}.{name} is in {'A' if name in first else 'B'} alone")
             elif not _near(p := float(first[name]), q := float(second[name]), tolerance):
                 failures.append(f"{group}.{name}: {p!r} in A, {q!r} in B")
-    for index, (p, q) in enumerate(zip(*(step.losses if step else ([], [])), strict=False)):
-        if not _near(p, q, tolerance):
-            failures.append(f"loss after {index} steps: {p!r} in A, {q!r} in B")
-            break
+    if step is not None:
+        for number, (p, q) in enumerate(zip(*step.losses, strict=False), step.first_step):
+            if not _near(p, q, tolerance):
+                failures.append(f"loss of step {number}: {p!r} in A, {q!r} in B")
+                break
     return failures
 
 
@@ -200,5 +208,5 @@ def _across_topology(
         return "incomparable", [f"not recorded: {', '.join(unknown)}"]
     other = [name for name, (p, q) in pairs.items() if p != q]
     if step is not None and step.batches_from is not None:
-        other.append(f"order of the samples, from step {step.batches_from}")
+        other.append(f"order of the samples from step {step.batches_from}")
     return ("different" if other else "equal"), [f"another {name}" for name in other]

@@ -58,6 +58,8 @@ def headline(comparison: Comparison) -> str:
         return "bitwise: the outcomes are equal"
     if verdict == "equal":
         return "equal: the same samples in the same order, initial weights and masks"
+    if comparison.across_topology:
+        return f"{verdict}: {'; '.join(comparison.reasons)}"
     parts = list(comparison.reasons) if verdict == "incomparable" else []
     cause = comparison.cause
     if cause is not None:
@@ -148,7 +150,7 @@ def _lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
     yield headline(comparison)
     yield f"  A  {a}"
     yield f"  B  {b}"
-    if comparison.verdict != "incomparable":
+    if comparison.verdict == "different" and not comparison.across_topology:
         yield from (f"  {reason}" for reason in comparison.reasons)
     if comparison.step is not None:
         yield from _step_lines(comparison.step)
@@ -158,7 +160,7 @@ def _lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
         yield "outcome"
         yield from _cut(
             [
-                f"  {path.removeprefix('outcome.')}: {_value(x)} in A, {_value(y)} in B"
+                f"  {path}: {_value(x)} in A, {_value(y)} in B"
                 for path, (x, y) in comparison.outcome.items()
             ]
         )

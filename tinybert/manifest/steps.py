@@ -33,6 +33,7 @@ class StepDifference:
         ended: `A` or `B` where that trace has no such step.
         batches_from: First step whose batches differ; None if all batches are equal.
         same_batches: Whether the traces have equal batches in another order.
+        first_step: The step of the traces' first records.
         losses: Every step's loss in both traces.
     """
 
@@ -41,6 +42,7 @@ class StepDifference:
     ended: str | None
     batches_from: int | None
     same_batches: bool
+    first_step: int
     losses: tuple[list[float], list[float]] = field(repr=False)
 
     @property
@@ -97,13 +99,14 @@ def first_difference(a: Trace, b: Trace) -> StepDifference | None:
     batches_a, batches_b = a.batches(), b.batches()
     pairs = enumerate(zip(batches_a, batches_b, strict=False))
     index = next((number for number, (x, y) in pairs if x != y), None)
-    step_of_first = found.global_step - a.data.count(b"\n", 0, start)
+    first_step = found.global_step - a.data.count(b"\n", 0, start)
     return StepDifference(
         global_step=found.global_step,
         values=_values(first, second) if first and second else {},
         ended=None if first and second else ("A" if second else "B"),
-        batches_from=None if index is None else step_of_first + index,
+        batches_from=None if index is None else first_step + index,
         same_batches=sorted(batches_a) == sorted(batches_b),
+        first_step=first_step,
         losses=(a.losses(), b.losses()),
     )
 

@@ -36,8 +36,7 @@ def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
         ManifestError: The manifest is missing, or is none.
     """
     run = Run.load(path)
-    changed, hashed = changed_inputs(path, rehash=rehash)
-    trusted = len(run.manifest.inputs.files) - hashed
+    changed, trusted = changed_inputs(path, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
     if run.folder.is_dir():
         changed += _changed_outputs(run, rehash)
@@ -56,7 +55,7 @@ def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
 
 
 def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
-    """Return which inputs of a run are missing or changed, and how many files were hashed.
+    """Return which inputs of a run are missing or changed, and how many were not read.
 
     Args:
         path: The manifest.
@@ -67,7 +66,7 @@ def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
     """
     manifest = Run.load(path).manifest
     root = root_of(path, manifest)
-    changed, to_hash = [], {}
+    changed, to_hash, trusted = [], {}, 0
     for file in manifest.inputs.files:
         place = root / file.path
         try:
@@ -80,14 +79,16 @@ def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
             changed.append(f"{file.path}: {found.st_size} bytes, not {file.size}")
         elif rehash or recorded != found.st_mtime_ns // 1000:
             to_hash[place] = file
+        else:
+            trusted += 1
     try:
         hashes = files_sha256(to_hash)
     except InputError as error:
-        return [*changed, f"{error.where}: {error.message}"], 0
+        return [*changed, f"{error.where}: {error.message}"], trusted
     for place, file in to_hash.items():
         if hashes[place] != file.sha256:
             changed.append(f"{file.path}: other bytes")
-    return changed, len(to_hash)
+    return changed, trusted
 
 
 def _changed_outputs(run: Run, rehash: bool) -> list[str]:
