@@ -39,7 +39,8 @@ def mutated_recipes(draw):
             case 2:
                 lines.insert(draw(st.integers(0, len(lines) - 1)), lines.pop(at))
             case 3:
-                lines[at] = re.sub(r"^\w+ =", f"{name} =", lines[at])
+                name = draw(st.sampled_from([name, '"a\\nb"', "'\"'", "ä"]))
+                lines[at] = re.sub(r"^\w+ =", lambda _, to=name: f"{to} =", lines[at])
             case 4:
                 cut = draw(st.integers(0, len(lines[at])))
                 lines[at] = lines[at][:cut] + lines[at][cut + 1 :]

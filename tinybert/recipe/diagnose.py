@@ -110,7 +110,7 @@ def _missing(
 
 
 def missing_keys(
-    document: Document, fields: type[Table], table: KeyPath, keys: Sequence[str], cure: str = ""
+    document: Document, fields: type[Table], table: KeyPath, keys: Sequence[str]
 ) -> Problem:
     """Return the problem that a table lacks keys, with an example for each that has one."""
     where = f"in [{dotted(table)}]" if table else "at the top level"
@@ -120,16 +120,16 @@ def missing_keys(
         for key in keys
         if (found := fields.model_fields[key].examples)
     ]
-    help_text = cure + f"for example {', '.join(examples)}" if examples else cure
     message = f"missing {'key' if len(keys) == 1 else 'keys'} {names} {where}"
-    return Problem(message, document.key_place(table), help_text)
+    cure = f"for example {', '.join(examples)}" if examples else ""
+    return Problem(message, document.key_place(table), cure)
 
 
 def _bad_link(document: Document, path: KeyPath) -> Problem:
     value = document.value(path)
     got = "both" if {"manifest", "recipe"} <= set(value) else "neither"
     if got == "neither" and value:
-        got = ", ".join(f"`{key}`" for key in value)
+        got = listed([f"`{dotted((key,))}`" for key in value], "and")
     return Problem(
         f"a link names either `manifest` or `recipe`, and nothing else, got {got}",
         document.value_place(path),
@@ -139,16 +139,16 @@ def _bad_link(document: Document, path: KeyPath) -> Problem:
 
 def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Problem:
     kind, value, limits = error["type"], error["input"], error.get("ctx", {})
-    name = f"`{path[-1]}`"
+    name = f"`{dotted(path[-1:])}`"
     if isinstance(path[-1], int):
         name = f"item {path[-1] + 1} of `{path[-2]}`"
     cure = ""
     if kind == "missing":
         message, path = f"too few items in `{path[-2]}`", path[:-1]
     elif kind == "literal_error":
-        known = isinstance(value, str)
-        message = f"unknown value {as_toml(value)} for {name}" if known else ""
-        message = message or f"expected string for {name}, got {_type_name(value)}"
+        message = f"unknown value {_shown(value)} for {name}"
+        if not isinstance(value, str):
+            message = f"expected string for {name}, got {_type_name(value)}"
         choices = [*STAGES] if path == ("stage",) else re.findall(r"'(.*?)'", limits["expected"])
         cure = "use " + listed([as_toml(choice) for choice in choices])
     elif kind in EXPECTED:
@@ -160,7 +160,7 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
         cure = "leave it out, or write 0.0: nothing is dropped in a network that is not trained"
     elif kind in BOUNDS:
         limit, words = BOUNDS[kind]
-        message = f"expected {words} {limits[limit]:.16g} for {name}, got {as_toml(value)}"
+        message = f"expected {words} {limits[limit]:.16g} for {name}, got {_shown(value)}"
     elif kind == "finite_number":
         message = f"expected a finite number for {name}, got {as_toml(value)}"
     elif kind == "string_pattern_mismatch":
@@ -172,6 +172,11 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
     else:
         message = f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}"
     return Problem(message, document.value_place(path), cure)
+
+
+def _shown(value: Any) -> str:
+    text = as_toml(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _type_name(value: Any) -> str:

@@ -49,14 +49,12 @@ def _listed(recipe: ResolvedRecipe, rows: Sequence[TablePath]) -> str:
 
 def _not_written(stage: type[Table], place: TablePath) -> str:
     """Return the meaning of a key that the recipe leaves out."""
-    table = table_at(stage, place[:-1])
-    if table_at(stage, place) is None and (table is None or place[-1] not in table.model_fields):
-        raise UsageError(f"unknown key `{dotted(place)}`", cure=suggest(stage, *_split(place)).help)
+    *outer, key = place
+    table = table_at(stage, tuple(outer))
+    if table_at(stage, place) is None and (table is None or key not in table.model_fields):
+        cure = suggest(stage, tuple(outer), key).help
+        raise UsageError(f"unknown key `{dotted(place)}`", cure=cure)
     return f"{dotted(place)} is not written\n{_meaning(stage, place)}"
-
-
-def _split(place: TablePath) -> tuple[TablePath, str]:
-    return place[:-1], place[-1]
 
 
 def _value(recipe: ResolvedRecipe, row: TablePath) -> object:
@@ -68,11 +66,9 @@ def _value(recipe: ResolvedRecipe, row: TablePath) -> object:
 
 
 def _origin(origin: Origin) -> str:
-    return (
-        origin.place
-        if origin.kind in ("file", "set", "device")
-        else f"{origin.kind} {origin.place}".strip()
-    )
+    if origin.kind in ("file", "set", "device"):
+        return origin.place
+    return f"{origin.kind} {origin.place}".strip()
 
 
 def _meaning(stage: type[Table], row: TablePath) -> str:

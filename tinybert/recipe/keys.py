@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -13,14 +14,13 @@ from tinybert.recipe.base import Table
 from tinybert.recipe.tables import Bounds
 
 TablePath = tuple[str, ...]
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dotted(path: Iterable[str | int]) -> str:
     """Return a path as TOML writes a dotted key."""
-    return ".".join(
-        part if part.isascii() and part.replace("_", "").replace("-", "").isalnum() else f'"{part}"'
-        for part in map(str, path)
-    )
+    parts = map(str, path)
+    return ".".join(part if BARE_KEY.fullmatch(part) else as_toml(part) for part in parts)
 
 
 def listed(words: Sequence[str], last: str = "or") -> str:

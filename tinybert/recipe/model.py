@@ -2,7 +2,8 @@
 
 One class a TOML table, one field a key; a field without default must be written in the recipe.
 The string below a field is its meaning and unit; `examples` are the seed project's values.
-Rules between keys are in `rules.py`. The seed project's option names are kept.
+Rules between keys are in `network_rules.py` and `run_rules.py`. The seed project's option names
+are kept.
 """
 
 from typing import Annotated, Literal

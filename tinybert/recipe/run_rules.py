@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from tinybert.recipe.keys import as_toml, listed
+from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.written import Written
 
@@ -191,7 +191,7 @@ def _expectations(written: Written) -> Iterator[Problem]:
         path = ("expect", "metrics", name)
         if not written.has(*path, "min") and not written.has(*path, "max"):
             yield written.at_key(
-                path, f"metric `{name}` has no bound", "write `min`, `max` or both"
+                path, f"metric `{dotted((name,))}` has no bound", "write `min`, `max` or both"
             )
         low, high = written.get(*path, "min"), written.get(*path, "max")
         if low is not None and high is not None and low > high:
