@@ -25,21 +25,14 @@ PATHS = (
 
 def run_problems(written: Written, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
-    yield from chain(_paths(written), _links(written), _schema(written), _machine(written))
-    if stage == "general_distill":
-        yield from _batches(written, ("data",))
-    else:
-        yield from _task(written)
-    if stage == "task_distill":
-        yield from _phases(written)
-    elif stage in ("finetune", "evaluate"):
-        yield from _batches(written, ("data",))
+    yield from chain(_paths(written), _links(written), _schema(written), _task(written))
+    yield from chain(_machine(written), _expectations(written))
+    yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
         yield from _nothing_trained(written)
     else:
         for table in written.trainings():
             yield from chain(_length_and_schedule(written, table), _losses(written, table))
-    yield from _expectations(written)
 
 
 def _paths(written: Written) -> Iterator[Problem]:
