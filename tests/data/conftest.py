@@ -31,10 +31,12 @@ def write_tfrecord():
 def find(tmp_path):
     """Resolve `data_dir` below `tmp_path` with a row format of 4 tokens, or as `options` say."""
 
-    def find_source(data_dir="records", dataset_type="tfrecord", schema_dir=None, **options):
+    def find_source(
+        data_dir="records", dataset_type="tfrecord", schema_dir=None, root=tmp_path, **options
+    ):
         return RecordSource.find(
             data_dir,
-            tmp_path,
+            root,
             dataset_type=dataset_type,
             schema_dir=schema_dir,
             **{**FORMAT, **options},

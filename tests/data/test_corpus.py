@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert.data.corpus import pack, prepare_corpus, summary
+from tinybert.data.corpus import pack, prepare_corpus
 from tinybert.data.example import decode_examples
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import load_sidecar
@@ -66,10 +66,6 @@ def test_sentences_are_packed_in_document_order_as_computed_by_hand(tmp_path, vo
         "tokens": 21,
         "unknown": 0,
     }
-    assert summary(Path("out"), sidecar) == (
-        "out: 5 rows of 8 tokens in 1 tfrecord file\n"
-        "2 documents, 5 sentences (1 cut), 21 tokens (0 unknown)"
-    )
 
 
 def test_the_last_piece_of_a_cut_sentence_is_packed_like_a_sentence():
@@ -209,3 +205,9 @@ def test_a_vocabulary_is_not_replaced_unless_asked_and_has_room_for_the_letters(
     with pytest.raises(UsageError, match="has at least 49 tokens, not 9"):
         prepare_vocabulary([str(vocab)], vocab, 9, lowercase=True, force=True)
     assert vocab.read_bytes() == before
+
+
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path, vocab):
+    with pytest.raises(InputError) as error:
+        prepare(tmp_path, vocab, "One.", output="text.txt/records")
+    assert str(error.value) == f"cannot be written: File exists\n  --> {tmp_path / 'text.txt'}"

@@ -278,7 +278,7 @@ def test_a_store_that_cannot_be_written_is_an_error(
 ):
     write_tfrecord(tmp_path / "records" / "a.tfrecord", columns)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="the token store cannot be written: File exists"):
+    with pytest.raises(InputError, match="cannot be written: File exists"):
         import_records(find(), tmp_path / "file")
 
 

@@ -93,6 +93,18 @@ def test_what_names_no_record_files_is_an_error(
     assert str(error.value) == f"{message}\n  --> {tmp_path / place}\n{cure}"
 
 
+def test_a_glob_may_go_through_directories_and_the_root_is_no_pattern(tmp_path, find):
+    root = tmp_path / "[a]*"
+    touch(root.parent, "[a]*/x.tfrecord")
+    touch(root, "r/2.tfrecord", "q/1.tfrecord")
+    source = find("**/*.tfrecord", root=root)
+    assert [str(path.relative_to(root)) for path in source.paths] == [
+        "q/1.tfrecord",
+        "r/2.tfrecord",
+        "x.tfrecord",
+    ]
+
+
 def test_prepared_records_are_accepted_as_they_are(prepared, find):
     source = find(schema_dir="records/schema.json", vocab_size=6)
     assert [file.path.name for file in source.digest_files()] == [

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from tokenizers import Tokenizer
 
-from tinybert.data.files import creating_directory
+from tinybert.data.files import creating_directory, writing
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import NAME, Sidecar
 from tinybert.data.sidecar import Vocabulary as RecordedVocabulary
@@ -70,8 +70,7 @@ def prepare_corpus(
     sentences = _sentences(find_texts(inputs), build_tokenizer(vocabulary, lowercase))
     counted = _counted(sentences, counts, seq_length - 2, vocabulary.ids[UNK])
     rows = pack(counted, seq_length, vocabulary.ids[CLS], vocabulary.ids[SEP])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with creating_directory(output, replace=force) as directory:
+    with writing(output), creating_directory(output, replace=force) as directory:
         files = write_token_rows(directory, rows, row_format, format, rows_per_file)
         if not counts["tokens"]:
             raise InputError("the input holds no text", where=", ".join(inputs))
@@ -111,19 +110,6 @@ def check_output(output: Path, force: bool) -> None:
             where=str(output),
             cure="name another, or remove it yourself",
         )
-
-
-def summary(output: Path, sidecar: Sidecar) -> str:
-    """Return what `prepare` says at its end."""
-    counts = sidecar.counts
-    records = sum(file.rows is not None for file in sidecar.files)
-    return (
-        f"{output}: {sidecar.rows:,} rows of {sidecar.seq_length} tokens in {records} "
-        f"{sidecar.dataset_type} file{'s' if records > 1 else ''}\n"
-        f"{counts['documents']:,} documents, {counts['sentences']:,} sentences "
-        f"({counts['cut_sentences']:,} cut), {counts['tokens']:,} tokens "
-        f"({counts['unknown']:,} unknown)"
-    )
 
 
 def pack(

@@ -55,6 +55,21 @@ def digest_files(paths: Sequence[Path]) -> tuple[InputFile, ...]:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of `path`, and let a failure to write there be an error with a place.
+
+    Raises:
+        InputError: For any OSError of the body.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        where = str(error.filename or path)
+        raise InputError(f"cannot be written: {error.strerror}", where=where) from error
+
+
+@contextmanager
 def creating_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path`, and rename it to `path` at the end.
 
@@ -82,6 +97,8 @@ def creating_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
             path.rename(old)
         temporary.rename(path)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(path.parent)

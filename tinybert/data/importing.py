@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from tinybert.data.example import Columns, ExampleError, decode_examples
-from tinybert.data.files import InputFile, creating_directory, remove_leftover_directories
+from tinybert.data.files import (
+    InputFile,
+    creating_directory,
+    remove_leftover_directories,
+    writing,
+)
 from tinybert.data.reader import BLOCK_ROWS, Reader, mindrecord_reader, read_tfrecord
 from tinybert.data.source import RecordSource
 from tinybert.data.store import FORMAT, StoreWriter, TokenStore
@@ -41,17 +46,11 @@ def import_records(
     """
     files = source.digest_files()
     path = store_root / _key(source, files)
-    try:
-        if not path.exists():
-            store_root.mkdir(parents=True, exist_ok=True)
-            with _alone(path):
-                if not path.exists():
-                    remove_leftover_directories(path)
-                    _import(source, path, progress or _ignore)
-    except OSError as error:
-        raise InputError(
-            f"the token store cannot be written: {error.strerror}", where=str(path)
-        ) from error
+    if not path.exists():
+        with writing(path), _alone(path):
+            if not path.exists():
+                remove_leftover_directories(path)
+                _import(source, path, progress or _ignore)
     return TokenStore.open(path, source.format, files)
 
 
@@ -79,7 +78,7 @@ def _alone(path: Path) -> Iterator[None]:
 def _import(source: RecordSource, path: Path, progress: Progress) -> None:
     before = _stamps(source)
     counts = [source.count(record_file) for record_file in source.paths]
-    source.check_rows(sum(counts))
+    source.check_schema(sum(counts))
     done = 0
     with creating_directory(path) as temporary, _reader(source) as read:
         with StoreWriter(temporary, source.format) as writer:

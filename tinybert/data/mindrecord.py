@@ -71,7 +71,7 @@ def check_mindrecord(path: Path, columns: Sequence[Column]) -> int:
             for page in pages
             if page["page_type"] == "BLOB_DATA"
         )
-        shards = [str(name) for name in header["shard_addresses"]]
+        shards = [path.with_name(Path(name).name) for name in header["shard_addresses"]]
         types = {
             str(name): (str(kind["type"]), kind.get("shape", [1]))
             for schema in header["schema"]
@@ -83,11 +83,11 @@ def check_mindrecord(path: Path, columns: Sequence[Column]) -> int:
     size = path.stat().st_size
     if size < end:
         raise _damaged(path, f"the file is cut: it has {size} bytes of {end}")
-    for name in shards:
-        if not path.with_name(Path(name).name).exists():
+    for shard in shards:
+        if not shard.exists():
             raise InputError(
                 "a shard of the set is missing",
-                where=str(path.with_name(name)),
+                where=str(shard),
                 cure="copy the whole set: every shard and its .db",
             )
     _check_columns(path, types, columns)

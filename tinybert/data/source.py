@@ -1,6 +1,8 @@
 """The record files of a run: which they are, and what can be said of them before reading them."""
 
 import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,7 +67,7 @@ class RecordSource:
                 to prepared records is missing or was added.
         """
         return cls(
-            _select(root / data_dir, dataset_type),
+            _select(data_dir, root, dataset_type),
             dataset_type,
             None if schema_dir is None else root / schema_dir,
             RowFormat(
@@ -105,25 +107,33 @@ class RecordSource:
         Raises:
             InputError: A file cannot be read, or prepared records were changed.
         """
+        sidecars = self.sidecars()
         extra = [] if self.schema is None else [self.schema]
-        extra += [path for path in self._sidecar_paths() if path.exists()]
+        extra += [directory / sidecar.NAME for directory, _ in sidecars]
         files = digest_files([*self.record_files, *extra])
-        for directory, prepared in self._sidecars():
+        for directory, prepared in sidecars:
             here = [file for file in files if file.path.parent == directory]
             sidecar.check_digests(prepared, here)
-            self._check_seq_length(directory, prepared)
+            self.check_seq_length(directory, prepared)
         return files
 
-    def check_rows(self, rows: int) -> None:
-        """Hold the number of rows against the schema.
+    def check_schema(self, rows: int | None) -> None:
+        """Hold the schema against the columns that are read, and its numRows against `rows`.
 
         Raises:
-            InputError: The schema is wrong, or gives another number.
+            InputError: The schema is wrong, or says otherwise.
         """
         if self.schema is not None:
-            check_rows(self.schema, load_schema(self.schema, self.format.columns), rows)
+            schema = load_schema(self.schema, self.format.columns)
+            if rows is not None:
+                check_rows(self.schema, schema, rows)
 
-    def _check_seq_length(self, directory: Path, prepared: sidecar.Sidecar) -> None:
+    def check_seq_length(self, directory: Path, prepared: sidecar.Sidecar) -> None:
+        """Hold the row length that prepared records state against the recipe's.
+
+        Raises:
+            InputError: They differ.
+        """
         if prepared.seq_length != self.format.seq_length:
             raise InputError(
                 f"the records hold {prepared.seq_length} tokens a row, seq_length is "
@@ -132,11 +142,14 @@ class RecordSource:
                 cure="prepare the records anew with this seq_length, or correct the recipe",
             )
 
-    def _sidecar_paths(self) -> list[Path]:
-        return [path / sidecar.NAME for path in sorted({path.parent for path in self.paths})]
+    def sidecars(self) -> list[tuple[Path, sidecar.Sidecar]]:
+        """Return (directory, content) of each records.json beside the record files.
 
-    def _sidecars(self) -> list[tuple[Path, sidecar.Sidecar]]:
-        found = [(path.parent, sidecar.load_sidecar(path.parent)) for path in self._sidecar_paths()]
+        Raises:
+            InputError: One cannot be read, or was changed.
+        """
+        directories = sorted({path.parent for path in self.paths})
+        found = [(directory, sidecar.load_sidecar(directory)) for directory in directories]
         return [(directory, prepared) for directory, prepared in found if prepared is not None]
 
 
@@ -155,37 +168,39 @@ def inspect(source: RecordSource) -> Inspection:
     Damage inside a row, and values that are not legal, show at the import alone.
     """
     problems: list[InputError] = []
-    rows: int | None = 0
+    counts = []
     for path in source.paths:
-        try:
-            count = source.count(path)
-            rows = None if rows is None else rows + count
-        except InputError as error:
-            problems.append(error)
-            rows = None
-    try:
-        for directory, prepared in source._sidecars():
+        with _noted(problems):
+            counts.append(source.count(path))
+    rows = sum(counts) if len(counts) == len(source.paths) else None
+    with _noted(problems):
+        for directory, prepared in source.sidecars():
             here = [path for path in source.record_files if path.parent == directory]
             sidecar.check_sizes(prepared, here)
-            source._check_seq_length(directory, prepared)
-        if source.schema is not None:
-            schema = load_schema(source.schema, source.format.columns)
-            if rows is not None:
-                check_rows(source.schema, schema, rows)
-    except InputError as error:
-        problems.append(error)
+            source.check_seq_length(directory, prepared)
+    with _noted(problems):
+        source.check_schema(rows)
     return Inspection(rows, tuple(problems))
 
 
-def _select(path: Path, dataset_type: DatasetType) -> tuple[Path, ...]:
+@contextmanager
+def _noted(problems: list[InputError]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        problems.append(error)
+
+
+def _select(data_dir: str, root: Path, dataset_type: DatasetType) -> tuple[Path, ...]:
     """Return the sorted record files that a path, a directory or a glob names."""
+    path = root / data_dir
     pattern = "*"
     if path.is_dir():
         found = _record_files(path)
     elif path.is_file():
         found, pattern = [path], path.name
-    elif glob.has_magic(str(path)):
-        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    elif glob.has_magic(data_dir):
+        found = [root / name for name in glob.glob(data_dir, root_dir=root, recursive=True)]
         found = [file for file in found if file.is_file() and not _is_companion(file)]
         pattern = path.name
     else:

@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from tinybert.atomic import write_bytes
+from tinybert.data.files import writing
 from tinybert.data.text import find_texts, paragraphs
 from tinybert.errors import InputError, UsageError
 
@@ -114,8 +115,8 @@ def prepare_vocabulary(
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(output, "".join(f"{token}\n" for token, _ in tokens).encode())
+    with writing(output):
+        write_bytes(output, "".join(f"{token}\n" for token, _ in tokens).encode())
     return len(tokens)
 
 
