@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tinybert.manifest.digests import file_sha256
 from tinybert.manifest.document import read
 from tinybert.manifest.expect import expectation_failures
 from tinybert.manifest.record import RunRecord
 from tinybert.manifest.render import lineage, show
-from tinybert.manifest.verify import changed_inputs, verify
+from tinybert.manifest.verify import changed_code, changed_inputs, verify
 
 CODE = "note: the program differs now in 2 files, first runner.py; it ran at commit " + "ab" * 20
 
@@ -206,6 +207,24 @@ def test_a_missing_reference(pretend: Any) -> None:
     assert expectation_failures(path) == [
         f"reference: cannot read the manifest: no such file or directory ({place})"
     ]
+
+
+def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.keep_patch(b"abc")
+    names = ("runner.py", "tinybert/stages.py")
+    patch = record.path.with_suffix(".patch").name
+    assert changed_code(record.path) == (
+        f"the program differs now in 2 files, first {names[0]}; it ran at commit {'ab' * 20}"
+        f" with the patch {patch}"
+    )
+    run = pretend("b")
+    for name in names:
+        (run.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.root / name).write_text(name)
+        run.code[name] = file_sha256(run.root / name)
+    assert changed_code(run.run()) is None
 
 
 def child(pretend: Any, parent: Path, outcome: str) -> Path:

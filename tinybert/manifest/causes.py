@@ -14,7 +14,7 @@ from typing import Any
 from tinybert.errors import ManifestError
 from tinybert.manifest.digests import read_table
 from tinybert.manifest.leaf import Kind, facts
-from tinybert.manifest.model import InputFile, Manifest, Table
+from tinybert.manifest.model import InputFile, Inputs, Manifest, Table
 from tinybert.manifest.steps import StepDifference
 from tinybert.manifest.tensors import differing_names
 
@@ -65,11 +65,16 @@ def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folde
         step: The first step in which they differ, if traces are at hand.
         folders: The folders of the runs, for tensor tables.
     """
-    found = [*_options(a, b), *_files(a, b, folders), *_parents(a, b), *_code(a, b)]
+    found = differing_inputs(a.inputs, b.inputs, folders)
     found += _order(found, step)
     found += _built(a, b)
     found += _environment(a, b)
     return sorted(found, key=lambda cause: (_position(cause, step), cause.rank))
+
+
+def differing_inputs(a: Inputs, b: Inputs, folders: Folders | None = None) -> list[Cause]:
+    """Return every difference of two runs' inputs: seed and options, files, parents, code."""
+    return [*_options(a, b), *_files(a, b, folders), *_parents(a, b), *_code(a, b)]
 
 
 def shown(value: Any) -> str:
@@ -109,8 +114,8 @@ def _cause(difference: Difference, name: str, rank: int) -> Cause:
     return Cause(path, kind, a, b, f"{name}: {shown(a)} in A, {shown(b)} in B", rank)
 
 
-def _options(a: Manifest, b: Manifest) -> Iterator[Cause]:
-    found = list(leaves("inputs.recipe", a.inputs.recipe, b.inputs.recipe))
+def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    found = list(leaves("inputs.recipe", a.recipe, b.recipe))
     for difference in found:
         option = difference[0].removeprefix("inputs.recipe.values.")
         if option == "seed":
@@ -120,8 +125,8 @@ def _options(a: Manifest, b: Manifest) -> Iterator[Cause]:
         else:
             yield _cause(difference, f"option {option}", OPTION)
     if not any(difference[0].endswith("values.seed") for difference in found):
-        for name in {**a.inputs.seeds, **b.inputs.seeds}:
-            x, y = (side.inputs.seeds.get(name, ABSENT) for side in (a, b))
+        for name in {**a.seeds, **b.seeds}:
+            x, y = (side.seeds.get(name, ABSENT) for side in (a, b))
             if x != y:
                 yield _cause((f"inputs.seeds.{name}", "input", x, y), f"seed {name}", SEED)
 
@@ -133,8 +138,8 @@ def _by_role(files: list[InputFile]) -> dict[tuple[str, int], InputFile]:
     return found
 
 
-def _files(a: Manifest, b: Manifest, folders: Folders) -> Iterator[Cause]:
-    first, second = _by_role(a.inputs.files), _by_role(b.inputs.files)
+def _files(a: Inputs, b: Inputs, folders: Folders | None) -> Iterator[Cause]:
+    first, second = _by_role(a.files), _by_role(b.files)
     for key in {**first, **second}:
         x, y = first.get(key), second.get(key)
         path = f"inputs.files.{key[0]}.{key[1]}"
@@ -147,7 +152,7 @@ def _files(a: Manifest, b: Manifest, folders: Folders) -> Iterator[Cause]:
             yield Cause(path, "input", *values, text, WEIGHTS if only.tensor_digest else DATA)
 
 
-def _changed_file(path: str, x: InputFile, y: InputFile, folders: Folders) -> Cause:
+def _changed_file(path: str, x: InputFile, y: InputFile, folders: Folders | None) -> Cause:
     name = x.path if x.path == y.path else f"{x.path} in A, {y.path} in B"
     if not (x.tensor_digest and y.tensor_digest):
         text = f"{x.role} file: other bytes ({name})"
@@ -159,9 +164,9 @@ def _changed_file(path: str, x: InputFile, y: InputFile, folders: Folders) -> Ca
     return Cause(f"{path}.tensor_digest", "input", x.tensor_digest, y.tensor_digest, text, WEIGHTS)
 
 
-def _first_weight(x: InputFile, y: InputFile, folders: Folders) -> str:
+def _first_weight(x: InputFile, y: InputFile, folders: Folders | None) -> str:
     """Return which tensors of two checkpoints differ, if their tables are at hand."""
-    if x.tensor_table is None or y.tensor_table is None:
+    if folders is None or x.tensor_table is None or y.tensor_table is None:
         return ""
     try:
         tables = read_table(folders[0] / x.tensor_table), read_table(folders[1] / y.tensor_table)
@@ -171,9 +176,9 @@ def _first_weight(x: InputFile, y: InputFile, folders: Folders) -> str:
     return f" in `{names[0]}`" + (f" and {len(names) - 1} more tensors" if len(names) > 1 else "")
 
 
-def _parents(a: Manifest, b: Manifest) -> Iterator[Cause]:
-    first = {parent.role: parent for parent in a.inputs.parents}
-    second = {parent.role: parent for parent in b.inputs.parents}
+def _parents(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    first = {parent.role: parent for parent in a.parents}
+    second = {parent.role: parent for parent in b.parents}
     for role in {**first, **second}:
         x, y = (side[role].outcome_digest if role in side else ABSENT for side in (first, second))
         if x != y:
@@ -181,8 +186,8 @@ def _parents(a: Manifest, b: Manifest) -> Iterator[Cause]:
             yield _cause((path, "input", x, y), f"outcome of the {role}'s run", PARENT)
 
 
-def _code(a: Manifest, b: Manifest) -> Iterator[Cause]:
-    x, y = a.inputs.code, b.inputs.code
+def _code(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    x, y = a.code, b.code
     first, second = {**x.untracked, **x.files}, {**y.untracked, **y.files}
     names = sorted(name for name in {**first, **second} if first.get(name) != second.get(name))
     if names:

@@ -140,7 +140,7 @@ def out_of_tolerance(
             elif not _near(p := float(first[name]), q := float(second[name]), tolerance):
                 failures.append(f"{group}.{name}: {p!r} in A, {q!r} in B")
     if step is not None:
-        for number, (p, q) in enumerate(zip(*step.losses, strict=False), step.first_step):
+        for number, (p, q) in enumerate(zip(*step.losses, strict=False), step.global_step):
             if not _near(p, q, tolerance):
                 failures.append(f"loss of step {number}: {p!r} in A, {q!r} in B")
                 break

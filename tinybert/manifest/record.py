@@ -145,7 +145,8 @@ class RunRecord:
             raise ManifestError("another process is at this run", where=str(path))
         record = cls(root_of(path, manifest), path, manifest, lock, now)
         for leftover in directory.rglob(".*.tmp"):
-            leftover.unlink()
+            if leftover.is_file():
+                leftover.unlink()
         remove_leftovers(path)
         segments = [*manifest.volatile.model_dump()["segments"], _segment(now())]
         kept = manifest.outcome.model_dump(include={"checkpoints", "best_checkpoint"})

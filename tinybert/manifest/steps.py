@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tinybert.errors import ManifestError
 from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
 
 BLOCK = 1 << 16  # bytes
@@ -33,8 +34,7 @@ class StepDifference:
         ended: `A` or `B` where that trace has no such step.
         batches_from: First step whose batches differ; None if all batches are equal.
         same_batches: Whether the traces have equal batches in another order.
-        first_step: The step of the traces' first records.
-        losses: Every step's loss in both traces.
+        losses: The loss of this and every later step in both traces.
     """
 
     global_step: int
@@ -42,7 +42,6 @@ class StepDifference:
     ended: str | None
     batches_from: int | None
     same_batches: bool
-    first_step: int
     losses: tuple[list[float], list[float]] = field(repr=False)
 
     @property
@@ -71,20 +70,29 @@ class Trace:
         except OSError:
             return None
         chain = data[-TAIL:][len(CHAIN) : -len(b'"}\n')]
-        return cls(data, path) if digest is not None and chain.decode() == digest else None
+        return cls(data, path) if digest is not None and chain == digest.encode() else None
 
     def record(self, offset: int) -> Record | None:
         """Return the record whose line begins at an offset; None at the end."""
         line = self.data[offset : self.data.find(b"\n", offset) + 1]
         return parse_record(self.path, line) if line else None
 
-    def batches(self) -> list[bytes]:
-        """Return the batch digest of every step."""
-        return BATCH.findall(self.data)
+    def batches(self, offset: int) -> list[bytes]:
+        """Return the batch digest of every step whose line begins at an offset or later."""
+        return BATCH.findall(self.data, offset)
 
-    def losses(self) -> list[float]:
-        """Return the loss of every step."""
-        return [float.fromhex(text.decode()) for text in LOSS.findall(self.data)]
+    def losses(self, offset: int) -> list[float]:
+        """Return the loss of every step whose line begins at an offset or later.
+
+        Raises:
+            ManifestError: One is not a number.
+        """
+        try:
+            return [float.fromhex(text.decode()) for text in LOSS.findall(self.data, offset)]
+        except ValueError as error:
+            raise ManifestError(
+                "trace has a loss that is no number", where=str(self.path)
+            ) from error
 
 
 def first_difference(a: Trace, b: Trace) -> StepDifference | None:
@@ -96,18 +104,15 @@ def first_difference(a: Trace, b: Trace) -> StepDifference | None:
     first, second = a.record(start), b.record(start)
     found = first or second
     assert found is not None
-    batches_a, batches_b = a.batches(), b.batches()
-    pairs = enumerate(zip(batches_a, batches_b, strict=False))
-    index = next((number for number, (x, y) in pairs if x != y), None)
-    first_step = found.global_step - a.data.count(b"\n", 0, start)
+    batches = a.batches(start), b.batches(start)
+    pairs = enumerate(zip(*batches, strict=False), found.global_step)
     return StepDifference(
         global_step=found.global_step,
         values=_values(first, second) if first and second else {},
         ended=None if first and second else ("A" if second else "B"),
-        batches_from=None if index is None else first_step + index,
-        same_batches=sorted(batches_a) == sorted(batches_b),
-        first_step=first_step,
-        losses=(a.losses(), b.losses()),
+        batches_from=next((step for step, (x, y) in pairs if x != y), None),
+        same_batches=sorted(batches[0]) == sorted(batches[1]),
+        losses=(a.losses(start), b.losses(start)),
     )
 
 

@@ -48,7 +48,8 @@ def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
         problems += [f"[expect] {failure}" for failure in expectation_failures(path)]
     else:
         notes.append(f"[expect] not checked: the run is {state}")
-    notes += _changed_code(run)
+    if code := changed_code(path):
+        notes.append(code)
     first = f"different: {problems[0]}" if problems else "same: every file is what it was"
     lines = [first, *(f"  {text}" for text in problems[1:]), *(f"note: {note}" for note in notes)]
     return "\n".join(lines) + "\n", 1 if problems else 0
@@ -91,6 +92,32 @@ def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
     return changed, trusted
 
 
+def changed_code(path: Path) -> str | None:
+    """Return how the program differs from the one that ran, and where to find that; or None.
+
+    Raises:
+        ManifestError: The manifest is missing, or is none.
+    """
+    manifest = Run.load(path).manifest
+    code, root = manifest.inputs.code, root_of(path, manifest)
+    changed = [name for name, sha256 in code.files.items() if _sha256(root / name) != sha256]
+    if not changed:
+        return None
+    text = f"the program differs now in {len(changed)} files, first {changed[0]}"
+    if code.commit:
+        text += f"; it ran at commit {code.commit}"
+    if code.patch:
+        text += f" with the patch {code.patch.file or code.patch.sha256}"
+    return text
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except InputError:
+        return None
+
+
 def _changed_outputs(run: Run, rehash: bool) -> list[str]:
     outcome = run.manifest.outcome
     changed = []
@@ -126,19 +153,3 @@ def _changed_checkpoint(folder: Path, checkpoint: Checkpoint, rehash: bool) -> I
             return
         if found != checkpoint.tensor_digest:
             yield f"{checkpoint.file}: other tensors"
-
-
-def _changed_code(run: Run) -> Iterator[str]:
-    """Yield a note if the program is not the one that ran: no fault of the run's."""
-    code = run.manifest.inputs.code
-    root = root_of(run.path, run.manifest)
-    changed = []
-    for name, sha256 in code.files.items():
-        try:
-            if file_sha256(root / name) != sha256:
-                changed.append(name)
-        except InputError:
-            changed.append(name)
-    if changed:
-        commit = f"; it ran at commit {code.commit}" if code.commit else ""
-        yield f"the program differs now in {len(changed)} files, first {changed[0]}{commit}"
