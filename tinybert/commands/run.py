@@ -152,7 +152,8 @@ def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: Stop
     determinism = select(topology.device, device_id, recipe.runtime.threads)
     # The framework reads its environment when these are imported.
     from tinybert.commands.progress import StepProgress
-    from tinybert.stages import Outside, general_distill
+    from tinybert.stages.build import Outside
+    from tinybert.stages.general_distill import general_distill
 
     facts = environment(
         threads={"operators": recipe.runtime.threads},

@@ -1,0 +1,1 @@
+"""Each stage as one readable function: records, networks, training, results."""
