@@ -215,7 +215,7 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
         record.keep_patch(b"abc")
     names = ("runner.py", "tinybert/stages.py")
     patch = record.path.with_suffix(".patch").name
-    assert changed_code(record.path) == (
+    assert changed_code(record.path, run.root) == (
         f"the program differs now in 2 files, first {names[0]}; it ran at commit {'ab' * 20}"
         f" with the patch {patch}"
     )
@@ -224,7 +224,7 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
         (run.root / name).parent.mkdir(parents=True, exist_ok=True)
         (run.root / name).write_text(name)
         run.code[name] = file_sha256(run.root / name)
-    assert changed_code(run.run()) is None
+    assert changed_code(run.run(), run.root) is None
 
 
 def child(pretend: Any, parent: Path, outcome: str) -> Path:

@@ -13,6 +13,7 @@ FORMAT_VERSION = 1
 INPUT = Leaf("input")
 INPUT_NOTE = Leaf("input", "ignored")
 DERIVED = Leaf("derived")
+DERIVED_NOTE = Leaf("derived", "ignored")
 ENVIRONMENT = Leaf("environment")
 ENVIRONMENT_SET = Leaf("environment", "set")
 OUTPUT = Leaf("output")
@@ -183,7 +184,7 @@ class Effective(Table):
     """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
     graph_digest: Annotated[str | None, DERIVED] = None
     """SHA-256 of the compiled graph, without pointers and debug names."""
-    deviations: Annotated[list[str], DERIVED] = []
+    deviations: Annotated[list[str], DERIVED_NOTE] = []
     """Where the run differs from its recipe because the user asked for it by name."""
 
 
@@ -334,9 +335,9 @@ class Volatile(Table):
 class Digests(Table):
     """SHA-256 of each section over its canonical JSON (RFC 8785)."""
 
-    inputs: Annotated[str, Leaf("input", "ignored")]
+    inputs: Annotated[str, INPUT_NOTE]
     """Of `inputs`."""
-    effective: Annotated[str, Leaf("derived", "ignored")]
+    effective: Annotated[str, DERIVED_NOTE]
     """Of `effective`."""
     environment: Annotated[str, Leaf("environment", "ignored")]
     """Of `environment`."""
@@ -349,7 +350,7 @@ class Digests(Table):
 class Manifest(Table):
     """One run."""
 
-    format_version: Annotated[int, Leaf("volatile", "ignored")]
+    format_version: Annotated[int, VOLATILE]
     """Version of this format."""
     digests: Digests
     """The digests of the sections below."""

@@ -22,7 +22,11 @@ PARTS = (
     re.compile(r"fit"),
 )
 """The parts of a network from input to output."""
-WITHIN_LAYER = ("query", "key", "value", "attention", "intermediate", "output")
+WITHIN = (
+    *("word_embeddings", "embedding_lookup", "position", "token_type"),
+    *("query", "key", "value", "attention", "intermediate", "output"),
+)
+"""The parts of the embeddings, and of a layer."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ def network_order(name: str) -> tuple[Any, ...]:
     """
     part = next((i for i, pattern in enumerate(PARTS) if pattern.search(name)), len(PARTS))
     layer = LAYER.search(name)
-    within = next((i for i, word in enumerate(WITHIN_LAYER) if word in name), len(WITHIN_LAYER))
-    digits = tuple(int(text) if text.isdigit() else 0 for text in re.split(r"(\d+)", name))
-    return (bool(STATE.search(name)), part, int(layer[1]) if layer else 0, within, digits, name)
+    within = next((i for i, word in enumerate(WITHIN) if word in name), len(WITHIN))
+    norm = "layernorm" in name.lower()
+    return (bool(STATE.search(name)), part, int(layer[1]) if layer else 0, within, norm, name)
 
 
 def differing_names(a: TensorTable, b: TensorTable) -> list[str]:

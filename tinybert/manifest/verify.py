@@ -18,6 +18,9 @@ from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import trace_digest
 
+PROGRAM = Path(__file__).resolve().parents[2]
+"""The directory of the program that runs now."""
+
 
 def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
     """Check a run's inputs, what it left, and its expectations.
@@ -92,15 +95,18 @@ def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
     return changed, trusted
 
 
-def changed_code(path: Path) -> str | None:
-    """Return how the program differs from the one that ran, and where to find that; or None.
+def changed_code(path: Path, program: Path = PROGRAM) -> str | None:
+    """Return how a program differs from the one that ran, and where to find that; or None.
+
+    Args:
+        path: The manifest.
+        program: The directory of runner.py.
 
     Raises:
         ManifestError: The manifest is missing, or is none.
     """
-    manifest = Run.load(path).manifest
-    code, root = manifest.inputs.code, root_of(path, manifest)
-    changed = [name for name, sha256 in code.files.items() if _sha256(root / name) != sha256]
+    code = Run.load(path).manifest.inputs.code
+    changed = [name for name, sha256 in code.files.items() if _sha256(program / name) != sha256]
     if not changed:
         return None
     text = f"the program differs now in {len(changed)} files, first {changed[0]}"
