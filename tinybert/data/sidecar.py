@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.files import InputFile
+from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
 
 NAME = "records.json"
@@ -44,6 +45,27 @@ class Vocabulary(BaseModel):
     lowercase: bool
 
 
+class PreparedTask(BaseModel):
+    """What the labels of records mean, and how their rows were made."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    name: str
+    """A task of GLUE, `TNEWS`, `cluener`, `conll`, or `table`."""
+    label: LabelKind
+    """One class or one number a row, or one class a token."""
+    labels: Annotated[tuple[str, ...], Field(strict=False)] | None
+    """Label names in the order of their ids; None for numbers."""
+    label_counts: Annotated[tuple[int, ...], Field(strict=False)] | None = None
+    """How often each is there, in the same order."""
+    ignored_label: int | None = None
+    """Label id of a token that is neither trained on nor measured."""
+    columns: dict[str, str]
+    """Columns of the raw files by role: `text`, `text_pair`, `label`."""
+    truncation: Literal["longest_first"] = "longest_first"
+    """Tokens go from the end of the longer text until the row fits."""
+
+
 class Sidecar(BaseModel):
     """The content of a records.json."""
 
@@ -54,6 +76,8 @@ class Sidecar(BaseModel):
     seq_length: int
     rows: int
     vocabulary: Vocabulary
+    task: PreparedTask | None = None
+    """None where records have no labels; then it is not in the file."""
     counts: dict[str, int]
     """What was read and written: documents, sentences, tokens and so on."""
     versions: dict[str, str]
@@ -62,7 +86,7 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the file's content, sealed."""
-        content = self.model_dump(mode="json")
+        content = self.model_dump(mode="json", exclude=None if self.task else {"task"})
         return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()
 
 
