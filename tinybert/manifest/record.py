@@ -133,8 +133,6 @@ class RunRecord:
                 or another process is at it.
         """
         manifest = read(path)
-        if manifest.outcome.status == "finished":
-            raise ManifestError("this run is finished", where=str(path))
         directory = run_directory(path, manifest)
         if not directory.is_dir():
             raise ManifestError(
@@ -143,6 +141,10 @@ class RunRecord:
         lock = _acquire(directory)
         if lock is None:
             raise ManifestError("another process is at this run", where=str(path))
+        manifest = read(path)  # again: until now another process may have been at it
+        if manifest.outcome.status == "finished":
+            os.close(lock)
+            raise ManifestError("this run is finished", where=str(path))
         record = cls(root_of(path, manifest), path, manifest, lock, now)
         for leftover in directory.rglob(".*.tmp"):
             if leftover.is_file():
