@@ -1,0 +1,220 @@
+"""Every option of a general distillation reaches what is built: ignoring one fails its test."""
+
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tinybert.data.importing import import_records
+from tinybert.model.loading import load_into
+from tinybert.plan import make_plan
+from tinybert.recipe.load import load
+from tinybert.stages import build, general_distill
+from tinybert.train.effective import read_step
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "recipes" / "tiny.toml"
+
+
+class Built:
+    """What the tiny recipe with some changes builds, up to the first forward pass."""
+
+    def __init__(self, store_root, *changes, recipe=TINY):
+        resolved = load(recipe, changes)
+        self.plan, problems = make_plan(resolved, ROOT)
+        assert problems == []
+        self.recipe, (self.phase,) = resolved.recipe, self.plan.phases
+        self.loaded = build.read_checkpoints(self.plan, pooler=False)
+        self.distiller = general_distill.build_distiller(self.plan, self.recipe)
+        for which in ("teacher", "student"):
+            weights = build.first_weights(self.plan, which, self.loaded)
+            load_into(getattr(self.distiller, which), weights)
+        self.step = build.training_step(
+            self.distiller, self.phase, self.recipe.optimizer, self.recipe.loss_scale
+        )
+        store = import_records(self.plan.records["data"].source, store_root)
+        self.feed = general_distill.build_feed(self.plan, self.recipe, store)
+
+    def facts(self):
+        return read_step(self.step)
+
+    def shapes(self):
+        return {p.name: tuple(p.shape) for p in self.distiller.get_parameters()}
+
+    def values(self):
+        return {p.name: p.asnumpy() for p in self.distiller.get_parameters()}
+
+    def inputs(self, step=0):
+        return self.feed(step).arrays
+
+    def losses(self):
+        inputs = [None if a is None else ms.Tensor(a) for a in self.inputs()]
+        return [output.asnumpy().item() for output in self.distiller(*inputs)]
+
+
+@pytest.fixture(scope="module")
+def store_root(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def tiny(store_root):
+    return Built(store_root)
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "expected"),
+    [
+        ("training.train_steps=50", "total_steps", 50),
+        ("optimizer.schedule.warmup_ratio=0.5", "warmup_steps", 24),
+        ("optimizer.schedule.learning_rate=0.5", "learning_rates.4", 0.5 * 44 / 48),
+        ("optimizer.schedule.end_learning_rate=1e-4", "learning_rates.47", 9e-4 / 48 + 1e-4),
+        ("optimizer.schedule.power=2.0", "learning_rates.4", 1e-3 * (44 / 48) ** 2),
+        ("optimizer.weight_decay=0.5", "optimizer.decay_groups", {"0.0", "0.5"}),
+        ('optimizer.no_decay=["fit"]', "optimizer.decay_groups.0.0", 2),
+        ("optimizer.eps=1e-8", "optimizer.eps", 1e-8),
+        ("optimizer.betas=[0.8, 0.99]", "optimizer.betas", [0.8, 0.99]),
+        ("optimizer.clip_norm=0.5", "optimizer.clip_norm", 0.5),
+        ("loss_scale.loss_scale_value=256", "loss_scale.loss_scale_value", 256.0),
+        ("loss_scale.scale_factor=4", "loss_scale.scale_factor", 4.0),
+        ("loss_scale.scale_window=50", "loss_scale.scale_window", 50),
+    ],
+)
+def test_training_options_reach_the_step(store_root, change, path, expected):
+    expectation = ("expect.steps=50",) if "train_steps" in change else ()
+    value = Built(store_root, change, *expectation).facts()
+    for key in path.split(".", 1) if "rates" in path else path.split(".", 2):
+        value = value[key]
+    if isinstance(expected, set):
+        assert set(value) == expected
+    elif path.endswith("0.0"):
+        assert len(value) == expected
+    elif isinstance(expected, float):
+        assert value == pytest.approx(expected, rel=1e-6)
+    else:
+        assert value == expected
+
+
+def test_epochs_become_steps(store_root, tmp_path):
+    text = TINY.read_text().partition("[expect]")[0].replace("train_steps = 48", "epoch_size = 3")
+    (tmp_path / "epochs.toml").write_text(text)
+    built = Built(store_root, recipe=tmp_path / "epochs.toml")
+    assert built.phase.total_steps == 3 * (411 // 16)
+    keeping = Built(store_root, "data.drop_remainder=false", recipe=tmp_path / "epochs.toml")
+    assert keeping.phase.total_steps == 3 * (411 // 16 + 1)
+
+
+def test_global_batch_size_is_the_rows_of_a_step(tiny, store_root):
+    assert tiny.inputs()[0].shape == (16, 32)
+    assert Built(store_root, "data.global_batch_size=8").inputs()[0].shape == (8, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "shape"),
+    [
+        ("teacher.hidden_size=64", "fit_dense.weight", (64, 24)),
+        ("student.hidden_size=32", "student.pooler.dense.weight", (32, 32)),
+        ("teacher.intermediate_size=20", "teacher.encoder.layer.3.output.dense.weight", (48, 20)),
+        ("student.intermediate_size=20", "student.encoder.layer.1.output.dense.weight", (24, 20)),
+        ("network.vocab_size=900", "student.embeddings.word_embeddings.weight", (900, 24)),
+        (
+            "network.max_position_embeddings=40",
+            "student.embeddings.position_embeddings.weight",
+            (40, 24),
+        ),
+        ("network.type_vocab_size=3", "student.embeddings.token_type_embeddings.weight", (3, 24)),
+        (
+            "network.use_relative_positions=true",
+            "student.encoder.layer.0.attention.self.relative_positions.weight",
+            (33, 6),
+        ),
+        ("student.num_hidden_layers=4", "student.encoder.layer.3.output.dense.bias", (24,)),
+        ("teacher.num_hidden_layers=6", "teacher.encoder.layer.5.output.dense.bias", (48,)),
+        ('distill.fit_dense="per_layer"', "fit_dense.2.weight", (48, 24)),
+    ],
+)
+def test_sizes_reach_the_parameters(tiny, store_root, change, name, shape):
+    assert tiny.shapes().get(name) != shape
+    assert Built(store_root, change).shapes()[name] == shape
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "network.num_attention_heads=2",
+        'network.hidden_act="relu"',
+        'network.hidden_act="gelu"',
+        "network.layer_norm_eps=0.01",
+        "network.initializer_range=0.1",
+        'network.compute_type="float16"',
+        'network.dtype="float16"',
+        "seed=2",
+        'distill.layer_map="top"',
+        "distill.layer_map=[1, 4]",
+        "distill.weights.attention=2.0",
+        "distill.weights.hidden=2.0",
+        'distill.padding="ignore"',
+        "data.input_mask_from_dataset=false",
+        "student.hidden_dropout_prob=0.2",
+        "student.attention_probs_dropout_prob=0.2",
+    ],
+)
+def test_options_change_the_losses(tiny, store_root, change):
+    loss, *_ = Built(store_root, change).losses()
+    assert loss != tiny.losses()[0]
+    assert np.isfinite(loss)
+
+
+def test_weights_of_the_loss_parts_are_factors(tiny, store_root):
+    changes = ("distill.weights.attention=3.0", "distill.weights.hidden=0.5")
+    loss, attention, hidden = Built(store_root, *changes).losses()
+    assert [attention, hidden] == tiny.losses()[1:]
+    assert loss == pytest.approx(3 * attention + 0.5 * hidden, rel=1e-6)
+
+
+def test_segment_ids_may_be_left_out(store_root):
+    assert not Built(store_root, "data.token_type_ids_from_dataset=false").inputs()[1].any()
+
+
+def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny, store_root):
+    built = Built(store_root, "network.enable_fused_layernorm=true")
+    assert built.distiller.student.config.enable_fused_layernorm
+    assert built.losses() == pytest.approx(tiny.losses(), rel=1e-6)
+
+
+def test_shuffling_is_a_new_order_every_epoch_and_may_be_off(tiny, store_root):
+    epoch = tiny.phase.sampler.batches_per_epoch
+    assert not np.array_equal(tiny.inputs(0)[0], tiny.inputs(epoch)[0])
+    plain = Built(store_root, "data.do_shuffle=false")
+    assert np.array_equal(plain.inputs(0)[0], plain.inputs(epoch)[0])
+    assert not np.array_equal(plain.inputs(0)[0], tiny.inputs(0)[0])
+
+
+def test_the_seed_changes_order_masks_and_weights(tiny, store_root):
+    other = Built(store_root, "seed=2")
+    for mine, theirs in ((0, 0), (5, 5), (6, 6)):
+        assert not np.array_equal(tiny.inputs()[mine], other.inputs()[theirs])
+    for name in ("student.pooler.dense.weight", "teacher.pooler.dense.weight", "fit_dense.weight"):
+        assert not np.array_equal(tiny.values()[name], other.values()[name])
+
+
+def test_without_dropout_no_mask_is_made(store_root):
+    changes = ("student.hidden_dropout_prob=0.0", "student.attention_probs_dropout_prob=0.0")
+    assert Built(store_root, *changes).inputs()[5:] == (None, None)
+
+
+@pytest.mark.parametrize("which", ["teacher", "student"])
+def test_checkpoints_are_where_weights_come_from(tiny, store_root, tmp_path, which):
+    prefix = f"{which}."
+    arrays = {n: v + 1 for n, v in tiny.values().items() if n.startswith(prefix)}
+    save_file(arrays, tmp_path / "weights.safetensors")
+    old = TINY.read_text()
+    path = f'load_{which}_ckpt_path = "{tmp_path}/weights.safetensors"'
+    head, tail = old.split(f"[{which}]\n")
+    tail = tail.replace('init = "seeded"', path, 1)
+    (tmp_path / "loaded.toml").write_text(f"{head}[{which}]\n{tail}")
+    values = Built(store_root, recipe=tmp_path / "loaded.toml").values()
+    for name, value in tiny.values().items():
+        assert np.array_equal(values[name], value + 1 if name.startswith(prefix) else value)

@@ -1,0 +1,146 @@
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, nn
+
+from tinybert.train.optimizer import AdamWeightDecay
+from tinybert.train.schedule import Polynomial
+from tinybert.train.step import LossScale, TrainingStep
+
+BETAS, EPS, DECAY, CLIP = (0.9, 0.999), 1e-6, 0.01, 1.0
+RATES = Polynomial(0.1, 0.0, 1.0, warmup_steps=2, total_steps=20)
+
+
+class Linear(nn.Cell):
+    """loss = x . weight + y . bias, so that x and y are the gradients."""
+
+    def __init__(self, dtype):
+        super().__init__(auto_prefix=False)
+        self.weight = Parameter(Tensor([0.5, -1.0, 2.0], dtype), name="weight")
+        self.bias = Parameter(Tensor([0.25, 4.0], dtype), name="layernorm.bias")
+
+    def construct(self, x, y):
+        first, second = (x * self.weight).sum(), (y * self.bias).sum()
+        return first + second, first, second
+
+
+def build(initial=1024.0, window=3, dtype=ms.float32):
+    network = Linear(dtype)
+    optimizer = AdamWeightDecay(
+        network.trainable_params(),
+        betas=BETAS,
+        eps=EPS,
+        weight_decay=DECAY,
+        no_decay=("layernorm", "bias"),
+    )
+    return TrainingStep(
+        network,
+        optimizer,
+        schedule=RATES,
+        loss_scale=LossScale(initial, 2.0, window),
+        clip_norm=CLIP,
+    )
+
+
+def run(step, x, y):
+    outputs = step(Tensor(x, ms.float32), Tensor(y, ms.float32))
+    names = ("loss", "first", "second", "scale", "finite", "rate", "updates", "norm")
+    return dict(zip(names, (output.asnumpy().item() for output in outputs), strict=True))
+
+
+def state(step):
+    optimizer = step.optimizer
+    moments = [*optimizer.first_moment, *optimizer.second_moment]
+    return [p.asnumpy().copy() for p in (*optimizer.parameters, *moments)]
+
+
+def reference(gradients, steps, betas):
+    """The same arithmetic in float64: clip each tensor, Adam without bias correction, decay."""
+    weights = [np.array([0.5, -1.0, 2.0]), np.array([0.25, 4.0])]
+    moments = [(np.zeros(3), np.zeros(3)), (np.zeros(2), np.zeros(2))]
+    for number in range(steps):
+        for i, decay in ((0, DECAY), (1, 0.0)):
+            g = np.array(gradients[i], dtype=np.float64)
+            g = g * min(1.0, CLIP / np.linalg.norm(g))
+            m = betas[0] * moments[i][0] + (1 - betas[0]) * g
+            v = betas[1] * moments[i][1] + (1 - betas[1]) * g**2
+            moments[i] = (m, v)
+            change = m / (np.sqrt(v) + EPS) + decay * weights[i]
+            weights[i] = weights[i] - RATES(number) * change
+    return weights
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(ms.float32, 2e-6), (ms.float16, 4e-3)])
+def test_updates_are_those_of_the_formula(dtype, tolerance):
+    step = build(dtype=dtype)
+    x, y = [3.0, 0.0, 4.0], [0.1, -0.2]  # the first is clipped, the second is not
+    for _ in range(5):
+        result = run(step, x, y)
+    assert result["norm"] == pytest.approx(np.sqrt(25 + 0.05), rel=1e-3)
+    assert result["rate"] == pytest.approx(RATES(4), rel=1e-6)
+    # The framework's operator rounds the betas to float32 before it takes them from 1.
+    betas = [float(np.float32(beta)) for beta in BETAS] if dtype == ms.float32 else BETAS
+    wanted = reference((x, y), 5, betas)
+    for found, expected in zip(step.optimizer.parameters, wanted, strict=True):
+        np.testing.assert_allclose(found.asnumpy(), expected, rtol=tolerance)
+
+
+def test_outputs_and_counters_are_those_before_the_update():
+    step = build()
+    first, second = run(step, [1.0, 1.0, 1.0], [1.0, 0.0]), run(step, [1.0, 1.0, 1.0], [1.0, 0.0])
+    assert first["loss"] == 1.75
+    assert (first["first"], first["second"]) == (1.5, 0.25)
+    assert (first["updates"], second["updates"]) == (0, 1)
+    assert (first["rate"], second["rate"]) == (0.0, pytest.approx(0.05))
+    assert second["loss"] == 1.75  # the first step trains with rate 0
+    assert step.global_step.asnumpy() == step.optimizer_step.asnumpy() == 2
+
+
+def test_powers_of_two_as_loss_scale_change_no_bit():
+    low, high = build(initial=1.0), build(initial=65536.0)
+    for step in (low, high):
+        for _ in range(4):
+            run(step, [0.3, -0.7, 0.11], [5.0, 0.013])
+    for a, b in zip(state(low), state(high), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_overflow_updates_nothing_and_halves_the_scale():
+    step = build(initial=1024.0)
+    run(step, [1.0, 2.0, 3.0], [1.0, 1.0])
+    before = state(step)
+    result = run(step, [1e37, 0.0, 0.0], [0.0, 0.0])  # times 1,024 it is no float32
+    assert not result["finite"]
+    assert np.isfinite(result["loss"])
+    assert result["scale"] == 1024.0
+    for a, b in zip(before, state(step), strict=True):
+        assert a.tobytes() == b.tobytes()
+    assert step.loss_scale.asnumpy() == 512.0
+    assert (step.global_step.asnumpy(), step.optimizer_step.asnumpy()) == (2, 1)
+    assert step.clean_steps.asnumpy() == 0
+
+
+def test_scale_grows_after_a_window_of_clean_steps_and_never_falls_below_one():
+    step = build(initial=2.0, window=3)
+    scales = [run(step, [1.0, 0.0, 0.0], [0.0, 0.0])["scale"] for _ in range(7)]
+    assert scales == [2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 8.0]
+    for _ in range(5):
+        run(step, [np.inf, 0.0, 0.0], [0.0, 0.0])
+    assert step.loss_scale.asnumpy() == 1.0
+
+
+def test_an_overflow_begins_a_new_window():
+    step = build(initial=2.0, window=3)
+    clean, bad = ([1.0, 0.0, 0.0], [0.0, 0.0]), ([np.inf, 0.0, 0.0], [0.0, 0.0])
+    scales = [run(step, *given)["scale"] for given in (clean, clean, bad, clean, clean, clean)]
+    assert scales == [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+    assert step.loss_scale.asnumpy() == 2.0
+
+
+def test_a_tensor_without_gradient_stays_but_for_its_decay():
+    step = build()
+    for _ in range(3):
+        run(step, [0.0, 0.0, 0.0], [1.0, 1.0])
+    weight = step.optimizer.parameters[0].asnumpy()
+    kept = (1 - RATES(1) * DECAY) * (1 - RATES(2) * DECAY)
+    np.testing.assert_allclose(weight, np.array([0.5, -1.0, 2.0]) * kept, rtol=1e-6)
