@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinybert.errors import InputError
+from tinybert.tasks.entities import entity_scores, find_entities
+from tinybert.tasks.labels import IGNORED as X
+
+NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+O, BP, IP, BL, IL = range(5)  # noqa: E741
+TAGS = ["O", *(f"{place}-{kind}" for place in "BIES" for kind in ("PER", "LOC"))]
+
+
+@pytest.mark.parametrize(
+    ("tags", "entities"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-P I-P O B-L", ["0-1P", "3-3L"]),
+        ("B-P B-P I-P", ["0-0P", "1-2P"]),
+        ("O I-P I-P", ["1-2P"]),  # I opens an entity too
+        ("B-P I-L I-L", ["0-0P", "1-2L"]),  # and so does another type
+        ("S-P S-P O", ["0-0P", "1-1P"]),
+        ("B-P I-P E-P I-P", ["0-2P", "3-3P"]),  # E closes
+        ("B-P M-P E-P", ["0-2P"]),
+        ("I-P O I-P", ["0-0P", "2-2P"]),
+    ],
+)
+def test_entities_are_found_as_computed_by_hand(tags, entities):
+    found = sorted(f"{first}-{last}{kind}" for first, last, kind in find_entities(tags.split()))
+    assert found == entities
+
+
+def test_scores_are_as_computed_by_hand():
+    label_ids = np.array([[X, BP, IP, X, BL, O, X], [X, BL, IL, O, BP, X, X]], np.int32)
+    predictions = np.array(
+        # row 0: PER found through the piece that does not count, LOC found, a wrong PER
+        # row 1: LOC too short, PER of the wrong type
+        [[BP, BP, IP, O, BL, BP, O], [IP, BL, O, O, BL, IL, O]],
+        np.int32,
+    )
+    assert entity_scores(predictions, label_ids, NAMES) == {
+        "entity_precision": 2 / 5,
+        "entity_recall": 2 / 4,
+        "entity_f1": 4 / 9,
+    }
+
+
+def test_entities_end_with_their_row():
+    label_ids = np.array([[O, BP], [IP, O]], np.int32)
+    assert entity_scores(label_ids, label_ids, NAMES)["entity_f1"] == 1
+    joined = np.array([[O, BP, IP, O]], np.int32)
+    assert len(find_entities([NAMES[tag] for tag in joined[0]])) == 1
+
+
+@pytest.mark.parametrize(("predicted", "true"), [(O, O), (BP, O), (O, BP)])
+def test_without_entities_on_one_side_every_score_is_zero(predicted, true):
+    scores = entity_scores(np.array([[predicted]]), np.array([[true]]), NAMES)
+    assert scores == {"entity_precision": 0, "entity_recall": 0, "entity_f1": 0}
+
+
+def test_names_that_are_no_tags_are_refused():
+    with pytest.raises(InputError) as error:
+        entity_scores(np.array([[0]]), np.array([[0]]), ("O", "PER"))
+    assert str(error.value) == ("`PER` is no tag: a tag is O, or B-, I-, E-, S- or M- and a type")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(TAGS), min_size=1, max_size=12), min_size=1, max_size=8))
+def test_entities_are_those_of_seqeval(rows):
+    labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")
+    for tags in rows:
+        expected = {(first, last, kind) for kind, first, last in labeling.get_entities(tags)}
+        assert find_entities(tags) == expected
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_scores_are_those_of_seqeval_at_scale():
+    metrics = pytest.importorskip("seqeval.metrics")
+    generator = np.random.default_rng(1)
+    label_ids = generator.integers(0, len(TAGS), (2000, 40)).astype(np.int32)
+    wrong = generator.random(label_ids.shape) < 0.3
+    predictions = np.where(wrong, generator.integers(0, len(TAGS), label_ids.shape), label_ids)
+    label_ids[generator.random(label_ids.shape) < 0.2] = X
+    true = [[TAGS[tag] for tag in row if tag != X] for row in label_ids]
+    found = [
+        [TAGS[tag] for tag, label in zip(row, labels, strict=True) if label != X]
+        for row, labels in zip(predictions, label_ids, strict=True)
+    ]
+    scores = entity_scores(predictions, label_ids, TAGS)
+    assert scores["entity_precision"] == pytest.approx(metrics.precision_score(true, found))
+    assert scores["entity_recall"] == pytest.approx(metrics.recall_score(true, found))
+    assert scores["entity_f1"] == pytest.approx(metrics.f1_score(true, found))
+    assert 0.2 < scores["entity_f1"] < 0.9

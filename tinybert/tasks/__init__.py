@@ -1,0 +1,1 @@
+"""Tasks: raw data sets -> labelled records, label orders, metrics."""

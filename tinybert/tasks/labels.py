@@ -1,0 +1,106 @@
+"""The order of a task's labels: a label's id is its place in it, in records and in the head."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from tinybert.data.sidecar import load_sidecar
+from tinybert.errors import InputError, UsageError
+
+IGNORED = -100
+"""Label id of a position that is neither trained on nor measured: a special token, padding, or
+a word's second and later pieces."""
+
+
+def labels(directory: Path) -> tuple[str, ...] | None:
+    """Return the label names of prepared records in the order of their ids.
+
+    Args:
+        directory: Where the records are.
+
+    Returns:
+        None if the records were not prepared here, carry no labels, or carry numbers.
+
+    Raises:
+        InputError: The records.json cannot be read, or was changed.
+    """
+    sidecar = load_sidecar(directory)
+    return sidecar.task.labels if sidecar is not None and sidecar.task is not None else None
+
+
+def check_label_order(
+    found: Sequence[str] | None, wanted: Sequence[str] | None, *, where: str, source: str
+) -> None:
+    """Refuse two label orders that differ; where one of them is unknown there is nothing to hold.
+
+    Args:
+        found: Label names at `where`.
+        wanted: Label names they must equal.
+        where: Place of `found`, such as the dev set's directory.
+        source: What `wanted` belongs to, such as "the training records".
+
+    Raises:
+        InputError: They differ.
+    """
+    if found is None or wanted is None or tuple(found) == tuple(wanted):
+        return
+    raise InputError(
+        f"the labels are {_shown(found)}; those of {source} are {_shown(wanted)}",
+        where=where,
+        cure="prepare the records anew with --labels-from, or name the labels in one order",
+    )
+
+
+def label_ids(names: Sequence[str]) -> dict[str, int]:
+    """Return the id of each label.
+
+    Raises:
+        UsageError: There are fewer than two labels, or one is named twice.
+    """
+    ids = {name: index for index, name in enumerate(names)}
+    if len(ids) < len(names):
+        twice = next(name for index, name in enumerate(names) if ids[name] != index)
+        raise UsageError(f"label `{twice}` is named twice")
+    if len(ids) < 2:
+        raise UsageError(f"a task has at least 2 labels; here: {_shown(names) or 'none'}")
+    return ids
+
+
+def choose_labels(
+    given: Sequence[str] | None,
+    labels_from: Path | None,
+    found: Callable[[], Iterable[str]],
+    order: Callable[[Iterable[str]], list[str]],
+) -> tuple[str, ...]:
+    """Return the label names in order: as given, as in other records, or as found and sorted.
+
+    Args:
+        given: Names on the command line.
+        labels_from: Directory of records that were prepared before.
+        found: Reads all labels of the input; called only if neither is given.
+        order: Sorts what `found` returns.
+
+    Raises:
+        InputError: `labels_from` names no labels.
+        UsageError: Both are given.
+    """
+    if given is not None and labels_from is not None:
+        raise UsageError("--labels and --labels-from exclude each other")
+    if given is not None:
+        return tuple(given)
+    if labels_from is None:
+        return tuple(order(found()))
+    names = labels(labels_from)
+    if names is None:
+        raise InputError(
+            "the directory holds no prepared records with label names", where=str(labels_from)
+        )
+    return names
+
+
+def unknown_label(label: str, known: Iterable[str], where: str) -> InputError:
+    """Return the error for a label that the task does not have."""
+    return InputError(f"`{label}` is not a label of this task: {_shown(known)}", where=where)
+
+
+def _shown(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

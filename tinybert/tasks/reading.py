@@ -1,0 +1,149 @@
+"""Raw files: lines, and tables in TSV, CSV and JSON lines."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tinybert.errors import InputError
+
+TableFormat = Literal["tsv", "csv", "jsonl"]
+Advance = Callable[[int], object]
+"""Called with the number of bytes read."""
+
+
+def read_lines(path: Path, advance: Advance) -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of every line, without its end and without a byte order mark.
+
+    Only a line feed ends a line.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                advance(len(line))
+                text = line.decode().removesuffix("\n").removesuffix("\r")
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the line is not UTF-8",
+            where=f"{path}:{number}",
+            cure="convert the file, for example with iconv",
+        ) from error
+
+
+def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) of every line of a JSON lines file; empty lines are left out.
+
+    Raises:
+        InputError: A line is no JSON object.
+    """
+    for number, text in read_lines(path, advance):
+        if not text.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"the line is not JSON: {error}", where=where) from error
+        if not isinstance(value, dict):
+            raise InputError("the line is no JSON object", where=where)
+        yield where, value
+
+
+def read_table(
+    path: Path,
+    format: TableFormat,
+    wanted: Sequence[str],
+    advance: Advance,
+    *,
+    columns: Sequence[str] = (),
+    damaged: Counter[str] | None = None,
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield (place, cells of the wanted columns) of every row.
+
+    TSV is read with quoting off: a `"` is a character like any other. CSV cells may be quoted,
+    and hold line ends. Empty lines are left out.
+
+    Args:
+        path: The file.
+        format: How it is written.
+        wanted: Names of columns, in the order of the answer.
+        advance: Called with the bytes read.
+        columns: Names of all columns of a file without a header.
+        damaged: Counts rows with another number of columns, under `left_out_rows`; None: they
+            are errors.
+
+    Raises:
+        InputError: A column is missing, or a row is not what the format says.
+    """
+    if format == "jsonl":
+        for where, value in read_objects(path, advance):
+            yield where, [_text(value, name, where) for name in wanted]
+        return
+    rows = _tsv(path, advance) if format == "tsv" else _csv(path, advance)
+    header = list(columns) or next(rows, (1, []))[1]
+    places = [_place(header, name, path) for name in wanted]
+    for number, cells in rows:
+        where = f"{path}:{number}"
+        if len(cells) == len(header):
+            yield where, [cells[place] for place in places]
+        elif damaged is None:
+            raise InputError(f"the row has {len(cells)} columns, not {len(header)}", where=where)
+        else:
+            damaged["left_out_rows"] += 1
+
+
+def _tsv(path: Path, advance: Advance) -> Iterator[tuple[int, list[str]]]:
+    for number, text in read_lines(path, advance):
+        if text:
+            yield number, text.split("\t")
+
+
+def _csv(path: Path, advance: Advance) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader((f"{text}\n" for _, text in read_lines(path, advance)), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise InputError(
+            f"the row is not CSV: {error}", where=f"{path}:{reader.line_num}"
+        ) from error
+
+
+def _place(header: Sequence[str], name: str, path: Path) -> int:
+    count = list(header).count(name)
+    if count == 0:
+        raise _missing(name, header, f"{path}:1")
+    if count > 1:
+        raise InputError(f"column `{name}` is there {count} times", where=f"{path}:1")
+    return list(header).index(name)
+
+
+def _text(value: dict[str, Any], name: str, where: str) -> str:
+    """Return a JSON value as text: a string as it is, a number or a truth value as JSON has it."""
+    if name not in value:
+        raise _missing(name, value, where)
+    cell = value[name]
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool | int | float):
+        return json.dumps(cell)
+    raise InputError(f"column `{name}` is neither a text nor a number", where=where)
+
+
+def _missing(name: str, found: Sequence[str] | dict[str, Any], where: str) -> InputError:
+    shown = ", ".join(f"`{column}`" for column in found) or "none"
+    return InputError(
+        f"column `{name}` is missing; found: {shown}",
+        where=where,
+        cure="records need every column: a test set without labels makes none",
+    )
