@@ -16,6 +16,7 @@ ORDER = [
     {"model"},
     {"distill"},
     {"train"},
+    {"links"},
     {"plan", "provenance", "launch"},
     {"stages"},
     {"commands"},

@@ -9,11 +9,10 @@ TinybertError            70  never raised itself: an error without a class is ou
 ├── InputError            4  a file that is missing, damaged, or not what the recipe says
 ├── DeviceError           4  a device, or what it needs, that is not there
 ├── ManifestError         2  a manifest that cannot be read
-└── Interrupted         130  a run that the user stopped (143 for SIGTERM)
+└── StoppedError         130  a run that the user stopped (143 for SIGTERM)
 
 Commands other than `run` and `rerun` answer every one of them with 2.
 """
-
 
 from collections.abc import Sequence
 
@@ -93,7 +92,7 @@ class ManifestError(TinybertError):
     exit_code = 2
 
 
-class Interrupted(TinybertError):
+class StoppedError(TinybertError):
     """A run that the user stopped; it saved a checkpoint first.
 
     Args:

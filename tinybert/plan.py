@@ -7,7 +7,8 @@ from pathlib import Path
 from tinybert.data.rows import LabelKind
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
-from tinybert.errors import InputError, StageError
+from tinybert.errors import InputError
+from tinybert.links import LinkedRun, follow
 from tinybert.recipe.base import Source
 from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, resolve_path
@@ -62,6 +63,8 @@ class Plan:
     """`data` to train on, `eval_data` to evaluate on."""
     checkpoints: dict[str, Path]
     """Where the weights of `teacher` and `student` come from; without entry: from the seed."""
+    parents: dict[str, LinkedRun]
+    """The runs that `checkpoints` were taken from, where they were."""
     phases: tuple[Phase, ...]
     """The trainings, in order; an evaluation has none."""
 
@@ -71,9 +74,6 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
 
     Returns:
         The plan, and every problem with its files; with problems, the plan lacks what they hide.
-
-    Raises:
-        StageError: The recipe asks for what this version cannot do.
     """
     recipe, problems = resolved.recipe, list[InputError]()
     networks = {
@@ -82,14 +82,16 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
         if getattr(recipe, which) is not None
     }
     records = dict(_records(recipe, root, networks, problems))
-    checkpoints = dict(_checkpoints(recipe, root, problems))
+    found = list(_checkpoints(recipe, root, problems))
+    checkpoints = {which: path for which, path, _ in found}
+    parents = {which: run for which, _, run in found if run is not None}
     phases: list[Phase] = []
     for name, batches, training, optimizer in _trainings(recipe) if "data" in records else ():
         try:
             phases.append(_phase(recipe, name, batches, training, optimizer, records["data"].rows))
         except InputError as error:
             problems.append(error)
-    return Plan(resolved, root, networks, records, checkpoints, tuple(phases)), problems
+    return Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases)), problems
 
 
 def _records(
@@ -130,20 +132,25 @@ def _records(
 
 def _checkpoints(
     recipe: AnyRecipe, root: Path, problems: list[InputError]
-) -> Iterator[tuple[str, Path]]:
+) -> Iterator[tuple[str, Path, LinkedRun | None]]:
     """Yield where each network's weights come from, if not from the seed."""
     for which in ("teacher", "student"):
-        table = getattr(recipe, which)
-        at: Source | None = getattr(table, f"load_{which}_ckpt_path", None)
-        if at is None:
-            continue
-        if not isinstance(at, str):
-            raise StageError("a link to another run is not in this version", cure="name a file")
-        path = resolve_path(root, at)
-        if not path.exists():
-            cure = "name a .safetensors or .ckpt file, or a directory with a Hugging Face model"
-            problems.append(InputError("no such checkpoint", where=str(path), cure=cure))
-        yield which, path
+        at: Source | None = getattr(getattr(recipe, which), f"load_{which}_ckpt_path", None)
+        try:
+            if isinstance(at, str):
+                yield which, _existing(resolve_path(root, at)), None
+            elif at is not None:
+                run = follow(at, root)
+                yield which, run.checkpoint, run
+        except InputError as error:
+            problems.append(error)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        cure = "name a .safetensors or .ckpt file, or a directory with a Hugging Face model"
+        raise InputError("no such checkpoint", where=str(path), cure=cure)
+    return path
 
 
 def _trainings(recipe: AnyRecipe) -> Iterator[tuple[str, Batches, Training, Optimizer]]:

@@ -2,8 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def parser(program: Path) -> argparse.ArgumentParser:

@@ -13,14 +13,15 @@ from tinybert.commands.resume import recipe_facts, resume, shown
 from tinybert.errors import (
     DeviceError,
     ExpectationError,
-    Interrupted,
     StageError,
+    StoppedError,
     TinybertError,
     UsageError,
     all_of,
 )
 from tinybert.launch.device import prepare_environment, require_ascend, select
 from tinybert.launch.stop import StopRequest
+from tinybert.links import LinkedRun
 from tinybert.manifest.expect import expectation_failures
 from tinybert.manifest.identity import CodeIdentity, code_identity, environment
 from tinybert.manifest.record import RunRecord, resumable
@@ -59,21 +60,22 @@ def run(options: RunOptions) -> str:
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
+    recipe = None if options.dry_run else _runnable(resolved)
     plan = _checked_plan(resolved, options.root)
-    if options.dry_run:
+    if recipe is None:
         return describe(plan)
-    recipe = _runnable(resolved)
+    _require_one_process(resolved)
     code = code_identity(PROGRAM)
     if options.require_clean and code.facts.get("dirty"):
         cure = "commit them, or leave out --require-clean"
         raise UsageError("the code has uncommitted changes", cure=cure)
-    with StopRequest() as stop, _record(options, resolved, code) as record:
+    with StopRequest() as stop, _record(options, plan, code) as record:
         manifest = shown(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
             _carry_out(plan, recipe, record, stop)
-        except Interrupted as stopped:
+        except StoppedError as stopped:
             stopped.where, stopped.cure = manifest, "the same command goes on from here"
             raise
         except BaseException as error:
@@ -114,18 +116,22 @@ def _runnable(resolved: ResolvedRecipe) -> GeneralDistill:
             where=str(resolved.path),
             cure='this version runs stage "general_distill"',
         )
-    if (processes := device_count(recipe.topology)) > 1:
+    return recipe
+
+
+def _require_one_process(resolved: ResolvedRecipe) -> None:
+    """Raise a StageError for a recipe of several processes."""
+    if (processes := device_count(resolved.recipe.topology)) > 1:
         raise StageError(
             f"{processes} processes are not in this version",
             where=str(resolved.path),
             cure="add `--set topology.hosts=1 --set topology.devices_per_host=1`",
         )
-    return recipe
 
 
-def _record(options: RunOptions, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecord:
+def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
     """Return the record of a new run, or of one that was cut off and goes on."""
-    found = None
+    resolved, found = plan.resolved, None
     if options.resume is not None:
         found = resume(options.resume, resolved, code)
     elif not options.fresh:
@@ -138,10 +144,22 @@ def _record(options: RunOptions, resolved: ResolvedRecipe, code: CodeIdentity) -
         "recipe": recipe_facts(resolved),
         "code": code.facts,
         "seeds": {"seed": resolved.recipe.seed},
+        "parents": [_parent(which, run, options.root) for which, run in plan.parents.items()],
     }
     record = RunRecord.plan(options.root, resolved.name, resolved.recipe.stage, inputs)
     record.keep_patch(code.patch)
     return record
+
+
+def _parent(which: str, run: LinkedRun, root: Path) -> dict[str, str]:
+    """Return the manifest's facts about a run whose checkpoint this run reads."""
+    path, root = run.path.absolute(), root.absolute()
+    return {
+        "role": which,
+        "manifest": str(path.relative_to(root) if path.is_relative_to(root) else path),
+        "stage": run.manifest.inputs.stage,
+        "outcome_digest": run.manifest.digests.outcome,
+    }
 
 
 def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: StopRequest) -> None:
@@ -176,7 +194,7 @@ def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: Stop
     )
     if not result.finished:
         assert stop.signum is not None
-        raise Interrupted("stopped, and saved", signum=stop.signum)
+        raise StoppedError("stopped, and saved", signum=stop.signum)
     log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
 
 

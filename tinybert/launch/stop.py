@@ -7,7 +7,7 @@ from types import FrameType
 
 import structlog
 
-from tinybert.errors import Interrupted
+from tinybert.errors import StoppedError
 
 log = structlog.get_logger()
 
@@ -44,5 +44,5 @@ class StopRequest:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         again, self.signum = self.requested(), signum
         if again or not self._waits:
-            raise Interrupted(f"stopped by {signal.Signals(signum).name}", signum=signum)
+            raise StoppedError(f"stopped by {signal.Signals(signum).name}", signum=signum)
         log.warning("stopping after this step", signal=signal.Signals(signum).name)

@@ -6,7 +6,6 @@ from statistics import fmean
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
 
 from tinybert.data.importing import import_records
 from tinybert.data.store import TokenStore
@@ -17,6 +16,7 @@ from tinybert.manifest.record import RunRecord
 from tinybert.manifest.trace import read_trace
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
+from tinybert.model.layers import Part
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.plan import Plan
@@ -53,7 +53,9 @@ def general_distill(
     for network in (distiller.teacher, distiller.student):
         load_into(network, build.first_weights(plan, network.prefix.rstrip("."), loaded))
     step = build.training_step(distiller, phase, recipe.optimizer, recipe.loss_scale)
+    feed = build_feed(plan, recipe, stores["data"])
     built = effective.read_step(step) | build.built_facts(plan, phase, _groups(distiller))
+    built["masks"] = {"step 0": feed.mask_digest(0)}
     effective.require_equal(_requested(plan, recipe), built)
     record.start(effective=built, environment=outside.environment)
     weights = [*distiller.student.get_parameters(), *distiller.fit.get_parameters()]
@@ -79,7 +81,7 @@ def general_distill(
 
     train(
         step,
-        build_feed(plan, recipe, stores["data"]),
+        feed,
         part_names=PARTS,
         first_step=first_step,
         total_steps=phase.total_steps,
@@ -161,17 +163,18 @@ def _training_metrics(trace: Path) -> dict[str, float]:
     }
 
 
-class _Losses(nn.Cell):
+class _Losses(Part):
     """The distiller without dropout, compiled."""
 
     def __init__(self, distiller: Distiller) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.distiller = distiller
 
-    @ms.jit
-    def construct(self, *batch):
+    @ms.jit  # type: ignore[untyped-decorator]
+    def construct(self, *batch: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Return the distiller's outputs."""
-        return self.distiller(*batch)
+        losses: tuple[ms.Tensor, ...] = self.distiller(*batch)
+        return losses
 
 
 def _held_out_metrics(

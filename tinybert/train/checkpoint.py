@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tinybert.atomic import replacing
 from tinybert.errors import InputError
+
+Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class CheckpointFolder:
         """Return the file of the checkpoint after `global_step` steps."""
         return self.folder / f"step-{global_step:08d}.safetensors"
 
-    def save(self, global_step: int, best: Best | None) -> dict[str, np.ndarray]:
+    def save(self, global_step: int, best: Best | None) -> dict[str, Array]:
         """Write the checkpoint after `global_step` steps, drop the oldest, return its arrays."""
         arrays = {name: parameter.asnumpy() for name, parameter in self.parameters.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ class CheckpointFolder:
         """Return the steps that a checkpoint has behind it."""
         return int(path.stem.removeprefix("step-"))
 
-    def restore(self, path: Path) -> tuple[Best | None, dict[str, np.ndarray]]:
+    def restore(self, path: Path) -> tuple[Best | None, dict[str, Array]]:
         """Set every parameter from the file; return the best evaluation it knew, and the arrays.
 
         Raises:

@@ -1,5 +1,6 @@
 """What a training step is given, as a pure function of the global step."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,18 +71,28 @@ class DistillFeed:
         tokens[:rows] = batch.input_mask.sum(axis=1)
         filled = np.arange(self._global_batch_size) < rows
         weights = row_weights(tokens, filled, batch.input_ids.shape[1], self._padding)
-        arrays = (*local, *(weight[self._places] for weight in weights), *self._masks(global_step))
+        masks = self._masks(global_step, self._places)
+        arrays = (*local, *(weight[self._places] for weight in weights), *masks)
         return StepInputs(arrays, rows, batch.digest())
+
+    def mask_digest(self, global_step: int) -> str:
+        """Return SHA-256 of the masks of a whole global batch, the same on any process."""
+        digest = hashlib.sha256()
+        for stack in self._masks(global_step, np.arange(self._global_batch_size)):
+            if stack is not None:
+                digest.update(np.packbits(stack).tobytes())
+        return digest.hexdigest()
 
     def _local(self, batch: Batch) -> tuple[npt.NDArray[np.int32], ...]:
         """Return this process's rows; the first row stands in for those that are missing."""
         places = np.where(self._places < len(batch.input_ids), self._places, 0)
         return batch.input_ids[places], batch.segment_ids[places], batch.input_mask[places]
 
-    def _masks(self, global_step: int) -> tuple[npt.NDArray[np.bool_] | None, ...]:
+    def _masks(
+        self, global_step: int, places: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.bool_] | None, ...]:
         """Return the keep masks of all hidden sites and of all attention sites, stacked."""
-        first = global_step * self._global_batch_size
-        samples = (first + self._places).astype(np.uint64)
+        samples = (global_step * self._global_batch_size + places).astype(np.uint64)
         stacks: dict[str, list[npt.NDArray[np.bool_]]] = {"hidden": [], "attention": []}
         for site in self._sites:
             mask = keep_mask(self._seed, site.name, samples, site.shape, site.rate)

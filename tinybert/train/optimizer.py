@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, ops
+
+from tinybert.model.layers import Part
 
 
-class AdamWeightDecay(nn.Cell):
+class AdamWeightDecay(Part):
     """Update parameters in place.
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (sqrt(v) + eps) + decay w).
@@ -31,7 +33,7 @@ class AdamWeightDecay(nn.Cell):
         weight_decay: float,
         no_decay: Sequence[str],
     ) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.parameters = ms.ParameterTuple(parameters)
         self.first_moment = ms.ParameterTuple(_zeros("adam_m", p) for p in parameters)
         self.second_moment = ms.ParameterTuple(_zeros("adam_v", p) for p in parameters)
@@ -43,7 +45,7 @@ class AdamWeightDecay(nn.Cell):
         )
         self.update = ops.AdamWeightDecay()
 
-    def construct(self, gradients, learning_rate):
+    def construct(self, gradients: tuple[Tensor, ...], learning_rate: Tensor) -> None:
         """Apply one update.
 
         Args:

@@ -5,8 +5,11 @@ from typing import NamedTuple
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
+from tinybert.model.layers import Part
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
+
+Tensors = tuple[Tensor, ...]
 
 
 class LossScale(NamedTuple):
@@ -17,7 +20,7 @@ class LossScale(NamedTuple):
     window: int
 
 
-class TrainingStep(nn.Cell):
+class TrainingStep(Part):
     """Forward, backward, unscale, clip, overflow check, update; all state is in its parameters.
 
     Args:
@@ -37,7 +40,7 @@ class TrainingStep(nn.Cell):
         loss_scale: LossScale,
         clip_norm: float,
     ) -> None:
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.network = network
         self.optimizer = optimizer
         self.schedule = schedule
@@ -53,12 +56,12 @@ class TrainingStep(nn.Cell):
             self._scaled_loss, None, optimizer.parameters, has_aux=True
         )
 
-    def _scaled_loss(self, scale, *batch):
+    def _scaled_loss(self, scale: Tensor, *batch: Tensor | None) -> tuple[Tensor, Tensors]:
         outputs = self.network(*batch)
         return outputs[0] * scale, outputs
 
-    @ms.jit
-    def construct(self, *batch):
+    @ms.jit  # type: ignore[untyped-decorator]
+    def construct(self, *batch: Tensor | None) -> Tensors:
         """Train on one global batch's share of this process.
 
         Args:
@@ -75,23 +78,25 @@ class TrainingStep(nn.Cell):
         learning_rate = self.learning_rates[optimizer_step]
         (_, outputs), gradients = self.value_and_grad(scale, *batch)
         unscale = 1.0 / scale
-        squares = ()
+        squares: Tensors = ()
         for gradient in gradients:
             squares = squares + (_sum_of_squares(gradient),)
         total = ops.addn(squares)
         # A sum of squares is finite only if every element is: no second pass over the gradients.
         finite = ops.isfinite(total)
         if finite:
-            clipped = ()
+            clipped: Tensors = ()
             for i in range(len(gradients)):
-                norm = ops.sqrt(squares[i]) * unscale
-                factor = unscale * self.clip_norm / ops.maximum(norm, self.clip_norm)
+                size = ops.sqrt(squares[i]) * unscale
+                factor = unscale * self.clip_norm / ops.maximum(size, self.clip_norm)
                 clipped = clipped + (ops.cast(gradients[i], ms.float32) * factor,)
             self.optimizer(clipped, learning_rate)
         self._count(scale, finite)
-        return outputs + (scale, finite, learning_rate, optimizer_step, ops.sqrt(total) * unscale)
+        norm = ops.sqrt(total) * unscale
+        found: Tensors = outputs + (scale, finite, learning_rate, optimizer_step, norm)
+        return found
 
-    def _count(self, scale, finite):
+    def _count(self, scale: Tensor, finite: Tensor) -> None:
         """Advance the counters and the loss scale."""
         clean_steps = self.clean_steps + 1
         grows = ops.equal(clean_steps, self.scale_window)
@@ -115,11 +120,11 @@ class TrainingStep(nn.Cell):
         ]
 
 
-def _sum_of_squares(gradient):
+def _sum_of_squares(gradient: Tensor) -> Tensor:
     """Return the float32 scalar; a matrix product is many times faster than a reduction on CPU."""
     flat = ops.cast(gradient, ms.float32).reshape((1, -1))
     return ops.matmul(flat, flat.T).reshape(())
 
 
-def _state(name: str, value: float, dtype) -> Parameter:
+def _state(name: str, value: float, dtype: ms.Type) -> Parameter:
     return Parameter(Tensor(value, dtype), name=name, requires_grad=False)
