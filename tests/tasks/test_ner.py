@@ -107,6 +107,10 @@ def test_the_tag_order_of_other_records_can_be_taken_over(write, options):
             "the text does not hold `b` at [1, 2]\n  --> {0}:1",
         ),
         (
+            {"text": "ab", "label": {"name": {"b": [[1e999, 1]]}}},
+            "the text does not hold `b` at [inf, 1]\n  --> {0}:1",
+        ),
+        (
             {"text": "ab", "label": {"name": [[0, 0]]}},
             "`label` is not {{type: {{surface: [[first, last], ...]}}}}\n  --> {0}:1",
         ),

@@ -245,6 +245,11 @@ GLUE_ERRORS = [
     ),
     (
         "TNEWS",
+        '{"sentence": "\\ud800", "label": "100"}\n',
+        "the line holds half a surrogate pair\n  --> {0}:1",
+    ),
+    (
+        "TNEWS",
         '{"sentence": null, "label": "100"}\n',
         "column `sentence` is neither a text nor a number\n  --> {0}:1",
     ),
@@ -280,6 +285,7 @@ def test_a_bad_file_is_one_clear_error_and_leaves_nothing(
         ),
         ("in.csv", 't,l\n"b"c,y\n', {}, "the row is not CSV: ',' expected after '\"'\n  --> {0}:2"),
         ("in.tsv", "t\tl\tt\na\tx\tb\n", {}, "column `t` is there 2 times\n  --> {0}:1"),
+        ("in.tsv", "t\tl\na\tx\nb\t \n", {}, "the label is empty\n  --> {0}:3"),
         ("in.tsv", "t\tl\na\tx\n", {}, "a task has at least 2 labels; here: `x`"),
         ("in.tsv", "t\tl\na\tx\n", {"labels": ["x", "x"]}, "label `x` is named twice"),
         (

@@ -158,7 +158,7 @@ def _spans(value: dict[str, Any], text: str, where: str) -> Iterator[tuple[int, 
         )
     try:
         spans = [
-            (int(start), int(end), str(kind), surface)
+            (start, end, kind, surface)
             for kind, surfaces in label.items()
             for surface, places in surfaces.items()
             for start, end in places
@@ -168,6 +168,7 @@ def _spans(value: dict[str, Any], text: str, where: str) -> Iterator[tuple[int, 
             "`label` is not {type: {surface: [[first, last], ...]}}", where=where
         ) from error
     for start, end, kind, surface in spans:
-        if not 0 <= start <= end < len(text) or text[start : end + 1] != surface:
+        whole = isinstance(start, int) and isinstance(end, int)
+        if not whole or not 0 <= start <= end < len(text) or text[start : end + 1] != surface:
             raise InputError(f"the text does not hold `{surface}` at [{start}, {end}]", where=where)
         yield start, end, kind

@@ -78,16 +78,15 @@ def write_task(
         raise UsageError(f"seq_length is at least {_MIN_SEQ_LENGTH}, rows_per_file at least 1")
     check_output(options.output, options.force)
     vocabulary = load_vocabulary(options.vocab)
-    encoder = Encoder(
-        build_tokenizer(vocabulary, options.lowercase),
-        vocabulary,
-        options.seq_length,
-        allow_empty=allow_empty,
-    )
+    tokenizer = build_tokenizer(vocabulary, options.lowercase)
+    encoder = Encoder(tokenizer, vocabulary, options.seq_length, allow_empty=allow_empty)
     tally = _Tally(task)
     rows = tally.watch(encoder.rows(_examples(inputs, read)))
     row_format = RowFormat(
         options.seq_length, len(vocabulary.ids), _SEGMENTS, True, True, task.label
+    )
+    recorded = RecordedVocabulary(
+        sha256=vocabulary.sha256, tokens=len(vocabulary.ids), lowercase=options.lowercase
     )
     output = options.output
     with writing(output), creating_directory(output, replace=options.force) as directory:
@@ -101,21 +100,15 @@ def write_task(
         )
         if not tally.rows:
             raise InputError("the input holds no rows", where=", ".join(map(str, inputs)))
-        versions = {"tokenizers": version("tokenizers")}
-        if options.format == "mindrecord":
-            versions["mindspore"] = version("mindspore")
+        programs = ["tokenizers"] + ["mindspore"] * (options.format == "mindrecord")
         sidecar = Sidecar(
             dataset_type=options.format,
             seq_length=options.seq_length,
             rows=tally.rows,
-            vocabulary=RecordedVocabulary(
-                sha256=vocabulary.sha256,
-                tokens=len(vocabulary.ids),
-                lowercase=options.lowercase,
-            ),
+            vocabulary=recorded,
             task=tally.task(),
             counts={**(counts or {}), **tally.counts, **encoder.counts},
-            versions=versions,
+            versions={program: version(program) for program in programs},
             files=files,
         )
         (directory / NAME).write_bytes(sidecar.to_bytes())

@@ -43,7 +43,7 @@ def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, 
     """Yield (place, object) of every line of a JSON lines file; empty lines are left out.
 
     Raises:
-        InputError: A line is no JSON object.
+        InputError: A line is no JSON object, or holds text that is none.
     """
     for number, text in read_lines(path, advance):
         if not text.strip():
@@ -51,6 +51,9 @@ def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, 
         where = f"{path}:{number}"
         try:
             value = json.loads(text)
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError("the line holds half a surrogate pair", where=where) from error
         except (ValueError, RecursionError) as error:
             raise InputError(f"the line is not JSON: {error}", where=where) from error
         if not isinstance(value, dict):

@@ -105,7 +105,8 @@ def prepare_table(
         return read_table(path, formats[path], (*texts, label), advance)
 
     def found() -> set[str]:
-        return {cells[-1].strip() for path in inputs for _, cells in rows(path, lambda size: None)}
+        read = (rows(path, lambda size: None) for path in inputs)
+        return {_label(cells[-1], where) for file in read for where, cells in file}
 
     names = None
     if label_kind == "class":
@@ -133,13 +134,20 @@ def _examples(
 ) -> Iterator[Example]:
     ids = None if names is None else label_ids(names)
     for where, (*texts, cell) in rows:
-        label = cell.strip()
+        label = _label(cell, where)
         if ids is None:
             yield Example(where, texts, _number(label, where))
         elif label in ids:
             yield Example(where, texts, ids[label])
         else:
             raise unknown_label(label, ids, where)
+
+
+def _label(cell: str, where: str) -> str:
+    label = cell.strip()
+    if not label:
+        raise InputError("the label is empty", where=where)
+    return label
 
 
 def _number(label: str, where: str) -> float:
