@@ -4,6 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TypeAlias
 
+GLUE_NAMES = (
+    "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "TNEWS",
+)  # fmt: skip
+"""The tasks of `tinybert.tasks.glue`, without its imports; a test compares them."""
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -92,17 +96,37 @@ def _manifests(commands: Commands) -> None:
 def _prepare(commands: Commands) -> None:
     prepare = commands.add_parser("prepare", help="make records from raw text")
     kinds = prepare.add_subparsers(dest="what", required=True, metavar="WHAT")
-    corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
-    corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
-    corpus.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
-    corpus.add_argument("--output", type=Path, required=True, metavar="DIR")
-    corpus.add_argument("--seq-length", type=int, required=True, metavar="N")
-    corpus.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
-    corpus.add_argument("--rows-per-file", type=int, default=100_000, metavar="N")
     vocab = kinds.add_parser("vocab", help="a WordPiece vocabulary from text")
     vocab.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
     vocab.add_argument("--output", type=Path, required=True, metavar="VOCAB_TXT")
     vocab.add_argument("--size", type=int, required=True, metavar="N", help="most tokens")
-    for kind in (corpus, vocab):
-        kind.add_argument("--lowercase", action="store_true", help="as uncased models do")
-        kind.add_argument("--force", action="store_true", help="replace what is there")
+    _text(vocab)
+    corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
+    corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
+    glue.add_argument("task", choices=GLUE_NAMES, metavar="TASK", help=", ".join(GLUE_NAMES))
+    ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
+    ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
+    table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")
+    table.add_argument("--text", required=True, metavar="COLUMN")
+    table.add_argument("--text-pair", metavar="COLUMN")
+    table.add_argument("--label", required=True, metavar="COLUMN")
+    table.add_argument("--label-kind", choices=("class", "number"), default="class")
+    table.add_argument("--input-format", choices=("tsv", "csv", "jsonl"), help="else by its ending")
+    for kind in (ner, table):
+        kind.add_argument("--labels", nargs="+", metavar="NAME", help="the labels, in order")
+        kind.add_argument("--labels-from", type=Path, metavar="DIR", help="the order of records")
+    for kind in (glue, ner, table):
+        kind.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
+    for kind in (corpus, glue, ner, table):
+        kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
+        kind.add_argument("--output", type=Path, required=True, metavar="DIR")
+        kind.add_argument("--seq-length", type=int, required=True, metavar="N")
+        kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
+        kind.add_argument("--rows-per-file", type=int, default=100_000, metavar="N")
+        _text(kind)
+
+
+def _text(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("--lowercase", action="store_true", help="as uncased models do")
+    kind.add_argument("--force", action="store_true", help="replace what is there")

@@ -11,6 +11,8 @@ from tinybert.errors import StoppedError
 
 log = structlog.get_logger()
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopRequest:
     """Whether the user asked to stop; a context manager that holds the signal handlers."""
@@ -19,14 +21,20 @@ class StopRequest:
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
+        self._asked = False
 
     def __enter__(self) -> "StopRequest":
-        self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        self._install()
         return self
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+
+    def _install(self) -> None:
+        for signum in SIGNALS:
+            signal.signal(signum, self._handle)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -38,11 +46,15 @@ class StopRequest:
             self._waits = False
 
     def requested(self) -> bool:
-        """Return whether a signal was noted."""
+        """Return whether a signal was noted; asked after every step."""
+        if not self._asked:
+            self._install()  # compiling, the framework put a handler of its own over SIGINT
+            self._asked = True
         return self.signum is not None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        again, self.signum = self.requested(), signum
+        again = self.signum is not None
+        self.signum = signum
         if again or not self._waits:
             raise StoppedError(f"stopped by {signal.Signals(signum).name}", signum=signum)
         log.warning("stopping after this step", signal=signal.Signals(signum).name)

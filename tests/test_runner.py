@@ -1,0 +1,125 @@
+"""The program as its users call it."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = "recipes/tiny.toml"
+
+
+@pytest.fixture(scope="module")
+def first(runner):
+    return runner.run(TINY, "--fresh")
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def test_two_runs_are_bitwise_equal(runner, first):
+    second = runner.run(TINY, "--fresh")
+    code, out, err = runner("diff", first, second)
+    assert out.splitlines()[0] == "bitwise: the outcomes are equal"
+    assert (code, err) == (0, "")
+
+
+def test_manifest_says_what_ran(first):
+    manifest = load(first)
+    outcome, effective = manifest["outcome"], manifest["effective"]
+    assert (outcome["status"], outcome["steps"], outcome["samples"]) == ("finished", 48, 768)
+    assert [kept["step"] for kept in outcome["checkpoints"]] == [40, 48]
+    assert effective["matrix_products"] == {"teacher": {"Float32": 32}, "student": {"Float32": 16}}
+    assert effective["runtime"] == {"mode": "graph", "enable_data_sink": False}
+    assert len(effective["graph_digest"]) == len(effective["masks"]["step 0"]) == 64
+    roles = [file["role"] for file in manifest["inputs"]["files"]]
+    assert roles == ["data", "schema", "sidecar"]
+    assert manifest["environment"]["mindspore"]["version"] == "2.10.0"
+    losses = [outcome["metrics"][name]["value"] for name in ("loss", "mean_loss")]
+    assert losses[0] < losses[1]  # the last step's is below the mean of all
+
+
+def test_trace_has_a_record_a_step(first):
+    manifest = load(first)
+    folder = first.parents[1] / manifest["volatile"]["directory"]
+    records = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    assert [record["global_step"] for record in records] == list(range(48))
+    assert records[-1]["chain"] == manifest["outcome"]["trace_digest"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "step-00000040.safetensors",
+        "step-00000040.safetensors.tensors.json",
+        "step-00000048.safetensors",
+        "step-00000048.safetensors.tensors.json",
+    ]
+
+
+def test_checkpoint_options_say_when_and_how_many(runner):
+    sets = ("--set", "checkpoints.save_ckpt_step=5", "--set", "checkpoints.max_ckpt_num=3")
+    manifest = load(runner.run(runner.free, *sets, "--set", "training.train_steps=12"))
+    assert [kept["step"] for kept in manifest["outcome"]["checkpoints"]] == [5, 10, 12]
+
+
+def test_verify_notices_a_changed_checkpoint(runner, first):
+    code, out, _ = runner("verify", first)
+    assert (code, out.splitlines()[0]) == (0, "same: every file is what it was")
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(runner):
+    longer = ("--set", "training.train_steps=200")
+    straight = runner.run(runner.free, "--fresh", *longer)
+    process = runner.start(runner.free, "--root", runner.root, "--fresh", *longer)
+    for line in process.stderr:
+        if "step=1/200" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert "error: stopped, and saved\n  --> manifests/free-" in err
+    assert err.endswith("help: the same command goes on from here\n")
+    resumed = runner.run(runner.free, *longer)
+    manifest = load(resumed)
+    assert [part["first_step"] > 0 for part in manifest["volatile"]["segments"]] == [False, True]
+    assert manifest["digests"]["outcome"] == load(straight)["digests"]["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            [TINY, "--set", "data.data_dir=nowhere"],
+            4,
+            "error: no such file or directory\n  --> ROOT/nowhere\n"
+            "help: let the recipe name a record file, a directory of them, or a glob\n",
+        ),
+        (
+            ["recipes/nothing.toml"],
+            2,
+            "error: no such recipe\n  --> recipes/nothing.toml\n",
+        ),
+        (
+            [TINY, "--set", "training.train_steps=0"],
+            2,
+            "error: expected at least 1 for `train_steps`, got 0\n"
+            "  --> --set training.train_steps=0\n",
+        ),
+        (
+            ["diff", "manifests/a.json", "manifests/b.json"],
+            2,
+            "error: cannot read the manifest: no such file or directory\n  --> manifests/a.json\n",
+        ),
+    ],
+)
+def test_errors_are_one_message_and_an_exit_code(runner, arguments, code, message):
+    found, out, err = runner(*arguments)
+    assert (found, out, err) == (code, "", message.replace("ROOT", str(ROOT)))
+
+
+def test_without_ascend_the_answer_names_what_is_missing_and_the_way_out(runner):
+    code, out, err = runner("recipes/gd_bert_base_8p.toml")
+    assert (code, out) == (4, "")
+    assert "this recipe runs on Ascend, which is not available here:\n" in err
+    assert "  - no device file /dev/davinci*" in err
+    assert "add `--device CPU` to run on the CPU" in err
+    assert not list(runner.root.glob("manifests/gd_*"))
