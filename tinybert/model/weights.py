@@ -74,13 +74,12 @@ def read_weights(
         InputError: The file is missing, damaged or of an unknown kind, `config.json` describes
             another network, or names or shapes differ on either side; one error lists all.
     """
-    file = _weights_file(path)
+    file, arrays = read_arrays(path)
     description = file.parent / "config.json"
     files = [file]
     if description.is_file():
         files.append(description)
         _check_description(description, config)
-    arrays = _read_checkpoint(file) if file.suffix == ".ckpt" else _read_safetensors(file)
     try:
         names = translate(arrays)
     except ValueError as error:
@@ -106,6 +105,16 @@ def read_weights(
         absent=tuple(prefix + name for name in absent),
         files=tuple(files),
     )
+
+
+def read_arrays(path: Path) -> tuple[Path, dict[str, Array]]:
+    """Return the file that `path` means and every array in it, under the names it has there.
+
+    Raises:
+        InputError: The file is missing, damaged or of an unknown kind.
+    """
+    file = _weights_file(path)
+    return file, _read_checkpoint(file) if file.suffix == ".ckpt" else _read_safetensors(file)
 
 
 def check_match(
