@@ -11,7 +11,7 @@ from dataclasses import dataclass
 _HUGGING_FACE_WORDS = "embeddings.word_embeddings.weight"
 _MINDSPORE_WORDS = re.compile(r"(?:tiny)?bert_embedding_lookup\.embedding_table$")
 
-_TRAINING_STATE = re.compile(
+TRAINING_STATE = re.compile(
     r"^(?:adam_[mv]|moments?[12]?|accu_grads|accumulation|lamb_[mv])\."
     r"|^(?:loss_scale|scale_sense|scale_window|clean_steps|global_step|optimizer_step|step_num"
     r"|epoch_num|learning_rate|beta[12]_power|current_iterator_step|last_overflow_iterator_step)$"
@@ -78,7 +78,7 @@ def translate(names: Iterable[str]) -> Names:
     weights: list[str] = []
     dropped: list[str] = []
     for name in names:
-        known = _TRAINING_STATE.search(name) or _OTHER_PARTS.search(name)
+        known = TRAINING_STATE.search(name) or _OTHER_PARTS.search(name)
         (dropped if known else weights).append(name)
     anchors = [n for n in weights if n.endswith(_HUGGING_FACE_WORDS) or _MINDSPORE_WORDS.search(n)]
     if not anchors:

@@ -21,7 +21,7 @@ from tinybert.recipe.network import NetworkConfig
 
 Array = npt.NDArray[np.generic]
 
-_ACTIVATIONS = {
+ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -210,7 +210,7 @@ def _check_description(path: Path, config: NetworkConfig) -> None:
 
 def _ours(key: str, value: Any) -> Any:
     """Return a value of config.json in the recipe's terms."""
-    return _ACTIVATIONS.get(str(value), value) if key == "hidden_act" else value
+    return ACTIVATIONS.get(str(value), value) if key == "hidden_act" else value
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
