@@ -108,12 +108,13 @@ def _records(
         place = getattr(data, key, None)
         if place is None:
             continue
+        own = getattr(data, "eval_schema_dir", None) if role == "eval_data" else None
         try:
             source = RecordSource.find(
                 place,
                 root,
                 dataset_type=data.dataset_type,
-                schema_dir=data.schema_dir,
+                schema_dir=own or data.schema_dir,
                 seq_length=data.seq_length,
                 vocab_size=min(config.vocab_size for config in networks.values()),
                 type_vocab_size=min(config.type_vocab_size for config in networks.values()),

@@ -3,8 +3,19 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tinybert.recipe.model import AnyRecipe
-from tinybert.recipe.network_tables import Activation, NetworkKeys, Precision, Trained
+from tinybert.recipe.model import AnyRecipe, GeneralDistill
+from tinybert.recipe.network_tables import (
+    Activation,
+    EvaluatedStudent,
+    FinetunedTeacher,
+    Head,
+    NetworkKeys,
+    Precision,
+    TaskStudent,
+    TaskTeacher,
+    Trained,
+)
+from tinybert.recipe.tables import TaskType
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,17 @@ class NetworkConfig:
     compute_type: Precision
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
+    embedding_initializer_range: float | None = None
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What follows the encoder for a task; the keys' meanings are those of the recipe."""
+
+    task_type: TaskType
+    num_labels: int
+    head: Head
+    classifier_dropout_prob: float
 
 
 def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkConfig:
@@ -52,5 +74,28 @@ def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkC
         intermediate_size=table.intermediate_size,
         hidden_dropout_prob=table.hidden_dropout_prob if trained else 0.0,
         attention_probs_dropout_prob=table.attention_probs_dropout_prob if trained else 0.0,
+        embedding_initializer_range=table.embedding_initializer_range,
         **shared,
+    )
+
+
+def head(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> HeadConfig:
+    """Return the description of the head of the teacher or the student of a task's recipe.
+
+    Raises:
+        ValueError: The recipe has no such network, or no task.
+    """
+    table = recipe.teacher if which == "teacher" else recipe.student
+    if isinstance(recipe, GeneralDistill) or table is None:
+        raise ValueError(f"a recipe without a head of [{which}]")
+    assert isinstance(table, TaskTeacher | TaskStudent | FinetunedTeacher | EvaluatedStudent)
+    return HeadConfig(
+        task_type=recipe.task.task_type,
+        num_labels=recipe.task.num_labels,
+        head=table.head,
+        classifier_dropout_prob=(
+            table.classifier_dropout_prob
+            if isinstance(table, TaskStudent | FinetunedTeacher)
+            else 0.0
+        ),
     )

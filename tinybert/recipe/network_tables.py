@@ -56,6 +56,8 @@ class Model(NetworkKeys):
     """Width of the feed-forward part."""
     init: Literal["seeded"] | None = None
     """`seeded`: initial weights from `seed`, instead of a checkpoint."""
+    embedding_initializer_range: PositiveFloat | None = Field(default=None, examples=[0.01])
+    """Standard deviation of seeded embeddings, 0.01 in the seed; absent: `initializer_range`."""
 
 
 class Frozen(Model):

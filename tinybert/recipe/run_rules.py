@@ -17,6 +17,7 @@ PATHS = (
     ("data", "train_data_dir"),
     ("data", "eval_data_dir"),
     ("data", "schema_dir"),
+    ("data", "eval_schema_dir"),
     ("teacher", "load_teacher_ckpt_path"),
     ("student", "load_student_ckpt_path"),
     ("expect", "reference"),
@@ -65,10 +66,11 @@ def _schema(written: Written) -> Iterator[Problem]:
         message = 'missing key `schema_dir` in [data], which `dataset_type = "tfrecord"` needs'
         cure = "name the JSON file that lists the columns of the records"
         yield written.at_key(("data",), message, cure)
-    if kind == "mindrecord" and written.has("data", "schema_dir"):
-        message = '`schema_dir` does not go with `dataset_type = "mindrecord"`'
-        cure = "leave it out: MindRecord files carry their schema"
-        yield written.at_key(("data", "schema_dir"), message, cure)
+    for key in ("schema_dir", "eval_schema_dir"):
+        if kind == "mindrecord" and written.has("data", key):
+            message = f'`{key}` does not go with `dataset_type = "mindrecord"`'
+            cure = "leave it out: MindRecord files carry their schema"
+            yield written.at_key(("data", key), message, cure)
 
 
 def _batches(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:

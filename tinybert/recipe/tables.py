@@ -49,6 +49,8 @@ class PretrainData(Records, Batches):
     """A record file, a directory of them, or a glob; files are taken in sorted order."""
     eval_data_dir: Path | None = None
     """Held-out records, whose loss parts are final metrics of the run."""
+    eval_schema_dir: Path | None = None
+    """The TFRecord schema of `eval_data_dir`; absent: `schema_dir`."""
     do_shuffle: bool = Field(examples=[True])
     """A new order every epoch, a function of `seed`; false: the order of the files."""
 
@@ -60,6 +62,10 @@ class PhaseData(Records):
     """Training records: a file, a directory, or a glob; files are taken in sorted order."""
     eval_data_dir: Path
     """Records of the dev set, every row of which counts."""
+    eval_schema_dir: Path | None = None
+    """The TFRecord schema of `eval_data_dir`; absent: `schema_dir`."""
+    eval_drop_remainder: bool = False
+    """Leave out the dev rows that do not fill the last batch, as published evaluations do."""
     do_shuffle: bool = Field(examples=[True])
     """A new order every epoch, a function of `seed`; false: the order of the files."""
 
@@ -75,10 +81,13 @@ class EvaluateData(Records, Batches):
     """Records to evaluate on: a file, a directory, or a glob."""
 
 
+TaskType = Literal["classification", "regression", "ner"]
+
+
 class Task(Table):
     """`[task]`: what the head predicts and how that is measured."""
 
-    task_type: Literal["classification", "regression", "ner"] = Field(examples=["classification"])
+    task_type: TaskType = Field(examples=["classification"])
     """One label a row, one number a row, or one label a token."""
     task_name: Text
     """Name of the task, for people."""
