@@ -1,0 +1,115 @@
+"""`diff` names the cause of a planted difference in the first line of its answer."""
+
+import shutil
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.conftest import ROOT
+from tinybert.data.example import Column, decode_examples, encode_examples
+from tinybert.data.tfrecord import read_records, write_records
+from tinybert.manifest.document import encode, read
+from tinybert.manifest.model import sealed
+
+NAMES = ("input_ids", "input_mask", "segment_ids")
+SEEDED = '[teacher]\ninit = "seeded"'
+LOADED = '[teacher]\nload_teacher_ckpt_path = "teacher.safetensors"'
+
+
+def write_rows(path, *, change):
+    """Copy the tiny records, with another token in row 7 if asked."""
+    (source,) = (ROOT / "recipes/tiny/records").glob("*.tfrecord")
+    payloads = [payload for _, payload in read_records(source)]
+    columns = decode_examples(payloads, [Column(name, "int", 32) for name in NAMES])
+    if change:
+        columns["input_ids"][7, 3] += 1
+    with path.open("wb") as file:
+        write_records(file, encode_examples(columns))
+
+
+@pytest.fixture(scope="module")
+def base(runner):
+    """A run whose records and teacher are files that can be changed."""
+    root = runner.root
+    (root / "rows").mkdir()
+    write_rows(root / "rows/rows.tfrecord", change=False)
+    shutil.copy(ROOT / "recipes/tiny/records/schema.json", root / "rows/schema.json")
+    text = runner.free.read_text().replace("recipes/tiny/records", "rows")
+    recipe = root / "planted.toml"
+    recipe.write_text(text.replace(SEEDED, LOADED))
+    save_file(seeded_teacher(), root / "teacher.safetensors")
+    return recipe, runner.run(recipe, "--fresh")
+
+
+def seeded_teacher():
+    from tinybert.model.parameters import encoder_shapes, seeded
+    from tinybert.recipe.load import load
+    from tinybert.recipe.network import network
+
+    config = network(load(ROOT / "recipes/tiny.toml").recipe, "teacher")
+    return seeded(encoder_shapes(config), seed=1, std=config.initializer_range, prefix="teacher.")
+
+
+def first_line(runner, base, *arguments):
+    recipe, a = base
+    b = runner.run(recipe, "--fresh", *arguments)
+    code, out, _ = runner("diff", a, b)
+    assert code == 1
+    return out.splitlines()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ("seed=2", "different: seed: 1 in A, 2 in B"),
+        (
+            "optimizer.weight_decay=0.5",
+            "different: option optimizer.weight_decay: 0.0001 in A, 0.5 in B",
+        ),
+        ("data.do_shuffle=false", "different: option data.do_shuffle: true in A, false in B"),
+    ],
+)
+def test_an_option(runner, base, change, cause):
+    assert first_line(runner, base, "--set", change).startswith(cause)
+
+
+@pytest.mark.slow
+def test_one_token_of_one_record(runner, base):
+    write_rows(runner.root / "rows/rows.tfrecord", change=True)
+    line = first_line(runner, base)
+    write_rows(runner.root / "rows/rows.tfrecord", change=False)
+    assert line.startswith("different: data file rows/rows.tfrecord")
+
+
+@pytest.mark.slow
+def test_one_weight_of_the_teacher(runner, base):
+    path = runner.root / "teacher.safetensors"
+    arrays = load_file(path)
+    name = "encoder.layer.1.output.dense.weight"
+    arrays[name][0, 0] += 0.01
+    save_file(arrays, path)
+    line = first_line(runner, base)
+    save_file(seeded_teacher(), path)
+    assert line.startswith("different: teacher file teacher.safetensors")
+    assert name in line
+
+
+@pytest.mark.slow
+def test_another_library_version(runner, base):
+    recipe, a = base
+    b = runner.run(recipe, "--fresh", "--set", "seed=2")
+    manifest = read(b)
+    environment = manifest.environment.model_dump()
+    environment["distributions"]["numpy"] = "1.26.3"
+    manifest = sealed(
+        inputs=read(a).inputs.model_dump(),
+        effective=read(a).effective.model_dump(),
+        environment=environment,
+        outcome=manifest.outcome.model_dump(),
+        volatile=manifest.volatile.model_dump(),
+    )
+    b.write_bytes(encode(manifest))
+    code, out, _ = runner("diff", a, b)
+    assert code == 1
+    assert out.startswith("different: numpy: 1.26.4 in A, 1.26.3 in B")
