@@ -24,6 +24,12 @@ _OTHER_PARTS = re.compile(
 )
 """Heads, the distillation's projection, and buffers."""
 
+_PARTS = (
+    (re.compile(r"(?:^|.*\.)(?:classifier|dense_1)\.(weight|bias)$"), r"classifier.\1"),
+    (re.compile(r"(?:^|.*\.)(fit_dense\..+)$"), r"\1"),
+)
+"""Of these other parts, the ones that a task or a distillation may use."""
+
 _MINDSPORE = (
     (r"(?:tiny)?bert_embedding_lookup\.embedding_table", _HUGGING_FACE_WORDS),
     (
@@ -61,10 +67,13 @@ class Names:
     Attributes:
         canonical: Name in the file by canonical name.
         dropped: Names of parts that are no encoder's: heads, buffers, optimizer slots.
+        parts: Of these, a task's head, `classifier.*`, and the distillation's projection,
+            `fit_dense.*`, by canonical name.
     """
 
     canonical: dict[str, str]
     dropped: tuple[str, ...]
+    parts: dict[str, str]
 
 
 def translate(names: Iterable[str]) -> Names:
@@ -94,7 +103,20 @@ def translate(names: Iterable[str]) -> Names:
         if meaning in canonical:
             raise ValueError(f"{canonical[meaning]} and {name} are both {meaning}")
         canonical[meaning] = name
-    return Names(canonical, tuple(dropped))
+    return Names(canonical, tuple(dropped), _parts(dropped))
+
+
+def _parts(names: Iterable[str]) -> dict[str, str]:
+    """Return head and projection by canonical name."""
+    parts: dict[str, str] = {}
+    for name in names:
+        for pattern, meaning in _PARTS:
+            if pattern.match(name) and not TRAINING_STATE.search(name):
+                canonical = pattern.sub(meaning, name)
+                if canonical in parts:
+                    raise ValueError(f"{parts[canonical]} and {name} are both {canonical}")
+                parts[canonical] = name
+    return parts
 
 
 def _apply(rules: Iterable[tuple[str, str]], name: str) -> str:

@@ -5,7 +5,7 @@ Nothing is ever unpickled.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,20 @@ class LoadedWeights:
     """Parameters that the network never uses and the file lacks: the pooler's."""
     files: tuple[Path, ...]
     """The files that were read."""
+    fit: dict[str, Array] = field(default_factory=dict)
+    """The distillation's projection, if it was asked for and is there."""
 
 
 def read_weights(
-    path: Path, config: NetworkConfig, prefix: str, *, pooler: bool = True
+    path: Path,
+    config: NetworkConfig,
+    prefix: str,
+    *,
+    pooler: bool = True,
+    head: Mapping[str, tuple[int, ...]] | None = None,
+    fit: bool = False,
 ) -> LoadedWeights:
-    """Read the weights of one encoder.
+    """Read the weights of one encoder and, where it is asked for, of its head.
 
     Args:
         path: A Hugging Face `.safetensors` file or the directory that holds
@@ -69,6 +77,8 @@ def read_weights(
         config: The network that they must fit.
         prefix: What the network's parameter names start with, `student.` or `teacher.`.
         pooler: Whether the network uses its pooler; otherwise the file may lack it.
+        head: Shapes of the head that must be there, by name; None: a head is left out.
+        fit: Whether to return the distillation's projection too, if the file has one.
 
     Raises:
         InputError: The file is missing, damaged or of an unknown kind, `config.json` describes
@@ -88,9 +98,12 @@ def read_weights(
             where=str(file),
             cure="name a checkpoint of BERT or of a run of this program",
         ) from error
-    shapes = encoder_shapes(config)
+    shapes = encoder_shapes(config) | dict(head or {})
     found = {meaning: arrays[name] for meaning, name in names.canonical.items()}
-    dropped = list(names.dropped)
+    found |= {n: arrays[at] for n, at in names.parts.items() if n in (head or {})}
+    projection = {n: at for n, at in names.parts.items() if fit and n.startswith("fit_dense.")}
+    used = {*projection.values(), *(at for n, at in names.parts.items() if n in found)}
+    dropped = [name for name in names.dropped if name not in used]
     positions = "embeddings.position_embeddings.weight"
     if positions in found and positions not in shapes:  # relative positions in their place
         dropped.append(names.canonical[positions])
@@ -104,6 +117,7 @@ def read_weights(
         dropped=tuple(sorted(dropped)),
         absent=tuple(prefix + name for name in absent),
         files=tuple(files),
+        fit={name: arrays[at] for name, at in projection.items()},
     )
 
 
