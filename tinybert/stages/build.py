@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 import structlog
@@ -146,7 +145,7 @@ def built_facts(
         groups: Parameters by network.
     """
     return {
-        "topology": {"device": ms.get_context("device_target"), "processes": 1},
+        "topology": effective.read_topology(),
         "runtime": {"mode": "graph", "enable_data_sink": False},
         "deviations": _deviations(plan),
         "rows": {role: records.rows for role, records in plan.records.items()},

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import mindspore as ms
 from mindspore import Parameter
+from mindspore.communication import GlobalComm, get_group_size
 
 from tinybert.errors import TrainingError
 from tinybert.train.graph import CompiledGraph
@@ -17,6 +19,12 @@ def sampled_steps(total_steps: int, warmup_steps: int) -> list[int]:
     last = total_steps - 1
     steps = {0, 1, warmup_steps - 1, warmup_steps, last // 4, last // 2, 3 * last // 4, last}
     return sorted(step for step in steps if 0 <= step <= last)
+
+
+def read_topology() -> dict[str, Any]:
+    """Return the device and the number of processes that the framework computes on."""
+    processes = get_group_size() if GlobalComm.INITED else 1
+    return {"device": ms.get_context("device_target"), "processes": processes}
 
 
 def read_step(step: TrainingStep) -> dict[str, Any]:
