@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,35 @@ def test_without_ascend_the_answer_names_what_is_missing_and_the_way_out(runner)
     assert "  - no device file /dev/davinci*" in err
     assert "add `--device CPU` to run on the CPU" in err
     assert not list(runner.root.glob("manifests/gd_*"))
+
+
+SILENT = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import runner
+from tinybert.commands import run
+
+select = run.select
+
+def overridden(*arguments):
+    settings = select(*arguments)
+    from tinybert.model import layers
+    layers.FLOATS["float16"] = layers.FLOATS["float32"]
+    return settings
+
+run.select = overridden
+sys.exit(runner.main())
+"""
+
+
+def test_a_silent_change_of_precision_ends_the_run(runner):
+    half = 'network.compute_type="float16"'
+    arguments = [ROOT, runner.free, "--root", runner.root, "--set", half]
+    command = [sys.executable, "-c", SILENT, *map(str, arguments)]
+    done = subprocess.run(command, cwd=runner.root, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: what was built is not what the recipe asks for:\n" in done.stderr
+    assert "  - student: requested ['Float16'], built ['Float32']\n" in done.stderr
+    manifest = load(sorted(runner.root.glob("manifests/free-*.json"))[-1])
+    assert manifest["outcome"]["status"] == "failed"
+    assert manifest["outcome"]["error"]["type"] == "TrainingError"
