@@ -49,9 +49,10 @@ class Provenance:
         for entry in files:
             path = record.root / entry["path"]
             modified[entry["path"]] = path.stat().st_mtime_ns // 1000
+        seconds = hashed["seconds"] + sum(s.hashing_seconds for s in self._stores.values())
         record.update(
             inputs={"files": files},
-            volatile={"modified": modified, "hashing_seconds": hashed["seconds"]},
+            volatile={"modified": modified, "hashing_seconds": seconds},
         )
 
     def _hash(self) -> dict[str, Any]:

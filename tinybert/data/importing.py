@@ -3,9 +3,10 @@
 import fcntl
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -44,14 +45,16 @@ def import_records(
         InputError: A file is missing, damaged, changed since it was prepared, or holds rows
             that are not as `source` says.
     """
+    began = time.perf_counter()
     files = source.digest_files()
+    seconds = time.perf_counter() - began
     path = store_root / _key(source, files)
     if not path.exists():
         with writing(path), _alone(path):
             if not path.exists():
                 remove_leftover_directories(path)
                 _import(source, path, progress or _ignore)
-    return TokenStore.open(path, source.format, files)
+    return replace(TokenStore.open(path, source.format, files), hashing_seconds=seconds)
 
 
 def _key(source: RecordSource, files: Sequence[InputFile]) -> str:

@@ -48,6 +48,8 @@ class TokenStore:
     _offsets: npt.NDArray[np.int64]
     _marks: npt.NDArray[np.unsignedinteger[Any]] | None
     _label_ids: LabelArray | None
+    hashing_seconds: float = 0.0
+    """Time it took to hash `files`."""
 
     @property
     def seq_length(self) -> int:
