@@ -127,7 +127,8 @@ def gelu_tanh(x: ms.Tensor) -> ms.Tensor:
 
     Half of 1 + tanh(y) is sigmoid(2y).
     """
-    return x * ops.sigmoid(2.0 * math.sqrt(2.0 / math.pi) * x * (1.0 + 0.044715 * ops.square(x)))
+    linear = 2.0 * math.sqrt(2.0 / math.pi)
+    return x * ops.sigmoid(x * (linear + 0.044715 * linear * ops.square(x)))
 
 
 def gelu(x: ms.Tensor) -> ms.Tensor:
