@@ -17,10 +17,10 @@ class DropoutSite:
 
     name: str
     """Canonical name of the place, which keys its draws."""
-    kind: Literal["hidden", "attention"]
+    kind: Literal["hidden", "attention", "classifier"]
     """The network's input that the masks of this site are stacked in."""
     shape: tuple[int, ...]
-    """Shape of one sample's activations: (S, H) or (A, S, S)."""
+    """Shape of one sample's activations: (S, H), (A, S, S) or (H,)."""
     rate: float
     """Probability of dropping, as the recipe says it."""
 

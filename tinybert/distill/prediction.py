@@ -1,0 +1,212 @@
+"""The losses of predictions: against labels, and against a teacher's logits.
+
+Sums over the rows, or tokens, of a batch with weights from the host, so that filler rows, short
+last batches, padding and ignored tokens count for nothing, and processes share one mean over the
+global batch.
+"""
+
+from typing import Literal
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import ops
+
+from tinybert.data.batch import Batch
+from tinybert.model.heads import TaskNetwork
+from tinybert.model.layers import Part
+from tinybert.tasks.labels import IGNORED
+
+TaskType = Literal["classification", "regression", "ner"]
+Weights = npt.NDArray[np.float32]
+
+
+def label_inputs(
+    batch: Batch, filled: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.generic], Weights]:
+    """Return labels, and the factors that make sums of their losses means over the batch.
+
+    Args:
+        batch: The global batch, filled up to G rows.
+        filled: (G,) bool, False for a row that only fills up the batch.
+
+    Returns:
+        label_ids (G,) int32 or float32, or (G, S) int32 with ignored ones as 0; and weights
+        float32 of the same shape: 0 for a label that does not count.
+    """
+    label_ids = batch.label_ids
+    assert label_ids is not None
+    rows = filled if label_ids.ndim == 1 else filled[:, None]
+    counted = rows & (label_ids != IGNORED) if label_ids.dtype.kind == "i" else rows
+    return np.where(counted, label_ids, 0).astype(label_ids.dtype), _shares(counted)
+
+
+def logit_weights(batch: Batch, filled: npt.NDArray[np.bool_], by_token: bool) -> Weights:
+    """Return the factors that make sums over rows, or over unmasked tokens, means.
+
+    Args:
+        batch: The global batch, filled up to G rows.
+        filled: (G,) bool, False for a row that only fills up the batch.
+        by_token: Whether every token has logits of its own.
+
+    Returns:
+        float32, (G,) or (G, S).
+    """
+    return _shares(filled[:, None] & (batch.input_mask == 1) if by_token else filled)
+
+
+def _shares(counted: npt.NDArray[np.bool_]) -> Weights:
+    return (counted / max(int(np.sum(counted)), 1)).astype(np.float32)
+
+
+def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    """Return softmax and its logarithm over the last axis, float32 of the shape of the logits.
+
+    The framework's exp and softmax are off by up to 7e-6 on CPU, its expm1 by less than 1e-7.
+    """
+    below = logits - ops.stop_gradient(ops.ReduceMax(True)(logits, -1))
+    powers = ops.expm1(below) + 1.0
+    total = ops.ReduceSum(True)(powers, -1)
+    return powers / total, below - ops.log(total)
+
+
+class LabelLoss(Part):
+    """Cross-entropy of classes, or squared error of one number, against labels."""
+
+    def __init__(self, task_type: TaskType) -> None:
+        super().__init__()
+        self.regression = task_type == "regression"
+        self.sum = ops.ReduceSum()
+
+    def construct(
+        self, logits: ms.Tensor, label_ids: ms.Tensor, weights: ms.Tensor
+    ) -> ms.Tensor:
+        """Return a float32 scalar from logits (..., C), labels (...) and weights (...)."""
+        flat = logits.reshape(-1, logits.shape[-1])
+        labels = label_ids.reshape(-1)
+        if self.regression:
+            losses = ops.square(flat.reshape(-1) - labels)
+        else:
+            _, log_probs = softmax_and_log(flat)
+            losses = -ops.gather_elements(log_probs, 1, ops.expand_dims(labels, -1)).reshape(-1)
+        return self.sum(losses * weights.reshape(-1))
+
+
+class LogitLoss(Part):
+    """Soft cross-entropy between logits, mean over classes too; squared error of numbers.
+
+    -softmax(T / t) log_softmax(S / t), TinyBERT (Jiao et al., arXiv 1909.10351), equation 10, as
+    its published code takes the mean; the temperature's square is no factor.
+
+    Args:
+        task_type: A regression has the squared error, as in the published code.
+        temperature: t.
+    """
+
+    def __init__(self, task_type: TaskType, temperature: float) -> None:
+        super().__init__()
+        self.regression = task_type == "regression"
+        self.inverse = 1.0 / temperature
+        self.sum = ops.ReduceSum()
+
+    def construct(self, taught: ms.Tensor, logits: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
+        """Return a float32 scalar from logits T and S (..., C) and weights (...)."""
+        classes = logits.shape[-1]
+        target, found = taught.reshape(-1, classes), logits.reshape(-1, classes)
+        if self.regression:
+            losses = ops.square(found - target)
+        else:
+            target, _ = softmax_and_log(target * self.inverse)
+            _, log_probs = softmax_and_log(found * self.inverse)
+            losses = -target * log_probs
+        return self.sum(self.sum(losses, -1) * weights.reshape(-1)) * (1.0 / classes)
+
+
+class LabelTraining(Part):
+    """A network whose output is its loss against labels.
+
+    Args:
+        network: Trained, all of it that is used.
+        task_type: What it predicts.
+    """
+
+    def __init__(self, network: TaskNetwork, task_type: TaskType) -> None:
+        super().__init__()
+        self.network = network
+        self.label_loss = LabelLoss(task_type)
+        network.set_trained(True)
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        label_ids: ms.Tensor,
+        label_weights: ms.Tensor,
+        hidden_keep: ms.Tensor | None = None,
+        attention_keep: ms.Tensor | None = None,
+        classifier_keep: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor]:
+        """Return the loss, a float32 scalar; inputs as of `TaskNetwork` and `label_inputs`."""
+        logits = self.network(
+            input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
+        )
+        return (self.label_loss(logits, label_ids, label_weights),)
+
+
+class PredictionDistiller(Part):
+    """The loss between the logits of a frozen teacher and a student, and against labels.
+
+    Args:
+        teacher: Frozen here.
+        student: Trained, all of it that is used.
+        task_type: What both predict.
+        temperature: Divides both logits.
+        hard_label_weight: Share of the loss against labels.
+    """
+
+    def __init__(
+        self,
+        teacher: TaskNetwork,
+        student: TaskNetwork,
+        task_type: TaskType,
+        *,
+        temperature: float,
+        hard_label_weight: float,
+    ) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.student = student
+        self.logit_loss = LogitLoss(task_type, temperature)
+        self.label_loss = LabelLoss(task_type)
+        self.hard_label_weight = hard_label_weight
+        teacher.set_trained(False)
+        student.set_trained(True)
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        logit_weights: ms.Tensor,
+        label_ids: ms.Tensor,
+        label_weights: ms.Tensor,
+        hidden_keep: ms.Tensor | None = None,
+        attention_keep: ms.Tensor | None = None,
+        classifier_keep: ms.Tensor | None = None,
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return loss, soft loss and hard loss, float32 scalars.
+
+        Inputs as of `TaskNetwork`, `logit_weights` and `label_inputs`; the masks are the
+        student's. The hard loss is there to be seen even where its share is 0.
+        """
+        taught = ops.stop_gradient(self.teacher(input_ids, segment_ids, input_mask))
+        logits = self.student(
+            input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
+        )
+        soft = self.logit_loss(taught, logits, logit_weights)
+        hard = self.label_loss(logits, label_ids, label_weights)
+        if self.hard_label_weight == 0:
+            return soft, soft, hard
+        share = self.hard_label_weight
+        return (1.0 - share) * soft + share * hard, soft, hard

@@ -1,0 +1,95 @@
+"""A task's head on an encoder: classes or a number from the pooled output, or tags of tokens."""
+
+import mindspore as ms
+from mindspore import ops
+
+from tinybert.model.bert import BertEncoder, Dropout
+from tinybert.model.dropout import DropoutSite, dropout_sites
+from tinybert.model.layers import FLOATS, Linear, Part
+from tinybert.model.parameters import linear_shapes
+from tinybert.randomness import drop_threshold
+from tinybert.recipe.network import HeadConfig, NetworkConfig
+
+CLASSIFIER = "classifier"
+"""What the names of a head's parameters start with, as in Hugging Face's networks for tasks."""
+
+
+def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a head, by name without the network's prefix."""
+    return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
+
+
+def task_sites(
+    config: NetworkConfig, head: HeadConfig, seq_length: int
+) -> tuple[DropoutSite, ...]:
+    """Return the dropout sites of encoder and head; the head's is a kind of its own."""
+    sites = dropout_sites(config, seq_length)
+    rate = head.classifier_dropout_prob
+    if not drop_threshold(rate):
+        return sites
+    width = (config.hidden_size,)
+    shape = (seq_length, *width) if head.task_type == "ner" else width
+    return (*sites, DropoutSite(CLASSIFIER, "classifier", shape, rate))
+
+
+class TaskNetwork(Part):
+    """Encoder, dropout, ReLU if the head has one, and a linear map.
+
+    A network for tags has no use for the pooler, which is then not trained.
+
+    Args:
+        encoder: The encoder.
+        head: The head's description.
+    """
+
+    def __init__(self, encoder: BertEncoder, head: HeadConfig) -> None:
+        super().__init__()
+        config = encoder.config
+        self.prefix = encoder.prefix
+        self.encoder = encoder
+        self.by_token = head.task_type == "ner"
+        self.relu = head.head == "relu_linear"
+        self.dropout = Dropout(head.classifier_dropout_prob)
+        self.classifier = Linear(
+            f"{encoder.prefix}{CLASSIFIER}",
+            config.hidden_size,
+            head.num_labels,
+            dtype=FLOATS[config.dtype],
+            compute_type=FLOATS[config.compute_type],
+        )
+
+    def set_trained(self, trained: bool) -> None:
+        """Let a training update all parameters but those without use, or none."""
+        for parameter in self.get_parameters():
+            parameter.requires_grad = trained
+        if self.by_token:
+            for parameter in self.encoder.pooler.get_parameters():
+                parameter.requires_grad = False
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        hidden_keep: ms.Tensor | None = None,
+        attention_keep: ms.Tensor | None = None,
+        classifier_keep: ms.Tensor | None = None,
+    ) -> ms.Tensor:
+        """Return logits float32: (B, C), or (B, S, C) for tags.
+
+        Args:
+            input_ids: Token ids (B, S) int32.
+            segment_ids: Segment ids (B, S) int32.
+            input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            hidden_keep: Keep masks of the hidden sites (2L+1, B, S, H) bool; see `task_sites`.
+            attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
+            classifier_keep: Keep masks of the head's site (1, B, H) or (1, B, S, H) bool.
+        """
+        hidden_states, _ = self.encoder(
+            input_ids, segment_ids, input_mask, hidden_keep, attention_keep
+        )
+        x = hidden_states[-1] if self.by_token else self.encoder.pooled(hidden_states[-1])
+        x = self.dropout(x, None if classifier_keep is None else classifier_keep[0])
+        if self.relu:
+            x = ops.relu(x)
+        return self.classifier(x)

@@ -1,0 +1,52 @@
+"""The label order that a checkpoint was trained with, where the file says it."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+LABELS = "labels"
+"""Key of the label names in the metadata of a safetensors file: a JSON list."""
+_UNNAMED = re.compile(r"LABEL_\d+")
+
+
+def encode_labels(labels: Sequence[str] | None) -> dict[str, str]:
+    """Return the metadata that keeps a label order; nothing where it is not known."""
+    return {} if labels is None else {LABELS: json.dumps(list(labels), ensure_ascii=False)}
+
+
+def recorded_labels(path: Path) -> tuple[str, ...] | None:
+    """Return the label names that a checkpoint's head was trained with, in the order of their ids.
+
+    They are in the metadata of a run's checkpoint, or in Hugging Face's config.json. None where
+    neither says them, or cannot be read: reading the weights then tells what is wrong.
+
+    Args:
+        path: The checkpoint, or a directory with a Hugging Face model.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    return _in_metadata(file) or _in_description(file.parent / "config.json")
+
+
+def _in_metadata(file: Path) -> tuple[str, ...] | None:
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "numpy") as opened:
+            names = json.loads((opened.metadata() or {}).get(LABELS, "null"))
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def _in_description(file: Path) -> tuple[str, ...] | None:
+    try:
+        content = json.loads(file.read_bytes())
+        names = {int(index): str(name) for index, name in content["id2label"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    if sorted(names) != list(range(len(names))) or all(map(_UNNAMED.fullmatch, names.values())):
+        return None
+    return tuple(names[index] for index in range(len(names)))
