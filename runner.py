@@ -68,6 +68,14 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
             from tinybert.commands.prepare import prepare
 
             return prepare(options), 0
+        case "convert":
+            from tinybert.commands.convert import convert
+
+            return convert(options), 0
+        case "export":
+            from tinybert.commands.export import export
+
+            return export(options), 0
         case "doctor":
             from tinybert.commands.doctor import doctor
 

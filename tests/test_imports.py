@@ -18,6 +18,7 @@ ORDER = [
     {"train"},
     {"links"},
     {"plan", "provenance", "launch"},
+    {"export"},
     {"stages"},
     {"commands"},
 ]

@@ -5,6 +5,7 @@ TinybertError            70  never raised itself: an error without a class is ou
 ├── RecipeError           2  a recipe with problems; carries all of them
 ├── StageError            2  a stage that this version cannot run
 ├── TrainingError         1  a run that started and could not finish
+├── ExportError           1  an exported file that does not compute what the network does
 ├── ExpectationError      3  a run that finished and did not meet its [expect]
 ├── InputError            4  a file that is missing, damaged, or not what the recipe says
 ├── DeviceError           4  a device, or what it needs, that is not there
@@ -64,6 +65,12 @@ class StageError(TinybertError):
 
 class TrainingError(TinybertError):
     """A run that started and could not finish, such as one whose loss is not finite."""
+
+    exit_code = 1
+
+
+class ExportError(TinybertError):
+    """An exported file that does not compute what the network does."""
 
     exit_code = 1
 

@@ -8,6 +8,9 @@ GLUE_NAMES = (
     "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "TNEWS",
 )  # fmt: skip
 """The tasks of `tinybert.tasks.glue`, without its imports; a test compares them."""
+FAMILIES = ("huggingface", "mindspore", "mindspore-older", "mindspore-student")
+EXPORTS = ("onnx", "mindir", "air", "huggingface")
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -27,6 +30,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _recipes(commands)
     _manifests(commands)
     _prepare(commands)
+    _networks(commands, program)
     commands.add_parser("doctor", help="what this machine can run, and what is missing")
     return top
 
@@ -130,3 +134,29 @@ def _prepare(commands: Commands) -> None:
 def _text(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--lowercase", action="store_true", help="as uncased models do")
     kind.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _networks(commands: Commands, program: Path) -> None:
+    convert = commands.add_parser(
+        "convert", help="a network's checkpoint under the names of another family"
+    )
+    convert.add_argument("--to", required=True, choices=FAMILIES)
+    export = commands.add_parser("export", help="a network as ONNX, MINDIR, or for transformers")
+    export.add_argument("--format", required=True, choices=EXPORTS, type=str.lower)
+    for command in (convert, export):
+        command.add_argument(
+            "source",
+            type=Path,
+            metavar="SOURCE",
+            help="a run's manifest, the recipe of a finished run, or a checkpoint",
+        )
+        command.add_argument("--output", type=Path, required=True, metavar="PATH")
+        command.add_argument(
+            "--recipe", type=Path, help="what describes a checkpoint without config.json"
+        )
+        command.add_argument("--network", choices=("teacher", "student"), help="of the recipe")
+        command.add_argument("--vocab", type=Path, metavar="VOCAB_TXT", help="copied beside it")
+        command.add_argument("--force", action="store_true", help="replace what is there")
+        command.add_argument(
+            "--root", type=Path, default=program, metavar="DIR", help="where manifests/ is"
+        )

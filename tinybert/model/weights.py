@@ -18,10 +18,11 @@ from tinybert.errors import InputError
 from tinybert.model.names import translate
 from tinybert.model.parameters import encoder_shapes
 from tinybert.recipe.network import NetworkConfig
+from tinybert.recipe.network_tables import Activation
 
 Array = npt.NDArray[np.generic]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",

@@ -1,0 +1,119 @@
+"""Finished runs, and checkpoints of several families, without any training."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import runner
+from tests.model.networks import random_weights
+from tinybert.commands.resume import recipe_facts
+from tinybert.manifest.digests import file_sha256, tensor_table
+from tinybert.manifest.record import RunRecord
+from tinybert.model.label_names import encode_labels
+from tinybert.recipe.load import load
+from tinybert.recipe.network import network
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "recipes" / "tiny.toml"
+VOCAB = ROOT / "recipes" / "tiny" / "vocab.txt"
+ENVIRONMENT = {
+    "python": "CPython 3.11.7",
+    "platform": "Linux",
+    "mindspore": {"version": "2.10.0", "commit": None},
+    "cpu": {"model": "a processor", "flags": []},
+}
+SIZES = {
+    "vocab_size": "800",
+    "num_attention_heads": "4",
+    "max_position_embeddings": "32",
+    "compute_type": '"float32"',
+    "hidden_size": "24",
+    "num_hidden_layers": "2",
+    "intermediate_size": "48",
+    "seq_length": "32",
+}
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    """Let no command change the environment of other tests."""
+    for name, value in (("OMP_NUM_THREADS", "1"), ("GLOG_v", "3")):
+        monkeypatch.setenv(name, os.environ.get(name, value))
+
+
+@pytest.fixture
+def call(capsys, tmp_path):
+    """Call the command line in this process; returns exit code and what it said."""
+
+    def call(*arguments):
+        code = runner.main([*map(str, arguments), "--root", str(tmp_path)])
+        out, err = capsys.readouterr()
+        return code, (out + err).replace(str(tmp_path), "DIR").replace(str(ROOT), "ROOT")
+
+    return call
+
+
+def task_recipe(folder: Path, **changes: str) -> Path:
+    """Write a recipe that fine-tunes a tiny teacher."""
+    text = (ROOT / "recipes" / "finetune_sst2.toml").read_text().partition("[expect]")[0]
+    for key, value in (SIZES | changes).items():
+        text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert count == 1, key
+    path = folder / "task.toml"
+    path.write_text(text)
+    return path
+
+
+def task_weights(recipe: Path, width: int) -> dict[str, np.ndarray]:
+    """Return weights of a task recipe's teacher, head included, by canonical name."""
+    config = network(load(recipe).recipe, "teacher")
+    generator = np.random.default_rng(8)
+    head = {"classifier.weight": (width, config.hidden_size), "classifier.bias": (width,)}
+    return random_weights(config) | {
+        name: generator.standard_normal(shape).astype(np.float32) for name, shape in head.items()
+    }
+
+
+def student_weights() -> dict[str, np.ndarray]:
+    """Return weights of the tiny recipe's student by canonical name."""
+    return random_weights(network(load(TINY).recipe, "student"))
+
+
+def finished_run(root: Path, recipe: Path, arrays: dict[str, np.ndarray], labels=None) -> Path:
+    """Leave the manifest and the checkpoint of a run that finished; returns the manifest."""
+    resolved = load(recipe)
+    vocabulary = ROOT / "recipes" / "tiny" / "records" / "records.json"
+    inputs = {
+        "recipe": recipe_facts(resolved),
+        "code": {"digest": "0" * 64, "files": {}},
+        "files": [
+            {
+                "role": "sidecar",
+                "path": str(vocabulary),
+                "size": vocabulary.stat().st_size,
+                "sha256": file_sha256(vocabulary),
+            }
+        ],
+    }
+    with RunRecord.plan(root, resolved.name, resolved.recipe.stage, inputs) as record:
+        record.start({}, ENVIRONMENT)
+        path = record.directory / "checkpoints" / "step-00000002.safetensors"
+        path.parent.mkdir()
+        state = {f"adam_m.{name}": array for name, array in arrays.items()}
+        counter = {"loss_scale": np.ones((), np.float32)}
+        save_file(arrays | state | counter, path, metadata=encode_labels(labels))
+        record.checkpoint(2, path, tensor_table(arrays))
+        record.finish(optimizer_steps=2, samples=8, metrics={})
+    return record.path
+
+
+@pytest.fixture
+def student_run(tmp_path):
+    """The manifest of a general distillation."""
+    arrays = {f"student.{name}": array for name, array in student_weights().items()}
+    fit = {"fit_dense.weight": np.ones((48, 24), np.float32)}
+    return finished_run(tmp_path, TINY, arrays | fit)

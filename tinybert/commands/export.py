@@ -1,0 +1,33 @@
+"""The command `export`: a trained network as a file that other programs run."""
+
+import argparse
+import os
+
+from tinybert.commands.convert import described, request
+from tinybert.export.checkpoint import require_free
+from tinybert.export.formats import require_able
+from tinybert.export.record import export as write
+from tinybert.export.source import find
+from tinybert.launch.device import prepare_environment
+
+
+def export(options: argparse.Namespace) -> str:
+    """Carry out `export`; returns what was made, and how far it is from the network.
+
+    Raises:
+        DeviceError: The format needs a device that is not here.
+        ExportError: The file does not compute what the network does.
+        InputError: The source is missing, damaged or not as described.
+        UsageError: The format has no such network, or the output may not be replaced.
+    """
+    require_able(options.format)
+    require_free(options.output, directory=True, force=options.force)
+    prepare_environment(os.cpu_count() or 1, {})
+    source = find(request(options))
+    facts = write(source, options.format, options.output)
+    lines = [f"{options.output}: {described(source)}", f"checked: {facts['check']['how']}"]
+    for each in facts["check"]["differences"]:
+        largest = each["largest_difference"]["value"]
+        shape = f"{each['batch']} x {each['sequence']}"
+        lines.append(f"  {each['output']} of {shape}: off by at most {largest:.2g}")
+    return "\n".join(lines)
