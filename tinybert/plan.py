@@ -1,6 +1,6 @@
 """What a run will do, and every problem with its files, before anything is built."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,14 @@ from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.errors import InputError
 from tinybert.links import LinkedRun, follow
+from tinybert.model.label_names import recorded_labels
 from tinybert.recipe.base import Source
 from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, resolve_path
 from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
 from tinybert.recipe.network import NetworkConfig, network
 from tinybert.recipe.tables import Batches, Optimizer, Training
+from tinybert.tasks.labels import check_label_order
 from tinybert.train.schedule import Polynomial, warmup_steps
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
@@ -67,6 +69,8 @@ class Plan:
     """The runs that `checkpoints` were taken from, where they were."""
     phases: tuple[Phase, ...]
     """The trainings, in order; an evaluation has none."""
+    labels: tuple[str, ...] | None
+    """Label names of the records in the order of their ids, where prepared records say them."""
 
 
 def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputError]]:
@@ -91,7 +95,9 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
             phases.append(_phase(recipe, name, batches, training, optimizer, records["data"].rows))
         except InputError as error:
             problems.append(error)
-    return Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases)), problems
+    labels = _labels(recipe, records, checkpoints, problems)
+    plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
+    return plan, problems
 
 
 def _records(
@@ -152,6 +158,55 @@ def _existing(path: Path) -> Path:
         cure = "name a .safetensors or .ckpt file, or a directory with a Hugging Face model"
         raise InputError("no such checkpoint", where=str(path), cure=cure)
     return path
+
+
+def _labels(
+    recipe: AnyRecipe,
+    records: Mapping[str, Records],
+    checkpoints: Mapping[str, Path],
+    problems: list[InputError],
+) -> tuple[str, ...] | None:
+    """Return the label names of the records, if they and the trained heads agree on them."""
+    if isinstance(recipe, GeneralDistill):
+        return None
+    task, names = recipe.task, None
+    try:
+        sidecars = [pair for found in records.values() for pair in found.source.sidecars()]
+    except InputError:  # the inspection has told
+        return None
+    try:
+        for directory, prepared in sidecars:
+            found = prepared.task.labels if prepared.task is not None else None
+            check_label_order(
+                found, names, where=str(directory), source="the other records of this recipe"
+            )
+            names = names or found
+        for which in _frozen_heads(recipe):
+            if (path := checkpoints.get(which)) is not None:
+                check_label_order(
+                    recorded_labels(path), names, where=str(path), source="the records"
+                )
+        if names is not None and len(names) != task.num_labels:
+            raise InputError(
+                f"num_labels is {task.num_labels}; the records have {len(names)} labels: "
+                + ", ".join(f"`{name}`" for name in names),
+                cure=f"write `num_labels = {len(names)}` in [task]",
+            )
+        if names is None and task.assessment_method == "entity_f1" and not problems:
+            raise InputError(
+                "entity_f1 needs the names of the tags, and the records do not say them",
+                cure="make the records with `prepare ner`, or measure accuracy or mf1",
+            )
+    except InputError as error:
+        problems.append(error)
+    return names
+
+
+def _frozen_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[str, ...]:
+    """Return the networks whose heads come from their checkpoints."""
+    if isinstance(recipe, Evaluate):
+        return "teacher", "student"
+    return ("teacher",) if isinstance(recipe, TaskDistill) and recipe.phase2 is not None else ()
 
 
 def _trainings(recipe: AnyRecipe) -> Iterator[tuple[str, Batches, Training, Optimizer]]:

@@ -8,10 +8,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from tinybert.data.importing import import_records
+from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
 from tinybert.plan import make_plan
 from tinybert.recipe.load import load
-from tinybert.stages import build, general_distill
+from tinybert.stages import build, layers
 from tinybert.train.effective import read_step
 
 ROOT = Path(__file__).parents[2]
@@ -27,15 +28,16 @@ class Built:
         assert problems == []
         self.recipe, (self.phase,) = resolved.recipe, self.plan.phases
         self.loaded = build.read_checkpoints(self.plan, pooler=False)
-        self.distiller = general_distill.build_distiller(self.plan, self.recipe)
+        encoders = []
         for which in ("teacher", "student"):
-            weights = build.first_weights(self.plan, which, self.loaded)
-            load_into(getattr(self.distiller, which), weights)
+            encoders.append(BertEncoder(self.plan.networks[which], f"{which}."))
+            load_into(encoders[-1], build.first_weights(self.plan, which, self.loaded))
+        self.distiller = layers.build_distiller(self.plan, self.recipe.distill, *encoders)
         self.step = build.training_step(
             self.distiller, self.phase, self.recipe.optimizer, self.recipe.loss_scale
         )
         store = import_records(self.plan.records["data"].source, store_root)
-        self.feed = general_distill.build_feed(self.plan, self.recipe, store)
+        self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store)
 
     def facts(self):
         return read_step(self.step)

@@ -28,7 +28,6 @@ from tinybert.manifest.record import RunRecord, resumable
 from tinybert.plan import Plan, describe, make_plan
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.load import ResolvedRecipe, load
-from tinybert.recipe.model import GeneralDistill
 from tinybert.train.graph import GRAPHS, saving_environment
 
 log = structlog.get_logger()
@@ -60,9 +59,8 @@ def run(options: RunOptions) -> str:
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
-    recipe = None if options.dry_run else _runnable(resolved)
     plan = _checked_plan(resolved, options.root)
-    if recipe is None:
+    if options.dry_run:
         return describe(plan)
     _require_one_process(resolved)
     code = code_identity(PROGRAM)
@@ -74,7 +72,7 @@ def run(options: RunOptions) -> str:
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
-            _carry_out(plan, recipe, record, stop)
+            _carry_out(plan, record, stop)
         except StoppedError as stopped:
             stopped.where, stopped.cure = manifest, "the same command goes on from here"
             raise
@@ -105,18 +103,6 @@ def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
     if problems:
         raise all_of(problems)
     return plan
-
-
-def _runnable(resolved: ResolvedRecipe) -> GeneralDistill:
-    """Return the recipe if this version can run it."""
-    recipe = resolved.recipe
-    if not isinstance(recipe, GeneralDistill):
-        raise StageError(
-            f'stage "{recipe.stage}" is not in this version',
-            where=str(resolved.path),
-            cure='this version runs stage "general_distill"',
-        )
-    return recipe
 
 
 def _require_one_process(resolved: ResolvedRecipe) -> None:
@@ -162,8 +148,9 @@ def _parent(which: str, run: LinkedRun, root: Path) -> dict[str, str]:
     }
 
 
-def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: StopRequest) -> None:
-    """Get the device ready, train, and record the result."""
+def _carry_out(plan: Plan, record: RunRecord, stop: StopRequest) -> None:
+    """Get the device ready, carry out the stage, and record the result."""
+    recipe = plan.resolved.recipe
     prepare_environment(recipe.runtime.threads, saving_environment(record.directory / GRAPHS))
     topology = recipe.topology
     device_id = topology.device_ids[0] if topology.device_ids else 0
@@ -171,7 +158,7 @@ def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: Stop
     # The framework reads its environment when these are imported.
     from tinybert.commands.progress import StepProgress
     from tinybert.stages.build import Outside
-    from tinybert.stages.general_distill import general_distill
+    from tinybert.stages.dispatch import carry_out
 
     facts = environment(
         threads={"operators": recipe.runtime.threads},
@@ -179,14 +166,18 @@ def _carry_out(plan: Plan, recipe: GeneralDistill, record: RunRecord, stop: Stop
         determinism=determinism,
     )
     live = sys.stderr.isatty()
-    with StepProgress(plan.phases[-1].total_steps, live=live) as progress, stop.waiting():
+    total_steps = sum(phase.total_steps for phase in plan.phases)
+    with StepProgress(total_steps, live=live) as progress, stop.waiting():
         outside = Outside(progress.on_step, stop.requested, facts)
-        result = general_distill(plan, recipe, record, outside)
+        result = carry_out(plan, record, outside)
+    best = result.best
     record.finish(
         "finished" if result.finished else "interrupted",
         optimizer_steps=result.optimizer_steps,
         samples=result.samples,
         metrics=result.metrics,
+        best_step=None if best is None else best.global_step,
+        best_metrics=None if best is None else best.metrics,
         volatile={
             "throughput": {"samples_per_second": progress.rate},
             "memory": {"peak_resident_bytes": _peak_memory()},

@@ -78,9 +78,7 @@ class LabelLoss(Part):
         self.regression = task_type == "regression"
         self.sum = ops.ReduceSum()
 
-    def construct(
-        self, logits: ms.Tensor, label_ids: ms.Tensor, weights: ms.Tensor
-    ) -> ms.Tensor:
+    def construct(self, logits: ms.Tensor, label_ids: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
         """Return a float32 scalar from logits (..., C), labels (...) and weights (...)."""
         flat = logits.reshape(-1, logits.shape[-1])
         labels = label_ids.reshape(-1)

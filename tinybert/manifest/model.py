@@ -184,6 +184,8 @@ class Effective(Table):
     """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
     graph_digest: Annotated[str | None, DERIVED] = None
     """SHA-256 of the compiled graph, without pointers and debug names."""
+    phases: Annotated[dict[str, OpenTable], DERIVED] = {}
+    """Of a run of phases, what is above of a single training, for each phase by its name."""
     deviations: Annotated[list[str], DERIVED_NOTE] = []
     """Where the run differs from its recipe because the user asked for it by name."""
 

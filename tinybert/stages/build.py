@@ -10,15 +10,20 @@ import numpy.typing as npt
 import structlog
 from mindspore import Parameter, nn
 
+from tinybert.data.importing import import_records
+from tinybert.data.store import TokenStore
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.record import RunRecord
+from tinybert.model.heads import head_shapes
 from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.model.weights import LoadedWeights, read_weights
 from tinybert.plan import Phase, Plan
 from tinybert.recipe.derived import device_count
+from tinybert.recipe.network import HeadConfig
 from tinybert.recipe.tables import LossScale as LossScaleTable
 from tinybert.recipe.tables import Optimizer
 from tinybert.train import effective
+from tinybert.train.checkpoint import Best
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult
 from tinybert.train.optimizer import AdamWeightDecay
@@ -50,33 +55,70 @@ class Result:
     optimizer_steps: int
     samples: int
     metrics: dict[str, float]
+    best: Best | None = None
+    """The best evaluation, counted in steps of the run."""
 
 
-def read_checkpoints(plan: Plan, *, pooler: bool) -> dict[str, LoadedWeights]:
+def import_stores(plan: Plan) -> dict[str, TokenStore]:
+    """Return the token store of each set of records; they are imported where they are not yet."""
+    return {
+        role: import_records(records.source, plan.root / "runs" / "store")
+        for role, records in plan.records.items()
+    }
+
+
+def read_checkpoints(
+    plan: Plan,
+    *,
+    pooler: bool,
+    heads: Mapping[str, HeadConfig] | None = None,
+    fit: bool = False,
+) -> dict[str, LoadedWeights]:
     """Read the weights of the networks that do not begin from the seed.
 
     Args:
         plan: The plan.
         pooler: Whether the networks use their poolers; otherwise files may lack them.
+        heads: The heads that come from files, by network; others begin from the seed.
+        fit: Whether the distillation's projection goes on from the student's file if it is there.
     """
     loaded = {}
     for which, path in plan.checkpoints.items():
-        weights = read_weights(path, plan.networks[which], f"{which}.", pooler=pooler)
+        config = plan.networks[which]
+        head = head_shapes(config, heads[which]) if heads and which in heads else None
+        with_fit = fit and which == "student"
+        weights = read_weights(path, config, f"{which}.", pooler=pooler, head=head, fit=with_fit)
         if weights.dropped:
             log.info("weights left out", network=which, names=list(weights.dropped))
         loaded[which] = weights
     return loaded
 
 
-def first_weights(plan: Plan, which: str, loaded: Mapping[str, LoadedWeights]) -> FirstWeights:
-    """Return a network's first weights by name: the checkpoint's, and else the seed's."""
+def first_weights(
+    plan: Plan,
+    which: str,
+    loaded: Mapping[str, LoadedWeights],
+    head: HeadConfig | None = None,
+) -> FirstWeights:
+    """Return a network's first weights by name: the checkpoint's, and else the seed's.
+
+    Args:
+        plan: The plan.
+        which: `teacher` or `student`.
+        loaded: The weights that were read from files, by network.
+        head: The network's head, if it has one.
+    """
     config, prefix = plan.networks[which], f"{which}."
     given = loaded[which].arrays if which in loaded else {}
-    missing = {
-        name: shape for name, shape in encoder_shapes(config).items() if prefix + name not in given
-    }
-    seed, std = plan.resolved.recipe.seed, config.initializer_range
-    values = seeded(missing, seed=seed, std=std, prefix=prefix)
+    shapes = encoder_shapes(config) | (head_shapes(config, head) if head else {})
+    missing = {name: shape for name, shape in shapes.items() if prefix + name not in given}
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    for embedding, std in (
+        (True, config.embedding_initializer_range or config.initializer_range),
+        (False, config.initializer_range),
+    ):
+        some = {n: s for n, s in missing.items() if n.startswith("embeddings.") == embedding}
+        values |= seeded(some, seed=plan.resolved.recipe.seed, std=std, prefix=prefix)
     return {prefix + name: array for name, array in values.items()} | dict(given)
 
 
@@ -134,22 +176,27 @@ def requested_facts(
     }
 
 
-def built_facts(
-    plan: Plan, phase: Phase, groups: Mapping[str, Sequence[Parameter]]
-) -> dict[str, Any]:
-    """Return what is built, beside the step's own facts.
-
-    Args:
-        plan: The plan.
-        phase: The training.
-        groups: Parameters by network.
-    """
+def run_facts(plan: Plan) -> dict[str, Any]:
+    """Return what is built whatever the stage: device, mode, rows, where the user departed."""
     return {
         "topology": effective.read_topology(),
         "runtime": {"mode": "graph", "enable_data_sink": False},
         "deviations": _deviations(plan),
         "rows": {role: records.rows for role, records in plan.records.items()},
-        "global_batch_size": phase.global_batch_size,
+    }
+
+
+def network_facts(
+    groups: Mapping[str, Sequence[Parameter]], global_batch_size: int
+) -> dict[str, Any]:
+    """Return what is built of networks.
+
+    Args:
+        groups: Parameters by network.
+        global_batch_size: Rows that a call takes over all processes.
+    """
+    return {
+        "global_batch_size": global_batch_size,
         "parameters": effective.parameter_counts(groups),
         "initial_weights": {
             name: tensor_digest(tensor_table({p.name: p.asnumpy() for p in parameters}))
@@ -165,13 +212,21 @@ def _deviations(plan: Plan) -> list[str]:
     return device + [f"--set {override}" for override in resolved.overrides]
 
 
-def record_graph(record: RunRecord, plan: Plan) -> None:
-    """Read the compiled step back, and hold its precision against the recipe."""
-    scopes = {which: f"/{which}-BertEncoder/" for which in plan.networks}
-    facts = effective.read_graph(read_graph(record.directory / GRAPHS, "TrainingStep"), scopes)
+def graph_facts(
+    record: RunRecord, plan: Plan, cell: str, scopes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Read a compiled graph back, and hold its precision against the recipe.
+
+    Args:
+        record: The run.
+        plan: The plan.
+        cell: Class name of the cell that was compiled.
+        scopes: Part of the operators' scope that tells a network, by the network's name.
+    """
+    facts = effective.read_graph(read_graph(record.directory / GRAPHS, cell), scopes)
     effective.require_equal(
-        {which: [config.compute_type.capitalize()] for which, config in plan.networks.items()},
+        {which: [plan.networks[which].compute_type.capitalize()] for which in scopes},
         {which: list(types) for which, types in facts["matrix_products"].items()},
     )
-    record.update(effective=facts)
     shutil.rmtree(record.directory / GRAPHS)
+    return facts

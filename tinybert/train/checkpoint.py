@@ -1,8 +1,8 @@
 """Checkpoints of a run: everything that a resume needs, in files that are whole or absent."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,39 +19,72 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation so far: its step and the value of the recipe's metric."""
+    """The best evaluation so far: its step, the recipe's metric, and all metrics."""
 
     global_step: int
     metric: float
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, `step-00000020.safetensors` and so on.
+    """The checkpoints of one training, `step-00000020.safetensors` and so on.
+
+    The weights of the best evaluation are in `best.safetensors`, apart from these.
 
     Args:
         folder: Created when the first checkpoint is saved.
         parameters: What is saved and restored: weights, moments, counters, loss scale.
         keep: How many are kept, the newest.
+        every: Steps between two of them. One that a stop leaves between these does not count,
+            and goes when the next is saved, so that a stop does not change what is kept.
+        best: The weights that are kept of the best evaluation.
+        metadata: What every file says besides, such as the label order.
     """
 
-    def __init__(self, folder: Path, parameters: Iterable[Parameter], keep: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parameters: Iterable[Parameter],
+        keep: int,
+        *,
+        every: int = 1,
+        best: Iterable[Parameter] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.parameters = {parameter.name: parameter for parameter in parameters}
         self.keep = keep
+        self.every = every
+        self.best_path = folder / "best.safetensors"
+        self.best_parameters = {parameter.name: parameter for parameter in best}
+        self.metadata = dict(metadata or {})
 
     def path(self, global_step: int) -> Path:
         """Return the file of the checkpoint after `global_step` steps."""
         return self.folder / f"step-{global_step:08d}.safetensors"
 
-    def save(self, global_step: int, best: Best | None) -> dict[str, Array]:
-        """Write the checkpoint after `global_step` steps, drop the oldest, return its arrays."""
-        arrays = {name: parameter.asnumpy() for name, parameter in self.parameters.items()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path(global_step)) as temporary:
-            save_file(arrays, temporary, metadata={"best": _encode(best)})
-        for old in self.files()[: -self.keep]:
+    def save(
+        self, global_step: int, best: Best | None, *, between: bool = False
+    ) -> dict[str, Array]:
+        """Write the checkpoint after `global_step` steps, drop the oldest, return its arrays.
+
+        Args:
+            global_step: Steps before it.
+            best: The best evaluation so far.
+            between: Whether a stop asks for it, so that it does not count.
+        """
+        arrays = self._write(self.path(global_step), self.parameters, {"best": _encode(best)})
+        own = self.path(global_step)
+        counted = [f for f in self.files() if self.step_of(f) % self.every == 0 or f == own]
+        if between:
+            counted.remove(own)
+        for old in set(self.files()) - {own, *counted[-self.keep :]}:
             old.unlink()
         return arrays
+
+    def save_best(self) -> dict[str, Array]:
+        """Write the weights as those of the best evaluation; return them."""
+        return self._write(self.best_path, self.best_parameters, {})
 
     def files(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -84,15 +117,27 @@ class CheckpointFolder:
             parameter.set_data(Tensor(arrays[name]))
         return best, arrays
 
+    def _write(
+        self, path: Path, parameters: Mapping[str, Parameter], metadata: Mapping[str, str]
+    ) -> dict[str, Array]:
+        arrays = {name: parameter.asnumpy() for name, parameter in parameters.items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file(arrays, temporary, metadata={**self.metadata, **metadata})
+        return arrays
+
 
 def _encode(best: Best | None) -> str:
     if best is None:
         return "null"
-    return json.dumps({"global_step": best.global_step, "metric": float(best.metric).hex()})
+    metrics = {name: float(value).hex() for name, value in best.metrics.items()}
+    content = {"global_step": best.global_step, "metric": float(best.metric).hex()}
+    return json.dumps(content | {"metrics": metrics})
 
 
 def _decode(text: str) -> Best | None:
     value = json.loads(text)
     if value is None:
         return None
-    return Best(value["global_step"], float.fromhex(value["metric"]))
+    metrics = {name: float.fromhex(number) for name, number in value["metrics"].items()}
+    return Best(value["global_step"], float.fromhex(value["metric"]), metrics)

@@ -1,7 +1,7 @@
 """What a training step is given, as a pure function of the global step."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy.typing as npt
 from tinybert.data.batch import Batch
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
-from tinybert.distill.losses import Padding, row_weights
 from tinybert.model.dropout import DropoutSite
 from tinybert.randomness import keep_mask
+
+Weigh = Callable[[Batch, npt.NDArray[np.bool_]], Sequence[npt.NDArray[np.generic]]]
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,19 @@ class StepInputs:
     """SHA-256 of the global batch, without fillers and masks."""
 
 
-class DistillFeed:
-    """Inputs of a `Distiller`.
+class Feed:
+    """Inputs of a network that is trained: a batch, what `weigh` makes of it, dropout masks.
 
     Args:
         store: The training rows.
         sampler: Which rows a step trains on.
         global_batch_size: Rows a step over all processes; a short last batch is filled up with
-            rows of weight 0.
+            copies of its first row.
         sites: The student's dropout sites, of the full sequence length.
+        kinds: Kinds of dropout sites, in the order in which the network takes their masks.
         seed: The recipe's seed.
-        padding: Whether padding positions count in the losses.
+        weigh: Makes what the network takes between batch and masks, of the filled global batch
+            and of (G,) bool, False for a filler: arrays whose first dimension is G.
         rank: This process.
         world: Number of processes; divides the global batch size.
     """
@@ -49,8 +52,9 @@ class DistillFeed:
         *,
         global_batch_size: int,
         sites: Sequence[DropoutSite],
+        kinds: Sequence[str],
         seed: int,
-        padding: Padding,
+        weigh: Weigh,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -58,22 +62,23 @@ class DistillFeed:
         self._sampler = sampler
         self._global_batch_size = global_batch_size
         self._sites = sites
+        self._kinds = kinds
         self._seed = seed
-        self._padding = padding
+        self._weigh = weigh
         self._places = shard(np.arange(global_batch_size), rank, world)
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""
-        batch = self._store.batch(self._sampler.indices(global_step))
-        rows = len(batch.input_ids)
-        local = self._local(batch)
-        tokens = np.zeros(self._global_batch_size, np.int64)
-        tokens[:rows] = batch.input_mask.sum(axis=1)
+        indices = self._sampler.indices(global_step)
+        rows = len(indices)
+        batch = self._store.batch(indices)
+        digest = batch.digest()
         filled = np.arange(self._global_batch_size) < rows
-        weights = row_weights(tokens, filled, batch.input_ids.shape[1], self._padding)
+        if rows < self._global_batch_size:
+            batch = self._store.batch(np.where(filled, np.resize(indices, len(filled)), indices[0]))
+        arrays = (batch.input_ids, batch.segment_ids, batch.input_mask, *self._weigh(batch, filled))
         masks = self._masks(global_step, self._places)
-        arrays = (*local, *(weight[self._places] for weight in weights), *masks)
-        return StepInputs(arrays, rows, batch.digest())
+        return StepInputs((*(array[self._places] for array in arrays), *masks), rows, digest)
 
     def mask_digest(self, global_step: int) -> str:
         """Return SHA-256 of the masks of a whole global batch, the same on any process."""
@@ -83,17 +88,12 @@ class DistillFeed:
                 digest.update(np.packbits(stack).tobytes())
         return digest.hexdigest()
 
-    def _local(self, batch: Batch) -> tuple[npt.NDArray[np.int32], ...]:
-        """Return this process's rows; the first row stands in for those that are missing."""
-        places = np.where(self._places < len(batch.input_ids), self._places, 0)
-        return batch.input_ids[places], batch.segment_ids[places], batch.input_mask[places]
-
     def _masks(
         self, global_step: int, places: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_] | None, ...]:
-        """Return the keep masks of all hidden sites and of all attention sites, stacked."""
+        """Return the keep masks of the sites of each kind, stacked."""
         samples = (global_step * self._global_batch_size + places).astype(np.uint64)
-        stacks: dict[str, list[npt.NDArray[np.bool_]]] = {"hidden": [], "attention": []}
+        stacks: dict[str, list[npt.NDArray[np.bool_]]] = {kind: [] for kind in self._kinds}
         for site in self._sites:
             mask = keep_mask(self._seed, site.name, samples, site.shape, site.rate)
             stacks[site.kind].append(mask)

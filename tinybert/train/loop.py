@@ -20,9 +20,9 @@ class StepResult:
     """What one step did; the fields of a trace record."""
 
     global_step: int
-    """Steps before this one."""
+    """Steps of the run before this one."""
     optimizer_step: int
-    """Updates before this one."""
+    """Updates of the training before this one."""
     loss: float
     parts: dict[str, float]
     """The loss's parts, before their weights."""
@@ -46,22 +46,25 @@ def train(
     first_step: int,
     total_steps: int,
     after_step: Callable[[StepResult], bool],
+    steps_before: int = 0,
 ) -> None:
-    """Run the steps from `first_step` up to `total_steps`.
+    """Run the steps of a training from `first_step` up to `total_steps`.
 
     Args:
         step: The compiled step.
         feed: A step's inputs; called in a thread, ahead of the device.
         part_names: Names of the network's outputs after the loss.
         first_step: Steps that were done before.
-        total_steps: Steps of the whole run.
+        total_steps: Steps of the whole training.
         after_step: Called after every step: trace, checkpoints, progress; False stops the loop.
+        steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
     inputs = ahead(map(feed, range(first_step, total_steps)), AHEAD)
-    for global_step, result in enumerate(_results(step, inputs, part_names), first_step):
+    results = _results(step, inputs, part_names, steps_before)
+    for global_step, result in enumerate(results, steps_before + first_step):
         goes_on = after_step(result)
         _check_finite(result)
         assert result.global_step == global_step
@@ -70,12 +73,15 @@ def train(
 
 
 def _results(
-    step: TrainingStep, inputs: Iterator[StepInputs], part_names: tuple[str, ...]
+    step: TrainingStep,
+    inputs: Iterator[StepInputs],
+    part_names: tuple[str, ...],
+    steps_before: int,
 ) -> Iterator[StepResult]:
     """Run a step for each of the inputs."""
     for given in inputs:
         tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
-        global_step = int(step.global_step.asnumpy())
+        global_step = steps_before + int(step.global_step.asnumpy())
         outputs = [output.asnumpy().item() for output in step(*tensors)]
         loss, *parts = outputs[: 1 + len(part_names)]
         scale, finite, learning_rate, optimizer_step, norm = outputs[1 + len(part_names) :]

@@ -1,0 +1,52 @@
+"""Fine-tuning: a network, teacher or student, learns a task from labels."""
+
+from tinybert.distill.prediction import LabelTraining, label_inputs
+from tinybert.manifest.record import RunRecord
+from tinybert.plan import Plan
+from tinybert.provenance import Provenance
+from tinybert.recipe.model import Finetune
+from tinybert.stages import build, tasks
+from tinybert.stages.training import Training, run_training
+from tinybert.train.journal import Selection
+
+
+def finetune(
+    plan: Plan, recipe: Finetune, record: RunRecord, outside: build.Outside
+) -> build.Result:
+    """Train a network and its new head on labelled rows (Devlin et al., arXiv 1810.04805)."""
+    (phase,), (which,) = plan.phases, plan.networks
+    head = tasks.heads(plan)[which]
+    stores = build.import_stores(plan)
+    loaded = build.read_checkpoints(plan, pooler=head.task_type != "ner")
+    provenance = Provenance(stores, loaded)
+    network = tasks.task_network(plan, which, loaded, head)
+    evaluation = tasks.evaluation(
+        plan,
+        recipe.task,
+        network,
+        stores["eval_data"],
+        batch_size=phase.global_batch_size,
+        drop_remainder=recipe.data.eval_drop_remainder,
+    )
+    weights = list(network.get_parameters())
+    training = Training(
+        phase=phase,
+        tables=recipe,
+        network=LabelTraining(network, head.task_type),
+        part_names=(),
+        feed=tasks.task_feed(plan, phase, which, head, stores["data"], label_inputs),
+        groups={which: weights},
+        trained=tasks.trained_names(plan, which, head),
+        weights=weights,
+        scopes={which: "/network-TaskNetwork/"},
+        selection=Selection(evaluation.metrics, recipe.task.assessment_method),
+        labels=plan.labels,
+    )
+    trained = run_training(plan, training, record, outside, provenance)
+    return build.Result(
+        trained.finished,
+        trained.optimizer_steps,
+        trained.samples,
+        trained.losses | trained.metrics,
+        trained.best,
+    )

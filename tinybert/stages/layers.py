@@ -1,0 +1,126 @@
+"""The training on the differences between layers, which two stages have in common."""
+
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.data.batch import Batch
+from tinybert.data.store import TokenStore
+from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
+from tinybert.distill.layer_map import layer_map
+from tinybert.distill.losses import Padding, row_weights
+from tinybert.model.bert import BertEncoder
+from tinybert.model.dropout import dropout_sites
+from tinybert.model.loading import load_into
+from tinybert.model.parameters import encoder_shapes, seeded
+from tinybert.model.weights import LoadedWeights
+from tinybert.plan import Phase, Plan
+from tinybert.recipe.tables import Distill
+from tinybert.stages.training import Tables, Training
+from tinybert.train.feed import Feed
+
+PARTS = ("attention_loss", "hidden_loss")
+"""Outputs of the distiller after the loss."""
+
+
+def build_distiller(
+    plan: Plan,
+    table: Distill,
+    teacher: BertEncoder,
+    student: BertEncoder,
+    started: LoadedWeights | None = None,
+) -> Distiller:
+    """Build the network whose output is the loss; the projection has its first weights.
+
+    Args:
+        plan: The plan.
+        table: The losses.
+        teacher: The teacher, with its weights.
+        student: The student.
+        started: What the student began from, whose projection goes on if there is one.
+
+    Raises:
+        InputError: That projection is one between other networks.
+    """
+    kind = table.fit_dense
+    fit = FitDense(student.config, teacher.config, kind)
+    if started is not None and started.fit:
+        load_into(fit, started.fit, where=str(started.files[0]))
+    else:
+        shapes = fit_shapes(student.config, teacher.config, kind)
+        std = student.config.initializer_range
+        load_into(fit, seeded(shapes, seed=plan.resolved.recipe.seed, std=std, prefix=""))
+    depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+    return Distiller(
+        teacher,
+        student,
+        fit,
+        layer_map=layer_map(table.layer_map, *depths),
+        attention_weight=table.weights.attention,
+        hidden_weight=table.weights.hidden,
+        padding=table.padding,
+    )
+
+
+def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore) -> Feed:
+    """Build what gives every step its rows and masks."""
+    return Feed(
+        store,
+        phase.sampler,
+        global_batch_size=phase.global_batch_size,
+        sites=dropout_sites(plan.networks["student"], store.seq_length),
+        kinds=("hidden", "attention"),
+        seed=plan.resolved.recipe.seed,
+        weigh=partial(_weigh, padding=table.padding),
+    )
+
+
+def layer_training(
+    plan: Plan,
+    phase: Phase,
+    table: Distill,
+    tables: Tables,
+    distiller: Distiller,
+    store: TokenStore,
+    *,
+    name: str | None = None,
+) -> Training:
+    """Return the training of a student's layers; its unused pooler is not trained.
+
+    Args:
+        plan: The plan.
+        phase: Its steps.
+        table: Its losses.
+        tables: How to train.
+        distiller: Both networks, with their weights.
+        store: The training rows.
+        name: The phase's name in a run of several.
+    """
+    teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
+    trained = [f"student.{n}" for n in encoder_shapes(student.config) if "pooler." not in n]
+    trained += fit_shapes(student.config, teacher.config, table.fit_dense)
+    groups = {
+        "teacher": list(teacher.get_parameters()),
+        "student": list(student.get_parameters()),
+        "fit_dense": list(fit.get_parameters()),
+    }
+    return Training(
+        phase=phase,
+        tables=tables,
+        network=distiller,
+        part_names=PARTS,
+        feed=build_feed(plan, phase, table, store),
+        groups=groups,
+        trained=trained,
+        weights=[*groups["student"], *groups["fit_dense"]],
+        scopes={which: f"/{which}-BertEncoder/" for which in ("teacher", "student")},
+        name=name,
+    )
+
+
+def _weigh(
+    batch: Batch, filled: npt.NDArray[np.bool_], padding: Padding
+) -> tuple[npt.NDArray[np.float32], ...]:
+    tokens = batch.input_mask.sum(axis=1)
+    return row_weights(tokens, filled, batch.input_mask.shape[1], padding)

@@ -1,0 +1,131 @@
+"""Task distillation: a student learns a fine-tuned teacher's layers, then its predictions."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.data.batch import Batch
+from tinybert.data.store import TokenStore
+from tinybert.distill.prediction import PredictionDistiller, label_inputs, logit_weights
+from tinybert.manifest.record import RunRecord
+from tinybert.model.heads import TaskNetwork
+from tinybert.plan import Phase, Plan
+from tinybert.provenance import Provenance
+from tinybert.recipe.model import TaskDistill
+from tinybert.stages import build, tasks
+from tinybert.stages.layers import build_distiller, layer_training
+from tinybert.stages.training import Trained, Training, checkpoint_folder, run_training
+from tinybert.train.journal import Selection
+
+PARTS = ("soft_loss", "hard_loss")
+"""Outputs of the distiller of predictions after the loss."""
+
+
+def task_distill(
+    plan: Plan, recipe: TaskDistill, record: RunRecord, outside: build.Outside
+) -> build.Result:
+    """Distil layers, then predictions, on a task's rows; either phase may be absent.
+
+    TinyBERT (Jiao et al., arXiv 1909.10351), section 4.2. Each phase is a training of its own
+    that counts its steps from 0 for order, dropout masks and learning rate, so that phase 2 gives
+    the same bits where phase 1 was an earlier run. Trace and manifest count on.
+    """
+    heads = tasks.heads(plan)
+    stores = build.import_stores(plan)
+    loaded = build.read_checkpoints(
+        plan,
+        pooler=recipe.phase2 is not None and recipe.task.task_type != "ner",
+        heads={"teacher": heads["teacher"]} if recipe.phase2 else None,
+        fit=recipe.phase1 is not None,
+    )
+    provenance = Provenance(stores, loaded)
+    networks = {
+        which: tasks.task_network(plan, which, loaded, head) for which, head in heads.items()
+    }
+    done: list[tuple[Phase, Trained]] = []
+    for phase in plan.phases:
+        if done and (not done[-1][1].finished or outside.stop_requested()):
+            break
+        if phase.name == "phase1":
+            assert recipe.phase1 is not None
+            encoders = networks["teacher"].encoder, networks["student"].encoder
+            table = recipe.phase1.distill
+            distiller = build_distiller(plan, table, *encoders, loaded.get("student"))
+            training = layer_training(
+                plan, phase, table, recipe.phase1, distiller, stores["data"], name=phase.name
+            )
+        else:
+            steps = sum(trained.steps for _, trained in done)
+            training = _prediction_training(plan, recipe, phase, networks, stores, steps)
+        later = plan.phases[len(done) + 1 :]
+        passed = any(checkpoint_folder(record, p.name).glob("step-*") for p in later)
+        trained = run_training(plan, training, record, outside, provenance, passed=passed)
+        done.append((phase, trained))
+    return _result(plan, done)
+
+
+def _prediction_training(
+    plan: Plan,
+    recipe: TaskDistill,
+    phase: Phase,
+    networks: Mapping[str, TaskNetwork],
+    stores: Mapping[str, TokenStore],
+    steps_before: int,
+) -> Training:
+    """Return the training on the differences between logits."""
+    assert recipe.phase2 is not None
+    table, head = recipe.phase2.distill, tasks.heads(plan)["student"]
+    by_token = head.task_type == "ner"
+
+    def weigh(batch: Batch, filled: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.generic], ...]:
+        return logit_weights(batch, filled, by_token), *label_inputs(batch, filled)
+
+    student = networks["student"]
+    evaluation = tasks.evaluation(
+        plan,
+        recipe.task,
+        student,
+        stores["eval_data"],
+        batch_size=phase.global_batch_size,
+        drop_remainder=recipe.data.eval_drop_remainder,
+    )
+    groups = {which: list(network.get_parameters()) for which, network in networks.items()}
+    return Training(
+        phase=phase,
+        tables=recipe.phase2,
+        network=PredictionDistiller(
+            networks["teacher"],
+            student,
+            head.task_type,
+            temperature=table.temperature,
+            hard_label_weight=table.hard_label_weight,
+        ),
+        part_names=PARTS,
+        feed=tasks.task_feed(plan, phase, "student", head, stores["data"], weigh),
+        groups=groups,
+        trained=tasks.trained_names(plan, "student", head),
+        weights=groups["student"],
+        scopes={which: f"/{which}-TaskNetwork/" for which in networks},
+        selection=Selection(evaluation.metrics, recipe.task.assessment_method),
+        labels=plan.labels,
+        name=phase.name,
+        steps_before=steps_before,
+    )
+
+
+def _result(plan: Plan, done: list[tuple[Phase, Trained]]) -> build.Result:
+    """Return what the phases came to; the metrics of the losses are named by phase."""
+    last = done[-1][1]
+    metrics = {
+        f"{phase.name}_{name}": value
+        for phase, trained in done
+        for name, value in trained.losses.items()
+    }
+    return build.Result(
+        len(done) == len(plan.phases) and last.finished,
+        sum(trained.optimizer_steps for _, trained in done),
+        sum(trained.samples for _, trained in done),
+        metrics | last.metrics,
+        last.best,
+    )

@@ -1,0 +1,78 @@
+"""What the stages with a task have in common: networks with heads, feeds, evaluations."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tinybert.data.store import TokenStore
+from tinybert.model.bert import BertEncoder
+from tinybert.model.heads import TaskNetwork, head_shapes, task_sites
+from tinybert.model.loading import load_into
+from tinybert.model.parameters import encoder_shapes
+from tinybert.model.weights import LoadedWeights
+from tinybert.plan import Phase, Plan
+from tinybert.recipe.network import HeadConfig, head
+from tinybert.recipe.tables import Task
+from tinybert.stages import build
+from tinybert.train.evaluation import Evaluation, Measure
+from tinybert.train.feed import Feed, Weigh
+
+NETWORKS: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
+KINDS = ("hidden", "attention", "classifier")
+"""Kinds of dropout sites, in the order in which a `TaskNetwork` takes their masks."""
+
+
+def heads(plan: Plan) -> dict[str, HeadConfig]:
+    """Return the head of each network."""
+    recipe = plan.resolved.recipe
+    return {which: head(recipe, which) for which in NETWORKS if which in plan.networks}
+
+
+def task_network(
+    plan: Plan, which: str, loaded: Mapping[str, LoadedWeights], config: HeadConfig
+) -> TaskNetwork:
+    """Build a network with its head and its first weights."""
+    network = TaskNetwork(BertEncoder(plan.networks[which], f"{which}."), config)
+    load_into(network, build.first_weights(plan, which, loaded, config))
+    return network
+
+
+def task_feed(
+    plan: Plan, phase: Phase, which: str, config: HeadConfig, store: TokenStore, weigh: Weigh
+) -> Feed:
+    """Build what gives every step of a training of a network with head its inputs."""
+    return Feed(
+        store,
+        phase.sampler,
+        global_batch_size=phase.global_batch_size,
+        sites=task_sites(plan.networks[which], config, store.seq_length),
+        kinds=KINDS,
+        seed=plan.resolved.recipe.seed,
+        weigh=weigh,
+    )
+
+
+def trained_names(plan: Plan, which: str, config: HeadConfig) -> list[str]:
+    """Return the parameters that a training of a network with head trains: all that it uses."""
+    encoder = plan.networks[which]
+    unused = "pooler." if config.task_type == "ner" else "none"
+    shapes = encoder_shapes(encoder) | head_shapes(encoder, config)
+    return [f"{which}.{name}" for name in shapes if not name.startswith(unused)]
+
+
+def evaluation(
+    plan: Plan,
+    task: Task,
+    network: TaskNetwork,
+    store: TokenStore,
+    *,
+    batch_size: int,
+    drop_remainder: bool,
+) -> Evaluation:
+    """Return what measures a network on the dev set."""
+    return Evaluation(
+        network,
+        store,
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        measure=Measure(task.task_type, task.assessment_method, task.num_labels, plan.labels),
+    )

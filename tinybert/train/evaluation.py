@@ -1,0 +1,115 @@
+"""Predictions of a network for labelled rows, and their metrics, without dropout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.data.rows import LabelArray
+from tinybert.data.sampler import Sampler
+from tinybert.data.store import TokenStore
+from tinybert.model.heads import TaskNetwork
+from tinybert.model.layers import Part
+from tinybert.tasks.metrics import TaskType, task_metrics
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How predictions are measured."""
+
+    task_type: TaskType
+    assessment_method: str
+    num_labels: int
+    label_names: Sequence[str] | None
+    """In the order of their ids, if they are known."""
+
+
+class Prediction(Part):
+    """A network without dropout, compiled."""
+
+    def __init__(self, network: TaskNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    @ms.jit  # type: ignore[untyped-decorator]
+    def construct(
+        self, input_ids: ms.Tensor, segment_ids: ms.Tensor, input_mask: ms.Tensor
+    ) -> ms.Tensor:
+        """Return logits float32 (B, C) or (B, S, C) from (B, S) int32."""
+        return self.network(input_ids, segment_ids, input_mask)
+
+
+class Evaluation:
+    """Evaluates a network, whatever its weights are at the time, on the same rows.
+
+    Args:
+        network: The network.
+        store: The labelled rows.
+        batch_size: Rows a call; the last batch is filled up with copies of its first row, which
+            are left out of the result.
+        drop_remainder: Leave out the rows that do not fill the last batch.
+        measure: How predictions are measured.
+
+    Raises:
+        InputError: `drop_remainder` leaves no row.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        store: TokenStore,
+        *,
+        batch_size: int,
+        drop_remainder: bool,
+        measure: Measure,
+    ) -> None:
+        self._predict = Prediction(network)
+        self._store = store
+        self._batch_size = batch_size
+        self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
+        self._measure = measure
+
+    def logits(self) -> tuple[Logits, LabelArray]:
+        """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order."""
+        logits, label_ids = [], []
+        for number in range(self._sampler.batches_per_epoch):
+            rows = self._sampler.indices(number)
+            filled = np.concatenate([rows, rows[:1].repeat(self._batch_size - len(rows))])
+            batch = self._store.batch(filled)
+            inputs = (batch.input_ids, batch.segment_ids, batch.input_mask)
+            found = self._predict(*map(ms.Tensor, inputs)).asnumpy()
+            assert batch.label_ids is not None
+            logits.append(found[: len(rows)])
+            label_ids.append(batch.label_ids[: len(rows)])
+        return np.concatenate(logits), np.concatenate(label_ids)
+
+    def predictions(self, logits: Logits) -> LabelArray:
+        """Return the most likely class int32, or the number float32, for each row or token."""
+        if self._measure.task_type == "regression":
+            return np.asarray(logits[..., 0])
+        return np.asarray(np.argmax(logits, axis=-1), np.int32)
+
+    def measured(self, predictions: LabelArray, label_ids: LabelArray) -> dict[str, float]:
+        """Return every metric of predictions.
+
+        Raises:
+            InputError: The labels are not those of the task.
+        """
+        measure = self._measure
+        return task_metrics(
+            measure.task_type,
+            measure.assessment_method,
+            predictions,
+            label_ids,
+            num_labels=measure.num_labels,
+            label_names=measure.label_names,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Return every metric of the network as it is."""
+        logits, label_ids = self.logits()
+        return self.measured(self.predictions(logits), label_ids)
