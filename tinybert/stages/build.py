@@ -15,6 +15,7 @@ from tinybert.data.store import TokenStore
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import head_shapes
+from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.model.weights import LoadedWeights, read_weights
 from tinybert.plan import Phase, Plan
@@ -88,8 +89,8 @@ def read_checkpoints(
         head = head_shapes(config, heads[which]) if heads and which in heads else None
         with_fit = fit and which == "student"
         weights = read_weights(path, config, f"{which}.", pooler=pooler, head=head, fit=with_fit)
-        if weights.dropped:
-            log.info("weights left out", network=which, names=list(weights.dropped))
+        if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
+            log.info("weights left out", network=which, names=names)
         loaded[which] = weights
     return loaded
 

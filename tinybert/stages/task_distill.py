@@ -58,8 +58,8 @@ def task_distill(
         else:
             steps = sum(trained.steps for _, trained in done)
             training = _prediction_training(plan, recipe, phase, networks, stores, steps)
-        later = plan.phases[len(done) + 1 :]
-        passed = any(checkpoint_folder(record, p.name).glob("step-*") for p in later)
+        later = (checkpoint_folder(record, p.name) for p in plan.phases[len(done) + 1 :])
+        passed = any(path for folder in later for path in folder.glob("step-*"))
         trained = run_training(plan, training, record, outside, provenance, passed=passed)
         done.append((phase, trained))
     return _result(plan, done)
