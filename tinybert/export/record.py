@@ -11,6 +11,7 @@ from tinybert.export.formats import Format, files_of, versions, write
 from tinybert.export.source import Source
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.document import root_of
 from tinybert.manifest.identity import code_identity
 
 NAME = "export.json"
@@ -59,18 +60,26 @@ def export(source: Source, format: Format, output: Path) -> dict[str, Any]:
 
 def _source(source: Source) -> dict[str, Any]:
     file = digest_file(source.file)
+    run = source.run
+    root = Path.cwd() if run is None else root_of(run.path, run.manifest)
     facts: dict[str, Any] = {
-        "checkpoint": str(source.file),
+        "checkpoint": _shown(source.file, root),
         "sha256": file.sha256,
         "tensor_digest": tensor_digest(tensor_table(source.network.arrays)),
     }
-    if source.run is not None:
+    if run is not None:
         facts |= {
-            "manifest": str(source.run.path),
-            "stage": source.run.manifest.inputs.stage,
-            "outcome_digest": source.run.manifest.digests.outcome,
+            "manifest": _shown(run.path, root),
+            "stage": run.manifest.inputs.stage,
+            "outcome_digest": run.manifest.digests.outcome,
         }
     return facts
+
+
+def _shown(path: Path, root: Path) -> str:
+    """Return a path relative to the root if it lies below it."""
+    path, root = path.absolute(), root.absolute()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _network(source: Source) -> dict[str, Any]:
