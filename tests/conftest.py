@@ -1,6 +1,7 @@
 """What tests of the whole program share: the command line, in processes of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ class Runner:
         self.root = root
         for name in ("recipes", "tinybert"):  # so that relative paths of recipes are found
             (root / name).symlink_to(ROOT / name)
+        (root / "manifests").mkdir()
+        shutil.copy(ROOT / "manifests" / "tiny.reference.json", root / "manifests")
         text = (ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0]
         self.free = root / "free.toml"
         """The tiny recipe without expectations, for tests that change it."""

@@ -127,6 +127,38 @@ def test_without_ascend_the_answer_names_what_is_missing_and_the_way_out(runner)
     assert not list(runner.root.glob("manifests/gd_*"))
 
 
+def test_another_recipe_does_not_go_on_with_a_run(runner, tmp_path):
+    manifest = runner.run(runner.free, "--fresh", "--set", "training.train_steps=2")
+    other = tmp_path / "free.toml"
+    other.write_text(runner.free.read_text().replace("weight_decay = 1e-4", "weight_decay = 0.5"))
+    steps = ("--set", "training.train_steps=3")
+    code, out, err = runner(other, "--root", runner.root, "--resume", manifest, *steps)
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: the recipe is not the one that this run began with:\n"
+        "  - optimizer.weight_decay: 0.0001 then, 0.5 now\n"
+        f"  --> {manifest}\n"
+        "help: undo the changes, or name each on the command line with `--set`\n"
+    )
+    code, _, err = runner(runner.free, "--root", runner.root, "--resume", manifest, *steps)
+    assert (code, err) == (2, f"error: this run is finished\n  --> {manifest}\n")
+
+
+def test_rerun_repeats_what_a_manifest_says(runner, first):
+    code, out, _ = runner("rerun", first)
+    assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
+
+
+def test_a_missed_expectation_has_its_own_exit_code(runner, tmp_path):
+    strict = tmp_path / "strict.toml"
+    bounds = "[expect]\nmetrics = { loss = { max = 0.5 } }\n"
+    strict.write_text(runner.free.read_text() + bounds)
+    code, out, err = runner(strict, "--root", runner.root, "--set", "training.train_steps=2")
+    assert (code, out) == (3, "")
+    assert "error: the run finished, but not as its [expect] says:\n  - loss is 3." in err
+    assert ", above 0.5\n  --> manifests/strict-" in err
+
+
 SILENT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
