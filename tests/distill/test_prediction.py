@@ -1,0 +1,200 @@
+"""The losses of predictions by hand, row by row: padding, fillers, ignored tokens, shares."""
+
+import math
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from tests.model.networks import random_batch, random_weights, tiny
+from tinybert.data.batch import Batch
+from tinybert.distill.prediction import (
+    LabelLoss,
+    LabelTraining,
+    LogitLoss,
+    PredictionDistiller,
+    label_inputs,
+    logit_weights,
+    softmax_and_log,
+)
+from tinybert.model.bert import BertEncoder
+from tinybert.model.heads import TaskNetwork, head_shapes
+from tinybert.model.loading import load_into
+from tinybert.recipe.network import HeadConfig
+
+ROWS = np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32) * 2
+TOKENS = np.random.default_rng(4).standard_normal((4, 5, 3)).astype(np.float32) * 2
+OTHER = np.random.default_rng(5).standard_normal((4, 5, 3)).astype(np.float32) * 2
+LENGTHS = np.array([5, 3, 2, 5])
+MASK = (np.arange(5) < LENGTHS[:, None]).astype(np.int32)
+FILLED = np.array([True, True, True, False])
+ALL = np.ones(4, bool)
+TAGS = np.array([[-100, 2, 0, 1, -100], [-100, 1, -100, -100, -100], [-100] * 5, [0] * 5], np.int32)
+
+
+def batch(label_ids):
+    return Batch(MASK, MASK, MASK, np.asarray(label_ids))
+
+
+def log_probs(logits):
+    """Log-softmax of a list of numbers."""
+    total = math.log(sum(math.exp(value) for value in logits))
+    return [value - total for value in logits]
+
+
+def label_loss(task_type, logits, label_ids, filled=FILLED):
+    inputs = (logits, *label_inputs(batch(label_ids), filled))
+    return float(LabelLoss(task_type)(*map(ms.Tensor, inputs)))
+
+
+def logit_loss(task_type, taught, logits, filled=FILLED, temperature=1.0):
+    weights = logit_weights(batch(TAGS), filled, taught.ndim == 3)
+    return float(LogitLoss(task_type, temperature)(*map(ms.Tensor, (taught, logits, weights))))
+
+
+@pytest.mark.parametrize("filled", [ALL, FILLED])
+def test_cross_entropy_is_the_mean_over_rows(filled):
+    labels = np.array([2, 0, 1, 1], np.int32)
+    losses = [-log_probs(row)[label] for row, label in zip(ROWS.tolist(), labels, strict=True)]
+    expected = sum(losses[: filled.sum()]) / filled.sum()
+    assert label_loss("classification", ROWS, labels, filled) == pytest.approx(expected, rel=1e-6)
+
+
+def test_squared_error_is_the_mean_over_rows():
+    scores = np.array([3.5, 0.25, -1.0, 100.0], np.float32)
+    expected = sum((float(ROWS[i, 0]) - float(scores[i])) ** 2 for i in range(3)) / 3
+    assert label_loss("regression", ROWS[:, :1], scores) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_number_of_minus_100_is_a_label():
+    scores = np.array([-100.0, 0.0, 0.0, 0.0], np.float32)
+    assert label_loss("regression", ROWS[:, :1], scores) > 1000
+
+
+def test_cross_entropy_of_tags_leaves_out_ignored_tokens_and_fillers():
+    places = [(0, 1), (0, 2), (0, 3), (1, 1)]
+    expected = sum(-log_probs(TOKENS[p].tolist())[TAGS[p]] for p in places) / len(places)
+    assert label_loss("ner", TOKENS, TAGS) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_without_labels_has_no_loss():
+    assert label_loss("ner", TOKENS, np.full((4, 5), -100, np.int32)) == 0.0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
+def test_soft_cross_entropy_is_the_mean_over_rows_and_classes(temperature):
+    taught, total = OTHER[:, 0], 0.0
+    for row in range(3):
+        teacher = log_probs((taught[row] / temperature).tolist())
+        student = log_probs((ROWS[row] / temperature).tolist())
+        total -= sum(math.exp(t) * s for t, s in zip(teacher, student, strict=True))
+    found = logit_loss("classification", taught, ROWS, temperature=temperature)
+    assert found == pytest.approx(total / 3 / 3, rel=1e-6)
+
+
+def test_soft_cross_entropy_of_tags_leaves_out_padding_and_fillers():
+    places = [(row, place) for row in range(3) for place in range(LENGTHS[row])]
+    total = 0.0
+    for place in places:
+        teacher, student = log_probs(OTHER[place].tolist()), log_probs(TOKENS[place].tolist())
+        total -= sum(math.exp(t) * s for t, s in zip(teacher, student, strict=True))
+    found = logit_loss("ner", OTHER, TOKENS)
+    assert found == pytest.approx(total / len(places) / 3, rel=1e-6)
+
+
+def test_numbers_have_the_squared_error_between_logits():
+    taught = OTHER[:, 0, :1]
+    expected = sum(float(ROWS[i, 0] - taught[i, 0]) ** 2 for i in range(3)) / 3
+    assert logit_loss("regression", taught, ROWS[:, :1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_rows_on_two_processes_add_up_to_the_global_mean():
+    labels, weights = label_inputs(batch(np.array([2, 0, 1, 1], np.int32)), FILLED)
+    loss = LabelLoss("classification")
+    halves = [
+        float(loss(*(ms.Tensor(x[part]) for x in (ROWS, labels, weights))))
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    whole = float(loss(*map(ms.Tensor, (ROWS, labels, weights))))
+    assert sum(halves) == pytest.approx(whole, rel=1e-6)
+
+
+def test_softmax_holds_to_1e_7_where_the_frameworks_does_not():
+    logits = np.random.default_rng(0).standard_normal((2000, 3)).astype(np.float32) * 3
+    exact = logits.astype(np.float64)
+    exact = exact - np.log(np.exp(exact).sum(-1, keepdims=True))
+    probs, logs = (x.asnumpy() for x in softmax_and_log(ms.Tensor(logits)))
+    assert np.abs(probs - np.exp(exact)).max() < 3e-7
+    assert np.abs(logs - exact).max() < 2e-6
+
+
+@pytest.mark.parametrize("big", [80.0, 3e4])
+def test_large_logits_do_not_overflow(big):
+    logits = np.array([[big, -big, 0.0]], np.float32)
+    probs, logs = (x.asnumpy() for x in softmax_and_log(ms.Tensor(logits)))
+    assert probs.tolist() == [[1.0, 0.0, 0.0]]
+    assert logs.tolist() == [[0.0, -2 * big, -big]]
+
+
+def networks(head):
+    """Return a teacher and a student of different weights."""
+    built = []
+    for seed, prefix in enumerate(("teacher.", "student.")):
+        config = tiny(hidden_act="relu" if seed else "gelu")
+        network = TaskNetwork(BertEncoder(config, prefix), head)
+        generator = np.random.default_rng(seed)
+        shapes = head_shapes(config, head).items()
+        weights = {prefix + n: generator.standard_normal(s).astype(np.float32) for n, s in shapes}
+        load_into(network, random_weights(config, prefix) | weights)
+        built.append(network)
+    return built
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_distiller_mixes_the_losses_by_the_hard_share(share):
+    head = HeadConfig("classification", 3, "linear", 0.0)
+    teacher, student = networks(head)
+    distiller = PredictionDistiller(
+        teacher, student, "classification", temperature=2.0, hard_label_weight=share
+    )
+    rows = random_batch(tiny())
+    whole = Batch(*rows, np.array([1, 0, 2], np.int32))
+    filled = np.array([True, True, False])
+    tensors = [ms.Tensor(x) for x in rows]
+    inputs = (logit_weights(whole, filled, False), *label_inputs(whole, filled))
+    loss, soft, hard = (float(x) for x in distiller(*tensors, *map(ms.Tensor, inputs)))
+    taught, logits = (network(*tensors).asnumpy()[:2] for network in (teacher, student))
+    expected_hard = -sum(log_probs(logits[i].tolist())[(1, 0)[i]] for i in range(2)) / 2
+    expected_soft = 0.0
+    for t, s in zip(taught / 2, logits / 2, strict=True):
+        pairs = zip(log_probs(t.tolist()), log_probs(s.tolist()), strict=True)
+        expected_soft -= sum(math.exp(a) * b for a, b in pairs) / 2 / 3
+    assert soft == pytest.approx(expected_soft, rel=1e-5)
+    assert hard == pytest.approx(expected_hard, rel=1e-5)
+    assert loss == pytest.approx((1 - share) * soft + share * hard, rel=1e-6)
+
+
+def test_the_teacher_is_frozen_and_the_student_is_trained():
+    head = HeadConfig("classification", 3, "linear", 0.0)
+    teacher, student = networks(head)
+    for parameter in student.encoder.pooler.get_parameters():
+        parameter.requires_grad = False  # as a distillation of layers leaves it
+    distiller = PredictionDistiller(
+        teacher, student, "classification", temperature=1.0, hard_label_weight=0.0
+    )
+    names = [parameter.name for parameter in distiller.trainable_params()]
+    assert sorted(names) == sorted(parameter.name for parameter in student.get_parameters())
+
+
+def test_training_on_labels_gives_the_loss_of_the_logits():
+    head = HeadConfig("ner", 3, "relu_linear", 0.0)
+    _, student = networks(head)
+    rows = random_batch(tiny())
+    tags = np.where(rows[2] == 1, rows[0] % 3, -100).astype(np.int32)
+    labels = label_inputs(Batch(*rows, tags), np.array([True, False, True]))
+    tensors = [ms.Tensor(x) for x in rows]
+    (loss,) = LabelTraining(student, "ner")(*tensors, *map(ms.Tensor, labels))
+    logits = student(*tensors).asnumpy()
+    places = [(r, p) for r in (0, 2) for p in range(8) if tags[r, p] >= 0]
+    expected = -sum(log_probs(logits[at].tolist())[tags[at]] for at in places) / len(places)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
