@@ -13,11 +13,15 @@ PACKAGES = ("mindspore", "numpy", "tokenizers", "safetensors", "pydantic", "stru
 
 def doctor() -> tuple[str, int]:
     """Return a line for each finding, and 0 if a recipe can run on this machine's CPU."""
-    findings = [_python(), *map(_package, PACKAGES), _framework(), *_ascend(), _disk()]
+    needed = [_python(), *map(_package, PACKAGES), _framework(), _disk()]
+    problems = ascend_problems()
+    ascend = [(False, f"Ascend: {problem}") for problem in problems]
+    findings = [*needed, *(ascend or [(True, "Ascend: device files and CANN are here")])]
     lines = [f"{'ok' if fine else '--':<4}{text}" for fine, text in findings]
-    runs = all(fine for fine, text in findings if not text.startswith("Ascend"))
-    lines.append("")
-    lines.append("recipes run on the CPU here" if runs else "recipes do not run here")
+    runs = all(fine for fine, _ in needed)
+    lines += ["", "recipes run on the CPU here" if runs else "recipes do not run here"]
+    if problems:
+        lines.append("recipes for Ascend do not: install driver and CANN, or add `--device CPU`")
     return "\n".join(lines), 0 if runs else 2
 
 
@@ -47,14 +51,6 @@ def _framework() -> tuple[bool, str]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return False, f"MindSpore does not compute: {reason}; `make setup` installs what it needs"
     return float(total) == 6.0, f"MindSpore computes on the CPU, {os.cpu_count()} processors"
-
-
-def _ascend() -> list[tuple[bool, str]]:
-    problems = ascend_problems()
-    if not problems:
-        return [(True, "Ascend: device files and CANN are here")]
-    cure = "see the Ascend installation guide; or add `--device CPU` to a recipe's command"
-    return [(False, f"Ascend: {problem}") for problem in problems] + [(False, f"Ascend: {cure}")]
 
 
 def _disk() -> tuple[bool, str]:
