@@ -1,0 +1,115 @@
+"""Every row of the dev set counts, whatever the batch size, unless the recipe says otherwise."""
+
+import numpy as np
+import pytest
+
+from tests.model.networks import random_weights, tiny
+from tinybert.data.batch import Batch
+from tinybert.errors import InputError
+from tinybert.model.bert import BertEncoder
+from tinybert.model.heads import TaskNetwork, head_shapes
+from tinybert.model.loading import load_into
+from tinybert.recipe.network import HeadConfig
+from tinybert.train.evaluation import Evaluation, Measure
+
+CONFIG = tiny(num_hidden_layers=1)
+ROWS = 11
+
+
+class Rows:
+    """A store of labelled rows in memory."""
+
+    rows = ROWS
+    seq_length = 8
+
+    def __init__(self, task_type):
+        generator = np.random.default_rng(2)
+        lengths = generator.integers(2, 9, ROWS)
+        self.mask = (np.arange(8) < lengths[:, None]).astype(np.int32)
+        self.ids = generator.integers(1, 31, (ROWS, 8)).astype(np.int32) * self.mask
+        self.labels = (np.arange(ROWS) % 3).astype(np.int32)
+        if task_type == "ner":
+            self.labels = np.where(self.mask == 1, self.ids % 3, -100).astype(np.int32)
+        if task_type == "regression":
+            self.labels = generator.standard_normal(ROWS).astype(np.float32)
+
+    def batch(self, rows):
+        return Batch(self.ids[rows], 0 * self.ids[rows], self.mask[rows], self.labels[rows])
+
+
+def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, names=None):
+    """Return an evaluation; without a compiled network it computes step by step."""
+    labels = 1 if task_type == "regression" else 3
+    network = TaskNetwork(BertEncoder(CONFIG, "x."), HeadConfig(task_type, labels, "linear", 0.5))
+    generator = np.random.default_rng(1)
+    head = {
+        f"x.{name}": generator.standard_normal(shape).astype(np.float32)
+        for name, shape in head_shapes(CONFIG, HeadConfig(task_type, labels, "linear", 0)).items()
+    }
+    load_into(network, random_weights(CONFIG, "x.") | head)
+    evaluation = Evaluation(
+        network,
+        Rows(task_type),
+        batch_size=batch_size,
+        drop_remainder=drop_remainder,
+        measure=Measure(task_type, method, labels, names),
+    )
+    if predict != "compiled":
+        evaluation._predict = predict or network
+    return evaluation
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return build("classification", "accuracy", "compiled")
+
+
+def test_the_last_rows_are_measured_and_fillers_are_not(evaluation):
+    logits, labels = evaluation.logits()
+    assert logits.shape == (ROWS, 3)
+    assert labels.tolist() == [i % 3 for i in range(ROWS)]
+    right = sum(int(np.argmax(row)) == label for row, label in zip(logits, labels, strict=True))
+    assert evaluation.metrics()["accuracy"] == right / ROWS
+
+
+def test_rows_do_not_depend_on_their_batch(evaluation):
+    alone, _ = build("classification", "accuracy", batch_size=ROWS).logits()
+    np.testing.assert_allclose(evaluation.logits()[0], alone, atol=1e-5)
+
+
+def test_two_evaluations_are_equal_bit_for_bit(evaluation):
+    assert evaluation.logits()[0].tobytes() == evaluation.logits()[0].tobytes()
+
+
+def test_dropped_rows_are_what_published_evaluations_drop(evaluation):
+    dropping = build("classification", "accuracy", evaluation._predict, drop_remainder=True)
+    kept, labels = dropping.logits()
+    assert len(kept) == len(labels) == 8
+    assert kept.tobytes() == evaluation.logits()[0][:8].tobytes()
+    all_metrics, some = evaluation.metrics(), dropping.metrics()
+    assert some != all_metrics
+    assert some["accuracy"] * 8 == round(some["accuracy"] * 8)
+
+
+def test_dropping_all_rows_is_an_error():
+    with pytest.raises(InputError, match="an epoch has no batch: 11 rows, global batch size 16"):
+        build("classification", "accuracy", batch_size=16, drop_remainder=True)
+
+
+def test_numbers_are_predicted_as_they_are():
+    evaluation = build("regression", "pearson")
+    logits, labels = evaluation.logits()
+    expected = np.corrcoef(logits[:, 0], labels)[0, 1]
+    assert evaluation.metrics()["pearson"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_tags_are_measured_where_they_count():
+    names = ("O", "B-X", "I-X")
+    evaluation = build("ner", "entity_f1", names=names)
+    logits, labels = evaluation.logits()
+    assert logits.shape == (ROWS, 8, 3)
+    counted = labels != -100
+    right = (np.argmax(logits, -1) == labels)[counted]
+    metrics = evaluation.metrics()
+    assert metrics["accuracy"] == right.mean()
+    assert 0 <= metrics["entity_f1"] < 1
