@@ -76,6 +76,10 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
             from tinybert.commands.export import export
 
             return export(options), 0
+        case "predict":
+            from tinybert.commands.predict import predict
+
+            return predict(options), 0
         case "doctor":
             from tinybert.commands.doctor import doctor
 

@@ -144,19 +144,40 @@ def _networks(commands: Commands, program: Path) -> None:
     export = commands.add_parser("export", help="a network as ONNX, MINDIR, or for transformers")
     export.add_argument("--format", required=True, choices=EXPORTS, type=str.lower)
     for command in (convert, export):
-        command.add_argument(
-            "source",
-            type=Path,
-            metavar="SOURCE",
-            help="a run's manifest, the recipe of a finished run, or a checkpoint",
-        )
+        _source(command, program)
         command.add_argument("--output", type=Path, required=True, metavar="PATH")
-        command.add_argument(
-            "--recipe", type=Path, help="what describes a checkpoint without config.json"
-        )
-        command.add_argument("--network", choices=("teacher", "student"), help="of the recipe")
-        command.add_argument("--vocab", type=Path, metavar="VOCAB_TXT", help="copied beside it")
         command.add_argument("--force", action="store_true", help="replace what is there")
-        command.add_argument(
-            "--root", type=Path, default=program, metavar="DIR", help="where manifests/ is"
-        )
+    predict = commands.add_parser("predict", help="text in, label out")
+    _source(predict, program)
+    predict.add_argument(
+        "--text",
+        dest="texts",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="may be repeated; a tab separates the two of a pair; without any: standard input",
+    )
+    case = predict.add_mutually_exclusive_group()
+    case.add_argument("--lowercase", action="store_true", default=None, help="as uncased models do")
+    case.add_argument(
+        "--cased", dest="lowercase", action="store_false", help="read texts as they are"
+    )
+    predict.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _source(command: argparse.ArgumentParser, program: Path) -> None:
+    """Add the arguments that name a trained network."""
+    command.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="a run's manifest, the recipe of a finished run, or a checkpoint",
+    )
+    command.add_argument(
+        "--recipe", type=Path, help="what describes a checkpoint without config.json"
+    )
+    command.add_argument("--network", choices=("teacher", "student"), help="of the recipe")
+    command.add_argument("--vocab", type=Path, metavar="VOCAB_TXT", help="the network's vocabulary")
+    command.add_argument(
+        "--root", type=Path, default=program, metavar="DIR", help="where manifests/ is"
+    )

@@ -28,7 +28,7 @@ def convert(options: argparse.Namespace) -> str:
         source.network,
         options.to,
         options.output,
-        vocab=source.vocab,
+        vocab=source.vocab if directory else None,
         lowercase=source.lowercase,
     )
     return f"{options.output}: {described(source)}"

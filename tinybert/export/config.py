@@ -113,6 +113,16 @@ def decode(path: Path, names: Mapping[str, Array]) -> tuple[NetworkConfig, HeadC
     return config, _head(config, described, names)
 
 
+def lowercase(path: Path) -> bool | None:
+    """Return whether a tokenizer_config.json lower-cases; None where it does not say."""
+    try:
+        described = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    found = described.get("do_lower_case") if isinstance(described, dict) else None
+    return found if isinstance(found, bool) else None
+
+
 def _problems(described: Mapping[str, Any]) -> list[str]:
     """Return every key whose value is missing or of the wrong kind."""
     problems = [

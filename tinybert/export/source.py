@@ -57,9 +57,11 @@ class Source:
     seq_length: int
     """S of the run; else as many as the network has positions."""
     vocab: Path | None
-    """The vocab.txt."""
+    """The vocab.txt: the one that was named, or the one beside a checkpoint."""
     lowercase: bool | None
     """Whether texts are lower-cased; None where that is not known."""
+    characters: bool
+    """Whether every character is a word to be tagged, as in CLUENER."""
 
 
 def find(request: Request) -> Source:
@@ -156,9 +158,16 @@ def _source(
         task = sidecar.task if sidecar is not None else None
         labels = recorded_labels(file) or (task.labels if task is not None else None)
     found = assemble(arrays, config, head_config, labels=labels, where=str(file))
-    _check_vocabulary(request.vocab, found, sidecar)
-    lowercase = sidecar.vocabulary.lowercase if sidecar is not None else None
-    return Source(found, file, run, seq_length, request.vocab, lowercase)
+    vocab, lowercase, characters = request.vocab, None, False
+    if sidecar is not None:
+        lowercase = sidecar.vocabulary.lowercase
+        characters = sidecar.task is not None and sidecar.task.name == "cluener"
+    elif run is None:
+        beside = file.parent / "vocab.txt"
+        vocab = vocab or (beside if beside.is_file() else None)
+        lowercase = description.lowercase(file.parent / "tokenizer_config.json")
+    _check_vocabulary(vocab, found, sidecar)
+    return Source(found, file, run, seq_length, vocab, lowercase, characters)
 
 
 def _by_recipe(recipe: AnyRecipe, which: Which, where: str) -> Described:
