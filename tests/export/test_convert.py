@@ -345,6 +345,7 @@ def test_force_replaces_an_earlier_result(call, student_run, tmp_path):
     [
         ({"hidden_size": None}, "hidden_size is None"),
         ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
         ({"layer_norm_eps": True}, "layer_norm_eps is True"),
         ({"hidden_act": "silu"}, "hidden_act is 'silu'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),

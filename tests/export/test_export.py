@@ -171,16 +171,19 @@ def test_a_file_that_computes_something_else_is_not_kept(
             "activation",
             lambda graph, x: graph.add("Gelu", x, approximate="none"),
         )
-    before = sorted(tmp_path.iterdir())
-    arguments = ("export", student_run, "--format", "onnx", "--output", tmp_path / "out")
-    code, answer = call(*arguments)
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "model.onnx").write_bytes(b"an earlier one")
+    before = sorted(tmp_path.rglob("*"))
+    code, answer = call("export", student_run, "--format", "onnx", "--output", output, "--force")
     assert code == 2
     assert re.fullmatch(
         r"error: the exported file differs from the network by \S+ in last_hidden_state of "
         r"\d rows of \d+ tokens, where \S+ is allowed; nothing was written\n",
         answer,
     )
-    assert sorted(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (output / "model.onnx").read_bytes() == b"an earlier one"
 
 
 def test_air_is_refused_without_an_ascend_device(call, student_run, tmp_path, monkeypatch):

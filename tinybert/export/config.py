@@ -30,6 +30,8 @@ _NUMBERS = (
     "attention_probs_dropout_prob",
 )
 """Keys that both sides have under one name."""
+_MOST_LAYERS = 1 << 12
+"""A description with more is damaged; the names of their parameters would fill the memory."""
 
 
 def require_expressible(config: NetworkConfig, head: HeadConfig | None) -> None:
@@ -131,7 +133,7 @@ def _problems(described: Mapping[str, Any]) -> list[str]:
         for key in keys
         if not isinstance(value := described.get(key), kinds)
         or isinstance(value, bool)
-        or not 0 <= value < 2**31
+        or not 0 <= value < (_MOST_LAYERS if key == "num_hidden_layers" else 2**31)
     ]
     if str(described.get("hidden_act")) not in ACTIVATIONS:
         problems.append(f"hidden_act is {described.get('hidden_act')!r}")

@@ -39,7 +39,9 @@ def inference_cell(network: Network) -> Pooling | TaskNetwork:
     if not network.has_pooler:  # a network of tags has no use for it
         shapes = encoder_shapes(network.config)
         arrays |= {n: np.zeros(s, np.float32) for n, s in shapes.items() if n not in arrays}
-    encoder = BertEncoder(network.config, "")
+    # without dropout, so whatever rates a description has
+    config = replace(network.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    encoder = BertEncoder(config, "")
     if network.head is None:
         cell: Pooling | TaskNetwork = Pooling(encoder)
     else:
