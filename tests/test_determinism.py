@@ -12,7 +12,7 @@ HALF = (
     "--set",
     'network.compute_type="float16"',
     "--set",
-    "loss_scale.loss_scale_value=1e12",  # overflows float16 until it has been halved often enough
+    "loss_scale.loss_scale_value=1099511627776",  # overflows until halved often enough
     "--set",
     "loss_scale.scale_window=5",
 )

@@ -166,7 +166,11 @@ def requested_facts(
         "total_steps": schedule.total_steps,
         "warmup_steps": schedule.warmup_steps,
         "learning_rates": {str(s): float(np.float32(schedule(s))) for s in steps},
-        "loss_scale": scale.model_dump(),
+        "loss_scale": {
+            "loss_scale_value": float(np.float32(scale.loss_scale_value)),
+            "scale_factor": scale.scale_factor,
+            "scale_window": scale.scale_window,
+        },
         "optimizer": {
             "optimizer": table.optimizer,
             "betas": list(table.betas),
