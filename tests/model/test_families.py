@@ -65,6 +65,14 @@ def test_older_names_differ_in_two_embedding_tables():
     assert {n: older[n] for n in ENCODER if older[n] != new[n]} == OLDER
 
 
+def test_relative_positions_have_a_documented_name():
+    name = "encoder.layer.3.attention.self.relative_positions.weight"
+    cell = "bert.bert.bert_encoder.layers.3.attention.attention"
+    generator = f"{cell}._generate_relative_positions_embeddings"
+    assert names_in("mindspore", [name]) == {name: f"{generator}.embeddings_table"}
+    assert names_in("mindspore-older", [name]) == {name: f"{generator}.embeddings_for_position"}
+
+
 def test_the_student_of_the_general_distillation_has_names_of_its_own():
     names = names_in("mindspore-student", ENCODER)
     assert {n: names[n] for n in DOCUMENTED} == {

@@ -41,7 +41,7 @@ _MINDSPORE = (
     (r"^encoder\.layer\.", "bert_encoder.layers."),
     (
         r"\.self\.relative_positions\.weight$",
-        ".attention._generate_relative_positions_embeddings.embeddings_for_position",
+        ".attention._generate_relative_positions_embeddings.embeddings_table",
     ),
     (r"\.self\.(query|key|value)\.", r".attention.\1_layer."),
     (r"\.intermediate\.dense\.", ".intermediate."),
@@ -51,12 +51,12 @@ _MINDSPORE = (
 )
 """Patterns of canonical encoder names and what the official programs call them, in order."""
 
-_OLDER = {
-    f"{_POSTPROCESSOR}.token_type_embedding.embedding_table": f"{_POSTPROCESSOR}.embedding_table",
-    f"{_POSTPROCESSOR}.full_position_embedding.embedding_table": (
-        f"{_POSTPROCESSOR}.full_position_embeddings"
-    ),
-}
+_OLDER = (
+    (r"\.token_type_embedding\.embedding_table$", ".embedding_table"),
+    (r"\.full_position_embedding\.embedding_table$", ".full_position_embeddings"),
+    (r"\.embeddings_table$", ".embeddings_for_position"),
+)
+"""The same for what the older programs call differently."""
 
 _HEADS = {
     "classifier.weight": "dense_1.weight",
@@ -134,11 +134,12 @@ def _mindspore(family: Family, name: str) -> str:
         if family == "mindspore-student" or name not in _HEADS:
             raise ValueError(f"{family} has no name for {name}")
         return f"bert.{_HEADS[name]}"
-    for pattern, replacement in _MINDSPORE:
+    rules = (*_MINDSPORE, *_OLDER) if family == "mindspore-older" else _MINDSPORE
+    for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     if family == "mindspore-student":
         return "bert." + re.sub("^bert_", "tinybert_", name)
-    return "bert.bert." + (_OLDER.get(name, name) if family == "mindspore-older" else name)
+    return f"bert.bert.{name}"
 
 
 def _is_head(name: str) -> bool:

@@ -45,7 +45,7 @@ _MINDSPORE = (
     (r"(?:tiny)?bert_encoder\.layers\.(\d+)\.", r"encoder.layer.\1."),
     (r"\.attention\.attention\.(query|key|value)_layer\.", r".attention.self.\1."),
     (
-        r"\.attention\.attention\.(?:.*\.)?embeddings_for_position$",
+        r"\.attention\.attention\.(?:.*\.)?embeddings_(?:for_position|table)$",
         ".attention.self.relative_positions.weight",
     ),
     (r"\.intermediate\.(weight|bias)$", r".intermediate.dense.\1"),
