@@ -1,0 +1,256 @@
+"""Fine-tuning, both phases of a task distillation, and evaluation, as their users run them."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.numpy import load_file
+
+from tests.conftest import ROOT
+
+SHORT = {"epoch_size = 4": "epoch_size = 1"}
+LINKED = {
+    "epoch_size = 2": "epoch_size = 1",
+    'load_student_ckpt_path = { recipe = "recipes/tiny.toml" }': 'init = "seeded"',
+}
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def folder(path):
+    return path.parents[1] / load(path)["volatile"]["directory"]
+
+
+@pytest.fixture(scope="module")
+def finetuned(runner, write_recipe):
+    return runner.run(write_recipe("teach", "tiny_finetune", SHORT), "--fresh")
+
+
+@pytest.fixture(scope="module")
+def distill_changes(runner):
+    teacher = {'"recipes/tiny_finetune.toml"': json.dumps(str(runner.root / "teach.toml"))}
+    return LINKED | teacher
+
+
+@pytest.fixture(scope="module")
+def distilled(runner, write_recipe, finetuned, distill_changes):
+    recipe = write_recipe("distil", "tiny_task_distill", distill_changes)
+    return runner.run(recipe, "--fresh")
+
+
+@pytest.fixture(scope="module")
+def evaluated(runner, write_recipe, distilled):
+    link = {'"recipes/tiny_task_distill.toml"': json.dumps(str(runner.root / "distil.toml"))}
+    return runner.run(write_recipe("measure", "tiny_evaluate", link), "--fresh")
+
+
+def test_a_fine_tuning_says_what_ran(finetuned):
+    manifest = load(finetuned)
+    outcome, effective = manifest["outcome"], manifest["effective"]
+    assert (outcome["steps"], outcome["samples"]) == (22, 350)  # the last batch has 14 rows
+    assert effective["rows"] == {"data": 350, "eval_data": 59}
+    assert effective["matrix_products"] == {"teacher": {"Float32": 54}}  # 18 and their gradients
+    undecayed = effective["optimizer"]["decay_groups"]["0.0"]
+    assert "teacher.classifier.bias" in undecayed
+    assert "teacher.classifier.weight" in effective["optimizer"]["decay_groups"]["0.0001"]
+    assert set(outcome["metrics"]) == {
+        *("loss", "mean_loss", "accuracy", "mf1", "matthews", "bf1"),
+    }
+
+
+def test_the_best_checkpoint_holds_weights_and_labels(finetuned):
+    best = load(finetuned)["outcome"]["best_checkpoint"]
+    assert best["file"] == "checkpoints/best.safetensors"
+    arrays = load_file(folder(finetuned) / best["file"])
+    assert {name.split(".")[0] for name in arrays} == {"teacher"}
+    assert arrays["teacher.classifier.weight"].shape == (2, 16)
+
+
+def test_phases_share_one_trace_and_have_facts_of_their_own(distilled):
+    manifest = load(distilled)
+    outcome, effective = manifest["outcome"], manifest["effective"]
+    lines = (folder(distilled) / "trace.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["global_step"] for record in records] == list(range(44))
+    assert set(records[21]["parts"]) == {"attention_loss", "hidden_loss"}
+    assert set(records[22]["parts"]) == {"soft_loss", "hard_loss"}
+    assert [kept["file"] for kept in outcome["checkpoints"]] == [
+        "checkpoints/phase1/step-00000022.safetensors",
+        "checkpoints/phase2/step-00000022.safetensors",
+    ]
+    phases = effective["phases"]
+    assert (phases["phase1"]["warmup_steps"], phases["phase2"]["warmup_steps"]) == (2, 2)
+    assert phases["phase1"]["graph_digest"] != phases["phase2"]["graph_digest"]
+    trained = [
+        {n for group in phases[p]["optimizer"]["decay_groups"].values() for n in group}
+        for p in ("phase1", "phase2")
+    ]
+    assert "fit_dense.weight" in trained[0] - trained[1]
+    assert {"student.pooler.dense.weight", "student.classifier.weight"} <= trained[1] - trained[0]
+    assert outcome["best_step"] in (33, 44)
+    assert {"phase1_loss", "phase2_mean_soft_loss", "accuracy"} < set(outcome["metrics"])
+
+
+def test_phase_2_begins_with_the_result_of_phase_1(distilled):
+    arrays = load_file(folder(distilled) / "checkpoints" / "phase1" / "step-00000022.safetensors")
+    assert "fit_dense.weight" in arrays
+    assert "student.classifier.weight" not in arrays
+    phases = load(distilled)["effective"]["phases"]
+    first, second = (phases[p]["initial_weights"] for p in ("phase1", "phase2"))
+    assert first["student"] != second["student"]
+
+
+def test_an_evaluation_repeats_the_metrics_of_the_best_checkpoint(distilled, evaluated):
+    assert load(evaluated)["outcome"]["metrics"] == load(distilled)["outcome"]["best_metrics"]
+
+
+def test_predictions_are_kept_for_people_and_for_comparison(evaluated):
+    manifest = load(evaluated)
+    lines = (folder(evaluated) / "predictions.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["row"] for row in rows] == list(range(59))
+    assert {row["label"] for row in rows} == {"indoors", "outdoors"}
+    right = sum(row["label"] == row["prediction"] for row in rows)
+    assert manifest["outcome"]["metrics"]["accuracy"]["value"] == right / 59
+    (kept,) = manifest["outcome"]["checkpoints"]
+    arrays = load_file(folder(evaluated) / kept["file"])
+    assert [float.fromhex(x) for x in rows[7]["logits"]] == arrays["logits"][7].tolist()
+    assert manifest["outcome"]["steps"] == 0
+    assert len(manifest["effective"]["graph_digest"]) == 64
+
+
+def test_the_chain_is_one_lineage(runner, evaluated):
+    code, out, _ = runner("lineage", evaluated)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()][1:] == ["student:", "teacher:"]
+
+
+def test_a_teacher_of_another_label_order_is_refused(
+    runner, write_recipe, finetuned, distill_changes
+):
+    for part in ("train", "dev"):
+        code, _, err = runner(
+            *("prepare", "table", ROOT / f"recipes/tiny/places/{part}.tsv", "--text", "sentence"),
+            *("--label", "label", "--labels", "outdoors", "indoors", "--lowercase"),
+            *("--vocab", ROOT / "recipes/tiny/vocab.txt", "--seq-length", "32"),
+            *("--output", runner.root / "turned" / part),
+        )
+        assert code == 0, err
+    changes = distill_changes | {"recipes/tiny/places": "turned"}
+    recipe = write_recipe("turned", "tiny_task_distill", changes)
+    code, out, err = runner(recipe, "--root", runner.root)
+    best = folder(finetuned) / "checkpoints" / "best.safetensors"
+    assert (code, out) == (4, "")
+    assert err == (
+        "error: the labels are `indoors`, `outdoors`; those of the records are `outdoors`, "
+        f"`indoors`\n  --> {best}\n"
+        "help: prepare the records anew with --labels-from, or name the labels in one order\n"
+    )
+
+
+@pytest.mark.slow
+def test_phase_2_alone_gives_the_bits_of_phase_2_after_phase_1(
+    runner, write_recipe, distilled, distill_changes
+):
+    path = write_recipe("alone", "tiny_task_distill", distill_changes)
+    text = path.read_text()
+    head, _, rest = text.partition("[phase1]")
+    only_first = head + "[phase1]" + rest.partition("[phase2]")[0]
+    machine = "[topology]" + rest.partition("[topology]")[2]
+    first = runner.root / "first.toml"
+    first.write_text(only_first + machine)
+    runner.run(first, "--fresh")
+    second = runner.root / "second.toml"
+    link = f"load_student_ckpt_path = {{ recipe = {json.dumps(str(first))} }}"
+    started = head.replace('[student]\ninit = "seeded"', f"[student]\n{link}")
+    assert started != head
+    second.write_text(started + "[phase2]" + rest.partition("[phase2]")[2])
+    alone = load(runner.run(second, "--fresh"))["outcome"]
+    both = load(distilled)["outcome"]
+    assert alone["best_step"] + 22 == both["best_step"]
+    assert alone["metrics"]["accuracy"] == both["metrics"]["accuracy"]
+    for kind in ("phase2_loss", "phase2_mean_hard_loss"):
+        assert alone["metrics"][kind] == both["metrics"][kind]
+    digests = [run["checkpoints"][-1]["tensor_digest"] for run in (alone, both)]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+def test_two_runs_are_bitwise_equal(runner, distilled):
+    again = runner.run(runner.root / "distil.toml", "--fresh")
+    code, out, _ = runner("diff", distilled, again)
+    assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
+
+
+def other_task(text, task_type, labels, method):
+    changes = {
+        'task_type = "classification"': f'task_type = "{task_type}"',
+        "num_labels = 2": f"num_labels = {labels}",
+        'assessment_method = "accuracy"': f'assessment_method = "{method}"',
+        "recipes/tiny/places": task_type,
+        'padding = "include"': 'padding = "ignore"',
+        'fit_dense = "shared"': 'fit_dense = "per_layer"',
+        "hard_label_weight = 0.0": "hard_label_weight = 0.5",
+    }
+    return {old: new for old, new in changes.items() if old in text}
+
+
+@pytest.fixture(scope="module")
+def prepare(runner):
+    """Make records of numbers, or of tags, from the tiny sentences."""
+
+    def make(task_type):
+        common = ("--lowercase", "--vocab", ROOT / "recipes/tiny/vocab.txt", "--seq-length", "32")
+        for part in ("train", "dev"):
+            rows = (ROOT / f"recipes/tiny/places/{part}.tsv").read_text().splitlines()[1:]
+            sentences = [row.split("\t")[0] for row in rows]
+            source = runner.root / f"{task_type}-{part}.txt"
+            if task_type == "regression":
+                lines = ["text\tscore", *(f"{s}\t{len(s) / 40}" for s in sentences)]
+                kind = ("table", source, "--text", "text", "--label", "score", "--label-kind")
+                kind += ("number", "--input-format", "tsv")
+            else:
+                lines = []
+                for sentence in sentences:
+                    words = sentence.split()
+                    lines += [f"{w} {'B-LONG' if len(w) > 6 else 'O'}" for w in words] + [""]
+                kind = ("ner", source, "--input-format", "conll", "--labels", "O", "B-LONG")
+            source.write_text("\n".join(lines) + "\n")
+            output = runner.root / task_type / part
+            shutil.rmtree(output, ignore_errors=True)
+            code, _, err = runner("prepare", *kind, *common, "--output", output)
+            assert code == 0, err
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task_type", "labels", "method", "metrics"),
+    [
+        ("regression", 1, "pearson", {"pearson", "spearman"}),
+        ("ner", 2, "entity_f1", {"accuracy", "mf1", "entity_precision", "entity_f1"}),
+    ],
+)
+def test_numbers_and_tags_go_through_all_stages(
+    runner, write_recipe, prepare, task_type, labels, method, metrics
+):
+    prepare(task_type)
+    shipped = {n: (ROOT / f"recipes/tiny_{n}.toml").read_text() for n in ("finetune", "evaluate")}
+    shipped["task_distill"] = (ROOT / "recipes/tiny_task_distill.toml").read_text()
+    tasks = {n: other_task(text, task_type, labels, method) for n, text in shipped.items()}
+    name = f"{task_type}_teach"
+    taught = write_recipe(name, "tiny_finetune", SHORT | tasks["finetune"])
+    runner.run(taught, "--fresh")
+    link = LINKED | {'"recipes/tiny_finetune.toml"': json.dumps(str(taught))}
+    distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", link | tasks["task_distill"])
+    distilled = load(runner.run(distil, "--fresh"))["outcome"]
+    link = {'"recipes/tiny_task_distill.toml"': json.dumps(str(distil))}
+    measure = write_recipe(f"{task_type}_measure", "tiny_evaluate", link | tasks["evaluate"])
+    evaluated = load(runner.run(measure, "--fresh"))["outcome"]
+    assert metrics <= set(evaluated["metrics"])
+    assert evaluated["metrics"] == distilled["best_metrics"]
+    hard, soft = (distilled["metrics"][f"phase2_{n}_loss"]["value"] for n in ("hard", "soft"))
+    assert distilled["metrics"]["phase2_loss"]["value"] == pytest.approx((hard + soft) / 2)
