@@ -112,4 +112,4 @@ def test_another_library_version(runner, base):
     b.write_bytes(encode(manifest))
     code, out, _ = runner("diff", a, b)
     assert code == 1
-    assert out.startswith("different: numpy: 1.26.4 in A, 1.26.3 in B")
+    assert out.startswith('different: library numpy: "1.26.4" in A, "1.26.3" in B')
