@@ -95,6 +95,13 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
             phases.append(_phase(recipe, name, batches, training, optimizer, records["data"].rows))
         except InputError as error:
             problems.append(error)
+    if isinstance(recipe, Evaluate) and "eval_data" in records:
+        try:
+            size = global_batch_size(recipe.data, recipe.topology)
+            rows = records["eval_data"].rows
+            Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
+        except InputError as error:
+            problems.append(error)
     labels = _labels(recipe, records, checkpoints, problems)
     plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
     return plan, problems

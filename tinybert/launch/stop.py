@@ -21,7 +21,6 @@ class StopRequest:
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
-        self._asked = False
 
     def __enter__(self) -> "StopRequest":
         self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
@@ -47,9 +46,7 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Return whether a signal was noted; asked after every step."""
-        if not self._asked:
-            self._install()  # compiling, the framework put a handler of its own over SIGINT
-            self._asked = True
+        self._install()  # at every compilation the framework puts a handler of its own over SIGINT
         return self.signum is not None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:

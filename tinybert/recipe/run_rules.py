@@ -10,7 +10,7 @@ from tinybert.recipe.written import Written
 METRICS = {
     "classification": ("accuracy", "bf1", "mf1", "matthews"),
     "regression": ("pearson", "spearman"),
-    "ner": ("accuracy", "bf1", "mf1", "entity_f1"),
+    "ner": ("accuracy", "mf1", "entity_f1"),
 }
 PATHS = (
     ("data", "data_dir"),

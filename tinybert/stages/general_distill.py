@@ -7,14 +7,12 @@ from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.losses import row_weights
 from tinybert.manifest.record import RunRecord
-from tinybert.model.bert import BertEncoder
 from tinybert.model.layers import Part
-from tinybert.model.loading import load_into
 from tinybert.plan import Plan
 from tinybert.provenance import Provenance
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages import build
-from tinybert.stages.layers import PARTS, build_distiller, layer_training
+from tinybert.stages.layers import PARTS, build_distiller, encoders, layer_training
 from tinybert.stages.training import run_training
 
 
@@ -29,12 +27,8 @@ def general_distill(
     stores = build.import_stores(plan)
     loaded = build.read_checkpoints(plan, pooler=False)
     provenance = Provenance(stores, loaded)
-    encoders = []
-    for which in ("teacher", "student"):
-        encoder = BertEncoder(plan.networks[which], f"{which}.")
-        load_into(encoder, build.first_weights(plan, which, loaded))
-        encoders.append(encoder)
-    distiller = build_distiller(plan, recipe.distill, *encoders)
+    started = encoders(plan, loaded)
+    distiller = build_distiller(plan, recipe.distill, *started)
     training = layer_training(plan, phase, recipe.distill, recipe, distiller, stores["data"])
     trained = run_training(plan, training, record, outside, provenance)
     metrics = trained.losses

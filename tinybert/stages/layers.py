@@ -1,5 +1,6 @@
 """The training on the differences between layers, which two stages have in common."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -17,11 +18,24 @@ from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan import Phase, Plan
 from tinybert.recipe.tables import Distill
+from tinybert.stages import build
 from tinybert.stages.training import Tables, Training
 from tinybert.train.feed import Feed
 
 PARTS = ("attention_loss", "hidden_loss")
 """Outputs of the distiller after the loss."""
+
+
+def encoders(plan: Plan, loaded: Mapping[str, LoadedWeights]) -> tuple[BertEncoder, BertEncoder]:
+    """Return teacher and student without heads, with their first weights."""
+    teacher, student = (
+        BertEncoder(plan.networks[which], f"{which}.") for which in ("teacher", "student")
+    )
+    for which, encoder in (("teacher", teacher), ("student", student)):
+        arrays = build.first_weights(plan, which, loaded)
+        prefix = encoder.prefix + "classifier."
+        load_into(encoder, {n: a for n, a in arrays.items() if not n.startswith(prefix)})
+    return teacher, student
 
 
 def build_distiller(

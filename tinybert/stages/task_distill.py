@@ -4,17 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from mindspore import Tensor
 
 from tinybert.data.batch import Batch
 from tinybert.data.store import TokenStore
 from tinybert.distill.prediction import PredictionDistiller, label_inputs, logit_weights
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import TaskNetwork
+from tinybert.model.weights import LoadedWeights
 from tinybert.plan import Phase, Plan
 from tinybert.provenance import Provenance
 from tinybert.recipe.model import TaskDistill
 from tinybert.stages import build, tasks
-from tinybert.stages.layers import build_distiller, layer_training
+from tinybert.stages.layers import build_distiller, encoders, layer_training
 from tinybert.stages.training import Trained, Training, checkpoint_folder, run_training
 from tinybert.train.journal import Selection
 
@@ -40,29 +42,47 @@ def task_distill(
         fit=recipe.phase1 is not None,
     )
     provenance = Provenance(stores, loaded)
-    networks = {
-        which: tasks.task_network(plan, which, loaded, head) for which, head in heads.items()
-    }
     done: list[tuple[Phase, Trained]] = []
+    student: build.FirstWeights = {}
     for phase in plan.phases:
         if done and (not done[-1][1].finished or outside.stop_requested()):
             break
+        # Each phase has cells of its own: one that was compiled before keeps its place in the
+        # first graph, and the second would be read back wrongly.
         if phase.name == "phase1":
-            assert recipe.phase1 is not None
-            encoders = networks["teacher"].encoder, networks["student"].encoder
-            table = recipe.phase1.distill
-            distiller = build_distiller(plan, table, *encoders, loaded.get("student"))
-            training = layer_training(
-                plan, phase, table, recipe.phase1, distiller, stores["data"], name=phase.name
-            )
+            training = _layer_training(plan, recipe, phase, loaded, stores)
         else:
+            networks = {
+                which: tasks.task_network(plan, which, loaded, head)
+                for which, head in heads.items()
+            }
+            for parameter in networks["student"].get_parameters():
+                if parameter.name in student:
+                    parameter.set_data(Tensor(student[parameter.name]))
             steps = sum(trained.steps for _, trained in done)
             training = _prediction_training(plan, recipe, phase, networks, stores, steps)
         later = (checkpoint_folder(record, p.name) for p in plan.phases[len(done) + 1 :])
         passed = any(path for folder in later for path in folder.glob("step-*"))
         trained = run_training(plan, training, record, outside, provenance, passed=passed)
         done.append((phase, trained))
+        student = {p.name: p.asnumpy() for p in training.groups["student"]}
     return _result(plan, done)
+
+
+def _layer_training(
+    plan: Plan,
+    recipe: TaskDistill,
+    phase: Phase,
+    loaded: Mapping[str, LoadedWeights],
+    stores: Mapping[str, TokenStore],
+) -> Training:
+    """Return the training on the differences between layers; heads take no part."""
+    assert recipe.phase1 is not None
+    table = recipe.phase1.distill
+    distiller = build_distiller(plan, table, *encoders(plan, loaded), loaded.get("student"))
+    return layer_training(
+        plan, phase, table, recipe.phase1, distiller, stores["data"], name=phase.name
+    )
 
 
 def _prediction_training(
