@@ -65,7 +65,7 @@ def sources(values):
 def test_a_shipped_recipe_plans_its_run(runner, path, tmp_path):
     values = load(path).values
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    if not values["data"].get("data_dir", "").startswith("recipes/"):
+    if not values["data"].get("schema_dir", "").startswith("recipes/"):  # those are shipped
         stand_in_records(tmp_path, values["data"])
     for source in sources(values):
         if isinstance(source, str):
@@ -78,4 +78,5 @@ def test_a_shipped_recipe_plans_its_run(runner, path, tmp_path):
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({values['stage']})"]
     assert "rows in 1 file(s)" in out
+    assert not list((ROOT / "recipes").rglob("part-0*"))
     assert not list(tmp_path.glob("runs/*/*/trace.jsonl"))
