@@ -19,9 +19,7 @@ def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int,
     return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
 
 
-def task_sites(
-    config: NetworkConfig, head: HeadConfig, seq_length: int
-) -> tuple[DropoutSite, ...]:
+def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tuple[DropoutSite, ...]:
     """Return the dropout sites of encoder and head; the head's is a kind of its own."""
     sites = dropout_sites(config, seq_length)
     rate = head.classifier_dropout_prob
