@@ -155,7 +155,7 @@ def test_a_missed_expectation_has_its_own_exit_code(runner, tmp_path):
     strict.write_text(runner.free.read_text() + bounds)
     code, out, err = runner(strict, "--root", runner.root, "--set", "training.train_steps=2")
     assert (code, out) == (3, "")
-    assert "error: the run finished, but not as its [expect] says:\n  - loss is 3." in err
+    assert "error: the run finished, but not as its [expect] says:\n  - loss is 2.84" in err
     assert ", above 0.5\n  --> manifests/strict-" in err
 
 
