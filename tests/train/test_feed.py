@@ -13,6 +13,7 @@ from tinybert.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.feed import Feed
+from tinybert.train.world import World
 
 HEAD = HeadConfig("classification", 2, "linear", 0.2)
 KINDS = ("hidden", "attention", "classifier")
@@ -35,8 +36,7 @@ def build(store, rank=0, world=1, **dropout):
         kinds=KINDS,
         seed=3,
         weigh=label_inputs,
-        rank=rank,
-        world=world,
+        world=World(rank, world),
     )
 
 

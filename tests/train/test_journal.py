@@ -35,7 +35,7 @@ class Run:
         self.weight = Parameter(Tensor(np.float32(0)), name="student.w")
         self.step = Parameter(Tensor(np.int32(0)), name="global_step")
         self.record, self.steps_before = record, steps_before
-        self.stops_at, self.evaluated = None, []
+        self.evaluated = []
         self.journal = Journal(
             record,
             CheckpointFolder(
@@ -48,7 +48,6 @@ class Run:
             ),
             save_ckpt_step=3,
             total_steps=10,
-            stop_requested=lambda: self.at == self.stops_at,
             on_step=lambda result: None,
             selection=Selection(lambda: self.measure(metrics), "accuracy"),
             steps_before=steps_before,
@@ -64,14 +63,16 @@ class Run:
 
     def train(self, stops_at=None):
         """Run up to a stop, or to the end; return whether it went to the end."""
-        self.stops_at = stops_at
         for step in range(self.journal.resume(), 10):
             self.weight.set_data(self.weight + 1)
             self.step.set_data(self.step + 1)
             loss = float(self.weight.asnumpy())
             counted = self.steps_before + step
-            result = StepResult(counted, step, loss, {}, 1.0, False, 0.1, 1.0, "b" * 64, 4)
-            if not self.journal.after_step(result):
+            stops = self.at == stops_at
+            digest = "b" * 64
+            result = StepResult(counted, step, loss, {}, 1.0, False, 0.1, 1.0, digest, 4, stops)
+            self.journal.after_step(result)
+            if stops:
                 return False
         return True
 

@@ -29,6 +29,7 @@ from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScale, TrainingStep
+from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
 
@@ -45,6 +46,8 @@ class Outside:
     """Whether to finish the step, save and end."""
     environment: Mapping[str, Any]
     """The manifest's section `environment`."""
+    world: World = ALONE
+    """The processes of the run."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def first_weights(
 
 
 def training_step(
-    network: nn.Cell, phase: Phase, table: Optimizer, scale: LossScaleTable
+    network: nn.Cell, phase: Phase, table: Optimizer, scale: LossScaleTable, world: World
 ) -> TrainingStep:
     """Build the step that trains a network's trainable parameters."""
     optimizer = AdamWeightDecay(
@@ -140,6 +143,7 @@ def training_step(
         schedule=phase.schedule,
         loss_scale=LossScale(scale.loss_scale_value, scale.scale_factor, scale.scale_window),
         clip_norm=table.clip_norm,
+        world=world,
     )
 
 

@@ -41,6 +41,7 @@ def evaluate(
         stores["eval_data"],
         batch_size=batch_size,
         drop_remainder=recipe.data.drop_remainder,
+        world=outside.world,
     )
     facts = build.network_facts({which: list(network.get_parameters())}, batch_size)
     record.start(effective=build.run_facts(plan) | facts, environment=outside.environment)

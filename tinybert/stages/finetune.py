@@ -27,6 +27,7 @@ def finetune(
         stores["eval_data"],
         batch_size=phase.global_batch_size,
         drop_remainder=recipe.data.eval_drop_remainder,
+        world=outside.world,
     )
     weights = list(network.get_parameters())
     training = Training(
@@ -34,7 +35,7 @@ def finetune(
         tables=recipe,
         network=LabelTraining(network, head.task_type),
         part_names=(),
-        feed=tasks.task_feed(plan, phase, which, head, stores["data"], label_inputs),
+        feed=tasks.task_feed(plan, phase, which, head, stores["data"], label_inputs, outside.world),
         groups={which: weights},
         trained=tasks.trained_names(plan, which, head),
         weights=weights,

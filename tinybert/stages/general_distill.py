@@ -3,6 +3,7 @@
 import mindspore as ms
 import numpy as np
 
+from tinybert.data.sampler import shard
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.losses import row_weights
@@ -14,6 +15,7 @@ from tinybert.recipe.model import GeneralDistill
 from tinybert.stages import build
 from tinybert.stages.layers import PARTS, build_distiller, encoders, layer_training
 from tinybert.stages.training import run_training
+from tinybert.train.world import Total, World
 
 
 def general_distill(
@@ -29,35 +31,45 @@ def general_distill(
     provenance = Provenance(stores, loaded)
     started = encoders(plan, loaded)
     distiller = build_distiller(plan, recipe.distill, *started)
-    training = layer_training(plan, phase, recipe.distill, recipe, distiller, stores["data"])
+    training = layer_training(
+        plan, phase, recipe.distill, recipe, distiller, stores["data"], outside.world
+    )
     trained = run_training(plan, training, record, outside, provenance)
     metrics = trained.losses
     if trained.finished and "eval_data" in stores:
         metrics |= _held_out_metrics(
-            distiller, recipe, stores["eval_data"], phase.global_batch_size
+            distiller, recipe, stores["eval_data"], phase.global_batch_size, outside.world
         )
     return build.Result(trained.finished, trained.optimizer_steps, trained.samples, metrics)
 
 
 class _Losses(Part):
-    """The distiller without dropout, compiled."""
+    """The distiller without dropout, compiled; sums over all processes."""
 
-    def __init__(self, distiller: Distiller) -> None:
+    def __init__(self, distiller: Distiller, world: World) -> None:
         super().__init__()
         self.distiller = distiller
+        self.alone = world.size == 1
+        if not self.alone:
+            self.total = Total()
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *batch: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Return the distiller's outputs."""
         losses: tuple[ms.Tensor, ...] = self.distiller(*batch)
-        return losses
+        return losses if self.alone else self.total(losses)
 
 
 def _held_out_metrics(
-    distiller: Distiller, recipe: GeneralDistill, store: TokenStore, batch_size: int
+    distiller: Distiller,
+    recipe: GeneralDistill,
+    store: TokenStore,
+    batch_size: int,
+    world: World,
 ) -> dict[str, float]:
     """Return the mean loss and parts over all rows of a held-out set, without dropout."""
-    losses = _Losses(distiller)
+    losses = _Losses(distiller, world)
+    places = shard(np.arange(batch_size), world.rank, world.size)
     starts = range(0, store.rows, batch_size)
     rows = [np.arange(first, min(first + batch_size, store.rows)) for first in starts]
     tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in rows])
@@ -70,5 +82,6 @@ def _held_out_metrics(
         batch = store.batch(np.pad(part, missing))
         shares = [np.pad(weight[part], missing) for weight in weights]
         inputs = (batch.input_ids, batch.segment_ids, batch.input_mask, *shares)
-        totals += [output.asnumpy().item() for output in losses(*map(ms.Tensor, inputs))]
+        own = (np.ascontiguousarray(values[places]) for values in inputs)
+        totals += [output.asnumpy().item() for output in losses(*map(ms.Tensor, own))]
     return dict(zip((f"eval_{name}" for name in ("loss", *PARTS)), totals.tolist(), strict=True))

@@ -21,6 +21,7 @@ from tinybert.recipe.tables import Distill
 from tinybert.stages import build
 from tinybert.stages.training import Tables, Training
 from tinybert.train.feed import Feed
+from tinybert.train.world import World
 
 PARTS = ("attention_loss", "hidden_loss")
 """Outputs of the distiller after the loss."""
@@ -77,7 +78,7 @@ def build_distiller(
     )
 
 
-def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore) -> Feed:
+def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore, world: World) -> Feed:
     """Build what gives every step its rows and masks."""
     return Feed(
         store,
@@ -87,6 +88,7 @@ def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore) -> F
         kinds=("hidden", "attention"),
         seed=plan.resolved.recipe.seed,
         weigh=partial(_weigh, padding=table.padding),
+        world=world,
     )
 
 
@@ -97,6 +99,7 @@ def layer_training(
     tables: Tables,
     distiller: Distiller,
     store: TokenStore,
+    world: World,
     *,
     name: str | None = None,
 ) -> Training:
@@ -109,6 +112,7 @@ def layer_training(
         tables: How to train.
         distiller: Both networks, with their weights.
         store: The training rows.
+        world: The processes of the run.
         name: The phase's name in a run of several.
     """
     teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
@@ -124,7 +128,7 @@ def layer_training(
         tables=tables,
         network=distiller,
         part_names=PARTS,
-        feed=build_feed(plan, phase, table, store),
+        feed=build_feed(plan, phase, table, store, world),
         groups=groups,
         trained=trained,
         weights=[*groups["student"], *groups["fit_dense"]],

@@ -19,6 +19,7 @@ from tinybert.stages import build, tasks
 from tinybert.stages.layers import build_distiller, encoders, layer_training
 from tinybert.stages.training import Trained, Training, checkpoint_folder, run_training
 from tinybert.train.journal import Selection
+from tinybert.train.world import World
 
 PARTS = ("soft_loss", "hard_loss")
 """Outputs of the distiller of predictions after the loss."""
@@ -45,12 +46,12 @@ def task_distill(
     done: list[tuple[Phase, Trained]] = []
     student: build.FirstWeights = {}
     for phase in plan.phases:
-        if done and (not done[-1][1].finished or outside.stop_requested()):
+        if done and (not done[-1][1].finished or done[-1][1].stopped):
             break
         # Each phase has cells of its own: one that was compiled before keeps its place in the
         # first graph, and the second would be read back wrongly.
         if phase.name == "phase1":
-            training = _layer_training(plan, recipe, phase, loaded, stores)
+            training = _layer_training(plan, recipe, phase, loaded, stores, outside.world)
         else:
             networks = {
                 which: tasks.task_network(plan, which, loaded, head)
@@ -60,9 +61,12 @@ def task_distill(
                 if parameter.name in student:
                     parameter.set_data(Tensor(student[parameter.name]))
             steps = sum(trained.steps for _, trained in done)
-            training = _prediction_training(plan, recipe, phase, networks, stores, steps)
+            training = _prediction_training(
+                plan, recipe, phase, networks, stores, steps, outside.world
+            )
         later = (checkpoint_folder(record, p.name) for p in plan.phases[len(done) + 1 :])
-        passed = any(path for folder in later for path in folder.glob("step-*"))
+        begun = any(path for folder in later for path in folder.glob("step-*"))
+        passed = outside.world.tell(bytes([begun])) == bytes([True])
         trained = run_training(plan, training, record, outside, provenance, passed=passed)
         done.append((phase, trained))
         student = {p.name: p.asnumpy() for p in training.groups["student"]}
@@ -75,13 +79,14 @@ def _layer_training(
     phase: Phase,
     loaded: Mapping[str, LoadedWeights],
     stores: Mapping[str, TokenStore],
+    world: World,
 ) -> Training:
     """Return the training on the differences between layers; heads take no part."""
     assert recipe.phase1 is not None
     table = recipe.phase1.distill
     distiller = build_distiller(plan, table, *encoders(plan, loaded), loaded.get("student"))
     return layer_training(
-        plan, phase, table, recipe.phase1, distiller, stores["data"], name=phase.name
+        plan, phase, table, recipe.phase1, distiller, stores["data"], world, name=phase.name
     )
 
 
@@ -92,6 +97,7 @@ def _prediction_training(
     networks: Mapping[str, TaskNetwork],
     stores: Mapping[str, TokenStore],
     steps_before: int,
+    world: World,
 ) -> Training:
     """Return the training on the differences between logits."""
     assert recipe.phase2 is not None
@@ -109,6 +115,7 @@ def _prediction_training(
         stores["eval_data"],
         batch_size=phase.global_batch_size,
         drop_remainder=recipe.data.eval_drop_remainder,
+        world=world,
     )
     groups = {which: list(network.get_parameters()) for which, network in networks.items()}
     return Training(
@@ -122,7 +129,7 @@ def _prediction_training(
             hard_label_weight=table.hard_label_weight,
         ),
         part_names=PARTS,
-        feed=tasks.task_feed(plan, phase, "student", head, stores["data"], weigh),
+        feed=tasks.task_feed(plan, phase, "student", head, stores["data"], weigh, world),
         groups=groups,
         trained=tasks.trained_names(plan, "student", head),
         weights=groups["student"],

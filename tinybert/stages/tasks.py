@@ -15,6 +15,7 @@ from tinybert.recipe.tables import Task
 from tinybert.stages import build
 from tinybert.train.evaluation import Evaluation, Measure
 from tinybert.train.feed import Feed, Weigh
+from tinybert.train.world import World
 
 NETWORKS: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
 KINDS = ("hidden", "attention", "classifier")
@@ -37,7 +38,13 @@ def task_network(
 
 
 def task_feed(
-    plan: Plan, phase: Phase, which: str, config: HeadConfig, store: TokenStore, weigh: Weigh
+    plan: Plan,
+    phase: Phase,
+    which: str,
+    config: HeadConfig,
+    store: TokenStore,
+    weigh: Weigh,
+    world: World,
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
     return Feed(
@@ -48,6 +55,7 @@ def task_feed(
         kinds=KINDS,
         seed=plan.resolved.recipe.seed,
         weigh=weigh,
+        world=world,
     )
 
 
@@ -67,6 +75,7 @@ def evaluation(
     *,
     batch_size: int,
     drop_remainder: bool,
+    world: World,
 ) -> Evaluation:
     """Return what measures a network on the dev set."""
     return Evaluation(
@@ -75,4 +84,5 @@ def evaluation(
         batch_size=batch_size,
         drop_remainder=drop_remainder,
         measure=Measure(task.task_type, task.assessment_method, task.num_labels, plan.labels),
+        world=world,
     )

@@ -1,5 +1,6 @@
 """One training of a stage, from its networks to its last checkpoint, and the facts about it."""
 
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ class Trained:
 
     steps: int
     finished: bool
+    stopped: bool
+    """Whether a process was asked to stop, be it during the last step."""
     optimizer_steps: int
     samples: int
     losses: dict[str, float]
@@ -113,20 +116,25 @@ def run_training(
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
     tables, phase = training.tables, training.phase
-    step = build.training_step(training.network, phase, tables.optimizer, tables.loss_scale)
+    step = build.training_step(
+        training.network, phase, tables.optimizer, tables.loss_scale, outside.world
+    )
     journal = _journal(training, step, record, outside)
+    stopped = False
     if passed:
         journal.restore()
     else:
         _start(plan, training, step, record, outside)
         first_step = journal.resume()
 
-        def after_step(result: StepResult) -> bool:
+        def after_step(result: StepResult) -> None:
+            nonlocal stopped
+            stopped = result.stops
             if result.global_step == training.steps_before + first_step:
                 provenance.write(record)
                 graph = build.graph_facts(record, plan, "TrainingStep", training.scopes)
                 record.update(effective=_placed(record, training.name, graph))
-            return journal.after_step(result)
+            journal.after_step(result)
 
         train(
             step,
@@ -135,9 +143,10 @@ def run_training(
             first_step=first_step,
             total_steps=phase.total_steps,
             after_step=after_step,
+            stop_requested=outside.stop_requested,
             steps_before=training.steps_before,
         )
-    return _trained(training, step, journal, record)
+    return _trained(training, step, journal, record, stopped)
 
 
 def _journal(
@@ -151,16 +160,17 @@ def _journal(
         every=table.save_ckpt_step,
         best=training.weights,
         metadata=encode_labels(training.labels),
+        writes=outside.world.first,
     )
     return Journal(
         record,
         folder,
         save_ckpt_step=table.save_ckpt_step,
         total_steps=phase.total_steps,
-        stop_requested=outside.stop_requested,
         on_step=outside.on_step,
         selection=training.selection,
         steps_before=training.steps_before,
+        world=outside.world,
     )
 
 
@@ -181,6 +191,7 @@ def _start(
         plan, phase, tables.optimizer, tables.loss_scale, training.trained
     )
     effective.require_equal(requested, run | facts)
+    outside.world.agree("networks and settings", json.dumps([run, facts], sort_keys=True))
     record.start(
         effective=run | _placed(record, training.name, facts), environment=outside.environment
     )
@@ -196,7 +207,7 @@ def _placed(record: RunRecord, name: str | None, facts: Mapping[str, Any]) -> di
 
 
 def _trained(
-    training: Training, step: TrainingStep, journal: Journal, record: RunRecord
+    training: Training, step: TrainingStep, journal: Journal, record: RunRecord, stopped: bool
 ) -> Trained:
     phase, before = training.phase, training.steps_before
     steps = int(step.global_step.asnumpy())
@@ -207,6 +218,7 @@ def _trained(
     return Trained(
         steps=steps,
         finished=finished,
+        stopped=stopped,
         optimizer_steps=int(step.optimizer_step.asnumpy()),
         samples=phase.samples(steps),
         losses=_losses(record.directory / TRACE, training.part_names, before, before + steps),

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from tinybert.atomic import replacing
 from tinybert.errors import InputError
+from tinybert.manifest.digests import TensorTable, tensor_table
 
 Array = npt.NDArray[np.generic]
 
@@ -39,6 +40,7 @@ class CheckpointFolder:
             and goes when the next is saved, so that a stop does not change what is kept.
         best: The weights that are kept of the best evaluation.
         metadata: What every file says besides, such as the label order.
+        writes: Whether files are written; false on all processes of a run but the first.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class CheckpointFolder:
         every: int = 1,
         best: Iterable[Parameter] = (),
         metadata: Mapping[str, str] | None = None,
+        writes: bool = True,
     ) -> None:
         self.folder = folder
         self.parameters = {parameter.name: parameter for parameter in parameters}
@@ -58,6 +61,7 @@ class CheckpointFolder:
         self.best_path = folder / "best.safetensors"
         self.best_parameters = {parameter.name: parameter for parameter in best}
         self.metadata = dict(metadata or {})
+        self.writes = writes
 
     def path(self, global_step: int) -> Path:
         """Return the file of the checkpoint after `global_step` steps."""
@@ -73,10 +77,10 @@ class CheckpointFolder:
             best: The best evaluation so far.
             between: Whether a stop asks for it, so that it does not count.
         """
-        arrays = self._write(self.path(global_step), self.parameters, {"best": _encode(best)})
+        arrays = self._write(self.path(global_step), self.parameters, {"best": encode_best(best)})
         own = self.path(global_step)
         counted = [f for f in self.files() if self.step_of(f) % self.every == 0 or f == own]
-        if between:
+        if between and own in counted:
             counted.remove(own)
         for old in set(self.files()) - {own, *counted[-self.keep :]}:
             old.unlink()
@@ -94,8 +98,12 @@ class CheckpointFolder:
         """Return the steps that a checkpoint has behind it."""
         return int(path.stem.removeprefix("step-"))
 
-    def restore(self, path: Path) -> tuple[Best | None, dict[str, Array]]:
-        """Set every parameter from the file; return the best evaluation it knew, and the arrays.
+    def table(self) -> TensorTable:
+        """Return the tensor table of the parameters as they are."""
+        return tensor_table({name: p.asnumpy() for name, p in self.parameters.items()})
+
+    def restore(self, path: Path) -> Best | None:
+        """Set every parameter from the file; return the best evaluation it knew.
 
         Raises:
             InputError: The file is damaged, or holds other names or shapes than this run.
@@ -104,7 +112,7 @@ class CheckpointFolder:
         try:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
-                best = _decode((file.metadata() or {}).get("best", "null"))
+                best = decode_best((file.metadata() or {}).get("best", "null"))
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"damaged checkpoint: {error}", where=str(path), cure=cure) from error
         wanted = {name: parameter.shape for name, parameter in self.parameters.items()}
@@ -115,19 +123,21 @@ class CheckpointFolder:
             raise InputError(f"checkpoint of another network: {names}", where=str(path), cure=cure)
         for name, parameter in self.parameters.items():
             parameter.set_data(Tensor(arrays[name]))
-        return best, arrays
+        return best
 
     def _write(
         self, path: Path, parameters: Mapping[str, Parameter], metadata: Mapping[str, str]
     ) -> dict[str, Array]:
         arrays = {name: parameter.asnumpy() for name, parameter in parameters.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file(arrays, temporary, metadata={**self.metadata, **metadata})
+        if self.writes:
+            with replacing(path) as temporary:
+                save_file(arrays, temporary, metadata={**self.metadata, **metadata})
         return arrays
 
 
-def _encode(best: Best | None) -> str:
+def encode_best(best: Best | None) -> str:
+    """Return an evaluation as text, its numbers exact."""
     if best is None:
         return "null"
     metrics = {name: float(value).hex() for name, value in best.metrics.items()}
@@ -135,7 +145,8 @@ def _encode(best: Best | None) -> str:
     return json.dumps(content | {"metrics": metrics})
 
 
-def _decode(text: str) -> Best | None:
+def decode_best(text: str) -> Best | None:
+    """Return what `encode_best` wrote."""
     value = json.loads(text)
     if value is None:
         return None

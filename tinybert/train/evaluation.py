@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.rows import LabelArray
-from tinybert.data.sampler import Sampler
+from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Part
 from tinybert.tasks.metrics import TaskType, task_metrics
+from tinybert.train.world import ALONE, Rows, World
 
 Logits = npt.NDArray[np.float32]
 
@@ -31,16 +32,20 @@ class Measure:
 class Prediction(Part):
     """A network without dropout, compiled."""
 
-    def __init__(self, network: TaskNetwork) -> None:
+    def __init__(self, network: TaskNetwork, world: World) -> None:
         super().__init__()
         self.network = network
+        self.rows = Rows(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(
         self, input_ids: ms.Tensor, segment_ids: ms.Tensor, input_mask: ms.Tensor
     ) -> ms.Tensor:
-        """Return logits float32 (B, C) or (B, S, C) from (B, S) int32."""
-        return self.network(input_ids, segment_ids, input_mask)
+        """Return the logits of the rows of all processes, float32 (N * B, C) or (N * B, S, C).
+
+        Each gives (B, S) int32 of its own rows.
+        """
+        return self.rows(self.network(input_ids, segment_ids, input_mask))
 
 
 class Evaluation:
@@ -49,10 +54,11 @@ class Evaluation:
     Args:
         network: The network.
         store: The labelled rows.
-        batch_size: Rows a call; the last batch is filled up with copies of its first row, which
-            are left out of the result.
+        batch_size: Rows a call over all processes; the last batch is filled up with copies of its
+            first row, which are left out of the result.
         drop_remainder: Leave out the rows that do not fill the last batch.
         measure: How predictions are measured.
+        world: The processes that share a batch.
 
     Raises:
         InputError: `drop_remainder` leaves no row.
@@ -66,12 +72,14 @@ class Evaluation:
         batch_size: int,
         drop_remainder: bool,
         measure: Measure,
+        world: World = ALONE,
     ) -> None:
-        self._predict = Prediction(network)
+        self._predict = Prediction(network, world)
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
         self._measure = measure
+        self._places = shard(np.arange(batch_size), world.rank, world.size)
 
     def logits(self) -> tuple[Logits, LabelArray]:
         """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order."""
@@ -81,7 +89,8 @@ class Evaluation:
             filled = np.concatenate([rows, rows[:1].repeat(self._batch_size - len(rows))])
             batch = self._store.batch(filled)
             inputs = (batch.input_ids, batch.segment_ids, batch.input_mask)
-            found = self._predict(*map(ms.Tensor, inputs)).asnumpy()
+            shares = (np.ascontiguousarray(values[self._places]) for values in inputs)
+            found = self._predict(*map(ms.Tensor, shares)).asnumpy()
             assert batch.label_ids is not None
             logits.append(found[: len(rows)])
             label_ids.append(batch.label_ids[: len(rows)])

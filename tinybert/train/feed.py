@@ -12,6 +12,7 @@ from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.model.dropout import DropoutSite
 from tinybert.randomness import keep_mask
+from tinybert.train.world import ALONE, World
 
 Weigh = Callable[[Batch, npt.NDArray[np.bool_]], Sequence[npt.NDArray[np.generic]]]
 
@@ -41,8 +42,7 @@ class Feed:
         seed: The recipe's seed.
         weigh: Makes what the network takes between batch and masks, of the filled global batch
             and of (G,) bool, False for a filler: arrays whose first dimension is G.
-        rank: This process.
-        world: Number of processes; divides the global batch size.
+        world: The processes that share a batch; their number divides the global batch size.
     """
 
     def __init__(
@@ -55,8 +55,7 @@ class Feed:
         kinds: Sequence[str],
         seed: int,
         weigh: Weigh,
-        rank: int = 0,
-        world: int = 1,
+        world: World = ALONE,
     ) -> None:
         self._store = store
         self._sampler = sampler
@@ -65,7 +64,7 @@ class Feed:
         self._kinds = kinds
         self._seed = seed
         self._weigh = weigh
-        self._places = shard(np.arange(global_batch_size), rank, world)
+        self._places = shard(np.arange(global_batch_size), world.rank, world.size)
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""

@@ -1,5 +1,6 @@
 """What happens after every step: trace, evaluation, checkpoints, a stop that the user asked for."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -7,10 +8,11 @@ from dataclasses import asdict, dataclass
 import structlog
 
 from tinybert.errors import InputError
-from tinybert.manifest.digests import tensor_table
-from tinybert.manifest.record import RunRecord
-from tinybert.train.checkpoint import Array, Best, CheckpointFolder
+from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table
+from tinybert.manifest.record import TRACE, RunRecord
+from tinybert.train.checkpoint import Best, CheckpointFolder, decode_best, encode_best
 from tinybert.train.loop import StepResult
+from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
 
@@ -33,10 +35,11 @@ class Journal:
         checkpoints: The training's checkpoints.
         save_ckpt_step: Steps between two of them, and between two evaluations.
         total_steps: Steps of the training; the last is always saved.
-        stop_requested: Whether the user asked to stop; the step is finished and saved.
         on_step: Told about every step.
         selection: Evaluates; None: the training has no best checkpoint.
         steps_before: Steps of the run before this training: the trace counts on from there.
+        world: The processes of the run. The first has the files that a resume needs and tells the
+            others what is in them; each keeps a record of its own.
     """
 
     def __init__(
@@ -46,19 +49,19 @@ class Journal:
         *,
         save_ckpt_step: int,
         total_steps: int,
-        stop_requested: Callable[[], bool],
         on_step: Callable[[StepResult], None],
         selection: Selection | None = None,
         steps_before: int = 0,
+        world: World = ALONE,
     ) -> None:
         self.record = record
         self.checkpoints = checkpoints
         self.save_ckpt_step = save_ckpt_step
         self.total_steps = total_steps
-        self.stop_requested = stop_requested
         self.on_step = on_step
         self.selection = selection
         self.steps_before = steps_before
+        self.world = world
         self.best: Best | None = None
         self.last_metrics: dict[str, float] | None = None
         """Of the evaluation after the last step, if this process made it."""
@@ -69,44 +72,60 @@ class Journal:
         Raises:
             InputError: The newest checkpoint is not one of this run.
         """
-        files = self.checkpoints.files()
-        if not files:
-            self.record.rewind(self.steps_before)
-            return 0
-        step = self.checkpoints.step_of(files[-1])
-        arrays = self.restore()
-        self.record.rewind(self.steps_before + step)
-        self.record.checkpoint(self.steps_before + step, files[-1], tensor_table(arrays))
-        self._keep_best(step)
+        step = self._restored()
+        self._rewind(self.steps_before + step)
+        if step:
+            table = self.checkpoints.table()
+            self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
+            self._keep_best(step)
         return step
 
-    def restore(self) -> dict[str, Array]:
-        """Take weights and state from the newest checkpoint; return its arrays.
+    def restore(self) -> None:
+        """Take weights and state from the newest checkpoint.
 
         Raises:
             InputError: There is none, or it is not one of this run.
         """
-        files = self.checkpoints.files()
-        if not files:
+        if not self._restored():
             where, cure = str(self.checkpoints.folder), "restore it, or start anew with --fresh"
             raise InputError("the last checkpoint of this phase is gone", where=where, cure=cure)
-        self.best, arrays = self.checkpoints.restore(files[-1])
-        return arrays
 
-    def after_step(self, result: StepResult) -> bool:
-        """Write the step down; return whether the loop goes on."""
+    def _restored(self) -> int:
+        """Take weights and state from the newest checkpoint, if any; return its steps."""
+        step, files = 0, self.checkpoints.files()
+        if files:
+            step = self.checkpoints.step_of(files[-1])
+            self.best = self.checkpoints.restore(files[-1])
+        told = self.world.tell(json.dumps([step, encode_best(self.best)]).encode())
+        step, best = json.loads(told)
+        if step:
+            self.best = decode_best(best)
+            self.world.copy(list(self.checkpoints.parameters.values()))
+        return int(step)
+
+    def _rewind(self, step: int) -> None:
+        """Go back to the record's first `step` steps."""
+        trace = self.record.directory / TRACE
+        if self.world.first:
+            self.record.rewind(step)
+            if self.world.size > 1:
+                self.world.tell(trace.read_bytes())
+        else:
+            trace.write_bytes(self.world.tell(b""))
+            self.record.rewind(step)
+
+    def after_step(self, result: StepResult) -> None:
+        """Write the step down, and evaluate and save where it is time."""
         fields = asdict(result)
-        del fields["rows"]
+        del fields["rows"], fields["stops"]
         self.record.trace.append(**fields)
         done = result.global_step + 1 - self.steps_before
-        stops = self.stop_requested()
         due = done % self.save_ckpt_step == 0 or done == self.total_steps
         if due and math.isfinite(result.loss):
             self._evaluate(done)
-        if due or stops:
+        if due or result.stops:
             self._save(done, between=not due)
         self.on_step(result)
-        return not stops
 
     def _evaluate(self, step: int) -> None:
         """Measure the weights, and see whether they are the best so far."""
@@ -122,10 +141,15 @@ class Journal:
 
     def _save(self, step: int, *, between: bool) -> None:
         self.record.trace.flush()
-        arrays = self.checkpoints.save(step, self.best, between=between)
-        path = self.checkpoints.path(step)
-        self.record.checkpoint(self.steps_before + step, path, tensor_table(arrays))
+        table = tensor_table(self.checkpoints.save(step, self.best, between=between))
+        self._agree(step, table)
+        self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
         self._keep_best(step)
+
+    def _agree(self, step: int, table: TensorTable) -> None:
+        """See that all processes have the same steps behind them and the same weights."""
+        facts = f"{self.record.trace.digest} {tensor_digest(table)}"
+        self.world.agree(f"losses or weights after step {self.steps_before + step}", facts)
 
     def _keep_best(self, step: int) -> None:
         """Keep the weights apart if they are the best; a kill before this is made up by resume."""

@@ -36,6 +36,8 @@ class StepResult:
     batch_digest: str
     rows: int
     """Rows of the global batch."""
+    stops: bool
+    """Whether a process was asked to stop."""
 
 
 def train(
@@ -45,10 +47,11 @@ def train(
     part_names: tuple[str, ...],
     first_step: int,
     total_steps: int,
-    after_step: Callable[[StepResult], bool],
+    after_step: Callable[[StepResult], None],
+    stop_requested: Callable[[], bool],
     steps_before: int = 0,
 ) -> None:
-    """Run the steps of a training from `first_step` up to `total_steps`.
+    """Run the steps of a training from `first_step` up to `total_steps`, or until a stop.
 
     Args:
         step: The compiled step.
@@ -56,19 +59,21 @@ def train(
         part_names: Names of the network's outputs after the loss.
         first_step: Steps that were done before.
         total_steps: Steps of the whole training.
-        after_step: Called after every step: trace, checkpoints, progress; False stops the loop.
+        after_step: Called after every step: trace, checkpoints, progress.
+        stop_requested: Whether this process was asked to stop. All processes stop after the same
+            step: with others, that is a step later.
         steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
     inputs = ahead(map(feed, range(first_step, total_steps)), AHEAD)
-    results = _results(step, inputs, part_names, steps_before)
+    results = _results(step, inputs, part_names, stop_requested, steps_before)
     for global_step, result in enumerate(results, steps_before + first_step):
-        goes_on = after_step(result)
+        after_step(result)
         _check_finite(result)
         assert result.global_step == global_step
-        if not goes_on:
+        if result.stops:
             break
 
 
@@ -76,15 +81,18 @@ def _results(
     step: TrainingStep,
     inputs: Iterator[StepInputs],
     part_names: tuple[str, ...],
+    stop_requested: Callable[[], bool],
     steps_before: int,
 ) -> Iterator[StepResult]:
     """Run a step for each of the inputs."""
     for given in inputs:
         tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
+        if not step.alone:
+            tensors.append(ms.Tensor(float(stop_requested()), ms.float32))
         global_step = steps_before + int(step.global_step.asnumpy())
         outputs = [output.asnumpy().item() for output in step(*tensors)]
         loss, *parts = outputs[: 1 + len(part_names)]
-        scale, finite, learning_rate, optimizer_step, norm = outputs[1 + len(part_names) :]
+        scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
         yield StepResult(
             global_step=global_step,
             optimizer_step=optimizer_step,
@@ -96,6 +104,7 @@ def _results(
             gradient_norm=norm,
             batch_digest=given.batch_digest,
             rows=given.rows,
+            stops=any(asked) if asked else stop_requested(),
         )
 
 

@@ -8,6 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from tinybert.model.layers import Part
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
+from tinybert.train.world import ALONE, Total, World
 
 Tensors = tuple[Tensor, ...]
 
@@ -29,6 +30,7 @@ class TrainingStep(Part):
         schedule: Learning rates, by the number of updates so far.
         loss_scale: Its settings.
         clip_norm: Largest L2 norm of each tensor's gradient.
+        world: The processes that share a global batch.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class TrainingStep(Part):
         schedule: Polynomial,
         loss_scale: LossScale,
         clip_norm: float,
+        world: World = ALONE,
     ) -> None:
         super().__init__()
         self.network = network
@@ -48,6 +51,9 @@ class TrainingStep(Part):
         self.scale_factor = loss_scale.factor
         self.scale_window = loss_scale.window
         self.clip_norm = clip_norm
+        self.alone = world.size == 1
+        if not self.alone:
+            self.total = Total()
         self.loss_scale = _state("loss_scale", loss_scale.initial, ms.float32)
         self.clean_steps = _state("clean_steps", 0, ms.int32)
         self.global_step = _state("global_step", 0, ms.int32)
@@ -65,18 +71,27 @@ class TrainingStep(Part):
         """Train on one global batch's share of this process.
 
         Args:
-            batch: The network's inputs.
+            batch: The network's inputs; with other processes, then a float32 scalar that is 1
+                where this one was asked to stop.
 
         Returns:
-            The network's outputs, then scalars: loss scale of this step (float32), whether its
-            gradients were finite (bool), its learning rate (float32), the number of updates
-            before it (int32), and the L2 norm of all unscaled, unclipped gradients (float32).
+            The network's outputs, summed over the processes, then scalars: loss scale of this
+            step (float32), whether its gradients were finite (bool), its learning rate (float32),
+            the number of updates before it (int32), and the L2 norm of all unscaled, unclipped
+            gradients (float32). With other processes, then how many were asked to stop (float32).
             A step that overflowed changes nothing but loss scale and counters.
         """
         scale = self.loss_scale + 0.0
         optimizer_step = self.optimizer_step + 0
         learning_rate = self.learning_rates[optimizer_step]
-        (_, outputs), gradients = self.value_and_grad(scale, *batch)
+        asked: Tensors = ()
+        if self.alone:
+            (_, outputs), gradients = self.value_and_grad(scale, *batch)
+        else:
+            (_, outputs), gradients = self.value_and_grad(scale, *batch[:-1])
+            sums = self.total(gradients + outputs + (batch[-1],))
+            count = len(gradients)
+            gradients, outputs, asked = sums[:count], sums[count:-1], sums[-1:]
         unscale = 1.0 / scale
         squares: Tensors = ()
         for gradient in gradients:
@@ -93,7 +108,7 @@ class TrainingStep(Part):
             self.optimizer(clipped, learning_rate)
         self._count(scale, finite)
         norm = ops.sqrt(total) * unscale
-        found: Tensors = outputs + (scale, finite, learning_rate, optimizer_step, norm)
+        found: Tensors = outputs + (scale, finite, learning_rate, optimizer_step, norm) + asked
         return found
 
     def _count(self, scale: Tensor, finite: Tensor) -> None:

@@ -1,0 +1,121 @@
+"""The processes of a run: what they sum, gather and tell each other, and that they agree.
+
+Every process has all weights and a share of every global batch. The losses are sums whose factors
+come from the global batch, so the sum of all processes' gradients is the gradient: nothing is
+averaged. A process alone sends nothing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import Parameter, Tensor, ops
+
+from tinybert.errors import TrainingError
+from tinybert.model.layers import Part
+
+Tensors = tuple[Tensor, ...]
+Words = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of the run."""
+
+    rank: int = 0
+    """From 0; the first process writes manifest and checkpoints."""
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def tell(self, data: bytes) -> bytes:
+        """Return the first process's bytes on every process."""
+        if self.size == 1:
+            return data
+        length = int(self._from_first(np.array([len(data)], np.int32))[0])
+        size = 4 * (length // 4 + 1)
+        padded = data.ljust(size, b"\0") if self.first else bytes(size)
+        return self._from_first(np.frombuffer(padded, np.int32)).tobytes()[:length]
+
+    def copy(self, parameters: Sequence[Parameter]) -> None:
+        """Set parameters on every process to those of the first."""
+        if self.size == 1:
+            return
+        send = ops.Broadcast(0)
+        for parameter in parameters:
+            parameter.set_data(send((parameter.value(),))[0])
+
+    def agree(self, what: str, text: str) -> None:
+        """Raise a TrainingError unless all processes have the same text.
+
+        Args:
+            what: What the text says, for the message.
+            text: Anything, of which digests are compared.
+        """
+        if self.size == 1:
+            return
+        own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.int32)
+        found = ops.AllGather()(Tensor(own)).asnumpy().reshape(self.size, -1)
+        others = [rank for rank in range(self.size) if (found[rank] != found[0]).any()]
+        if others:
+            raise TrainingError(
+                f"{what} differ between process 0 and " + ", ".join(map(str, others)),
+                cure="see that all hosts have the same program, framework and processors",
+            )
+
+    def _from_first(self, values: Words) -> Words:
+        return np.asarray(ops.Broadcast(0)((Tensor(values),))[0].asnumpy())
+
+
+ALONE = World()
+"""A process without others."""
+
+
+def connect() -> World:
+    """Join the processes that the launcher started with this one."""
+    from mindspore.communication import get_group_size, get_rank, init
+
+    init()
+    return World(get_rank(), get_group_size())
+
+
+class Total(Part):
+    """Sums of tensors over all processes, in one message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.concat = ops.Concat()
+        self.reduce = ops.AllReduce()
+
+    def construct(self, tensors: Tensors) -> Tensors:
+        """Return each tensor's sum, float32 of its shape."""
+        flat: Tensors = ()
+        sizes: tuple[int, ...] = ()
+        for tensor in tensors:
+            flat = flat + (ops.cast(tensor, ms.float32).reshape(-1),)
+            sizes = sizes + (tensor.size,)
+        parts = ops.split(self.reduce(self.concat(flat)), sizes)
+        sums: Tensors = ()
+        for i in range(len(tensors)):
+            sums = sums + (parts[i].reshape(tensors[i].shape),)
+        return sums
+
+
+class Rows(Part):
+    """The rows of all processes, in the order of the processes; alone, its own."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.alone = world.size == 1
+        if not self.alone:
+            self.gather = ops.AllGather()
+
+    def construct(self, rows: Tensor) -> Tensor:
+        """Return (N * B, ...) from (B, ...)."""
+        return rows if self.alone else self.gather(rows)
