@@ -52,6 +52,11 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
             from tinybert.commands.rerun import rerun
 
             return rerun(options.manifest)
+        case "worker":
+            from tinybert.commands.worker import WorkerOptions, worker
+
+            fields = {name: getattr(options, name) for name in WorkerOptions.__dataclass_fields__}
+            return "", worker(WorkerOptions(**fields))
         case "validate":
             from tinybert.recipe.validate import validate
 

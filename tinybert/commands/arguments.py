@@ -31,6 +31,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _manifests(commands)
     _prepare(commands)
     _networks(commands, program)
+    _worker(commands)
     commands.add_parser("doctor", help="what this machine can run, and what is missing")
     return top
 
@@ -65,6 +66,18 @@ def _run(commands: Commands, program: Path) -> None:
         metavar="DIR",
         help="where relative paths start, and runs/ and manifests/ are (default: beside runner.py)",
     )
+
+
+def _worker(commands: Commands) -> None:
+    """Add what the processes of a job run; it is not for users."""
+    worker = commands.add_parser("worker")
+    worker.add_argument("recipe")
+    _changes(worker)
+    for name in ("root", "manifest"):
+        worker.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("run-id", "recipe-digest", "code-digest"):
+        worker.add_argument(f"--{name}", required=True)
+    worker.add_argument("--launcher", type=int, required=True)
 
 
 def _recipes(commands: Commands) -> None:

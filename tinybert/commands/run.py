@@ -1,6 +1,5 @@
 """The command `run`: validate, plan, build, train, and leave a manifest whatever happens."""
 
-import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,27 +7,27 @@ from pathlib import Path
 
 import structlog
 
+from tinybert.commands.execute import execute
+from tinybert.commands.launch import launch
 from tinybert.commands.logs import LogFormat, configure
 from tinybert.commands.resume import recipe_facts, resume, shown
 from tinybert.errors import (
     DeviceError,
     ExpectationError,
-    StageError,
     StoppedError,
     TinybertError,
     UsageError,
     all_of,
 )
-from tinybert.launch.device import prepare_environment, require_ascend, select
+from tinybert.launch.device import require_ascend
 from tinybert.launch.stop import StopRequest
 from tinybert.links import LinkedRun
 from tinybert.manifest.expect import expectation_failures
-from tinybert.manifest.identity import CodeIdentity, code_identity, environment
+from tinybert.manifest.identity import CodeIdentity, code_identity
 from tinybert.manifest.record import RunRecord, resumable
 from tinybert.plan import Plan, describe, make_plan
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.load import ResolvedRecipe, load
-from tinybert.train.graph import GRAPHS, saving_environment
 
 log = structlog.get_logger()
 
@@ -62,7 +61,6 @@ def run(options: RunOptions) -> str:
     plan = _checked_plan(resolved, options.root)
     if options.dry_run:
         return describe(plan)
-    _require_one_process(resolved)
     code = code_identity(PROGRAM)
     if options.require_clean and code.facts.get("dirty"):
         cure = "commit them, or leave out --require-clean"
@@ -72,7 +70,11 @@ def run(options: RunOptions) -> str:
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
-            _carry_out(plan, record, stop)
+            if device_count(resolved.recipe.topology) > 1:
+                launch(options, plan, code, record, stop)
+            elif not execute(plan, record, stop, live=sys.stderr.isatty()):
+                assert stop.signum is not None
+                raise StoppedError("stopped, and saved", signum=stop.signum)
         except StoppedError as stopped:
             stopped.where, stopped.cure = manifest, "the same command goes on from here"
             raise
@@ -103,16 +105,6 @@ def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
     if problems:
         raise all_of(problems)
     return plan
-
-
-def _require_one_process(resolved: ResolvedRecipe) -> None:
-    """Raise a StageError for a recipe of several processes."""
-    if (processes := device_count(resolved.recipe.topology)) > 1:
-        raise StageError(
-            f"{processes} processes are not in this version",
-            where=str(resolved.path),
-            cure="add `--set topology.hosts=1 --set topology.devices_per_host=1`",
-        )
 
 
 def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
@@ -146,48 +138,3 @@ def _parent(which: str, run: LinkedRun, root: Path) -> dict[str, str]:
         "stage": run.manifest.inputs.stage,
         "outcome_digest": run.manifest.digests.outcome,
     }
-
-
-def _carry_out(plan: Plan, record: RunRecord, stop: StopRequest) -> None:
-    """Get the device ready, carry out the stage, and record the result."""
-    recipe = plan.resolved.recipe
-    prepare_environment(recipe.runtime.threads, saving_environment(record.directory / GRAPHS))
-    topology = recipe.topology
-    device_id = topology.device_ids[0] if topology.device_ids else 0
-    determinism = select(topology.device, device_id, recipe.runtime.threads)
-    # The framework reads its environment when these are imported.
-    from tinybert.commands.progress import StepProgress
-    from tinybert.stages.build import Outside
-    from tinybert.stages.dispatch import carry_out
-
-    facts = environment(
-        threads={"operators": recipe.runtime.threads},
-        topology={"device": topology.device, "hosts": 1, "processes": 1},
-        determinism=determinism,
-    )
-    live = sys.stderr.isatty()
-    total_steps = sum(phase.total_steps for phase in plan.phases)
-    with StepProgress(total_steps, live=live) as progress, stop.waiting():
-        outside = Outside(progress.on_step, stop.requested, facts)
-        result = carry_out(plan, record, outside)
-    best = result.best
-    record.finish(
-        "finished" if result.finished else "interrupted",
-        optimizer_steps=result.optimizer_steps,
-        samples=result.samples,
-        metrics=result.metrics,
-        best_step=None if best is None else best.global_step,
-        best_metrics=None if best is None else best.metrics,
-        volatile={
-            "throughput": {"samples_per_second": progress.rate},
-            "memory": {"peak_resident_bytes": _peak_memory()},
-        },
-    )
-    if not result.finished:
-        assert stop.signum is not None
-        raise StoppedError("stopped, and saved", signum=stop.signum)
-    log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -241,7 +241,13 @@ class Failure(Table):
     message: Annotated[str, OUTPUT]
     """What it said."""
     rank: Annotated[int | None, OUTPUT] = None
-    """The process that failed, where there were several."""
+    """The process that failed first, where there were several."""
+    step: Annotated[int | None, OUTPUT] = None
+    """Steps that it had done."""
+    exit_code: Annotated[int | None, OUTPUT] = None
+    """How it ended; negative: by that signal; null: it had to be killed."""
+    last_lines: Annotated[list[str], OUTPUT] = []
+    """The end of its log."""
 
 
 class Checkpoint(Table):

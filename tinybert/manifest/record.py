@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -102,8 +103,58 @@ class RunRecord:
         created = now()
         run_id = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         directory = Path("runs") / recipe_name / run_id
+        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+        path = root / FOLDER / f"{recipe_name}-{run_id}.json"
+        return cls._create(root, path, directory, run_id, {**inputs, "stage": stage}, now)
+
+    @classmethod
+    def fragment(
+        cls,
+        root: Path,
+        directory: Path,
+        run_id: str,
+        inputs: Mapping[str, Any],
+        *,
+        now: Clock = utc_now,
+    ) -> "RunRecord":
+        """Create the record of a process that is not the first: `manifest.json` in a folder.
+
+        Args:
+            root: The directory that relative paths start from.
+            directory: The process's folder below the root; what is there is thrown away.
+            run_id: The run's.
+            inputs: The section `inputs`.
+            now: The clock.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        shutil.rmtree(root / directory, ignore_errors=True)
+        path = root / directory / "manifest.json"
+        return cls._create(root, path, directory, run_id, inputs, now)
+
+    @classmethod
+    def attach(cls, path: Path, *, now: Clock = utc_now) -> "RunRecord":
+        """Take part in a run whose lock another process holds for this one.
+
+        Raises:
+            ManifestError: The manifest cannot be read.
+        """
+        manifest = read(path)
+        return cls(root_of(path, manifest), path, manifest, -1, now)
+
+    @classmethod
+    def _create(
+        cls,
+        root: Path,
+        path: Path,
+        directory: Path,
+        run_id: str,
+        inputs: Mapping[str, Any],
+        now: Clock,
+    ) -> "RunRecord":
+        created = now()
         (root / directory).mkdir(parents=True)
-        (root / FOLDER).mkdir(exist_ok=True)
         lock = _acquire(root / directory)
         assert lock is not None
         volatile = {
@@ -114,10 +165,7 @@ class RunRecord:
             "command": sys.argv,
             "segments": [_segment(created)],
         }
-        manifest = sealed(
-            inputs={**inputs, "stage": stage}, outcome={"status": "planned"}, volatile=volatile
-        )
-        path = root / FOLDER / f"{recipe_name}-{run_id}.json"
+        manifest = sealed(inputs=inputs, outcome={"status": "planned"}, volatile=volatile)
         record = cls(root, path, manifest, lock, now)
         write_bytes(path, encode(manifest))
         return record
@@ -283,11 +331,24 @@ class RunRecord:
         }
         self._end(outcome, volatile or {})
 
-    def fail(self, error: BaseException, *, rank: int | None = None) -> None:
-        """Record what ended the run, and let go of its lock."""
+    def fail(self, error: BaseException, **facts: Any) -> None:
+        """Record what ended the run, and let go of its lock.
+
+        Args:
+            error: What was raised.
+            facts: Of the process that failed, where there were several; see `Failure`.
+        """
         message = getattr(error, "message", None) or str(error)
-        failure = {"type": type(error).__name__, "message": message, "rank": rank}
+        failure = {"type": type(error).__name__, "message": message, **facts}
         self._end({"status": "failed", "error": failure}, {})
+
+    def reload(self) -> None:
+        """Take over what another process wrote into the manifest.
+
+        Raises:
+            ManifestError: The manifest cannot be read.
+        """
+        self.manifest = read(self.path)
 
     def close(self) -> None:
         """Let go of trace and lock; a run that has no final state now reads as abandoned."""

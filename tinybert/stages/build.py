@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,15 @@ from tinybert.recipe.tables import Optimizer
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
 from tinybert.train.graph import GRAPHS, read_graph
-from tinybert.train.loop import StepResult
+from tinybert.train.loop import StepResult, quiet
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScale, TrainingStep
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
+
+STORES = Path("runs", "store")
+"""Folder of all token stores, below the root."""
 
 FirstWeights = dict[str, npt.NDArray[np.generic]]
 
@@ -48,6 +52,8 @@ class Outside:
     """The manifest's section `environment`."""
     world: World = ALONE
     """The processes of the run."""
+    doing: Callable[[str], None] = quiet
+    """Told what is done from now on, for those who watch; see `launch.beats.Beat.activity`."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,18 @@ class Result:
     """The best evaluation, counted in steps of the run."""
 
 
-def import_stores(plan: Plan) -> dict[str, TokenStore]:
-    """Return the token store of each set of records; they are imported where they are not yet."""
-    return {
-        role: import_records(records.source, plan.root / "runs" / "store")
+def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
+    """Return the token store of each set of records; they are imported where they are not yet.
+
+    Raises:
+        TrainingError: Another process has other rows.
+    """
+    stores = {
+        role: import_records(records.source, plan.root / STORES)
         for role, records in plan.records.items()
     }
+    world.agree("rows", " ".join(store.digest for store in stores.values()))
+    return stores
 
 
 def read_checkpoints(

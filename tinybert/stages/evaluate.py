@@ -28,7 +28,7 @@ def evaluate(
     """Measure a network on labelled rows, and keep its predictions."""
     (which,) = plan.networks
     head = tasks.heads(plan)[which]
-    stores = build.import_stores(plan)
+    stores = build.import_stores(plan, outside.world)
     pooler = head.task_type != "ner"
     loaded = build.read_checkpoints(plan, pooler=pooler, heads={which: head})
     provenance = Provenance(stores, loaded)
@@ -45,6 +45,7 @@ def evaluate(
     )
     facts = build.network_facts({which: list(network.get_parameters())}, batch_size)
     record.start(effective=build.run_facts(plan) | facts, environment=outside.environment)
+    outside.doing("evaluating")
     logits, label_ids = evaluation.logits()
     provenance.write(record)
     scopes = {which: "/network-TaskNetwork/"}

@@ -16,7 +16,7 @@ def finetune(
     """Train a network and its new head on labelled rows (Devlin et al., arXiv 1810.04805)."""
     (phase,), (which,) = plan.phases, plan.networks
     head = tasks.heads(plan)[which]
-    stores = build.import_stores(plan)
+    stores = build.import_stores(plan, outside.world)
     loaded = build.read_checkpoints(plan, pooler=head.task_type != "ner")
     provenance = Provenance(stores, loaded)
     network = tasks.task_network(plan, which, loaded, head)

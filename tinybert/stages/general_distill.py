@@ -26,7 +26,7 @@ def general_distill(
     TinyBERT (Jiao et al., arXiv 1909.10351), section 4.1.
     """
     (phase,) = plan.phases
-    stores = build.import_stores(plan)
+    stores = build.import_stores(plan, outside.world)
     loaded = build.read_checkpoints(plan, pooler=False)
     provenance = Provenance(stores, loaded)
     started = encoders(plan, loaded)
@@ -37,6 +37,7 @@ def general_distill(
     trained = run_training(plan, training, record, outside, provenance)
     metrics = trained.losses
     if trained.finished and "eval_data" in stores:
+        outside.doing("evaluating")
         metrics |= _held_out_metrics(
             distiller, recipe, stores["eval_data"], phase.global_batch_size, outside.world
         )

@@ -35,7 +35,7 @@ def task_distill(
     the same bits where phase 1 was an earlier run. Trace and manifest count on.
     """
     heads = tasks.heads(plan)
-    stores = build.import_stores(plan)
+    stores = build.import_stores(plan, outside.world)
     loaded = build.read_checkpoints(
         plan,
         pooler=recipe.phase2 is not None and recipe.task.task_type != "ner",

@@ -144,6 +144,7 @@ def run_training(
             total_steps=phase.total_steps,
             after_step=after_step,
             stop_requested=outside.stop_requested,
+            doing=outside.doing,
             steps_before=training.steps_before,
         )
     return _trained(training, step, journal, record, stopped)
@@ -171,6 +172,7 @@ def _journal(
         selection=training.selection,
         steps_before=training.steps_before,
         world=outside.world,
+        doing=outside.doing,
     )
 
 

@@ -11,7 +11,7 @@ from tinybert.errors import InputError
 from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.train.checkpoint import Best, CheckpointFolder, decode_best, encode_best
-from tinybert.train.loop import StepResult
+from tinybert.train.loop import StepResult, quiet
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
@@ -40,6 +40,7 @@ class Journal:
         steps_before: Steps of the run before this training: the trace counts on from there.
         world: The processes of the run. The first has the files that a resume needs and tells the
             others what is in them; each keeps a record of its own.
+        doing: Told what is done from now on: `evaluating` or `saving`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Journal:
         selection: Selection | None = None,
         steps_before: int = 0,
         world: World = ALONE,
+        doing: Callable[[str], None] = quiet,
     ) -> None:
         self.record = record
         self.checkpoints = checkpoints
@@ -62,6 +64,7 @@ class Journal:
         self.selection = selection
         self.steps_before = steps_before
         self.world = world
+        self.doing = doing
         self.best: Best | None = None
         self.last_metrics: dict[str, float] | None = None
         """Of the evaluation after the last step, if this process made it."""
@@ -122,8 +125,10 @@ class Journal:
         done = result.global_step + 1 - self.steps_before
         due = done % self.save_ckpt_step == 0 or done == self.total_steps
         if due and math.isfinite(result.loss):
+            self.doing("evaluating")
             self._evaluate(done)
         if due or result.stops:
+            self.doing("saving")
             self._save(done, between=not due)
         self.on_step(result)
 

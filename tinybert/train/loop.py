@@ -15,6 +15,10 @@ AHEAD = 2
 """Steps whose inputs are made while the device computes."""
 
 
+def quiet(activity: str) -> None:
+    """Tell nobody what is done."""
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What one step did; the fields of a trace record."""
@@ -49,6 +53,7 @@ def train(
     total_steps: int,
     after_step: Callable[[StepResult], None],
     stop_requested: Callable[[], bool],
+    doing: Callable[[str], None] = quiet,
     steps_before: int = 0,
 ) -> None:
     """Run the steps of a training from `first_step` up to `total_steps`, or until a stop.
@@ -62,13 +67,14 @@ def train(
         after_step: Called after every step: trace, checkpoints, progress.
         stop_requested: Whether this process was asked to stop. All processes stop after the same
             step: with others, that is a step later.
+        doing: Told what is done from now on: `rows`, `compiling` or `step`.
         steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
     inputs = ahead(map(feed, range(first_step, total_steps)), AHEAD)
-    results = _results(step, inputs, part_names, stop_requested, steps_before)
+    results = _results(step, inputs, part_names, stop_requested, doing, steps_before)
     for global_step, result in enumerate(results, steps_before + first_step):
         after_step(result)
         _check_finite(result)
@@ -82,10 +88,13 @@ def _results(
     inputs: Iterator[StepInputs],
     part_names: tuple[str, ...],
     stop_requested: Callable[[], bool],
+    doing: Callable[[str], None],
     steps_before: int,
 ) -> Iterator[StepResult]:
     """Run a step for each of the inputs."""
+    activity = "compiling"
     for given in inputs:
+        doing(activity)
         tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
         if not step.alone:
             tensors.append(ms.Tensor(float(stop_requested()), ms.float32))
@@ -106,6 +115,8 @@ def _results(
             rows=given.rows,
             stops=any(asked) if asked else stop_requested(),
         )
+        activity = "step"
+        doing("rows")
 
 
 def _check_finite(result: StepResult) -> None:

@@ -1,0 +1,94 @@
+"""Carrying out a plan in this process, alone or as one of several."""
+
+import resource
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tinybert.launch.beats import Heart
+from tinybert.launch.device import prepare_environment, select
+from tinybert.launch.stop import StopRequest
+from tinybert.manifest.identity import environment
+from tinybert.manifest.record import RunRecord
+from tinybert.plan import Plan
+from tinybert.recipe.derived import device_count
+from tinybert.train.graph import GRAPHS, saving_environment
+
+if TYPE_CHECKING:
+    from tinybert.train.loop import StepResult
+
+log = structlog.get_logger()
+
+
+def execute(
+    plan: Plan,
+    record: RunRecord,
+    stop: StopRequest,
+    *,
+    live: bool,
+    heart: Heart | None = None,
+    local_rank: int = 0,
+) -> bool:
+    """Get the device ready, carry out the stage, and record the result.
+
+    Args:
+        plan: What to do.
+        record: This process's record.
+        stop: Whether the user asked to stop.
+        live: Whether to draw a line of progress, rather than log one now and then.
+        heart: Tells the launcher of several processes what this one does.
+        local_rank: This process among those of its host.
+
+    Returns:
+        Whether the run finished; otherwise it was stopped, and saved what it has.
+    """
+    recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
+    threads = recipe.runtime.threads
+    prepare_environment(threads, saving_environment(record.directory / GRAPHS))
+    device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
+    determinism = select(topology.device, device_id, threads)
+    # The framework reads its environment when these are imported.
+    from tinybert.commands.progress import StepProgress
+    from tinybert.stages.build import Outside
+    from tinybert.stages.dispatch import carry_out
+    from tinybert.train.loop import quiet
+    from tinybert.train.world import ALONE, connect
+
+    processes = device_count(topology)
+    facts = environment(
+        threads={"operators": threads},
+        topology={"device": topology.device, "hosts": topology.hosts, "processes": processes},
+        determinism=determinism,
+    )
+    total_steps = sum(phase.total_steps for phase in plan.phases)
+    with StepProgress(total_steps, live=live) as progress, stop.waiting():
+
+        def on_step(result: "StepResult") -> None:
+            progress.on_step(result)
+            if heart is not None:
+                done = result.global_step + 1
+                heart.on_step(done, result.loss, result.learning_rate, result.rows)
+
+        world = ALONE if processes == 1 else connect()
+        doing = quiet if heart is None else heart.doing
+        result = carry_out(plan, record, Outside(on_step, stop.requested, facts, world, doing))
+    best = result.best
+    record.finish(
+        "finished" if result.finished else "interrupted",
+        optimizer_steps=result.optimizer_steps,
+        samples=result.samples,
+        metrics=result.metrics,
+        best_step=None if best is None else best.global_step,
+        best_metrics=None if best is None else best.metrics,
+        volatile={
+            "throughput": {"samples_per_second": progress.rate},
+            "memory": {"peak_resident_bytes": _peak_memory()},
+        },
+    )
+    if result.finished:
+        log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
+    return result.finished
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,115 @@
+"""What every process of a job runs: the hidden command `worker`, which msrun starts."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tinybert.commands.execute import execute
+from tinybert.commands.logs import configure
+from tinybert.commands.resume import recipe_facts
+from tinybert.errors import InputError, TinybertError
+from tinybert.launch.beats import Ended, Heart
+from tinybert.launch.msrun import end_with_parent
+from tinybert.launch.stop import StopRequest
+from tinybert.manifest.identity import code_identity
+from tinybert.manifest.record import RunRecord
+from tinybert.plan import make_plan
+from tinybert.recipe.load import load
+
+log = structlog.get_logger()
+
+PROGRAM = Path(__file__).resolve().parents[2]
+"""Directory of runner.py."""
+RANKS = "ranks"
+"""Folder of a run with the logs and records of its processes."""
+OUR_BUG = 70
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What the launcher tells its processes."""
+
+    recipe: str
+    root: Path
+    run_id: str
+    manifest: Path
+    """The run's, which the first process writes."""
+    launcher: int
+    """Port where the launcher hears beats."""
+    recipe_digest: str
+    code_digest: str
+    overrides: Sequence[str] = ()
+    device: str | None = None
+
+
+def worker(options: WorkerOptions) -> int:
+    """Take part in a job; returns the exit code."""
+    end_with_parent()
+    if os.environ.get("MS_ROLE") == "MS_SCHED":
+        return _schedule()
+    rank = int(os.environ["MS_NODE_ID"])
+    with StopRequest() as stop, Heart(options.launcher, rank) as heart:
+        try:
+            _take_part(options, rank, stop, heart)
+        except TinybertError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            ended = Ended(
+                error.exit_code, type(error).__name__, error.message, error.where, error.cure
+            )
+        except Exception as error:
+            traceback.print_exc()
+            ended = Ended(OUR_BUG, type(error).__name__, str(error))
+        else:
+            ended = Ended(0)
+        heart.end(ended)
+    return ended.exit_code
+
+
+def _schedule() -> int:
+    """Be the scheduler of the processes, which the framework ends when they have ended."""
+    os.environ.setdefault("GLOG_v", "3")
+    import mindspore as ms
+
+    from tinybert.train.world import connect
+
+    ms.set_device("CPU")
+    connect()
+    return 0
+
+
+def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Heart) -> None:
+    """Carry out this process's part, with a record of its own."""
+    events = configure("json")
+    resolved = load(options.recipe, options.overrides, options.device)
+    plan, problems = make_plan(resolved, options.root)
+    if problems:
+        raise problems[0]
+    code = code_identity(PROGRAM)
+    if (resolved.digest, code.facts["digest"]) != (options.recipe_digest, options.code_digest):
+        cure = "change nothing while a run starts, and start it again"
+        raise InputError("recipe or program changed since the launcher read them", cure=cure)
+    if rank == 0:
+        record = RunRecord.attach(options.manifest)
+    else:
+        inputs = {
+            "stage": resolved.recipe.stage,
+            "recipe": recipe_facts(resolved),
+            "code": code.facts,
+            "seeds": {"seed": resolved.recipe.seed},
+        }
+        folder = Path("runs", resolved.name, options.run_id, RANKS, str(rank))
+        record = RunRecord.fragment(options.root, folder, options.run_id, inputs)
+    with record:
+        if rank == 0:
+            events.open(record.directory / "log.jsonl")
+        try:
+            local_rank = rank % resolved.recipe.topology.devices_per_host
+            execute(plan, record, stop, live=False, heart=heart, local_rank=local_rank)
+        except BaseException as error:
+            record.fail(error, rank=rank)
+            raise

@@ -1,0 +1,137 @@
+"""Signs of life: what every process of a job tells its host's launcher, twice a second.
+
+Each is one datagram of JSON on the host's loopback. One that is lost does not matter, for the next
+one says everything again; nothing is written to a disk that may be full or far away.
+"""
+
+import json
+import os
+import socket
+import threading
+from dataclasses import asdict, dataclass, replace
+
+INTERVAL = 0.5
+"""Seconds between two signs of life."""
+LONGEST = 8000
+"""Characters of an error's message that are told."""
+_HOME = "127.0.0.1"
+_DATAGRAM = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, in its own words."""
+
+    exit_code: int
+    type: str = ""
+    """Class of the error; empty where there was none."""
+    message: str = ""
+    where: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a process is doing."""
+
+    rank: int
+    pid: int
+    activity: str = "starting"
+    """`starting`, `compiling`, `rows`, `step`, `evaluating`, `saving` or `ended`."""
+    step: int = 0
+    """Steps of the run that are done."""
+    loss: float | None = None
+    learning_rate: float | None = None
+    samples: int = 0
+    """Rows of the global batches that this process took part in since it compiled its step."""
+    ended: Ended | None = None
+
+    def encode(self) -> bytes:
+        """Return the datagram."""
+        return json.dumps(asdict(self)).encode()
+
+
+def decode(data: bytes) -> Beat | None:
+    """Return the beat of a datagram; None if it is none."""
+    try:
+        fields = json.loads(data)
+        ended = fields.pop("ended")
+        return Beat(**fields, ended=None if ended is None else Ended(**ended))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+class Heart:
+    """Tells the launcher what this process is doing; a context manager with a thread.
+
+    Args:
+        port: Where the launcher listens.
+        rank: This process.
+    """
+
+    def __init__(self, port: int, rank: int) -> None:
+        self._beat = Beat(rank, os.getpid())
+        self._address = (_HOME, port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Heart":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def doing(self, activity: str) -> None:
+        """Note what is done from now on."""
+        self._beat = replace(self._beat, activity=activity)
+
+    def on_step(self, step: int, loss: float, learning_rate: float, rows: int) -> None:
+        """Note a step that is done."""
+        samples = self._beat.samples + rows
+        self._beat = replace(
+            self._beat, step=step, loss=loss, learning_rate=learning_rate, samples=samples
+        )
+
+    def end(self, ended: Ended) -> None:
+        """Say how this process ends, at once."""
+        short = replace(ended, message=ended.message[:LONGEST])
+        self._beat = replace(self._beat, activity="ended", ended=short)
+        self._send()
+
+    def _run(self) -> None:
+        while not self._over.wait(INTERVAL):
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            self._socket.sendto(self._beat.encode(), self._address)
+        except OSError:  # the launcher is gone, and the kernel is about to end this process
+            pass
+
+
+class Listener:
+    """Where a launcher hears the processes of its host."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((_HOME, 0))
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+
+    def heard(self) -> list[Beat]:
+        """Return the beats that came since the last call, in order."""
+        beats: list[Beat] = []
+        while True:
+            try:
+                beat = decode(self._socket.recv(_DATAGRAM))
+            except BlockingIOError:
+                return beats
+            if beat is not None:
+                beats.append(beat)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
