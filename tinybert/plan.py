@@ -14,6 +14,7 @@ from tinybert.recipe.base import Source
 from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, resolve_path
 from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
+from tinybert.recipe.model import Phase as TaskPhase
 from tinybert.recipe.network import NetworkConfig, network
 from tinybert.recipe.tables import Batches, Optimizer, Training
 from tinybert.tasks.labels import check_label_order
@@ -39,6 +40,7 @@ class Phase:
     global_batch_size: int
     sampler: Sampler
     schedule: Polynomial
+    max_ckpt_num: int
 
     @property
     def total_steps(self) -> int:
@@ -90,9 +92,9 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
     checkpoints = {which: path for which, path, _ in found}
     parents = {which: run for which, _, run in found if run is not None}
     phases: list[Phase] = []
-    for name, batches, training, optimizer in _trainings(recipe) if "data" in records else ():
+    for name, batches, tables in _trainings(recipe) if "data" in records else ():
         try:
-            phases.append(_phase(recipe, name, batches, training, optimizer, records["data"].rows))
+            phases.append(_phase(recipe, name, batches, tables, records["data"].rows))
         except InputError as error:
             problems.append(error)
     if isinstance(recipe, Evaluate) and "eval_data" in records:
@@ -216,30 +218,31 @@ def _frozen_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[str, ...]:
     return ("teacher",) if isinstance(recipe, TaskDistill) and recipe.phase2 is not None else ()
 
 
-def _trainings(recipe: AnyRecipe) -> Iterator[tuple[str, Batches, Training, Optimizer]]:
-    """Yield the tables of each training of a recipe."""
+def _trainings(
+    recipe: AnyRecipe,
+) -> Iterator[tuple[str, Batches, GeneralDistill | Finetune | TaskPhase]]:
+    """Yield each training of a recipe: its name, its batches, and what holds its tables."""
     if isinstance(recipe, GeneralDistill | Finetune):
-        yield recipe.stage, recipe.data, recipe.training, recipe.optimizer
+        yield recipe.stage, recipe.data, recipe
     elif isinstance(recipe, TaskDistill):
         for name, phase in (("phase1", recipe.phase1), ("phase2", recipe.phase2)):
             if phase is not None:
-                yield name, phase, phase.training, phase.optimizer
+                yield name, phase, phase
 
 
 def _phase(
     recipe: AnyRecipe,
     name: str,
     batches: Batches,
-    training: Training,
-    optimizer: Optimizer,
+    tables: GeneralDistill | Finetune | TaskPhase,
     rows: int,
 ) -> Phase:
     assert not isinstance(recipe, Evaluate)
     data = recipe.data
     size = global_batch_size(batches, recipe.topology)
     sampler = Sampler(rows, size, recipe.seed, data.do_shuffle, data.drop_remainder)
-    schedule = _schedule(training, optimizer, sampler.batches_per_epoch)
-    return Phase(name, rows, size, sampler, schedule)
+    schedule = _schedule(tables.training, tables.optimizer, sampler.batches_per_epoch)
+    return Phase(name, rows, size, sampler, schedule, tables.checkpoints.max_ckpt_num)
 
 
 def _schedule(training: Training, optimizer: Optimizer, steps_per_epoch: int) -> Polynomial:

@@ -1,6 +1,7 @@
 """The commands of the command line and their arguments."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,6 +9,8 @@ GLUE_NAMES = (
     "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "TNEWS",
 )  # fmt: skip
 """The tasks of `tinybert.tasks.glue`, without its imports; a test compares them."""
+HOST_RANK = "TINYBERT_HOST_RANK"
+"""Environment variable that says which host this is, where several run a recipe."""
 FAMILIES = ("huggingface", "mindspore", "mindspore-older", "mindspore-student")
 EXPORTS = ("onnx", "mindir", "air", "huggingface")
 
@@ -58,6 +61,13 @@ def _run(commands: Commands, program: Path) -> None:
     run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")
     run.add_argument("--dry-run", action="store_true", help="check inputs and print the plan")
     run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")
+    run.add_argument(
+        "--host-rank",
+        type=int,
+        default=os.environ.get(HOST_RANK, "0"),
+        metavar="N",
+        help=f"this host, from 0, where several run the recipe (default: ${HOST_RANK}, or 0)",
+    )
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument(
         "--root",

@@ -1,8 +1,11 @@
 """Carrying out a run of several processes: start them, show them, and say how it went."""
 
+import platform
 import socket
-from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,9 +15,11 @@ from tinybert.commands.ranks import RankProgress
 from tinybert.commands.worker import PROGRAM, RANKS
 from tinybert.data.importing import import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
-from tinybert.launch.beats import Ended
+from tinybert.launch.beats import Beat, Ended
+from tinybert.launch.hosts import Alone, Peers, gather, join
 from tinybert.launch.job import Job
 from tinybert.launch.msrun import Cluster
+from tinybert.launch.preflight import preflight, table
 from tinybert.launch.stop import StopRequest
 from tinybert.launch.watch import Fall
 from tinybert.manifest.identity import CodeIdentity
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+NOT_HERE = "-"
+"""Stands for the manifest on hosts that are not the first."""
 LOOPBACK = "127.0.0.1"
 PATIENCE = 600
 """Seconds that processes wait for each other, where `timeout_seconds` does not say."""
@@ -46,7 +53,12 @@ def cluster_of(topology: Topology, host_rank: int = 0) -> Cluster:
 
 
 def launch(
-    options: "RunOptions", plan: Plan, code: CodeIdentity, record: RunRecord, stop: StopRequest
+    options: "RunOptions",
+    plan: Plan,
+    code: CodeIdentity,
+    cluster: Cluster,
+    record: RunRecord,
+    stop: StopRequest,
 ) -> None:
     """Carry out a run by several processes, the first of which writes the manifest.
 
@@ -55,25 +67,133 @@ def launch(
         StoppedError: The user stopped the run.
     """
     _import(plan)
-    cluster = cluster_of(plan.resolved.recipe.topology)
-    logs = record.directory / RANKS
-    logs.mkdir(exist_ok=True)
-    job = Job(cluster, logs, patience=cluster.timeout)
-    total_steps = sum(phase.total_steps for phase in plan.phases)
-    with RankProgress(total_steps) as progress, stop.waiting():
-        fall = job.run(
-            PROGRAM / "runner.py",
-            lambda port: _arguments(options, plan, code, record, port),
-            cluster.variables(plan.resolved.recipe.topology.device),
-            stop=lambda: stop.signum if stop.requested() else None,
-            show=progress.show,
-        )
+    run_id = record.manifest.volatile.run_id
+    peers: Peers = Alone()
+    with stop.waiting():
+        if cluster.hosts > 1:
+            facts = _facts(plan, code)
+            peers = gather(cluster, facts, {"run_id": run_id}, stop=lambda: _asked(stop))
+        part = Part(options, plan, code, cluster, run_id, record.path)
+        fall, beats = part.carry_out(stop, peers)
     record.reload()
+    ranks = {str(rank): {"pid": beat.pid, "host": beat.host} for rank, beat in beats.items()}
+    record.update(volatile={"ranks": ranks})
     if fall is not None:
         raise _fallen(fall, record)
     if record.manifest.outcome.status == "interrupted":
-        assert stop.signum is not None
-        raise StoppedError("stopped, and saved", signum=stop.signum)
+        raise StoppedError("stopped, and saved", signum=peers.stop() or stop.signum or SIGTERM)
+
+
+def follow(
+    options: "RunOptions", plan: Plan, code: CodeIdentity, cluster: Cluster, stop: StopRequest
+) -> str:
+    """Carry out the part of a host that is not the first; returns what to tell the user.
+
+    Raises:
+        TinybertError: How the job fell; the first host's manifest says so too.
+        StoppedError: The user stopped the run.
+    """
+    _import(plan)
+    with stop.waiting():
+        peers, told = join(cluster, _facts(plan, code), stop=lambda: _asked(stop))
+        log.info("run", recipe=options.recipe, run_id=told["run_id"], host_rank=cluster.host_rank)
+        part = Part(options, plan, code, cluster, told["run_id"], Path(NOT_HERE))
+        fall, _ = part.carry_out(stop, peers)
+    if fall is not None:
+        log_file = str(part.logs / f"worker_{fall.rank}.log")
+        raise TrainingError(f"process {fall.rank} {fall.what}", where=log_file)
+    if signum := peers.stop() or stop.signum:
+        raise StoppedError("stopped; the first host saved", signum=signum)
+    done = f"host {cluster.host_rank} is done"
+    return f"{done}; the manifest of run {told['run_id']} is on the first host"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one host does of a run."""
+
+    options: "RunOptions"
+    plan: Plan
+    code: CodeIdentity
+    cluster: Cluster
+    run_id: str
+    manifest: Path
+    """The run's, on the first host."""
+
+    @property
+    def logs(self) -> Path:
+        """Folder of this host's logs, and of records of its processes."""
+        return self.options.root / "runs" / self.plan.resolved.name / self.run_id / RANKS
+
+    def carry_out(self, stop: StopRequest, peers: Peers) -> tuple[Fall | None, dict[int, Beat]]:
+        """Start and watch this host's processes; returns how the job fell, and their last beats."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        job = Job(self.cluster, self.logs, patience=self.cluster.timeout, peers=peers)
+        total_steps = sum(phase.total_steps for phase in self.plan.phases)
+        with RankProgress(total_steps) as progress:
+            fall = job.run(
+                PROGRAM / "runner.py",
+                self.arguments,
+                self.cluster.variables(self.plan.resolved.recipe.topology.device),
+                stop=lambda: _asked(stop),
+                show=progress.show,
+            )
+        return fall, job.beats()
+
+    def arguments(self, port: int) -> list[str]:
+        """Return the command line of every process, after runner.py.
+
+        Args:
+            port: Where this host's launcher hears beats.
+        """
+        options = self.options
+        return [
+            "worker",
+            options.recipe,
+            *(part for override in options.overrides for part in ("--set", override)),
+            *(["--device", options.device] if options.device else []),
+            f"--root={options.root}",
+            f"--run-id={self.run_id}",
+            f"--manifest={self.manifest}",
+            f"--launcher={port}",
+            f"--recipe-digest={self.plan.resolved.digest}",
+            f"--code-digest={self.code.facts['digest']}",
+        ]
+
+
+def describe_job(plan: Plan, cluster: Cluster) -> str:
+    """Return the plan's processes for people, and what this host has for them."""
+    first, last = cluster.ranks[0], cluster.ranks[-1]
+    topology = plan.resolved.recipe.topology
+    variables = {n: v for n, v in cluster.variables(topology.device).items() if n != "PATH"}
+    lines = [
+        f"processes    {cluster.processes} on {cluster.hosts} host(s); {first} to {last} on this "
+        f"one, host {cluster.host_rank}",
+        f"meeting at   {cluster.address}:{cluster.port}",
+        f"environment  {' '.join(f'{name}={value}' for name, value in variables.items())}",
+    ]
+    for phase in plan.phases:
+        rows = phase.global_batch_size // cluster.processes
+        lines.append(
+            f"shards       {phase.name}: process r takes rows {rows} r to {rows} r + {rows}"
+        )
+    lines += ["this host", table(preflight(plan, cluster))]
+    return "\n".join(lines)
+
+
+def _facts(plan: Plan, code: CodeIdentity) -> dict[str, str | None]:
+    """Return what must be the same on every host."""
+    return {
+        "recipe": plan.resolved.digest,
+        "program": str(code.facts["digest"]),
+        "Python": platform.python_version(),
+        "MindSpore": version("mindspore"),
+        "NumPy": version("numpy"),
+    }
+
+
+def _asked(stop: StopRequest) -> int | None:
+    return stop.signum if stop.requested() else None
 
 
 def _import(plan: Plan) -> None:
@@ -84,34 +204,17 @@ def _import(plan: Plan) -> None:
         import_records(records.source, plan.root / STORES)
 
 
-def _arguments(
-    options: "RunOptions", plan: Plan, code: CodeIdentity, record: RunRecord, port: int
-) -> Sequence[str]:
-    """Return the command line of every process, after runner.py."""
-    device = ["--device", options.device] if options.device else []
-    return [
-        "worker",
-        options.recipe,
-        *(part for override in options.overrides for part in ("--set", override)),
-        *device,
-        f"--root={options.root}",
-        f"--run-id={record.manifest.volatile.run_id}",
-        f"--manifest={record.path}",
-        f"--launcher={port}",
-        f"--recipe-digest={plan.resolved.digest}",
-        f"--code-digest={code.facts['digest']}",
-    ]
-
-
 def _fallen(fall: Fall, record: RunRecord) -> TinybertError:
     """Write down how a run fell, and return it as an error."""
     word = fall.ended
     kind = _error_class(word)
     log_file = record.directory / RANKS / f"worker_{fall.rank}.log"
-    cure = word.cure if word and word.cure else f"`--resume {_shown(record)}` goes on from there"
+    going_on = f"`--resume {_shown(record)}` goes on from the last checkpoint"
+    cure = word.cure if word and word.cure else going_on
     message = word.message if word and kind else f"process {fall.rank} {fall.what}"
     error = (kind or TrainingError)(message, cure=cure)
     error.where = f"process {fall.rank} at step {fall.step}, {log_file}"
+    record.update(outcome={"steps": fall.step})
     record.fail(
         error,
         rank=fall.rank,

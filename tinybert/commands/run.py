@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from tinybert.commands.execute import execute
-from tinybert.commands.launch import launch
+from tinybert.commands.launch import cluster_of, describe_job, follow, launch
 from tinybert.commands.logs import LogFormat, configure
 from tinybert.commands.resume import recipe_facts, resume, shown
 from tinybert.errors import (
@@ -20,6 +20,7 @@ from tinybert.errors import (
     all_of,
 )
 from tinybert.launch.device import require_ascend
+from tinybert.launch.preflight import preflight, require
 from tinybert.launch.stop import StopRequest
 from tinybert.links import LinkedRun
 from tinybert.manifest.expect import expectation_failures
@@ -48,6 +49,7 @@ class RunOptions:
     dry_run: bool = False
     require_clean: bool = False
     log_format: LogFormat = "console"
+    host_rank: int = 0
 
 
 def run(options: RunOptions) -> str:
@@ -59,19 +61,30 @@ def run(options: RunOptions) -> str:
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
     plan = _checked_plan(resolved, options.root)
+    topology = resolved.recipe.topology
+    several = device_count(topology) > 1
+    if not 0 <= options.host_rank < topology.hosts:
+        message = f"no host {options.host_rank} in a run of {topology.hosts} host(s)"
+        raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
+    cluster = cluster_of(topology, options.host_rank)
     if options.dry_run:
-        return describe(plan)
+        return "\n".join([describe(plan), describe_job(plan, cluster)])
+    if several:
+        require(preflight(plan, cluster))
     code = code_identity(PROGRAM)
     if options.require_clean and code.facts.get("dirty"):
         cure = "commit them, or leave out --require-clean"
         raise UsageError("the code has uncommitted changes", cure=cure)
+    if options.host_rank:
+        with StopRequest() as stop:
+            return follow(options, plan, code, cluster, stop)
     with StopRequest() as stop, _record(options, plan, code) as record:
         manifest = shown(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
-            if device_count(resolved.recipe.topology) > 1:
-                launch(options, plan, code, record, stop)
+            if several:
+                launch(options, plan, code, cluster, record, stop)
             elif not execute(plan, record, stop, live=sys.stderr.isatty()):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
@@ -79,7 +92,8 @@ def run(options: RunOptions) -> str:
             stopped.where, stopped.cure = manifest, "the same command goes on from here"
             raise
         except BaseException as error:
-            record.fail(error)
+            if record.manifest.outcome.status != "failed":
+                record.fail(error)
             if isinstance(error, TinybertError) and not error.where:
                 error.where = manifest
             raise

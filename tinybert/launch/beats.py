@@ -36,6 +36,7 @@ class Beat:
 
     rank: int
     pid: int
+    host: str
     activity: str = "starting"
     """`starting`, `compiling`, `rows`, `step`, `evaluating`, `saving` or `ended`."""
     step: int = 0
@@ -70,7 +71,7 @@ class Heart:
     """
 
     def __init__(self, port: int, rank: int) -> None:
-        self._beat = Beat(rank, os.getpid())
+        self._beat = Beat(rank, os.getpid(), socket.gethostname())
         self._address = (_HOME, port)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._over = threading.Event()

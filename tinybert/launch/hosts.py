@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from tinybert.errors import DeviceError
+from tinybert.errors import DeviceError, StoppedError
 from tinybert.launch.beats import Beat, Ended, decode
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.watch import SILENT_SECONDS, Fall
@@ -235,6 +235,7 @@ def gather(
             link.host = host
             links[host] = link
             wrong += _differences(host, facts, hello.get("facts", {}))
+    _check_stop(stop)
     missing = [str(host) for host in range(1, cluster.hosts) if host not in links]
     if missing:
         wrong.append(f"no word from host {', '.join(missing)} in {cluster.timeout} seconds")
@@ -276,11 +277,17 @@ def join(
             raise _refused(answer["refused"])
         reason = "it closed the connection"
         time.sleep(PAUSE)
+    _check_stop(stop)
     raise DeviceError(
         f"cannot reach the first host at {address[0]}:{address[1]}: {reason}",
         cure="start the same command there without --host-rank; see master_address, master_port "
         "and what lies between the hosts",
     )
+
+
+def _check_stop(stop: Callable[[], int | None]) -> None:
+    if signum := stop():
+        raise StoppedError("stopped while waiting for other hosts", signum=signum)
 
 
 def _first_message(link: Link, until: float) -> Message:

@@ -81,8 +81,8 @@ class Job:
                 for beat in [*listener.heard(), *self._peers.beats()]:
                     self._note(beat)
                 self._look(msrun.processes())
-                self._peers.tell([life.beat for life in self._lives.values() if life.beat])
-                show({rank: life.beat for rank, life in self._lives.items() if life.beat})
+                self._peers.tell(self.beats().values())
+                show(self.beats())
                 self._stop(stop() or self._peers.stop(), msrun.processes())
                 if fall := self._fall(msrun):
                     self._peers.fell(fall)
@@ -94,6 +94,10 @@ class Job:
         finally:
             listener.close()
             msrun.kill()
+
+    def beats(self) -> dict[int, Beat]:
+        """Return the last beat of every process that was heard of."""
+        return {rank: life.beat for rank, life in self._lives.items() if life.beat}
 
     def _note(self, beat: Beat) -> None:
         """Take a beat down."""

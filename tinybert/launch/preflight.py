@@ -1,0 +1,109 @@
+"""What a host must have before its processes start: one table, one message each."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tinybert.errors import DeviceError
+from tinybert.launch.device import ascend_problems
+from tinybert.launch.memory import FLOAT, parameters, process_bytes
+from tinybert.launch.msrun import Cluster
+from tinybert.plan import Plan
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    found: str
+    problem: str = ""
+    """What is wrong with it; empty where nothing is."""
+
+
+def preflight(plan: Plan, cluster: Cluster) -> list[Check]:
+    """Look at what this host has for its processes."""
+    topology = plan.resolved.recipe.topology
+    checks = [_devices(plan, cluster)]
+    if topology.device == "Ascend":
+        checks.append(_driver())
+    checks += [_memory(plan, cluster), _disk(plan)]
+    checks += _ports(cluster) if cluster.host_rank == 0 else []
+    return checks
+
+
+def require(checks: list[Check]) -> None:
+    """Raise a DeviceError with the table of all checks if one found a problem."""
+    if any(check.problem for check in checks):
+        raise DeviceError("this host cannot run its processes:\n" + table(checks))
+
+
+def table(checks: list[Check]) -> str:
+    """Return the checks as lines: `ok` or `--`, name, what was found, what is wrong."""
+    width = max(len(check.name) for check in checks)
+    return "\n".join(
+        f"  {'--' if check.problem else 'ok'}  {check.name:<{width}}  "
+        + (check.problem or check.found)
+        for check in checks
+    )
+
+
+def _devices(plan: Plan, cluster: Cluster) -> Check:
+    topology, wanted = plan.resolved.recipe.topology, cluster.per_host
+    if topology.device == "CPU":
+        threads = plan.resolved.recipe.runtime.threads
+        found = f"{os.cpu_count()} processors for {wanted} processes of {threads} threads"
+        return Check("devices", found)
+    count = len(list(Path("/dev").glob("davinci[0-9]*")))
+    found = f"{count} Ascend devices for {wanted} processes"
+    largest = max(topology.device_ids or (wanted - 1,))
+    return Check("devices", found, "" if largest < count else f"{found}: too few")
+
+
+def _driver() -> Check:
+    problems = ascend_problems()
+    return Check("CANN and driver", "installed", "; ".join(problems))
+
+
+def _memory(plan: Plan, cluster: Cluster) -> Check:
+    """Hold the estimate against the host's memory; a device's own is for it to refuse."""
+    memory = psutil.virtual_memory()
+    needed = process_bytes(plan) * cluster.per_host
+    found = f"about {_gib(needed)} needed, {_gib(memory.available)} of {_gib(memory.total)} free"
+    on_host = plan.resolved.recipe.topology.device == "CPU"
+    cure = ": lower the batch size or the number of processes"
+    return Check("memory", found, found + cure if on_host and needed > memory.total else "")
+
+
+def _disk(plan: Plan) -> Check:
+    """Hold the checkpoints of a run against what is free."""
+    kept = sum(phase.max_ckpt_num + 2 for phase in plan.phases)  # the best, one being written
+    trained = plan.networks.get("student") or plan.networks["teacher"]
+    needed = 3 * FLOAT * parameters(trained) * kept  # weights and two moments
+    free = shutil.disk_usage(plan.root).free
+    found = f"about {_gib(needed)} needed for checkpoints, {_gib(free)} free"
+    return Check("disk", found, "" if needed < free else f"{found} below {plan.root}")
+
+
+def _ports(cluster: Cluster) -> Iterator[Check]:
+    ports = [cluster.port] if cluster.hosts == 1 else [cluster.port, cluster.port + 1]
+    for port in ports:
+        place = f"{cluster.address}:{port}"
+        try:
+            with socket.create_server((cluster.address, port)):
+                yield Check("port", f"{place} is free")
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+            cure = "write another master_port, and this host's own master_address"
+            yield Check("port", place, f"cannot listen on {place}: {reason}; {cure}")
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"
