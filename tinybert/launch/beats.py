@@ -84,6 +84,7 @@ class Heart:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._socket.close()
 
     def doing(self, activity: str) -> None:
         """Note what is done from now on."""

@@ -53,6 +53,9 @@ class Peers(Protocol):
     def leave(self) -> None:
         """Say that all went well."""
 
+    def close(self) -> None:
+        """Close all connections."""
+
 
 class Alone:
     """No other hosts."""
@@ -82,6 +85,9 @@ class Alone:
 
     def leave(self) -> None:
         """Say nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 class Link:
@@ -195,7 +201,7 @@ class Linked:
                 link.send(message)
 
     def close(self) -> None:
-        """Close all links."""
+        """Close all connections."""
         for link in self._links:
             link.close()
 
@@ -222,29 +228,28 @@ def gather(
         log.info("waiting for hosts", hosts=cluster.hosts - 1, port=cluster.port + 1)
         while len(links) < cluster.hosts - 1 and time.monotonic() < until and stop() is None:
             try:
-                connection, address = server.accept()
+                link = Link(server.accept()[0], -1)
             except TimeoutError:
                 continue
-            link = Link(connection, -1)
             hello = _first_message(link, min(until, time.monotonic() + SILENT_SECONDS))
-            host = hello.get("host")
-            if not isinstance(host, int) or not 0 < host < cluster.hosts or host in links:
-                log.warning("refused a connection", address=address[0], host=host)
-                connection.close()
+            link.host = _host(hello, cluster)
+            if link.host < 0 or link.host in links:
+                link.close()
                 continue
-            link.host = host
-            links[host] = link
-            wrong += _differences(host, facts, hello.get("facts", {}))
-    _check_stop(stop)
+            links[link.host] = link
+            wrong += _differences(link.host, facts, hello.get("facts", {}))
     missing = [str(host) for host in range(1, cluster.hosts) if host not in links]
     if missing:
         wrong.append(f"no word from host {', '.join(missing)} in {cluster.timeout} seconds")
     for link in links.values():
         link.send({"refused": wrong} if wrong else {"go": go})
         link.heard = time.monotonic()  # it may have waited for the others
+    peers = Linked(list(links.values()), cluster)
     if wrong:
+        peers.close()
+        _check_stop(stop)
         raise _refused(wrong)
-    return Linked(list(links.values()), cluster)
+    return peers
 
 
 def join(
@@ -273,6 +278,7 @@ def join(
         answer = _first_message(link, until)
         if "go" in answer:
             return Linked([link], cluster), answer["go"]
+        link.close()
         if "refused" in answer:
             raise _refused(answer["refused"])
         reason = "it closed the connection"
@@ -297,6 +303,12 @@ def _first_message(link: Link, until: float) -> Message:
             return message
         time.sleep(PAUSE / 10)
     return {}
+
+
+def _host(hello: Message, cluster: Cluster) -> int:
+    """Return the number of a host that says it is one of the job's; -1 for anybody else."""
+    host = hello.get("host")
+    return host if type(host) is int and 0 < host < cluster.hosts else -1
 
 
 def _differences(host: int, own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -94,6 +94,7 @@ class Job:
         finally:
             listener.close()
             msrun.kill()
+            self._peers.close()
 
     def beats(self) -> dict[int, Beat]:
         """Return the last beat of every process that was heard of."""
