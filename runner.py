@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.commands.arguments import parser
-from tinybert.errors import TinybertError, UsageError
+from tinybert.errors import TinybertError, UsageError, of_machine
 
 OUR_BUG = 70
 RUNNING = ("run", "rerun")
@@ -27,17 +27,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text, end="" if text.endswith("\n") else "\n", flush=True)
         return code
     except TinybertError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code if options.command in RUNNING else UsageError.exit_code
+        return told(error, options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and (known := of_machine(error)):
+            return told(known, options)
         traceback.print_exc()
         print("error: this is a defect of the program; please report it", file=sys.stderr)
         return OUR_BUG
+
+
+def told(error: TinybertError, options: argparse.Namespace) -> int:
+    """Say what went wrong; returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code if options.command in RUNNING else UsageError.exit_code
 
 
 def answer(options: argparse.Namespace) -> tuple[str, int]:

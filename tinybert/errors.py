@@ -15,6 +15,7 @@ TinybertError            70  never raised itself: an error without a class is ou
 Commands other than `run` and `rerun` answer every one of them with 2.
 """
 
+import errno
 from collections.abc import Sequence
 
 
@@ -109,6 +110,19 @@ class StoppedError(TinybertError):
     def __init__(self, message: str, *, signum: int, where: str = "", cure: str = "") -> None:
         super().__init__(message, where=where, cure=cure)
         self.exit_code = 128 + signum
+
+
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""Errors of the system that are the machine's or its user's, and no defect of the program."""
+
+
+def of_machine(error: OSError) -> TinybertError | None:
+    """Return a full disk, a missing right or the like as an error; None for anything else."""
+    if error.errno not in MACHINE:
+        return None
+    reason = (error.strerror or str(error)).lower()
+    cure = "see to the disk, its quota and its rights; what was saved before is whole"
+    return InputError(f"the system refused: {reason}", where=str(error.filename or ""), cure=cure)
 
 
 def all_of(problems: Sequence[TinybertError]) -> TinybertError:

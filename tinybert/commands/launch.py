@@ -2,7 +2,8 @@
 
 import platform
 import socket
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGTERM
@@ -213,15 +214,12 @@ def _fallen(fall: Fall, record: RunRecord) -> TinybertError:
     cure = word.cure if word and word.cure else going_on
     message = word.message if word and kind else f"process {fall.rank} {fall.what}"
     error = (kind or TrainingError)(message, cure=cure)
-    error.where = f"process {fall.rank} at step {fall.step}, {log_file}"
-    record.update(outcome={"steps": fall.step})
-    record.fail(
-        error,
-        rank=fall.rank,
-        step=fall.step,
-        exit_code=fall.exit_code,
-        last_lines=fall.last_lines,
-    )
+    place = word.where if word and word.where else str(log_file)
+    error.where = f"{place} (process {fall.rank}, step {fall.step})"
+    facts = asdict(fall)
+    with suppress(OSError):  # the disk may be what failed
+        record.update(outcome={"steps": fall.step})
+        record.fail(error, **{n: facts[n] for n in ("rank", "step", "exit_code", "last_lines")})
     return error
 
 

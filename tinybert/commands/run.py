@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def run(options: RunOptions) -> str:
             raise
         except BaseException as error:
             if record.manifest.outcome.status != "failed":
-                record.fail(error)
+                with suppress(OSError):  # the disk may be what failed
+                    record.fail(error)
             if isinstance(error, TinybertError) and not error.where:
                 error.where = manifest
             raise

@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import structlog
 from tinybert.commands.execute import execute
 from tinybert.commands.logs import configure
 from tinybert.commands.resume import recipe_facts
-from tinybert.errors import InputError, TinybertError
+from tinybert.errors import InputError, TinybertError, of_machine
 from tinybert.launch.beats import Ended, Heart
 from tinybert.launch.msrun import end_with_parent
 from tinybert.launch.stop import StopRequest
@@ -56,18 +57,24 @@ def worker(options: WorkerOptions) -> int:
     with StopRequest() as stop, Heart(options.launcher, rank) as heart:
         try:
             _take_part(options, rank, stop, heart)
-        except TinybertError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            ended = Ended(
-                error.exit_code, type(error).__name__, error.message, error.where, error.cure
-            )
-        except Exception as error:
-            traceback.print_exc()
-            ended = Ended(OUR_BUG, type(error).__name__, str(error))
-        else:
             ended = Ended(0)
+        except Exception as error:
+            ended = _ended(error)
         heart.end(ended)
     return ended.exit_code
+
+
+def _ended(error: Exception) -> Ended:
+    """Say in the process's log what went wrong; returns it for the launcher."""
+    known = of_machine(error) if isinstance(error, OSError) else None
+    known = error if isinstance(error, TinybertError) else known
+    if known is None:
+        traceback.print_exc()
+        return Ended(OUR_BUG, type(error).__name__, str(error))
+    print(f"error: {known}", file=sys.stderr, flush=True)
+    return Ended(
+        known.exit_code, type(known).__name__, known.message, str(known.where), str(known.cure)
+    )
 
 
 def _schedule() -> int:
@@ -111,5 +118,6 @@ def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Hear
             local_rank = rank % resolved.recipe.topology.devices_per_host
             execute(plan, record, stop, live=False, heart=heart, local_rank=local_rank)
         except BaseException as error:
-            record.fail(error, rank=rank)
+            with suppress(OSError):  # the disk may be what failed
+                record.fail(error, rank=rank)
             raise

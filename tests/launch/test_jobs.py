@@ -1,0 +1,227 @@
+"""Jobs of several processes, as their users start them."""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.launch.jobs import (
+    Hosts,
+    all_gone,
+    can_make_hosts,
+    family_of,
+    load,
+    make_runner,
+    manifest_of,
+    processes,
+    trace,
+    wait_for_step,
+    workers,
+)
+from tinybert.manifest.steps import relative_difference
+
+CLOSE = 1e-5
+"""Relative: how far losses of two topologies may be apart, by the rounding of sums."""
+
+
+def largest_difference(a, b):
+    """Return the largest relative difference of a step's loss."""
+    return max(
+        relative_difference(x["loss_value"], y["loss_value"]) for x, y in zip(a, b, strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    runner = make_runner(tmp_path_factory.mktemp("alone"))
+    return runner.run(runner.free)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    runner = make_runner(tmp_path_factory.mktemp("pair"))
+    return runner.run(runner.free, *processes(2))
+
+
+def test_two_processes_do_what_one_does(runner, alone, pair):
+    code, out, _ = runner("diff", "--across-topology", alone, pair)
+    assert code == 0, out
+    assert out.startswith("equal: the same samples in the same order, initial weights and masks")
+    one, two = trace(alone), trace(pair)
+    assert [step["batch_digest"] for step in one] == [step["batch_digest"] for step in two]
+    assert largest_difference(one, two) < CLOSE
+
+
+def test_the_manifest_says_who_took_part(pair):
+    manifest = load(pair)
+    assert manifest["effective"]["topology"] == {"device": "CPU", "processes": 2}
+    assert manifest["environment"]["topology"]["processes"] == 2
+    assert sorted(manifest["volatile"]["ranks"]) == ["0", "1"]
+    folder = pair.parents[1] / manifest["volatile"]["directory"] / "ranks"
+    fragment = load(folder / "1" / "manifest.json")
+    assert fragment["outcome"]["trace_digest"] == manifest["outcome"]["trace_digest"]
+    assert fragment["effective"]["initial_weights"] == manifest["effective"]["initial_weights"]
+    assert {path.name for path in folder.glob("*.log")} >= {"worker_0.log", "worker_1.log"}
+    assert not list((folder / "1").rglob("*.safetensors"))
+
+
+def test_a_master_port_in_use_is_one_line_of_a_table(tmp_path):
+    runner = make_runner(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code, out, err = runner(
+            runner.free, "--root", tmp_path, *processes(2), "--set", f"topology.master_port={port}"
+        )
+    assert (code, out) == (4, "")
+    assert err.startswith("error: this host cannot run its processes:\n  ok  devices  ")
+    assert f"--  port     cannot listen on 127.0.0.1:{port}: address already in use; " in err
+    assert not list(tmp_path.glob("manifests/free-*"))
+
+
+def test_a_dry_run_says_who_does_what(tmp_path):
+    runner = make_runner(tmp_path)
+    code, out, _ = runner(runner.free, "--root", tmp_path, "--dry-run", *processes(4))
+    assert code == 0
+    assert "processes    4 on 1 host(s); 0 to 3 on this one, host 0\n" in out
+    assert "shards       general_distill: process r takes rows 4 r to 4 r + 4\n" in out
+    assert "  ok  memory   about " in out
+    assert not list(tmp_path.glob("manifests/free-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [4, 8])
+def test_more_processes_do_what_one_does(runner, tmp_path, alone, count):
+    more = make_runner(tmp_path)
+    path = more.run(more.free, *processes(count))
+    code, out, _ = runner("diff", "--across-topology", alone, path)
+    assert code == 0, out
+    assert largest_difference(trace(alone), trace(path)) < CLOSE
+
+
+@pytest.mark.slow
+def test_two_processes_twice_give_equal_bits(runner, tmp_path, pair):
+    again = make_runner(tmp_path)
+    path = again.run(again.free, *processes(2))
+    code, out, _ = runner("diff", pair, path)
+    assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
+
+
+FAULTS = {
+    "SIGKILL": (signal.SIGKILL, "process 1 was killed by SIGKILL", -9),
+    "SIGSTOP": (
+        signal.SIGSTOP,
+        "process 1 showed no sign of life for 10 seconds: it is halted by a signal",
+        None,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_path, fault):
+    signum, message, exit_code = FAULTS[fault]
+    straight = make_runner(tmp_path / "straight", steps=200)
+    expected = load(straight.run(straight.free, *processes(2)))
+    runner = make_runner(tmp_path / "fallen", steps=200)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    wait_for_step(runner.root, 20)
+    family = family_of(launcher)
+    workers(launcher)[1].send_signal(signum)
+    began = time.monotonic()
+    out, err = launcher.communicate()
+    assert time.monotonic() - began < 30
+    assert (launcher.returncode, out) == (1, "")
+    assert f"error: {message}\n  --> " in err
+    assert all_gone(family)
+    path = manifest_of(runner)
+    error = load(path)["outcome"]["error"]
+    assert (error["rank"], error["exit_code"], error["message"]) == (1, exit_code, message)
+    assert error["step"] >= 20
+    assert error["last_lines"]
+    runner.run(runner.free, *processes(2), "--resume", path)
+    assert load(path)["digests"]["outcome"] == expected["digests"]["outcome"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(runner, tmp_path, alone):
+    mine = make_runner(tmp_path)
+    launcher = mine.start(mine.free, "--root", mine.root, *processes(2))
+    wait_for_step(mine.root, 10)
+    launcher.send_signal(signal.SIGINT)
+    out, err = launcher.communicate()
+    assert (launcher.returncode, out) == (130, "")
+    assert "error: stopped, and saved\n" in err
+    path = manifest_of(mine)
+    mine.run(mine.free, *processes(4), "--resume", path)
+    code, out, _ = runner("diff", "--across-topology", alone, path)
+    assert code == 0, out
+    assert largest_difference(trace(alone), trace(path)) < CLOSE
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
+    runner = make_runner(tmp_path, steps=2000)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    wait_for_step(runner.root, 10)
+    family = family_of(launcher)
+    launcher.kill()
+    launcher.communicate()
+    assert all_gone(family)
+    code, out, _ = runner("show", manifest_of(runner))
+    assert code == 0
+    assert out.splitlines()[1].split() == ["status", "abandoned"]
+
+
+@pytest.fixture
+def hosts(tmp_path):
+    if not can_make_hosts():
+        pytest.skip("this machine lets nobody make network namespaces")
+    made = Hosts(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+def test_two_hosts_do_what_one_process_does(runner, tmp_path, hosts):
+    one = make_runner(tmp_path / "one", steps=200)
+    alone = one.run(one.free)
+    launchers = [hosts.start(host) for host in (0, 1)]
+    answers = [launcher.communicate() for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], answers
+    assert "host 1 is done; the manifest of run " in answers[1][0]
+    path = manifest_of(hosts.runners[0])
+    assert not list(hosts.runners[1].root.glob("manifests/free-*"))
+    code, out, _ = runner("diff", "--across-topology", alone, path)
+    assert code == 0, out
+    assert largest_difference(trace(alone), trace(path)) < CLOSE
+
+
+@pytest.mark.slow
+def test_a_full_disk_on_one_host_ends_the_job_on_both(hosts):
+    small = hosts.runners[1].root / "runs"
+    small.mkdir()
+    hosts.mount(small, "2m")
+    launchers = [hosts.start(host) for host in (0, 1)]
+    wait_for_step(hosts.runners[0].root, 20)
+    began = time.monotonic()
+    hosts.fill(small)
+    answers = [launcher.communicate() for launcher in launchers]
+    assert time.monotonic() - began < 30
+    assert [launcher.returncode for launcher in launchers] == [4, 1], answers
+    assert "error: the system refused: no space left on device\n" in answers[0][1]
+    assert "(process 1, step " in answers[0][1]
+    error = load(manifest_of(hosts.runners[0]))["outcome"]["error"]
+    assert (error["rank"], error["type"]) == (1, "InputError")
+    assert not hosts.pids()
+
+
+@pytest.mark.slow
+def test_a_host_that_looks_at_a_wrong_port_says_so(hosts):
+    first, second = hosts.start(0), hosts.start(1, port=9533)
+    answers = [launcher.communicate() for launcher in (first, second)]
+    assert [first.returncode, second.returncode] == [4, 4]
+    assert "  - no word from host 1 in 60 seconds\n" in answers[0][1]
+    place = "10.83.0.1:9534: connection refused"
+    assert f"error: cannot reach the first host at {place}\n" in answers[1][1]
+    assert not hosts.pids()
