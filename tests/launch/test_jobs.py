@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.launch.jobs import (
     Hosts,
     all_gone,
@@ -157,6 +158,27 @@ def test_a_run_goes_on_with_another_number_of_processes(runner, tmp_path, alone)
     code, out, _ = runner("diff", "--across-topology", alone, path)
     assert code == 0, out
     assert largest_difference(trace(alone), trace(path)) < CLOSE
+
+
+OTHER_WEIGHTS = """
+import os
+if os.environ.get("MS_NODE_ID") == "1":
+    from tinybert import randomness
+
+    seeded = randomness.truncated_normal
+    randomness.truncated_normal = lambda seed, *rest: seeded(seed + 1, *rest)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_with_other_weights_ends_the_job_before_the_first_step(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(OTHER_WEIGHTS)
+    runner = make_runner(tmp_path / "root")
+    variables = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    code, out, err = runner(runner.free, "--root", runner.root, *processes(2), variables=variables)
+    assert (code, out) == (1, "")
+    assert "error: networks and settings differ between process 0 and 1\n" in err
+    assert load(manifest_of(runner))["outcome"]["steps"] == 0
 
 
 @pytest.mark.slow

@@ -72,13 +72,16 @@ def test_a_failure_is_recorded_with_what_was_reached(pretend: Any) -> None:
     with run.planned() as record:
         record.start(run.effective(), run.environment())
         run.train(record, last=7)
-        record.fail(TrainingError("step 7: the loss is nan", cure="lower it"), rank=3)
+        record.fail(TrainingError("step 7: the loss is nan", cure="lower it"), rank=3, step=7)
     outcome = read(record.path).outcome
     assert outcome.error is not None
     assert outcome.error.model_dump() == {
         "type": "TrainingError",
         "message": "step 7: the loss is nan",
         "rank": 3,
+        "step": 7,
+        "exit_code": None,
+        "last_lines": [],
     }
     assert (outcome.status, outcome.steps, len(outcome.checkpoints)) == ("failed", 7, 1)
 

@@ -131,7 +131,7 @@ class Part:
         self.logs.mkdir(parents=True, exist_ok=True)
         job = Job(self.cluster, self.logs, patience=self.cluster.timeout, peers=peers)
         total_steps = sum(phase.total_steps for phase in self.plan.phases)
-        with RankProgress(total_steps) as progress:
+        with RankProgress(total_steps, self.logs / "worker_0.log") as progress:
             fall = job.run(
                 PROGRAM / "runner.py",
                 self.arguments,

@@ -1,9 +1,11 @@
 """The live view of a job: a line a process on a terminal, elsewhere an event now and then."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 from rich.console import Console
@@ -20,15 +22,53 @@ SHOWN = 32
 """Processes that get a line of their own; of more, the slowest and the fastest do."""
 
 
+class Echo:
+    """Repeats what the first process logs, but for its steps.
+
+    Args:
+        log_file: Its log, lines of JSON among others.
+    """
+
+    def __init__(self, log_file: Path) -> None:
+        self._path = log_file
+        self._position = 0
+
+    def repeat(self) -> None:
+        """Repeat the whole lines that came since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                lines = file.read()
+        except FileNotFoundError:
+            return
+        whole = lines[: lines.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for line in whole.splitlines():
+            event = _event(line)
+            if event.get("event") not in (None, "step"):
+                facts = {name: event[name] for name in event if name not in ("level", "timestamp")}
+                log.info(facts.pop("event"), **facts)
+
+
+def _event(line: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class RankProgress:
     """Shows the processes of a job; a context manager.
 
     Args:
         total_steps: Steps of the run.
+        first_log: Log of the first process of all, where that is on this host.
     """
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, total_steps: int, first_log: Path) -> None:
         self._total_steps = total_steps
+        self._echo = Echo(first_log)
         self._began: tuple[float, int] | None = None
         self._said = (0.0, "")
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
@@ -42,9 +82,11 @@ class RankProgress:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        self._echo.repeat()
 
     def show(self, beats: Mapping[int, Beat]) -> None:
         """Show what the processes do."""
+        self._echo.repeat()
         if not beats:
             return
         first = beats[min(beats)]

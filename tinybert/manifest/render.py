@@ -57,7 +57,9 @@ def headline(comparison: Comparison) -> str:
     if verdict == "bitwise":
         return "bitwise: the outcomes are equal"
     if verdict == "equal":
-        return "equal: the same samples in the same order, initial weights and masks"
+        far = comparison.step.loss_difference if comparison.step else 0.0
+        shared = "the same samples in the same order, initial weights and masks"
+        return f"equal: {shared}; losses within {far:.2g} relative"
     if comparison.across_topology:
         return f"{verdict}: {'; '.join(comparison.reasons)}"
     parts = list(comparison.reasons) if verdict == "incomparable" else []
@@ -101,7 +103,11 @@ def show(path: Path) -> tuple[str, int]:
     if outcome.best_checkpoint:
         rows.append((f"best, step {outcome.best_checkpoint.step}", outcome.best_checkpoint.file))
     if outcome.error:
-        rows.append(("error", f"{outcome.error.type}: {outcome.error.message}"))
+        error = outcome.error
+        rows.append(("error", f"{error.type}: {error.message}"))
+        if error.rank is not None:
+            rows.append(("process", f"{error.rank}, at step {error.step}"))
+        rows += [("its log", line) for line in error.last_lines]
     rows += [("folder", volatile.directory), ("began", volatile.created)]
     rows.append(("ended", volatile.ended or "-"))
     rows.append(("segments", str(len(volatile.segments))))
