@@ -40,10 +40,10 @@ def timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def put_clocks() -> None:
     """Put a clock around what a run calls of the manifest package."""
-    from tinybert.commands import run
+    from tinybert.commands import execute, run
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
-    from tinybert.train import journal
+    from tinybert.train import checkpoint, journal
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)
@@ -56,9 +56,10 @@ def put_clocks() -> None:
         setattr(TraceWriter, name, timed(getattr(TraceWriter, name), f"trace.{name}"))
     for module, name in (
         (run, "code_identity"),
-        (run, "environment"),
+        (execute, "environment"),
         (run, "expectation_failures"),
         (journal, "tensor_table"),
+        (checkpoint, "tensor_table"),
     ):
         setattr(module, name, timed(getattr(module, name), name))
 
