@@ -1,0 +1,80 @@
+"""What a host is looked over for, and how that reads."""
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tinybert.errors import DeviceError
+from tinybert.launch.memory import BASE, FLOAT, parameters, process_bytes
+from tinybert.launch.msrun import Cluster, last_lines
+from tinybert.launch.preflight import Check, preflight, require, table
+from tinybert.plan import make_plan
+from tinybert.recipe.load import load
+
+MORE = "topology.devices_per_host=2"
+
+
+def plan(*overrides):
+    made, problems = make_plan(load(ROOT / "recipes" / "tiny.toml", overrides), ROOT)
+    assert not problems
+    return made
+
+
+def cluster(per_host=2, host_rank=0, hosts=1):
+    return Cluster(hosts, per_host, host_rank, "127.0.0.1", 9, 60, False)
+
+
+def test_the_table_marks_what_is_wrong():
+    checks = [Check("devices", "2 of 2"), Check("port", "free", "in use")]
+    assert table(checks) == "  ok  devices  2 of 2\n  --  port     in use"
+    require(checks[:1])
+    with pytest.raises(DeviceError) as caught:
+        require(checks)
+    assert caught.value.message == f"this host cannot run its processes:\n{table(checks)}"
+    assert caught.value.exit_code == 4
+
+
+def test_a_host_without_memory_for_the_batch_is_told_before_it_starts(monkeypatch):
+    rows = "data.global_batch_size=16"
+    checks = {check.name: check for check in preflight(plan(MORE, rows), cluster())}
+    assert not checks["memory"].problem
+    small = psutil.virtual_memory()._replace(total=1 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: small)
+    checks = {check.name: check for check in preflight(plan(MORE, rows), cluster())}
+    assert checks["memory"].problem.endswith(
+        " of 1.0 GiB free: lower the batch size or the number of processes"
+    )
+
+
+def test_memory_grows_with_the_rows_of_a_process_and_not_with_the_global_batch():
+    alone, pair = plan("data.global_batch_size=32"), plan(MORE, "data.global_batch_size=64")
+    messages = 2 * FLOAT * parameters(pair.networks["student"])
+    assert process_bytes(pair) - process_bytes(alone) == messages
+    assert process_bytes(plan(MORE, "data.global_batch_size=128")) > process_bytes(pair)
+    assert process_bytes(alone) > BASE["CPU"]
+
+
+def test_only_the_first_host_needs_the_ports():
+    names = [check.name for check in preflight(plan(MORE), cluster(1, host_rank=1, hosts=2))]
+    assert "port" not in names
+    names = [check.name for check in preflight(plan(MORE), cluster(1, hosts=2))]
+    assert names.count("port") == 2
+
+
+def test_ranks_of_a_host_follow_those_of_the_host_before():
+    assert list(cluster(4, host_rank=2, hosts=3).ranks) == [8, 9, 10, 11]
+    assert cluster(4, host_rank=2, hosts=3).processes == 12
+
+
+def test_the_command_is_the_frameworks_own_launcher(tmp_path):
+    command = cluster(2).command(ROOT / "runner.py", ["worker", "r.toml"], tmp_path)
+    assert command[0].endswith("/msrun")
+    assert {"--worker_num=2", "--local_worker_num=2", "--node_rank=0"} <= set(command)
+    assert command[-3:] == [str(ROOT / "runner.py"), "worker", "r.toml"]
+
+
+def test_chatter_of_the_framework_is_left_out_of_a_logs_end(tmp_path):
+    log = tmp_path / "worker_0.log"
+    log.write_text("[INFO] DISTRIBUTED x\n[WARNING] y\n\nerror: the loss is nan\n")
+    assert last_lines(log) == ["error: the loss is nan"]
+    assert last_lines(tmp_path / "nothing.log") == []
