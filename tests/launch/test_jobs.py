@@ -127,6 +127,7 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
     runner = make_runner(tmp_path / "fallen", steps=200)
     launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
     wait_for_step(runner.root, 20)
+    time.sleep(1)  # until the processes have said so
     family = family_of(launcher)
     workers(launcher)[1].send_signal(signum)
     began = time.monotonic()

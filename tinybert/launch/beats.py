@@ -1,4 +1,4 @@
-"""Signs of life: what every process of a job tells its host's launcher, twice a second.
+"""Signs of life: what every process of a job tells its launcher, twice a second and every step.
 
 Each is one datagram of JSON on the host's loopback. One that is lost does not matter, for the next
 one says everything again; nothing is written to a disk that may be full or far away.
@@ -91,11 +91,12 @@ class Heart:
         self._beat = replace(self._beat, activity=activity)
 
     def on_step(self, step: int, loss: float, learning_rate: float, rows: int) -> None:
-        """Note a step that is done."""
+        """Say that a step is done."""
         samples = self._beat.samples + rows
         self._beat = replace(
             self._beat, step=step, loss=loss, learning_rate=learning_rate, samples=samples
         )
+        self._send()
 
     def end(self, ended: Ended) -> None:
         """Say how this process ends, at once."""
