@@ -13,7 +13,7 @@ import structlog
 
 from tinybert import errors
 from tinybert.commands.ranks import RankProgress
-from tinybert.commands.worker import PROGRAM, RANKS
+from tinybert.commands.worker import OUR_BUG, PROGRAM, RANKS
 from tinybert.data.importing import import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
 from tinybert.launch.beats import Beat, Ended
@@ -210,12 +210,17 @@ def _fallen(fall: Fall, record: RunRecord) -> TinybertError:
     word = fall.ended
     kind = _error_class(word)
     log_file = record.directory / RANKS / f"worker_{fall.rank}.log"
-    going_on = f"`--resume {_shown(record)}` goes on from the last checkpoint"
-    cure = word.cure if word and word.cure else going_on
+    cure = f"`--resume {_shown(record)}` goes on from the last checkpoint"
+    if word and not kind:
+        cure = "this is a defect of the program; please report it with that log"
+    elif word and word.cure:
+        cure = word.cure
     message = word.message if word and kind else f"process {fall.rank} {fall.what}"
     error = (kind or TrainingError)(message, cure=cure)
     place = word.where if word and word.where else str(log_file)
     error.where = f"{place} (process {fall.rank}, step {fall.step})"
+    if word and not kind:
+        error.exit_code = OUR_BUG
     facts = asdict(fall)
     with suppress(OSError):  # the disk may be what failed
         record.update(outcome={"steps": fall.step})

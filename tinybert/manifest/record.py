@@ -287,6 +287,7 @@ class RunRecord:
             best: Whether it is the one of the best evaluation, which is kept apart.
         """
         table_path = path.with_name(path.name + TABLE_SUFFIX)
+        table_path.parent.mkdir(parents=True, exist_ok=True)
         write_table(table_path, table)
         entry = {
             "step": step,

@@ -129,8 +129,8 @@ class CheckpointFolder:
         self, path: Path, parameters: Mapping[str, Parameter], metadata: Mapping[str, str]
     ) -> dict[str, Array]:
         arrays = {name: parameter.asnumpy() for name, parameter in parameters.items()}
-        self.folder.mkdir(parents=True, exist_ok=True)
         if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 save_file(arrays, temporary, metadata={**self.metadata, **metadata})
         return arrays
