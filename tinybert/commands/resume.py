@@ -26,6 +26,7 @@ def resume(path: Path, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecor
     require_code(manifest, code, path)
     named = {override.partition("=")[0] for override in resolved.overrides}
     named |= {"topology.device", "runtime.enable_data_sink"} if resolved.device else set()
+    named |= {key for key, origin in resolved.origins.items() if origin.kind == "derived"}
     changes = [
         f"{key}: {before!r} then, {now!r} now"
         for key, before, now in _changes(manifest.inputs.recipe.values, resolved.values)
