@@ -91,7 +91,7 @@ def _schedule() -> int:
 
 def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Heart) -> None:
     """Carry out this process's part, with a record of its own."""
-    events = configure("json")
+    configure("json")  # which the launcher repeats
     resolved = load(options.recipe, options.overrides, options.device)
     plan, problems = make_plan(resolved, options.root)
     if problems:
@@ -112,8 +112,6 @@ def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Hear
         folder = Path("runs", resolved.name, options.run_id, RANKS, str(rank))
         record = RunRecord.fragment(options.root, folder, options.run_id, inputs)
     with record:
-        if rank == 0:
-            events.open(record.directory / "log.jsonl")
         try:
             local_rank = rank % resolved.recipe.topology.devices_per_host
             execute(plan, record, stop, live=False, heart=heart, local_rank=local_rank)
