@@ -117,9 +117,8 @@ class Job:
         now = self._clock()
         for rank, life in self._lives.items():
             process = processes.get(rank)
-            if process is None:
-                if rank not in self.cluster.ranks:
-                    life.moved = now  # its own host looks after it
+            if process is None:  # msrun has yet to start it, or its own host looks after it
+                life.moved = now
                 continue
             try:
                 state, times = process.status(), process.cpu_times()
