@@ -54,6 +54,12 @@ def test_one_that_makes_its_rows_while_others_wait_is_behind():
     )
 
 
+def test_a_process_that_does_not_start_is_waited_for_as_long_as_patience_says():
+    assert found(life(0, None, silent=PATIENCE - 1, since=PATIENCE - 1)) is None
+    late = life(0, None, silent=PATIENCE + 1, since=PATIENCE + 1)
+    assert found(late) == Trouble(0, "did not start in 600 seconds")
+
+
 def test_nobody_is_behind_where_nobody_waits():
     assert found(life(0, "evaluating", since=9e3), life(1, "evaluating", since=9e3)) is None
 

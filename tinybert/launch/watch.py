@@ -84,6 +84,8 @@ def trouble(lives: Mapping[int, Life], now: float, patience: float) -> Trouble |
             seconds = f"{now - life.heard:.0f} seconds"
             why = "it is halted by a signal" if life.halted else "it hangs"
             return Trouble(rank, f"showed no sign of life for {seconds}: {why}")
+        if life.beat is None and now - life.since > patience:
+            return Trouble(rank, f"did not start in {patience:.0f} seconds")
     return _behind(lives, now, patience)
 
 
