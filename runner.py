@@ -118,6 +118,12 @@ def about_manifests(options: argparse.Namespace) -> tuple[str, int]:
             return verify(options.manifest, options.rehash)
         case "show":
             return show(options.manifest)
+        case "report":
+            from tinybert.manifest.report import report
+
+            return report(
+                options.manifest, options.other, output=options.output, force=options.force
+            )
         case _:
             return lineage(options.manifest)
 

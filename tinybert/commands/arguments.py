@@ -116,6 +116,16 @@ def _manifests(commands: Commands) -> None:
     rerun = commands.add_parser("rerun", help="the same run again, then the verdict on both")
     show = commands.add_parser("show", help="one manifest, for people")
     lineage = commands.add_parser("lineage", help="the chain of runs behind a run")
+    report = commands.add_parser("report", help="one HTML page about a run, or two compared")
+    report.add_argument("manifest", type=Path, metavar="MANIFEST")
+    report.add_argument("other", type=Path, nargs="?", metavar="MANIFEST2", help="to compare with")
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: named after the runs, in the current directory)",
+    )
+    report.add_argument("--force", action="store_true", help="replace what is there")
     for command in (verify, rerun, show, lineage):
         command.add_argument("manifest", type=Path, metavar="MANIFEST")
 

@@ -70,7 +70,7 @@ def headline(comparison: Comparison) -> str:
         parts.append("no cause is recorded: inputs, graphs and environments are equal")
     if comparison.step is not None and verdict != "incomparable":
         if cause is None or cause.rank != ORDER:
-            parts.append(_evidence(comparison.step))
+            parts.append(evidence(comparison.step))
     return f"{verdict}: {'; '.join(parts)}"
 
 
@@ -166,7 +166,7 @@ def _lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
         yield "outcome"
         yield from _cut(
             [
-                f"  {path}: {_value(x)} in A, {_value(y)} in B"
+                f"  {path}: {value_text(x)} in A, {value_text(y)} in B"
                 for path, (x, y) in comparison.outcome.items()
             ]
         )
@@ -187,7 +187,8 @@ def _cut(lines: list[str]) -> list[str]:
     return [*lines[:LISTED], f"  and {more} more"] if more > 0 else lines
 
 
-def _evidence(step: StepDifference) -> str:
+def evidence(step: StepDifference) -> str:
+    """Return what the first differing step tells about the cause."""
     if step.ended:
         return f"{step.ended} ends before step {step.global_step}"
     if not step.other_data:
@@ -198,9 +199,9 @@ def _evidence(step: StepDifference) -> str:
 
 
 def _step_lines(step: StepDifference) -> Iterator[str]:
-    yield f"first differing step: {step.global_step} ({_evidence(step)})"
+    yield f"first differing step: {step.global_step} ({evidence(step)})"
     for name, (x, y) in step.values.items():
-        yield f"  {name}: {_value(x)} in A, {_value(y)} in B"
+        yield f"  {name}: {value_text(x)} in A, {value_text(y)} in B"
     if step.losses[0] and step.losses[1]:
         yield f"  largest relative difference of a step's loss: {step.loss_difference:.3g}"
 
@@ -213,7 +214,8 @@ def _tensor_lines(tensor: TensorDifference) -> Iterator[str]:
     yield f"  {tensor.differing} of {tensor.tensors} tensors differ"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a value of a manifest or a trace in one line, numbers exact."""
     if isinstance(value, Number):
         return _number(float(value))
     return _number(value) if isinstance(value, float) else shown(value)
