@@ -66,15 +66,15 @@ def workers(launcher):
     return found
 
 
-def wait_for_step(folder, step, seconds=300):
-    """Wait until a run's trace or checkpoints say that so many steps are done."""
+def wait_for_step(folder, step, *launchers, seconds=300):
+    """Wait until a run has saved a checkpoint after so many steps."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if any(
-            int(path.stem.removeprefix("step-")) >= step
-            for path in folder.glob("runs/*/*/checkpoints/step-*.safetensors")
-        ):
+        saved = folder.glob("runs/*/*/checkpoints/step-*.safetensors")
+        if any(int(path.stem.removeprefix("step-")) >= step for path in saved):
             return
+        for launcher in launchers:
+            assert launcher.poll() is None, launcher.communicate()
         time.sleep(0.05)
     raise AssertionError(f"no step {step} in {seconds} seconds")
 

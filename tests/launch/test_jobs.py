@@ -126,7 +126,7 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
     expected = load(straight.run(straight.free, *processes(2)))
     runner = make_runner(tmp_path / "fallen", steps=200)
     launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
-    wait_for_step(runner.root, 20)
+    wait_for_step(runner.root, 20, launcher)
     time.sleep(1)  # until the processes have said so
     family = family_of(launcher)
     workers(launcher)[1].send_signal(signum)
@@ -149,7 +149,7 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
 def test_a_run_goes_on_with_another_number_of_processes(runner, tmp_path, alone):
     mine = make_runner(tmp_path)
     launcher = mine.start(mine.free, "--root", mine.root, *processes(2))
-    wait_for_step(mine.root, 10)
+    wait_for_step(mine.root, 10, launcher)
     launcher.send_signal(signal.SIGINT)
     out, err = launcher.communicate()
     assert (launcher.returncode, out) == (130, "")
@@ -186,7 +186,7 @@ def test_a_process_with_other_weights_ends_the_job_before_the_first_step(tmp_pat
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
     runner = make_runner(tmp_path, steps=2000)
     launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
-    wait_for_step(runner.root, 10)
+    wait_for_step(runner.root, 10, launcher)
     family = family_of(launcher)
     launcher.kill()
     launcher.communicate()
@@ -226,7 +226,7 @@ def test_a_full_disk_on_one_host_ends_the_job_on_both(hosts):
     small.mkdir()
     hosts.mount(small, "2m")
     launchers = [hosts.start(host) for host in (0, 1)]
-    wait_for_step(hosts.runners[0].root, 20)
+    wait_for_step(hosts.runners[0].root, 20, *launchers)
     began = time.monotonic()
     hosts.fill(small)
     answers = [launcher.communicate() for launcher in launchers]
