@@ -70,10 +70,14 @@ def write_raw(command):
         path.write_text("\n".join(lines) + "\n")
 
 
-def stand_in_run(root, recipe):
-    """Leave a finished manifest of a recipe, with one checkpoint."""
+def stand_in_run(root, recipe, files=()):
+    """Leave a finished manifest of a recipe that read some files, with one checkpoint."""
     resolved = load(recipe)
-    inputs = {"recipe": recipe_facts(resolved), "code": code_identity(ROOT).facts}
+    inputs = {
+        "recipe": recipe_facts(resolved),
+        "code": code_identity(ROOT).facts,
+        "files": list(files),
+    }
     with RunRecord.plan(root, resolved.name, resolved.recipe.stage, inputs) as record:
         checkpoint = record.directory / "checkpoints" / "step-00000001.safetensors"
         checkpoint.parent.mkdir()

@@ -17,6 +17,7 @@ ORDER = [
     {"distill"},
     {"train"},
     {"links"},
+    {"agreement"},
     {"plan", "provenance"},
     {"launch"},
     {"export"},

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinybert.data.files import digest_file
+from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError
-from tinybert.manifest.document import newest_first, read, run_directory, status
+from tinybert.manifest.document import newest_first, read, root_of, run_directory, status
 from tinybert.manifest.model import Manifest
 from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load, resolve_path
@@ -19,6 +21,19 @@ class LinkedRun:
     manifest: Manifest
     checkpoint: Path
     """The best checkpoint, or the last where nothing was evaluated."""
+
+    def sidecars(self) -> list[tuple[Path, Sidecar]]:
+        """Return (directory, content) of each records.json that the run read and is still so."""
+        found = []
+        for file in self.manifest.inputs.files:
+            path = root_of(self.path, self.manifest) / file.path
+            if file.role != "sidecar" or not path.is_file():
+                continue
+            if digest_file(path).sha256 == file.sha256:
+                sidecar = load_sidecar(path.parent)
+                assert sidecar is not None
+                found.append((path.parent, sidecar))
+        return found
 
 
 def follow(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:

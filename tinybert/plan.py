@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinybert.agreement import agreed_labels, vocabulary_problems
 from tinybert.data.rows import LabelKind
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.errors import InputError
 from tinybert.links import LinkedRun, follow
-from tinybert.model.label_names import recorded_labels
 from tinybert.recipe.base import Source
 from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, resolve_path
@@ -17,7 +17,6 @@ from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill,
 from tinybert.recipe.model import Phase as TaskPhase
 from tinybert.recipe.network import NetworkConfig, network
 from tinybert.recipe.tables import Batches, Optimizer, Training
-from tinybert.tasks.labels import check_label_order
 from tinybert.train.schedule import Polynomial, warmup_steps
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
@@ -104,7 +103,7 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
             Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
         except InputError as error:
             problems.append(error)
-    labels = _labels(recipe, records, checkpoints, problems)
+    labels = _agreement(recipe, networks, records, checkpoints, parents, problems)
     plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
     return plan, problems
 
@@ -169,53 +168,28 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _labels(
+def _agreement(
     recipe: AnyRecipe,
+    networks: Mapping[str, NetworkConfig],
     records: Mapping[str, Records],
     checkpoints: Mapping[str, Path],
+    parents: Mapping[str, LinkedRun],
     problems: list[InputError],
 ) -> tuple[str, ...] | None:
-    """Return the label names of the records, if they and the trained heads agree on them."""
-    if isinstance(recipe, GeneralDistill):
-        return None
-    task, names = recipe.task, None
+    """Return the label names of the records, if all agree on them and on the vocabulary."""
     try:
-        sidecars = [pair for found in records.values() for pair in found.source.sidecars()]
+        prepared = [pair for found in records.values() for pair in found.source.sidecars()]
     except InputError:  # the inspection has told
         return None
+    complete = not problems
     try:
-        for directory, prepared in sidecars:
-            found = prepared.task.labels if prepared.task is not None else None
-            check_label_order(
-                found, names, where=str(directory), source="the other records of this recipe"
-            )
-            names = names or found
-        for which in _frozen_heads(recipe):
-            if (path := checkpoints.get(which)) is not None:
-                check_label_order(
-                    recorded_labels(path), names, where=str(path), source="the records"
-                )
-        if names is not None and len(names) != task.num_labels:
-            raise InputError(
-                f"num_labels is {task.num_labels}; the records have {len(names)} labels: "
-                + ", ".join(f"`{name}`" for name in names),
-                cure=f"write `num_labels = {len(names)}` in [task]",
-            )
-        if names is None and task.assessment_method == "entity_f1" and not problems:
-            raise InputError(
-                "entity_f1 needs the names of the tags, and the records do not say them",
-                cure="make the records with `prepare ner`, or measure accuracy or mf1",
-            )
+        vocab_size = min(config.vocab_size for config in networks.values())
+        problems.extend(vocabulary_problems(prepared, vocab_size, checkpoints, parents))
+        if not isinstance(recipe, GeneralDistill):
+            return agreed_labels(recipe, prepared, checkpoints, complete=complete)
     except InputError as error:
         problems.append(error)
-    return names
-
-
-def _frozen_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[str, ...]:
-    """Return the networks whose heads come from their checkpoints."""
-    if isinstance(recipe, Evaluate):
-        return "teacher", "student"
-    return ("teacher",) if isinstance(recipe, TaskDistill) and recipe.phase2 is not None else ()
+    return None
 
 
 def _trainings(

@@ -7,13 +7,12 @@ from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from tinybert.data.sidecar import Sidecar, load_sidecar
+from tinybert.data.sidecar import Sidecar
 from tinybert.data.vocabulary import load_vocabulary
 from tinybert.errors import InputError, UsageError
 from tinybert.export import config as description
 from tinybert.export.network import Array, Network, assemble
 from tinybert.links import LinkedRun, follow
-from tinybert.manifest.document import root_of
 from tinybert.model.families import canonical_names
 from tinybert.model.label_names import recorded_labels
 from tinybert.model.weights import read_arrays
@@ -152,7 +151,7 @@ def _source(
     seq_length: int,
 ) -> Source:
     config, head_config = described
-    sidecar = _sidecar(run) if run is not None else None
+    sidecar = next((sidecar for _, sidecar in run.sidecars()), None) if run is not None else None
     labels = None
     if head_config is not None:
         task = sidecar.task if sidecar is not None else None
@@ -199,15 +198,6 @@ def _known(arrays: dict[str, Array]) -> dict[str, Array]:
     except ValueError:
         return {}
     return {meaning: arrays[name] for meaning, name in names.items()}
-
-
-def _sidecar(run: LinkedRun) -> Sidecar | None:
-    """Return what `prepare` wrote beside the run's records, if it is still as the run read it."""
-    root = root_of(run.path, run.manifest)
-    for file in run.manifest.inputs.files:
-        if file.role == "sidecar" and (path := root / file.path).is_file():
-            return load_sidecar(path.parent)
-    return None
 
 
 def _check_vocabulary(path: Path | None, found: Network, sidecar: Sidecar | None) -> None:
