@@ -110,12 +110,12 @@ def _manifests(commands: Commands) -> None:
     diff.add_argument("--across-topology", action="store_true", help="for other process counts")
     diff.add_argument("--format", choices=("text", "json"), default="text")
     verify = commands.add_parser(
-        "verify", help="are a run's files and [expect] as its manifest says"
+        "verify", help="are the files and [expect] of a run, or of an export, as recorded"
     )
     verify.add_argument("--rehash", action="store_true", help="read files that seem unchanged, too")
     rerun = commands.add_parser("rerun", help="the same run again, then the verdict on both")
     show = commands.add_parser("show", help="one manifest, for people")
-    lineage = commands.add_parser("lineage", help="the chain of runs behind a run")
+    lineage = commands.add_parser("lineage", help="the chain of runs behind a run or an export")
     report = commands.add_parser("report", help="one HTML page about a run, or two compared")
     report.add_argument("manifest", type=Path, metavar="MANIFEST")
     report.add_argument("other", type=Path, nargs="?", metavar="MANIFEST2", help="to compare with")

@@ -12,9 +12,9 @@ from tinybert.export.source import Source
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.document import root_of
+from tinybert.manifest.exported import NAME
 from tinybert.manifest.identity import code_identity
 
-NAME = "export.json"
 FORMAT_VERSION = 1
 PROGRAM = Path(__file__).resolve().parents[2]
 """The directory of runner.py."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.errors import ManifestError
+from tinybert.manifest import exported
 from tinybert.manifest.canonical import plain
 from tinybert.manifest.causes import NOTE, ORDER, shown
 from tinybert.manifest.compare import Comparison, Run, compare
@@ -117,32 +118,58 @@ def show(path: Path) -> tuple[str, int]:
 
 
 def lineage(path: Path) -> tuple[str, int]:
-    """Return the chain of runs behind a run, and 0, or 1 if a link of the chain is broken.
+    """Return the chain of runs behind a run or an export, and 0, or 1 if a link is broken.
 
     Raises:
-        ManifestError: The manifest itself is missing, or is none.
+        ManifestError: The manifest or the export's record is missing, or is none.
     """
-    run = Run.load(path)
-    lines = [_line(run)]
-    broken = list(_ancestors(run, 1, lines))
+    if path.name == exported.NAME:
+        record = exported.Exported.load(path)
+        lines = [f"{path}  {record.content['format']}"]
+        broken = list(_exported(record, lines))
+    else:
+        run = Run.load(path)
+        lines = [_line(run)]
+        broken = list(_ancestors(run, 1, lines))
     return "\n".join([*lines, *broken]) + "\n", 1 if broken else 0
+
+
+def _exported(record: exported.Exported, lines: list[str]) -> Iterator[str]:
+    """Add the lines of the run behind an export, if there was one, and of its parents."""
+    source = record.source
+    if "manifest" in source:
+        place = record.manifest()
+        yield from _ancestor(
+            "network", source["manifest"], place, source["outcome_digest"], 1, lines
+        )
+    else:
+        lines.append(f"  network: {source['checkpoint']}")
 
 
 def _ancestors(run: Run, depth: int, lines: list[str]) -> Iterator[str]:
     """Add the lines of a run's parents; yield what is wrong with them."""
     for parent in run.manifest.inputs.parents:
         place = root_of(run.path, run.manifest) / parent.manifest
-        indent = "  " * depth
-        try:
-            found = Run.load(place)
-        except ManifestError as error:
-            lines.append(f"{indent}{parent.role}: {parent.manifest}")
-            yield f"broken: {parent.manifest}: {error.message}"
-            continue
-        lines.append(f"{indent}{parent.role}: {_line(found)}")
-        if found.manifest.digests.outcome != parent.outcome_digest:
-            yield f"broken: {parent.manifest}: its outcome is not the one that was used"
-        yield from _ancestors(found, depth + 1, lines)
+        yield from _ancestor(
+            parent.role, parent.manifest, place, parent.outcome_digest, depth, lines
+        )
+
+
+def _ancestor(
+    role: str, name: str, place: Path, outcome_digest: str, depth: int, lines: list[str]
+) -> Iterator[str]:
+    """Add the lines of a run that was linked to, and of its parents; yield what is wrong."""
+    indent = "  " * depth
+    try:
+        found = Run.load(place)
+    except ManifestError as error:
+        lines.append(f"{indent}{role}: {name}")
+        yield f"broken: {name}: {error.message}"
+        return
+    lines.append(f"{indent}{role}: {_line(found)}")
+    if found.manifest.digests.outcome != outcome_digest:
+        yield f"broken: {name}: its outcome is not the one that was used"
+    yield from _ancestors(found, depth + 1, lines)
 
 
 def _line(run: Run) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinybert.errors import InputError, ManifestError
+from tinybert.manifest import exported
 from tinybert.manifest.compare import Run
 from tinybert.manifest.digests import (
     file_sha256,
@@ -23,13 +24,13 @@ PROGRAM = Path(__file__).resolve().parents[2]
 
 
 def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
-    """Check a run's inputs, what it left, and its expectations.
+    """Check a run's inputs, what it left, and its expectations; or the files of an export.
 
     An input with the recorded size and time of change is taken as unchanged, one with another
     time is hashed. Traces and tensor tables are always read.
 
     Args:
-        path: The manifest.
+        path: The manifest, or the record of an export.
         rehash: Hash every input, and read every tensor of every checkpoint.
 
     Returns:
@@ -38,6 +39,8 @@ def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
     Raises:
         ManifestError: The manifest is missing, or is none.
     """
+    if path.name == exported.NAME:
+        return exported.Exported.load(path).verify()
     run = Run.load(path)
     changed, trusted = changed_inputs(path, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
