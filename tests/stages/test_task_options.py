@@ -169,6 +169,15 @@ def test_a_teacher_brings_its_head_and_a_student_begins_with_a_new_one(distill):
     assert np.array_equal(values[name], student[name])
 
 
+def test_the_seeds_warmup_of_phase_1_is_a_share_of_one_epoch(distill, tmp_path):
+    text = distill[0].read_text()
+    run = tmp_path / "run.toml"
+    run.write_text(text.replace("warmup_epoch_ratio = 0.1", "warmup_ratio = 0.1"))
+    epoch, whole = (plan_of(recipe=path).phases[0].schedule for path in (distill[0], run))
+    assert (epoch.warmup_steps, whole.warmup_steps) == (2, 4)  # of 22 and of 44 steps
+    assert epoch(2) > whole(2)
+
+
 def test_the_projection_goes_on_from_the_students_checkpoint(distill):
     plan = plan_of(recipe=distill[0])
     recipe = plan.resolved.recipe
