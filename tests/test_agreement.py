@@ -35,13 +35,15 @@ def problems_of(root, recipe, *changes):
     return [str(problem).replace(f"{root}/", "") for problem in problems]
 
 
-def run_on(root, recipe, directory):
-    """Leave a run of a recipe that read the records of a directory; returns its manifest."""
-    path = directory / "records.json"
-    content = path.read_bytes()
-    entry = {"role": "sidecar", "path": str(path.relative_to(root)), "size": len(content)}
-    entry["sha256"] = hashlib.sha256(content).hexdigest()
-    stand_in_run(root, root / "recipes" / f"{recipe}.toml", [entry])
+def run_on(root, recipe, *directories):
+    """Leave a run of a recipe that read records; returns its manifest."""
+    files = []
+    for directory in directories:
+        path = directory / "records.json"
+        content = path.read_bytes()
+        entry = {"role": "sidecar", "path": str(path.relative_to(root)), "size": len(content)}
+        files.append(entry | {"sha256": hashlib.sha256(content).hexdigest()})
+    stand_in_run(root, root / "recipes" / f"{recipe}.toml", files)
     (manifest,) = (root / "manifests").glob(f"{recipe}-2*.json")
     return manifest.relative_to(root)
 
@@ -73,10 +75,11 @@ def test_a_larger_vocabulary_than_the_networks_is_refused(root):
 
 
 def test_a_task_is_distilled_with_the_vocabulary_of_teacher_and_student(root):
-    teacher = run_on(root, "tiny_finetune", root / "recipes/tiny/places/train")
+    places = root / "recipes/tiny/places"
+    teacher = run_on(root, "tiny_finetune", places / "train", places / "dev")
     student = run_on(root, "tiny", root / "recipes/tiny/records")
     assert problems_of(root, "tiny_task_distill") == []
-    shutil.copytree(root / "recipes/tiny/places", root / "other")
+    shutil.copytree(places, root / "other")
     moved = ['data.train_data_dir="other/train"', 'data.schema_dir="other/train/schema.json"']
     moved += ['data.eval_data_dir="other/dev"', 'data.eval_schema_dir="other/dev/schema.json"']
     for part in ("train", "dev"):
