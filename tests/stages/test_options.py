@@ -14,6 +14,7 @@ from tinybert.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers
 from tinybert.train.effective import read_step
+from tinybert.train.world import ALONE
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "recipes" / "tiny.toml"
@@ -34,10 +35,10 @@ class Built:
             load_into(encoders[-1], build.first_weights(self.plan, which, self.loaded))
         self.distiller = layers.build_distiller(self.plan, self.recipe.distill, *encoders)
         self.step = build.training_step(
-            self.distiller, self.phase, self.recipe.optimizer, self.recipe.loss_scale
+            self.distiller, self.phase, self.recipe.optimizer, self.recipe.loss_scale, ALONE
         )
         store = import_records(self.plan.records["data"].source, store_root)
-        self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store)
+        self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store, ALONE)
 
     def facts(self):
         return read_step(self.step)

@@ -15,6 +15,7 @@ from tinybert.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers, tasks
 from tinybert.train.effective import read_step
+from tinybert.train.world import ALONE
 
 FINETUNE = ROOT / "recipes" / "tiny_finetune.toml"
 DISTILL = (ROOT / "recipes" / "tiny_task_distill.toml").read_text()
@@ -63,8 +64,8 @@ def test_dropout_of_the_classifier_reaches_the_masks():
     def mean(plan):
         (phase,) = plan.phases
         head = tasks.heads(plan)["teacher"]
-        store = build.import_stores(plan)["data"]
-        feed = tasks.task_feed(plan, phase, "teacher", head, store, label_inputs)
+        store = build.import_stores(plan, ALONE)["data"]
+        feed = tasks.task_feed(plan, phase, "teacher", head, store, label_inputs, ALONE)
         mask = feed(0).arrays[-1]
         return None if mask is None else mask.mean()
 
@@ -89,9 +90,10 @@ def test_dropped_rows_of_the_dev_set_are_an_option():
             plan,
             plan.resolved.recipe.task,
             network_of(plan),
-            build.import_stores(plan)["eval_data"],
+            build.import_stores(plan, ALONE)["eval_data"],
             batch_size=16,
             drop_remainder=plan.resolved.recipe.data.eval_drop_remainder,
+            world=ALONE,
         )
         evaluation._predict = lambda ids, segments, mask: ids[:, :2] * 1.0
         assert len(evaluation.logits()[0]) == rows
@@ -102,7 +104,7 @@ def test_what_the_recipe_asks_to_train_is_what_is_trained():
         plan, _ = make_plan(load(FINETUNE, changes), ROOT)
         recipe, (phase,) = plan.resolved.recipe, plan.phases
         network = LabelTraining(network_of(plan), recipe.task.task_type)
-        step = build.training_step(network, phase, recipe.optimizer, recipe.loss_scale)
+        step = build.training_step(network, phase, recipe.optimizer, recipe.loss_scale, ALONE)
         groups = read_step(step)["optimizer"]["decay_groups"]
         built = sorted(name for names in groups.values() for name in names)
         head = tasks.heads(plan)["teacher"]
