@@ -16,8 +16,9 @@ import numpy.typing as npt
 Words = npt.NDArray[np.uint32]
 
 _PARITY = np.uint32(0x1BD11BDA)
-_ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
-_ROUNDS = 20
+ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
+"""Bits by which the first and the second pair of words are rotated, from round to round."""
+ROUNDS = 20
 _CHUNK = 1 << 14  # counters at a time: six arrays of 64 KiB stay in the second-level cache
 
 
@@ -25,6 +26,27 @@ def key(seed: int, purpose: str) -> Words:
     """Return the four key words of one purpose, such as `dropout/encoder.layer.0`."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return np.frombuffer(digest[:16], dtype="<u4").astype(np.uint32)
+
+
+def dropout_key(seed: int, site: str) -> Words:
+    """Return the four key words of the dropout masks of one site."""
+    return key(seed, f"dropout/{site}")
+
+
+def subkeys(key_words: Words) -> Words:
+    """Return what is added to the four words before the rounds, and after every fourth.
+
+    Args:
+        key_words: (4,) uint32.
+
+    Returns:
+        (6, 4) uint32.
+    """
+    words = np.array([*key_words, _PARITY ^ np.bitwise_xor.reduce(key_words)], np.uint32)
+    injection = np.arange(ROUNDS // 4 + 1, dtype=np.uint32)
+    added: Words = words[(injection[:, None] + np.arange(4)) % 5]
+    added[:, 3] += injection
+    return added
 
 
 def threefry(key_words: Words, counters: tuple[Words, Words, Words, Words]) -> Words:
@@ -46,20 +68,18 @@ def threefry(key_words: Words, counters: tuple[Words, Words, Words, Words]) -> W
 
 def _rounds(key_words: Words, counters: list[Words], x: Words) -> None:
     """Fill `x` (4, n) with the cipher of `counters`."""
-    schedule = [*key_words, _PARITY ^ np.bitwise_xor.reduce(key_words)]
+    schedule = subkeys(key_words)
     high = np.empty_like(x[0])
     for word in range(4):
-        np.add(counters[word], schedule[word], out=x[word])
-    for step in range(_ROUNDS):
-        first, second = _ROTATIONS[step % 8]
+        np.add(counters[word], schedule[0, word], out=x[word])
+    for step in range(ROUNDS):
+        first, second = ROTATIONS[step % 8]
         a, b = (1, 3) if step % 2 == 0 else (3, 1)
         _mix(x[0], x[a], first, high)
         _mix(x[2], x[b], second, high)
         if step % 4 == 3:
-            injection = step // 4 + 1
             for word in range(4):
-                np.add(x[word], schedule[(injection + word) % 5], out=x[word])
-            np.add(x[3], np.uint32(injection), out=x[3])
+                np.add(x[word], schedule[step // 4 + 1, word], out=x[word])
 
 
 def _mix(left: Words, right: Words, bits: int, high: Words) -> None:
@@ -141,7 +161,7 @@ def keep_mask(
     block = np.tile(np.arange(blocks, dtype=np.uint32), len(samples))
     low = np.repeat(samples.astype(np.uint32), blocks)
     high = np.repeat((samples >> np.uint64(32)).astype(np.uint32), blocks)
-    words = threefry(key(seed, f"dropout/{site}"), (block, low, high, np.zeros_like(block)))
+    words = threefry(dropout_key(seed, site), (block, low, high, np.zeros_like(block)))
     draws = words.reshape(4, len(samples), blocks).transpose(1, 0, 2)  # (B, 4, blocks)
     kept = np.ascontiguousarray(draws).view("<u2") >= drop_threshold(rate)
     return kept.reshape(len(samples), -1)[:, :elements].reshape(len(samples), *shape)

@@ -1,0 +1,136 @@
+"""The masks that the graph makes have the bits of those that the host makes."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from tinybert.model.dropout import DropoutSite
+from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, cipher, ordinal_words
+from tinybert.model.layers import Part
+from tinybert.randomness import keep_mask, subkeys, threefry
+
+ORDINALS = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40 + 7, 2**64 - 1], np.uint64)
+
+
+@ms.jit
+def encipher(counters, schedule):
+    return cipher(counters, schedule)
+
+
+@ms.jit
+def arithmetic(x, y):
+    return x + y, x * 65536, ms.ops.bitwise_xor(x, y)
+
+
+def words(text):
+    return np.array([int(word, 16) for word in text.split()], np.uint32)
+
+
+def enciphered(key, counters):
+    tensors = ms.mutable(tuple(ms.Tensor(word.view(np.int32)) for word in counters))
+    schedule = subkeys(key).view(np.int32)[..., None]
+    found = encipher(tensors, ms.Tensor(schedule))
+    return np.stack([word.asnumpy() for word in found]).view(np.uint32)
+
+
+class Compiled(Part):
+    """The masks as a compiled graph makes them."""
+
+    def __init__(self, masks):
+        super().__init__()
+        self.masks = masks
+
+    @ms.jit
+    def construct(self, low, high):
+        return self.masks(low, high)
+
+
+def from_graph(seed, sites, kinds, samples):
+    low, high = map(ms.Tensor, ordinal_words(samples))
+    return Compiled(GraphMasks(seed, sites, kinds))(low, high)
+
+
+def test_integers_wrap_as_those_of_the_host():
+    random = np.random.default_rng(1)
+    x, y = random.integers(-(2**31), 2**31, (2, 100_000)).astype(np.int32)
+    total, product, exclusive = (t.asnumpy() for t in arithmetic(ms.Tensor(x), ms.Tensor(y)))
+    assert np.array_equal(total.view(np.uint32), x.view(np.uint32) + y.view(np.uint32))
+    assert np.array_equal(product.view(np.uint32), x.view(np.uint32) << np.uint32(16))
+    assert np.array_equal(exclusive, x ^ y)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "output"),
+    [  # the published known answers of Threefry-4x32-20
+        ("0 0 0 0", "0 0 0 0", "9c6ca96a e17eae66 fc10ecd4 5256a7d8"),
+        (
+            "ffffffff ffffffff ffffffff ffffffff",
+            "ffffffff ffffffff ffffffff ffffffff",
+            "2a881696 57012287 f6c7446e a16a6732",
+        ),
+        (
+            "243f6a88 85a308d3 13198a2e 03707344",
+            "a4093822 299f31d0 082efa98 ec4e6c89",
+            "59cd1dbb b8879579 86b5d00c ac8b6d84",
+        ),
+    ],
+)
+def test_cipher_in_the_graph_gives_the_published_answers(counter, key, output):
+    found = enciphered(words(key), words(counter).reshape(4, 1))
+    assert found[:, 0].tolist() == words(output).tolist()
+
+
+def test_cipher_in_the_graph_is_that_of_the_host():
+    random = np.random.default_rng(2)
+    key = random.integers(0, 2**32, 4, dtype=np.uint32)
+    counters = random.integers(0, 2**32, (4, 50_000), dtype=np.uint32)
+    assert np.array_equal(enciphered(key, counters), threefry(key, tuple(counters)))
+
+
+def test_masks_have_the_bits_of_the_host_for_every_site_shape_rate_and_ordinal():
+    sites = (
+        DropoutSite("embeddings", "hidden", (5, 7), 0.1),  # 35 is no multiple of 8
+        DropoutSite("encoder.layer.0.output", "hidden", (5, 7), 0.5),
+        DropoutSite("encoder.layer.0.attention.self", "attention", (2, 8, 8), 1 / 65536),
+        DropoutSite("classifier", "classifier", (3,), 65535 / 65536),
+    )
+    kinds = ("hidden", "attention", "classifier")
+    for seed in (0, 2**31 + 5):
+        found = from_graph(seed, sites, kinds, ORDINALS)
+        for kind, masks in zip(kinds, found, strict=True):
+            wanted = [
+                keep_mask(seed, site.name, ORDINALS, site.shape, site.rate)
+                for site in sites
+                if site.kind == kind
+            ]
+            assert masks.dtype == ms.bool_
+            assert np.array_equal(masks.asnumpy(), np.stack(wanted))
+
+
+def test_a_kind_without_sites_has_no_masks():
+    site = DropoutSite("a", "attention", (1, 4, 4), 0.1)
+    hidden, attention, classifier = from_graph(
+        1, (site,), ("hidden", "attention", "classifier"), ORDINALS
+    )
+    assert hidden is None
+    assert classifier is None
+    assert attention.shape == (1, 8, 1, 4, 4)
+    assert from_graph(1, (), ("hidden", "attention"), ORDINALS) == (None, None)
+
+
+class Counting(Part):
+    """Two inputs and two masks; returns how many elements are kept, by input."""
+
+    @ms.jit
+    def construct(self, x, y, hidden=None, attention=None):
+        kept = ms.ops.cast(hidden, ms.float32).sum() * x.sum()
+        return kept, y.sum() if attention is None else x.sum()
+
+
+def test_a_network_is_given_masks_in_the_place_of_ordinals():
+    sites = (DropoutSite("embeddings", "hidden", (4, 4), 0.25),)
+    network = MaskedNetwork(Counting(), GraphMasks(3, sites, ("hidden", "attention")))
+    low, high = map(ms.Tensor, ordinal_words(ORDINALS))
+    kept, rest = network(ms.Tensor([2.0]), ms.Tensor([3.0]), low, high)
+    assert kept.asnumpy() == 2 * keep_mask(3, "embeddings", ORDINALS, (4, 4), 0.25).sum()
+    assert rest.asnumpy() == 3

@@ -1,0 +1,165 @@
+"""The dropout masks of `randomness.keep_mask`, made in the graph from the ordinals of the samples.
+
+Where a device trains faster than the host draws, only the ordinals go to it. The operators are
+additions, products, bitwise and, exclusive or, and casts of int32, which wrap like the uint32 of
+the host. Bits are moved by products with powers of two: of the framework's shifts there is no
+form for the vector units of an Ascend card, only one for its slow scalar processors.
+"""
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import Tensor, nn, ops
+
+from tinybert.model.dropout import DropoutSite
+from tinybert.model.layers import Part
+from tinybert.randomness import ROTATIONS, ROUNDS, drop_threshold, dropout_key, subkeys
+
+Masks = tuple[Tensor | None, ...]
+_EXACT = 24
+"""Bits of an integer that float32 holds."""
+
+
+def ordinal_words(
+    samples: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the low and the high word of ordinals (B,), as int32 of the same bits."""
+    low, high = samples.astype(np.uint32), (samples >> np.uint64(32)).astype(np.uint32)
+    return low.view(np.int32), high.view(np.int32)
+
+
+def _top(x: Tensor, bits: int) -> Tensor:
+    """Return the upper `bits` <= 24 bits of int32 words as numbers that are not negative.
+
+    The cleared rest leaves a number that float32 holds, and so does its part.
+    """
+    upper = ops.bitwise_and(x, Tensor(-(1 << (32 - bits)), ms.int32))
+    moved = ops.cast(ops.cast(upper, ms.float32) * 0.5 ** (32 - bits), ms.int32)
+    return ops.bitwise_and(moved, Tensor((1 << bits) - 1, ms.int32))
+
+
+def _rotated(x: Tensor, bits: int) -> Tensor:
+    """Return int32 words rotated to the left."""
+    for part in (bits,) if bits <= _EXACT else (16, bits - 16):
+        x = x * (1 << part) + _top(x, part)
+    return x
+
+
+def cipher(counters: tuple[Tensor, ...], schedule: Tensor) -> tuple[Tensor, ...]:
+    """Return Threefry-4x32-20 of int32 words that have the bits of `randomness.threefry`.
+
+    Args:
+        counters: The four words of the counters, shapes that broadcast to one another.
+        schedule: (6, 4, ...) int32, `randomness.subkeys`.
+
+    Returns:
+        The four words of the output.
+    """
+    x = [counters[word] + schedule[0, word] for word in range(4)]
+    for step in range(ROUNDS):
+        first, second = ROTATIONS[step % 8]
+        a, b = (1, 3) if step % 2 == 0 else (3, 1)
+        x[0] = x[0] + x[a]
+        x[2] = x[2] + x[b]
+        x[a] = ops.bitwise_xor(_rotated(x[a], first), x[0])
+        x[b] = ops.bitwise_xor(_rotated(x[b], second), x[2])
+        if step % 4 == 3:
+            for word in range(4):
+                x[word] = x[word] + schedule[step // 4 + 1, word]
+    return x[0], x[1], x[2], x[3]
+
+
+class SiteMasks(Part):
+    """The masks of sites of one kind, which have one shape.
+
+    Args:
+        seed: The recipe's seed.
+        sites: At least one.
+    """
+
+    def __init__(self, seed: int, sites: Sequence[DropoutSite]) -> None:
+        super().__init__()
+        self.sites = len(sites)
+        self.shape = sites[0].shape
+        self.elements = int(np.prod(self.shape, dtype=np.int64))
+        self.blocks = -(-self.elements // 8)
+        keys = np.stack([subkeys(dropout_key(seed, site.name)) for site in sites], -1)
+        self.schedule = Tensor(keys.view(np.int32).reshape(*keys.shape, 1, 1))  # (6, 4, n, 1, 1)
+        self.block = Tensor(np.arange(self.blocks, dtype=np.int32).reshape(1, 1, -1))
+        rates = np.array([drop_threshold(site.rate) for site in sites], np.int32)
+        self.thresholds = Tensor(rates.reshape(-1, *(1,) * (1 + len(self.shape))))
+
+    def construct(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the masks (n, B, *shape) bool of ordinals' words (B,) int32."""
+        batch = low.shape[0]
+        low, high = low.reshape(1, batch, 1), high.reshape(1, batch, 1)
+        words = cipher((self.block, low, high, ops.zeros_like(low)), self.schedule)
+        pairs: tuple[Tensor, ...] = ()
+        for word in words:
+            lower = ops.bitwise_and(word, Tensor(0xFFFF, ms.int32))
+            pairs += (ops.stack((lower, _top(word, 16)), -1),)  # (n, B, blocks, 2)
+        draws = ops.stack(pairs, 2).reshape(self.sites, batch, 8 * self.blocks)
+        draws = draws[:, :, : self.elements].reshape(self.sites, batch, *self.shape)
+        return ops.greater_equal(draws, self.thresholds)
+
+
+class GraphMasks(Part):
+    """The masks of all sites, as `Feed` gives them from the host.
+
+    Args:
+        seed: The recipe's seed.
+        sites: The network's dropout sites.
+        kinds: Kinds of sites, in the order in which the network takes their masks.
+    """
+
+    def __init__(self, seed: int, sites: Sequence[DropoutSite], kinds: Sequence[str]) -> None:
+        super().__init__()
+        by_kind = {kind: [site for site in sites if site.kind == kind] for kind in kinds}
+        self.present = tuple(bool(found) for found in by_kind.values())
+        self.kinds = nn.CellList(
+            [SiteMasks(seed, found) for found in by_kind.values() if found], auto_prefix=False
+        )
+
+    def construct(self, low: Tensor, high: Tensor) -> Masks:
+        """Return for each kind the stacked masks (n, B, ...) bool, None where it has no sites.
+
+        Args:
+            low: Low words of the samples' ordinals (B,) int32.
+            high: High words (B,) int32.
+        """
+        masks: Masks = ()
+        place = 0
+        for present in self.present:
+            if present:
+                masks += (self.kinds[place](low, high),)
+                place += 1
+            else:
+                masks += (None,)
+        return masks
+
+
+class MaskedNetwork(Part):
+    """A network that takes the ordinals of its samples where it would take masks.
+
+    Args:
+        network: construct(*batch, *masks).
+        masks: What makes the masks.
+    """
+
+    def __init__(self, network: nn.Cell, masks: GraphMasks) -> None:
+        super().__init__()
+        self.network = network
+        self.masks = masks
+
+    def construct(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the network's outputs.
+
+        Args:
+            inputs: What the network takes before its masks, then the low and the high words of
+                the ordinals, (B,) int32 each.
+        """
+        masks = self.masks(inputs[-2], inputs[-1])
+        outputs: tuple[Tensor, ...] = self.network(*inputs[:-2], *masks)
+        return outputs
