@@ -34,7 +34,12 @@ def test_manifest_says_what_ran(first):
     assert (outcome["status"], outcome["steps"], outcome["samples"]) == ("finished", 48, 768)
     assert [kept["step"] for kept in outcome["checkpoints"]] == [40, 48]
     assert effective["matrix_products"] == {"teacher": {"Float32": 32}, "student": {"Float32": 16}}
-    assert effective["runtime"] == {"mode": "graph", "enable_data_sink": False}
+    assert effective["runtime"] == {
+        "mode": "graph",
+        "enable_data_sink": False,
+        "data_sink_steps": 1,
+        "dropout_masks": "host",
+    }
     assert len(effective["graph_digest"]) == len(effective["masks"]["step 0"]) == 64
     roles = [file["role"] for file in manifest["inputs"]["files"]]
     assert roles == ["data", "schema", "sidecar"]

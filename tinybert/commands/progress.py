@@ -27,7 +27,7 @@ class StepProgress:
 
     def __init__(self, total_steps: int, *, live: bool) -> None:
         self.samples = 0
-        """Rows trained on since the first step was compiled."""
+        """Rows trained on since the call that compiled the first step."""
         self.seconds = 0.0
         """Time of those steps."""
         self._total_steps = total_steps
@@ -56,7 +56,7 @@ class StepProgress:
         """Show one step."""
         now = time.monotonic()
         if self._began is None:
-            self._began = now  # the first step is mostly compilation
+            self._began = now if result.ends_call else None  # the first call is mostly compilation
         else:
             self.samples += result.rows
             self.seconds = now - self._began

@@ -16,8 +16,8 @@ def overridden(
 ) -> tuple[Document, list[Problem]]:
     """Return the document with all overrides in order, and a problem for each that is malformed.
 
-    A device other than the recipe's changes that key alone; a CPU has no data sink, so that
-    `--device CPU` also turns this off.
+    A device other than the recipe's changes that key alone; on a CPU there is no other memory to
+    sink data into, so that `--device CPU` also turns this off.
     """
     problems = []
     if device is not None:

@@ -166,10 +166,6 @@ def _machine(written: Written) -> Iterator[Problem]:
             if not written.has("topology", key):
                 message = f"missing key `{key}` in [topology], which {hosts} hosts need"
                 yield written.at_key(("topology",), message)
-    sink = ("runtime", "enable_data_sink")
-    if written.get("topology", "device") == "CPU" and written.get(*sink):
-        message = '`enable_data_sink = true` does not go with `device = "CPU"`'
-        yield written.at_value(sink, message, "write false")
 
 
 def _expectations(written: Written) -> Iterator[Problem]:

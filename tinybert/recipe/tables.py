@@ -221,11 +221,14 @@ class Runtime(Table):
     """`[runtime]`: how the framework executes."""
 
     enable_data_sink: bool = Field(examples=[True])
-    """Let the device run `data_sink_steps` steps a call. Ascend only."""
+    """Let the device run `data_sink_steps` training steps a call."""
     data_sink_steps: PositiveInt = Field(examples=[1])
-    """Steps a call with data sink; 1 without."""
+    """Steps a call with data sink; 1 without. The last call may have fewer."""
     threads: Annotated[int, Field(ge=1, le=1024)]
     """Threads of the framework's operators in a process."""
+    dropout_masks: Literal["host", "graph"] | None = None
+    """Where dropout masks are made: ahead by the host, or in the graph by the device; absent: in
+    the graph on Ascend, by the host on CPU. It may be absent because the bits are the same."""
 
 
 class Checkpoints(Table):

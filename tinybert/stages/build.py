@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from tinybert.train.checkpoint import Best
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult, quiet
 from tinybert.train.optimizer import AdamWeightDecay
+from tinybert.train.sink import SunkSteps
 from tinybert.train.step import LossScale, TrainingStep
 from tinybert.train.world import ALONE, World
 
@@ -138,6 +139,13 @@ def first_weights(
     return {prefix + name: array for name, array in values.items()} | dict(given)
 
 
+def mask_form(plan: Plan) -> Literal["host", "graph"]:
+    """Return where dropout masks are made, which changes no bit of them."""
+    recipe = plan.resolved.recipe
+    on_ascend = recipe.topology.device == "Ascend"
+    return recipe.runtime.dropout_masks or ("graph" if on_ascend else "host")
+
+
 def training_step(
     network: nn.Cell, phase: Phase, table: Optimizer, scale: LossScaleTable, world: World
 ) -> TrainingStep:
@@ -159,6 +167,20 @@ def training_step(
     )
 
 
+def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | SunkSteps:
+    """Return what is compiled and called: the step, or with data sink several of them.
+
+    Args:
+        plan: The plan.
+        step: One step.
+        outputs: Number of its network's outputs.
+    """
+    runtime = plan.resolved.recipe.runtime
+    if not runtime.enable_data_sink:
+        return step
+    return SunkSteps(step, steps=runtime.data_sink_steps, outputs=outputs)
+
+
 def requested_facts(
     plan: Plan, phase: Phase, table: Optimizer, scale: LossScaleTable, trained: Sequence[str]
 ) -> dict[str, Any]:
@@ -171,7 +193,8 @@ def requested_facts(
         scale: Its loss scale.
         trained: Names of the parameters that it trains.
     """
-    topology, schedule = plan.resolved.recipe.topology, phase.schedule
+    recipe, schedule = plan.resolved.recipe, phase.schedule
+    topology, sink = recipe.topology, recipe.runtime.enable_data_sink
     groups: dict[str, list[str]] = {}
     for name in sorted(trained):
         decays = not any(part in name.lower() for part in table.no_decay)
@@ -179,6 +202,11 @@ def requested_facts(
     steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
     return {
         "topology": {"device": topology.device, "processes": device_count(topology)},
+        "runtime": {
+            "enable_data_sink": sink,
+            "data_sink_steps": recipe.runtime.data_sink_steps if sink else 1,
+            "dropout_masks": mask_form(plan),
+        },
         "total_steps": schedule.total_steps,
         "warmup_steps": schedule.warmup_steps,
         "learning_rates": {str(s): float(np.float32(schedule(s))) for s in steps},

@@ -89,6 +89,7 @@ def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore, worl
         seed=plan.resolved.recipe.seed,
         weigh=partial(_weigh, padding=table.padding),
         world=world,
+        graph_masks=build.mask_form(plan) == "graph",
     )
 
 

@@ -56,6 +56,7 @@ def task_feed(
         seed=plan.resolved.recipe.seed,
         weigh=weigh,
         world=world,
+        graph_masks=build.mask_form(plan) == "graph",
     )
 
 

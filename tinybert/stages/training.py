@@ -13,6 +13,7 @@ from mindspore import Parameter, nn
 
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import read_trace
+from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.model.label_names import encode_labels
 from tinybert.plan import Phase, Plan
 from tinybert.provenance import Provenance
@@ -23,6 +24,7 @@ from tinybert.train.checkpoint import Best, CheckpointFolder
 from tinybert.train.feed import Feed
 from tinybert.train.journal import Journal, Selection
 from tinybert.train.loop import StepResult, train
+from tinybert.train.sink import SunkSteps
 from tinybert.train.step import TrainingStep
 
 MEAN_STEPS = 100
@@ -116,15 +118,17 @@ def run_training(
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
     tables, phase = training.tables, training.phase
-    step = build.training_step(
-        training.network, phase, tables.optimizer, tables.loss_scale, outside.world
-    )
+    masks, network = training.feed.masks_in_graph(), training.network
+    if masks is not None:
+        network = MaskedNetwork(network, masks)
+    step = build.training_step(network, phase, tables.optimizer, tables.loss_scale, outside.world)
+    called = build.called(plan, step, 1 + len(training.part_names))
     journal = _journal(training, step, record, outside)
     stopped = False
     if passed:
         journal.restore()
     else:
-        _start(plan, training, step, record, outside)
+        _start(plan, training, called, record, outside)
         first_step = journal.resume()
 
         def after_step(result: StepResult) -> None:
@@ -132,12 +136,12 @@ def run_training(
             stopped = result.stops
             if result.global_step == training.steps_before + first_step:
                 provenance.write(record)
-                graph = build.graph_facts(record, plan, "TrainingStep", training.scopes)
+                graph = build.graph_facts(record, plan, type(called).__name__, training.scopes)
                 record.update(effective=_placed(record, training.name, graph))
             journal.after_step(result)
 
         train(
-            step,
+            called,
             training.feed,
             part_names=training.part_names,
             first_step=first_step,
@@ -179,14 +183,14 @@ def _journal(
 def _start(
     plan: Plan,
     training: Training,
-    step: TrainingStep,
+    called: TrainingStep | SunkSteps,
     record: RunRecord,
     outside: build.Outside,
 ) -> None:
     """Hold what was built against the recipe, and write it down."""
     tables, phase = training.tables, training.phase
-    run = build.run_facts(plan)
-    facts = effective.read_step(step)
+    run = build.run_facts(plan) | {"runtime": effective.read_runtime(called)}
+    facts = effective.read_step(called.step if isinstance(called, SunkSteps) else called)
     facts |= build.network_facts(training.groups, phase.global_batch_size)
     facts["masks"] = {"step 0": training.feed.mask_digest(0)}
     requested = build.requested_facts(

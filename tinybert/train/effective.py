@@ -8,7 +8,9 @@ from mindspore import Parameter
 from mindspore.communication import GlobalComm, get_group_size
 
 from tinybert.errors import TrainingError
+from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
+from tinybert.train.sink import SunkSteps
 from tinybert.train.step import TrainingStep
 
 Facts = Mapping[str, Any]
@@ -25,6 +27,19 @@ def read_topology() -> dict[str, Any]:
     """Return the device and the number of processes that the framework computes on."""
     processes = get_group_size() if GlobalComm.INITED else 1
     return {"device": ms.get_context("device_target"), "processes": processes}
+
+
+def read_runtime(called: TrainingStep | SunkSteps) -> dict[str, Any]:
+    """Return how the compiled step, or steps, are executed."""
+    sink, steps, step = False, 1, called
+    if isinstance(called, SunkSteps):
+        sink, steps, step = True, called.steps, called.step
+    return {
+        "mode": "graph",
+        "enable_data_sink": sink,
+        "data_sink_steps": steps,
+        "dropout_masks": "graph" if isinstance(step.network, MaskedNetwork) else "host",
+    }
 
 
 def read_step(step: TrainingStep) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Journal:
     def after_step(self, result: StepResult) -> None:
         """Write the step down, and evaluate and save where it is time."""
         fields = asdict(result)
-        del fields["rows"], fields["stops"]
+        del fields["rows"], fields["stops"], fields["ends_call"]
         self.record.trace.append(**fields)
         done = result.global_step + 1 - self.steps_before
         due = done % self.save_ckpt_step == 0 or done == self.total_steps

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import mindspore as ms
 
 from tinybert.data.prefetch import ahead
 from tinybert.errors import TrainingError
 from tinybert.train.feed import StepInputs
+from tinybert.train.sink import CallInputs, SunkSteps, call_inputs, calls
 from tinybert.train.step import TrainingStep
 
 AHEAD = 2
-"""Steps whose inputs are made while the device computes."""
+"""Steps whose inputs are made while the device computes; of longer calls, one call."""
 
 
 def quiet(activity: str) -> None:
@@ -41,11 +44,13 @@ class StepResult:
     rows: int
     """Rows of the global batch."""
     stops: bool
-    """Whether a process was asked to stop."""
+    """Whether the training ends here because a process was asked to stop."""
+    ends_call: bool = True
+    """Whether weights and state are those after this step: the last of a call of the device."""
 
 
 def train(
-    step: TrainingStep,
+    called: TrainingStep | SunkSteps,
     feed: Callable[[int], StepInputs],
     *,
     part_names: tuple[str, ...],
@@ -59,22 +64,25 @@ def train(
     """Run the steps of a training from `first_step` up to `total_steps`, or until a stop.
 
     Args:
-        step: The compiled step.
+        called: The compiled step, or steps.
         feed: A step's inputs; called in a thread, ahead of the device.
         part_names: Names of the network's outputs after the loss.
         first_step: Steps that were done before.
         total_steps: Steps of the whole training.
-        after_step: Called after every step: trace, checkpoints, progress.
+        after_step: Called after every step, with several a call after the call: trace,
+            checkpoints, progress.
         stop_requested: Whether this process was asked to stop. All processes stop after the same
-            step: with others, that is a step later.
+            call: with others, that is a call later.
         doing: Told what is done from now on: `rows`, `compiling` or `step`.
         steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
-    inputs = ahead(map(feed, range(first_step, total_steps)), AHEAD)
-    results = _results(step, inputs, part_names, stop_requested, doing, steps_before)
+    size = called.steps if isinstance(called, SunkSteps) else None
+    steps = calls(first_step, total_steps, size or 1)
+    inputs = ahead(map(partial(call_inputs, feed, size), steps), max(1, AHEAD // (size or 1)))
+    results = _results(called, inputs, part_names, stop_requested, doing, steps_before)
     for global_step, result in enumerate(results, steps_before + first_step):
         after_step(result)
         _check_finite(result)
@@ -84,39 +92,55 @@ def train(
 
 
 def _results(
-    step: TrainingStep,
-    inputs: Iterator[StepInputs],
+    called: TrainingStep | SunkSteps,
+    inputs: Iterator[CallInputs],
     part_names: tuple[str, ...],
     stop_requested: Callable[[], bool],
     doing: Callable[[str], None],
     steps_before: int,
 ) -> Iterator[StepResult]:
-    """Run a step for each of the inputs."""
+    """Call the device for each of the inputs."""
+    step = called.step if isinstance(called, SunkSteps) else called
     activity = "compiling"
     for given in inputs:
         doing(activity)
-        tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
-        if not step.alone:
-            tensors.append(ms.Tensor(float(stop_requested()), ms.float32))
-        global_step = steps_before + int(step.global_step.asnumpy())
-        outputs = [output.asnumpy().item() for output in step(*tensors)]
-        loss, *parts = outputs[: 1 + len(part_names)]
-        scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
-        yield StepResult(
-            global_step=global_step,
-            optimizer_step=optimizer_step,
-            loss=loss,
-            parts=dict(zip(part_names, parts, strict=True)),
-            loss_scale=scale,
-            overflow=not finite,
-            learning_rate=learning_rate,
-            gradient_norm=norm,
-            batch_digest=given.batch_digest,
-            rows=given.rows,
-            stops=any(asked) if asked else stop_requested(),
-        )
+        first = steps_before + int(step.global_step.asnumpy())
+        for place, outputs in enumerate(_outputs(called, given, stop_requested)):
+            loss, *parts = outputs[: 1 + len(part_names)]
+            scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
+            ends = place == len(given.steps) - 1
+            yield StepResult(
+                global_step=first + place,
+                optimizer_step=optimizer_step,
+                loss=loss,
+                parts=dict(zip(part_names, parts, strict=True)),
+                loss_scale=scale,
+                overflow=not finite,
+                learning_rate=learning_rate,
+                gradient_norm=norm,
+                batch_digest=given.steps[place].batch_digest,
+                rows=given.steps[place].rows,
+                stops=ends and (any(asked) if asked else stop_requested()),
+                ends_call=ends,
+            )
         activity = "step"
         doing("rows")
+
+
+def _outputs(
+    called: TrainingStep | SunkSteps, given: CallInputs, stop_requested: Callable[[], bool]
+) -> list[tuple[Any, ...]]:
+    """Return the outputs of each step of one call of the device."""
+    tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
+    if isinstance(called, TrainingStep):
+        if not called.alone:
+            tensors.append(ms.Tensor(float(stop_requested()), ms.float32))
+        return [tuple(output.asnumpy().item() for output in called(*tensors))]
+    if not called.step.alone:
+        tensors.append(ms.Tensor([float(stop_requested())] * called.steps, ms.float32))
+    count = len(given.steps)
+    traces = called(ms.Tensor(count, ms.int32), *tensors)
+    return list(zip(*(trace.asnumpy()[:count].tolist() for trace in traces), strict=True))
 
 
 def _check_finite(result: StepResult) -> None:
