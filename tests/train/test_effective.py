@@ -6,9 +6,17 @@ import pytest
 
 from tests.train.test_step import CLIP, build
 from tinybert.errors import TrainingError
-from tinybert.train.effective import read_graph, read_step, require_equal, sampled_steps
+from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
+from tinybert.train.effective import (
+    read_graph,
+    read_runtime,
+    read_step,
+    require_equal,
+    sampled_steps,
+)
 from tinybert.train.graph import CompiledGraph, Operator
 from tinybert.train.schedule import Polynomial
+from tinybert.train.sink import SunkSteps
 
 
 def override_rate(step):
@@ -96,3 +104,13 @@ def test_sampled_steps_hold_ends_quarters_and_the_end_of_the_warmup():
     assert sampled_steps(20, 2) == [0, 1, 2, 4, 9, 14, 19]
     assert sampled_steps(1, 0) == [0]
     assert np.all(np.diff(sampled_steps(1000, 100)) > 0)
+
+
+def test_the_runtime_is_that_of_the_cells_that_were_built():
+    step = build()
+    facts = {"mode": "graph", "enable_data_sink": False, "data_sink_steps": 1}
+    assert read_runtime(step) == {**facts, "dropout_masks": "host"}
+    step.network = MaskedNetwork(step.network, GraphMasks(1, (), ()))
+    assert read_runtime(step) == {**facts, "dropout_masks": "graph"}
+    facts |= {"enable_data_sink": True, "data_sink_steps": 7, "dropout_masks": "graph"}
+    assert read_runtime(SunkSteps(step, steps=7, outputs=3)) == facts

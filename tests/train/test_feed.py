@@ -1,5 +1,8 @@
 """What a step is given: rows of the global batch, weights, labels and masks, by process."""
 
+import re
+
+import mindspore as ms
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from tests.model.networks import tiny
 from tinybert.data.importing import import_records
 from tinybert.data.sampler import Sampler
 from tinybert.distill.prediction import label_inputs, logit_weights
+from tinybert.errors import TrainingError
 from tinybert.model.heads import task_sites
 from tinybert.plan import make_plan
 from tinybert.recipe.load import load
@@ -26,7 +30,7 @@ def store(tmp_path_factory):
     return import_records(plan.records["eval_data"].source, tmp_path_factory.mktemp("store"))
 
 
-def build(store, rank=0, world=1, **dropout):
+def build(store, rank=0, world=1, *, graph_masks=False, **dropout):
     config = tiny(max_position_embeddings=32, **dropout)
     return Feed(
         store,
@@ -37,6 +41,7 @@ def build(store, rank=0, world=1, **dropout):
         seed=3,
         weigh=label_inputs,
         world=World(rank, world),
+        graph_masks=graph_masks,
     )
 
 
@@ -75,6 +80,32 @@ def test_each_kind_of_site_has_its_masks_or_none(store):
     assert attention is None
     assert classifier.shape == (1, 16, 16)
     assert classifier.mean() == pytest.approx(0.8, abs=0.1)
+
+
+def test_ordinals_in_the_place_of_masks_are_those_of_the_processs_rows(store):
+    whole = build(store, graph_masks=True)(3)
+    *_, low, high = whole.arrays
+    assert len(whole.arrays) == 7
+    assert low.tolist() == list(range(48, 64))
+    assert high.tolist() == [0] * 16
+    shares = [build(store, rank, 2, graph_masks=True)(3).arrays[-2] for rank in range(2)]
+    assert np.array_equal(np.concatenate(shares), low)
+
+
+def test_the_graph_makes_the_masks_of_the_host_from_the_ordinals(store):
+    dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    host, graph = build(store, **dropout), build(store, graph_masks=True, **dropout)
+    assert host.masks_in_graph() is None
+    found = graph.masks_in_graph()(*map(ms.Tensor, graph(2).arrays[-2:]))
+    for made, wanted in zip(found, host(2).arrays[-3:], strict=True):
+        assert np.array_equal(made.asnumpy(), wanted)
+    assert graph.mask_digest(0) == host.mask_digest(0)
+
+
+def test_a_device_that_makes_other_masks_is_refused(store, monkeypatch):
+    monkeypatch.setattr("tinybert.model.graph_masks.ROUNDS", 19)
+    with pytest.raises(TrainingError, match=re.escape('write `dropout_masks = "host"`')):
+        build(store, graph_masks=True).masks_in_graph()
 
 
 def test_masks_are_a_function_of_the_step(store):
