@@ -105,7 +105,9 @@ def _results(
     for given in inputs:
         doing(activity)
         first = steps_before + int(step.global_step.asnumpy())
-        for place, outputs in enumerate(_outputs(called, given, stop_requested)):
+        traces = _outputs(called, given, stop_requested)
+        stops = stop_requested()
+        for place, outputs in enumerate(traces):
             loss, *parts = outputs[: 1 + len(part_names)]
             scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
             ends = place == len(given.steps) - 1
@@ -120,7 +122,7 @@ def _results(
                 gradient_norm=norm,
                 batch_digest=given.steps[place].batch_digest,
                 rows=given.steps[place].rows,
-                stops=ends and (any(asked) if asked else stop_requested()),
+                stops=ends and (any(asked) if asked else stops),
                 ends_call=ends,
             )
         activity = "step"

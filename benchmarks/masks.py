@@ -1,0 +1,143 @@
+"""Time masks from the host against masks from the graph, and one step a call against several.
+
+    python benchmarks/masks.py [--rounds 15] [--steps 10] [--set KEY=VALUE ...]
+
+The forms take turns, so that a busy machine slows all of them, and each round's ratios are of
+neighbours in time. The step is that of recipes/tiny.toml, with changes. Batches are made
+beforehand: in training, another thread makes them, and the masks of the host with them.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("GLOG_v", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mindspore as ms
+
+from tinybert.launch.device import select
+from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
+from tinybert.model.layers import Part
+from tinybert.plan import Plan, make_plan
+from tinybert.recipe.load import load
+from tinybert.stages import build
+from tinybert.stages.layers import build_distiller, encoders, layer_training
+from tinybert.train.feed import Feed
+from tinybert.train.sink import SunkSteps, call_inputs
+from tinybert.train.step import TrainingStep
+from tinybert.train.world import ALONE
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Alone(Part):
+    """The masks in a graph of their own."""
+
+    def __init__(self, masks: GraphMasks) -> None:
+        super().__init__()
+        self.masks = masks
+
+    @ms.jit
+    def construct(self, low: ms.Tensor, high: ms.Tensor) -> tuple[ms.Tensor | None, ...]:
+        """Return the masks."""
+        return self.masks(low, high)
+
+
+def prepared(changes: list[str]) -> tuple[Plan, TrainingStep, Feed, GraphMasks | None]:
+    """Return the plan, the step, its inputs, and what makes masks in its graph."""
+    plan, problems = make_plan(load(ROOT / "recipes" / "tiny.toml", changes), ROOT)
+    assert not problems, problems
+    recipe, (phase,) = plan.resolved.recipe, plan.phases
+    store = build.import_stores(plan, ALONE)["data"]
+    distiller = build_distiller(plan, recipe.distill, *encoders(plan, {}))
+    training = layer_training(plan, phase, recipe.distill, recipe, distiller, store, ALONE)
+    masks, network = training.feed.masks_in_graph(), training.network
+    if masks is not None:
+        network = MaskedNetwork(network, masks)
+    step = build.training_step(network, phase, recipe.optimizer, recipe.loss_scale, ALONE)
+    return plan, step, training.feed, masks
+
+
+def tensors(arrays: tuple) -> list[ms.Tensor | None]:
+    """Return arrays as tensors."""
+    return [None if array is None else ms.Tensor(array) for array in arrays]
+
+
+def finished(outputs: tuple) -> None:
+    """Wait for the device."""
+    for output in outputs:
+        if output is not None:
+            output.asnumpy()
+
+
+def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """Return what is timed, by name; each call does the work of `steps` steps."""
+    count = arguments.steps
+    changes = [*arguments.changes, "training.train_steps=1000000", "expect.steps=1000000"]
+    _, step, feed, _ = prepared(changes)
+    _, graph_step, graph_feed, masks = prepared([*changes, 'runtime.dropout_masks="graph"'])
+    assert masks is not None
+    alone = Alone(masks)
+    _, inner, _, _ = prepared(changes)
+    sunk = SunkSteps(inner, steps=count, outputs=3)
+    batches = [tensors(feed(i).arrays) for i in range(count)]
+    ordinals = [tensors(graph_feed(i).arrays) for i in range(count)]
+    stacked = tensors(call_inputs(feed, count, range(count)).arrays)
+    number = ms.Tensor(count, ms.int32)
+
+    def host_masks() -> None:
+        for i in range(count):
+            feed._masks(feed._samples(i, feed._places))
+
+    def each(call: Callable, inputs: list) -> Callable[[], None]:
+        def run() -> None:
+            for given in inputs:
+                finished(call(*given))
+
+        return run
+
+    return {
+        "masks of a step on the host": host_masks,
+        "masks of a step in a graph": each(alone, [given[-2:] for given in ordinals]),
+        "step, masks given": each(step, batches),
+        "step, masks in its graph": each(graph_step, ordinals),
+        f"step of {count} in one call": lambda: finished(sunk(number, *stacked)),
+    }
+
+
+PAIRS = ((1, 0), (3, 2), (4, 2))
+"""Which form is compared with which."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", dest="changes", action="append", default=[])
+    arguments = parser.parse_args()
+    select("CPU", 0, arguments.threads)
+    calls = forms(arguments)
+    for call in calls.values():
+        call()  # compiles
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(arguments.rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            seconds[name].append((time.perf_counter() - began) / arguments.steps)
+    names = list(calls)
+    for name in names:
+        print(f"{name:<32} {1e3 * statistics.median(seconds[name]):8.2f} ms")
+    for a, b in PAIRS:
+        ratios = [x / y for x, y in zip(seconds[names[a]], seconds[names[b]], strict=True)]
+        print(f"{names[a]} / {names[b]}: {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
