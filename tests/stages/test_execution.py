@@ -92,6 +92,14 @@ def test_float16_with_overflows_has_one_outcome_in_every_form(run):
 
 
 @pytest.mark.slow
+def test_two_processes_have_one_outcome_in_every_form(run):
+    shared = (*NARROW, *SHORT, "topology.devices_per_host=2")
+    other = run(*shared, *GRAPH, *sunk(5))
+    assert other["effective"]["topology"]["processes"] == 2
+    assert other["outcome"] == run(*shared)["outcome"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [7, 25, 40])
 def test_a_run_that_was_killed_within_a_call_goes_on_to_the_same_outcome(runner, run, number):
     changes = settings(*SHORT, "training.train_steps=48", *sunk(10))

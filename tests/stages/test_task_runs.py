@@ -15,6 +15,10 @@ LINKED = {
 }
 
 
+SUNK = ("--set", "runtime.enable_data_sink=true", "--set", "runtime.data_sink_steps=11")
+SUNK += ("--set", "phase1.checkpoints.save_ckpt_step=22", "--set", 'runtime.dropout_masks="graph"')
+
+
 def load(path):
     return json.loads(path.read_text())
 
@@ -254,3 +258,6 @@ def test_numbers_and_tags_go_through_all_stages(
     assert evaluated["metrics"] == distilled["best_metrics"]
     hard, soft = (distilled["metrics"][f"phase2_{n}_loss"]["value"] for n in ("hard", "soft"))
     assert distilled["metrics"]["phase2_loss"]["value"] == pytest.approx((hard + soft) / 2)
+    again = load(runner.run(distil, "--fresh", *SUNK))["outcome"]
+    for fact in ("trace_digest", "metrics", "best_checkpoint"):
+        assert again[fact] == distilled[fact]
