@@ -106,7 +106,7 @@ def _results(
         doing(activity)
         first = steps_before + int(step.global_step.asnumpy())
         traces = _outputs(called, given, stop_requested)
-        stops = stop_requested()
+        stop_requested()  # takes the signals back from the framework, which compiles in a call
         for place, outputs in enumerate(traces):
             loss, *parts = outputs[: 1 + len(part_names)]
             scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
@@ -122,7 +122,7 @@ def _results(
                 gradient_norm=norm,
                 batch_digest=given.steps[place].batch_digest,
                 rows=given.steps[place].rows,
-                stops=ends and (any(asked) if asked else stops),
+                stops=ends and (any(asked) if asked else stop_requested()),
                 ends_call=ends,
             )
         activity = "step"
