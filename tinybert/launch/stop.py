@@ -21,6 +21,7 @@ class StopRequest:
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
+        self._said = False
 
     def __enter__(self) -> "StopRequest":
         self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
@@ -47,6 +48,10 @@ class StopRequest:
     def requested(self) -> bool:
         """Return whether a signal was noted; asked after every step."""
         self._install()  # at every compilation the framework puts a handler of its own over SIGINT
+        # Said here, not in the handler: a signal may come while a line of the log holds its lock.
+        if self.signum is not None and not self._said:
+            self._said = True
+            log.warning("stopping after this step", signal=signal.Signals(self.signum).name)
         return self.signum is not None
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -54,4 +59,3 @@ class StopRequest:
         self.signum = signum
         if again or not self._waits:
             raise StoppedError(f"stopped by {signal.Signals(signum).name}", signum=signum)
-        log.warning("stopping after this step", signal=signal.Signals(signum).name)

@@ -1,0 +1,63 @@
+"""Signals: noted during a training, raised outside of it, and never waited for."""
+
+import os
+import signal
+
+import pytest
+import structlog
+
+from tinybert.errors import StoppedError
+from tinybert.launch.stop import StopRequest
+
+
+class Interrupted:
+    """A stream whose first line of the log is interrupted while it holds the log's lock."""
+
+    def __init__(self, signum):
+        self.signum, self.lines = signum, []
+
+    def write(self, text):
+        self.lines.append(text)
+        if len(self.lines) == 1:
+            os.kill(os.getpid(), self.signum)
+
+    def flush(self):
+        pass
+
+
+def out_of_patience(signum, frame):
+    raise TimeoutError("the handler waits for the line that it interrupted")
+
+
+@pytest.fixture
+def patience():
+    """Fail instead of hanging, and leave the log as it was."""
+    before = signal.signal(signal.SIGALRM, out_of_patience)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(patience, signum):
+    stream = Interrupted(signum)
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=stream))
+    with StopRequest() as stop, stop.waiting():
+        structlog.get_logger().info("step")
+        assert stop.signum == signum
+        assert len(stream.lines) == 1
+        assert stop.requested()
+        assert stop.requested()
+    assert "stopping after this step" in stream.lines[1]
+    assert len(stream.lines) == 2
+
+
+def test_a_second_signal_and_one_outside_of_a_training_raise():
+    with StopRequest() as stop, stop.waiting():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    with StopRequest(), pytest.raises(StoppedError, match="stopped by SIGINT"):
+        os.kill(os.getpid(), signal.SIGINT)
