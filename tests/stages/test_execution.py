@@ -115,7 +115,7 @@ def test_a_run_that_was_killed_within_a_call_goes_on_to_the_same_outcome(runner,
 
 @pytest.mark.slow
 def test_a_stop_comes_after_a_whole_call(runner, run):
-    changes = ("training.train_steps=400", "checkpoints.save_ckpt_step=200")
+    changes = (*NARROW, "training.train_steps=400", "checkpoints.save_ckpt_step=200")
     recipe = (runner.free, "--root", runner.root, *settings(*changes, *sunk(20)))
     process = runner.start(*recipe, "--fresh")
     for line in process.stderr:
