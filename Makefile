@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
-.PHONY: smoke test test-slow lint setup lock clean
+.PHONY: smoke test test-slow lint ascend-operators setup lock clean
 
 smoke: $(READY)
 	$(RUN) runner.py recipes/tiny.toml
@@ -21,6 +21,10 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# Compiles the graphs of all stages and writes the table in docs/ascend.md anew.
+ascend-operators: $(READY)
+	$(RUN) -m tests.ascend.operators
 
 setup: $(READY)
 
