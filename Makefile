@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
-.PHONY: smoke test test-slow lint ascend-operators setup lock clean
+.PHONY: smoke test test-slow lint ascend-operators ascend-acceptance setup lock clean
 
 smoke: $(READY)
 	$(RUN) runner.py recipes/tiny.toml
@@ -25,6 +25,10 @@ lint: $(READY)
 # Compiles the graphs of all stages and writes the table in docs/ascend.md anew.
 ascend-operators: $(READY)
 	$(RUN) -m tests.ascend.operators
+
+# On a host with Ascend cards: runs the tiny recipe in every way that a card can tell apart.
+ascend-acceptance: $(READY)
+	$(RUN) -m tests.ascend.acceptance
 
 setup: $(READY)
 
