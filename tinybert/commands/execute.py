@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tinybert.launch.beats import Heart
-from tinybert.launch.device import prepare_environment, select
+from tinybert.launch.device import prepare_environment, require_infinities, select
 from tinybert.launch.stop import StopRequest
 from tinybert.manifest.identity import environment
 from tinybert.manifest.record import RunRecord
@@ -47,6 +47,8 @@ def execute(
     prepare_environment(threads, saving_environment(record.directory / GRAPHS))
     device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
     determinism = select(topology.device, device_id, threads)
+    if topology.device == "Ascend" and _trains_in_half(plan):
+        require_infinities()
     # The framework reads its environment when these are imported.
     from tinybert.commands.progress import StepProgress
     from tinybert.stages.build import Outside
@@ -88,6 +90,11 @@ def execute(
     if result.finished:
         log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
     return result.finished
+
+
+def _trains_in_half(plan: Plan) -> bool:
+    floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
+    return bool(plan.phases) and "float16" in floats
 
 
 def _peak_memory() -> int:

@@ -9,6 +9,17 @@ from tinybert.errors import DeviceError
 
 ASCEND_INSTALLATION = "ASCEND_HOME_PATH"
 """Environment variable that the installer's set_env.sh sets: where CANN is."""
+ASCEND_SWITCHES = {
+    # sums of several cards in one order
+    "HCCL_DETERMINISTIC": "true",
+    # an overflow gives an infinity or no number, by which the loss scale notices it
+    "MS_ASCEND_CHECK_OVERFLOW_MODE": "INFNAN_MODE",
+}
+"""Environment variables of the framework on Ascend, set whatever they were."""
+SATURATING = "ascend910"
+"""The framework's name of the first cards (Atlas training series), where an overflow gives the
+largest number: CANN's documentation of `aclrtFloatOverflowMode` says that they have no other mode.
+Later ones (Atlas A2 and A3) have both."""
 
 
 def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
@@ -34,18 +45,30 @@ def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
     """
     if device == "Ascend":
         require_ascend(device_id)
+        os.environ.update(ASCEND_SWITCHES)
     import mindspore as ms
 
     settings: dict[str, Any] = {"mode": "graph", "compile_cache": False}
     if device == "Ascend":
-        os.environ["HCCL_DETERMINISTIC"] = "true"
         ms.set_device("Ascend", device_id)
         ms.set_deterministic(True)
-        settings |= {"set_deterministic": True, "HCCL_DETERMINISTIC": "true"}
+        settings |= {"set_deterministic": True, **ASCEND_SWITCHES}
     else:
         ms.set_device("CPU")
         ms.device_context.cpu.op_tuning.threads_num(threads)
     return settings
+
+
+def require_infinities() -> None:
+    """Raise a DeviceError if the Ascend card hides overflows, which the loss scale must see."""
+    from mindspore._c_expression import MSContext
+
+    if MSContext.get_instance().get_ascend_soc_version() == SATURATING:
+        raise DeviceError(
+            "this card gives the largest number where float16 overflows, and no infinity, so that "
+            "the loss scale would not notice",
+            cure="train in float32, or on a card of the Atlas A2 series or later",
+        )
 
 
 def require_ascend(device_id: int) -> None:
