@@ -42,6 +42,17 @@ def test_switches_are_set_before_the_card_is_and_recorded(told):
     assert settings["set_deterministic"] is True
 
 
+def test_a_simulation_needs_cann_alone_and_is_recorded(told, monkeypatch, tmp_path):
+    monkeypatch.delenv(device.ASCEND_INSTALLATION, raising=False)
+    assert any("/dev/davinci" in problem for problem in device.ascend_problems())
+    monkeypatch.setenv("MS_SIMULATION_LEVEL", "1")
+    (problem,) = device.ascend_problems()
+    assert problem.startswith("no CANN: ASCEND_HOME_PATH is not set")
+    monkeypatch.setenv(device.ASCEND_INSTALLATION, str(tmp_path))
+    assert device.ascend_problems() == []
+    assert device.select("Ascend", 0, 1)["MS_SIMULATION_LEVEL"] == "1"
+
+
 def card(monkeypatch, name):
     context = SimpleNamespace(get_ascend_soc_version=lambda: name)
     monkeypatch.setattr(core, "MSContext", SimpleNamespace(get_instance=lambda: context))

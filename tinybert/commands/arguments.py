@@ -68,6 +68,7 @@ def _run(commands: Commands, program: Path) -> None:
         metavar="N",
         help=f"this host, from 0, where several run the recipe (default: ${HOST_RANK}, or 0)",
     )
+    _profile(run)
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument(
         "--root",
@@ -78,11 +79,21 @@ def _run(commands: Commands, program: Path) -> None:
     )
 
 
+def _profile(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--profile",
+        type=int,
+        metavar="N",
+        help="profile N calls of the device after the first, into the run's folder",
+    )
+
+
 def _worker(commands: Commands) -> None:
     """Add what the processes of a job run; it is not for users."""
     worker = commands.add_parser("worker")
     worker.add_argument("recipe")
     _changes(worker)
+    _profile(worker)
     for name in ("root", "manifest"):
         worker.add_argument(f"--{name}", type=Path, required=True)
     for name in ("run-id", "recipe-digest", "code-digest"):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tinybert.commands.profiling import PROFILE, profiled
 from tinybert.launch.beats import Heart
 from tinybert.launch.device import prepare_environment, require_infinities, select
 from tinybert.launch.stop import StopRequest
@@ -28,6 +29,7 @@ def execute(
     live: bool,
     heart: Heart | None = None,
     local_rank: int = 0,
+    profile: int | None = None,
 ) -> bool:
     """Get the device ready, carry out the stage, and record the result.
 
@@ -38,6 +40,7 @@ def execute(
         live: Whether to draw a line of progress, rather than log one now and then.
         heart: Tells the launcher of several processes what this one does.
         local_rank: This process among those of its host.
+        profile: Calls of the device to profile, if any.
 
     Returns:
         Whether the run finished; otherwise it was stopped, and saved what it has.
@@ -63,10 +66,19 @@ def execute(
         determinism=determinism,
     )
     total_steps = sum(phase.total_steps for phase in plan.phases)
-    with StepProgress(total_steps, live=live) as progress, stop.waiting():
+    runtime = recipe.runtime
+    a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
+    folder = record.directory / PROFILE
+    with (
+        profiled(profile, folder, topology.device) as call_ended,
+        StepProgress(total_steps, live=live) as progress,
+        stop.waiting(),
+    ):
 
         def on_step(result: "StepResult") -> None:
             progress.on_step(result)
+            if (result.global_step + 1) % a_call == 0:
+                call_ended()
             if heart is not None:
                 done = result.global_step + 1
                 heart.on_step(done, result.loss, result.learning_rate, result.rows)

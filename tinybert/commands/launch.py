@@ -153,6 +153,7 @@ class Part:
             options.recipe,
             *(part for override in options.overrides for part in ("--set", override)),
             *(["--device", options.device] if options.device else []),
+            *([f"--profile={options.profile}"] if options.profile else []),
             f"--root={options.root}",
             f"--run-id={self.run_id}",
             f"--manifest={self.manifest}",

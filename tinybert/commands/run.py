@@ -51,6 +51,8 @@ class RunOptions:
     require_clean: bool = False
     log_format: LogFormat = "console"
     host_rank: int = 0
+    profile: int | None = None
+    """Calls of the device to profile."""
 
 
 def run(options: RunOptions) -> str:
@@ -63,6 +65,8 @@ def run(options: RunOptions) -> str:
     resolved = load(options.recipe, options.overrides, options.device)
     plan = _checked_plan(resolved, options.root)
     topology = resolved.recipe.topology
+    if options.profile is not None and options.profile < 1:
+        raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
     several = device_count(topology) > 1
     if not 0 <= options.host_rank < topology.hosts:
         message = f"no host {options.host_rank} in a run of {topology.hosts} host(s)"
@@ -86,7 +90,7 @@ def run(options: RunOptions) -> str:
         try:
             if several:
                 launch(options, plan, code, cluster, record, stop)
-            elif not execute(plan, record, stop, live=sys.stderr.isatty()):
+            elif not execute(plan, record, stop, live=sys.stderr.isatty(), profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
         except StoppedError as stopped:

@@ -46,6 +46,7 @@ class WorkerOptions:
     code_digest: str
     overrides: Sequence[str] = ()
     device: str | None = None
+    profile: int | None = None
 
 
 def worker(options: WorkerOptions) -> int:
@@ -114,7 +115,15 @@ def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Hear
     with record:
         try:
             local_rank = rank % resolved.recipe.topology.devices_per_host
-            execute(plan, record, stop, live=False, heart=heart, local_rank=local_rank)
+            execute(
+                plan,
+                record,
+                stop,
+                live=False,
+                heart=heart,
+                local_rank=local_rank,
+                profile=options.profile,
+            )
         except BaseException as error:
             with suppress(OSError):  # the disk may be what failed
                 record.fail(error, rank=rank)

@@ -16,6 +16,9 @@ ASCEND_SWITCHES = {
     "MS_ASCEND_CHECK_OVERFLOW_MODE": "INFNAN_MODE",
 }
 """Environment variables of the framework on Ascend, set whatever they were."""
+SIMULATION = "MS_SIMULATION_LEVEL"
+"""Environment variable of the framework: with it a graph is compiled for a card by CANN alone, and
+nothing is computed."""
 SATURATING = "ascend910"
 """The framework's name of the first cards (Atlas training series), where an overflow gives the
 largest number: CANN's documentation of `aclrtFloatOverflowMode` says that they have no other mode.
@@ -53,6 +56,8 @@ def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
         ms.set_device("Ascend", device_id)
         ms.set_deterministic(True)
         settings |= {"set_deterministic": True, **ASCEND_SWITCHES}
+        if SIMULATION in os.environ:
+            settings[SIMULATION] = os.environ[SIMULATION]
     else:
         ms.set_device("CPU")
         ms.device_context.cpu.op_tuning.threads_num(threads)
@@ -74,7 +79,7 @@ def require_infinities() -> None:
 def require_ascend(device_id: int) -> None:
     """Raise a DeviceError that says what is missing, unless an Ascend device can be used."""
     missing = ascend_problems()
-    if not missing:
+    if not missing and SIMULATION not in os.environ:
         from mindspore.device_context import ascend
 
         if not ascend.is_available():
@@ -92,7 +97,8 @@ def require_ascend(device_id: int) -> None:
 def ascend_problems() -> list[str]:
     """Return what is visibly missing for an Ascend device, without importing the framework."""
     problems = []
-    if not any(Path("/dev").glob("davinci[0-9]*")):
+    simulated = SIMULATION in os.environ
+    if not simulated and not any(Path("/dev").glob("davinci[0-9]*")):
         problems.append("no device file /dev/davinci*: no card, or its driver is not installed")
     home = os.environ.get(ASCEND_INSTALLATION)
     if home is None:
