@@ -2,12 +2,15 @@
 
 import importlib
 import inspect
+import platform
 import re
+import shutil
 
 import pytest
 
 from tests.ascend import operators
 from tests.ascend.operators import PLUGIN, compiled_operators, known_operators, problems, unused
+from tests.ascend.plugin import asked
 
 KNOWN = known_operators()
 SUPPORTED = {"answer": "supported", "documented": "mindspore.ops.cholesky"}
@@ -71,6 +74,15 @@ def documented_for_ascend(path):
 def test_a_docstring_is_read_for_its_platforms():
     assert documented_for_ascend("mindspore.ops.erf")
     assert not documented_for_ascend("mindspore.ops.cholesky")
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or shutil.which("g++") is None,
+    reason="stand-ins for CANN's libraries need g++ for x86-64",
+)
+def test_the_plugin_has_what_the_table_says():
+    stated = {name: entry["plugin"] for name, entry in KNOWN.items() if "plugin" in entry}
+    assert asked([*stated, "Cholesky"]) == {**stated, "Cholesky": "none"}
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -23,6 +23,8 @@ from tinybert.distill.losses import Padding, row_weights
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
 from tinybert.export.inference import Pooling
 from tinybert.model.bert import BertEncoder
+from tinybert.model.dropout import dropout_sites
+from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Part
 from tinybert.recipe.network import HeadConfig
@@ -30,6 +32,7 @@ from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
+from tinybert.train.sink import SunkSteps
 from tinybert.train.step import LossScale, TrainingStep
 from tinybert.train.world import ALONE, World
 
@@ -158,6 +161,24 @@ def trained(made: Made, world: World = ALONE) -> Made:
     return step, inputs if world.size == 1 else [*inputs, np.float32(0)]
 
 
+def masked(made: Made) -> Made:
+    """Return the network of `layers` with its masks made in the graph."""
+    network, inputs = made
+    sites = dropout_sites(network.student.config, LENGTH)
+    masks = GraphMasks(1, sites, ("hidden", "attention"))
+    return MaskedNetwork(network, masks), [
+        *inputs[:-2],
+        *ordinal_words(np.arange(ROWS, dtype=np.uint64)),
+    ]
+
+
+def sunk(made: Made, *, outputs: int) -> Made:
+    """Return two of a step in one call."""
+    step, inputs = made
+    stacked = [None if array is None else np.stack([array, array]) for array in inputs]
+    return SunkSteps(step, steps=2, outputs=outputs), [np.int32(2), *stacked]
+
+
 def _with_head(
     options: Options, task: TaskType, head: Literal["linear", "relu_linear"], prefix: str
 ) -> tuple[TaskNetwork, Inputs, Inputs]:
@@ -180,7 +201,9 @@ GRAPHS: dict[str, Callable[[], Made]] = {
     "layer distillation: float32": lambda: trained(
         layers(FULL, padding="ignore", fit="per_layer", drops=False)
     ),
-    "layer distillation: float16": lambda: trained(layers(HALF)),
+    "layer distillation: float16 as the presets": lambda: sunk(
+        trained(masked(layers(HALF))), outputs=3
+    ),
     "layer distillation: float16 parameters": lambda: trained(layers(HALF_PARAMETERS)),
     "held-out losses": lambda: held_out(HALF),
     "fine-tuning: classes": lambda: trained(labels(HALF, "classification", "relu_linear")),
