@@ -224,7 +224,7 @@ def test_two_hosts_do_what_one_process_does(runner, tmp_path, hosts):
 def test_a_full_disk_on_one_host_ends_the_job_on_both(hosts):
     small = hosts.runners[1].root / "runs"
     small.mkdir()
-    hosts.mount(small, "2m")
+    hosts.mount(small, "64m")
     launchers = [hosts.start(host) for host in (0, 1)]
     wait_for_step(hosts.runners[0].root, 20, *launchers)
     began = time.monotonic()
