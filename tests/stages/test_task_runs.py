@@ -261,3 +261,19 @@ def test_numbers_and_tags_go_through_all_stages(
     again = load(runner.run(distil, "--fresh", *SUNK))["outcome"]
     for fact in ("trace_digest", "metrics", "best_checkpoint"):
         assert again[fact] == distilled[fact]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finetuned", "distilled", "evaluated"])
+def test_two_processes_do_what_one_does(request, runner, name):
+    """The last batch of an epoch and of the dev set is short."""
+    one = request.getfixturevalue(name)
+    recipe = load(one)["inputs"]["recipe"]["path"]
+    two = runner.run(recipe, "--fresh", "--set", "topology.devices_per_host=2")
+    code, out, _ = runner("diff", "--across-topology", one, two)
+    assert code == 0, out
+    first, second = (load(path)["outcome"] for path in (one, two))
+    assert first["metrics"]["accuracy"] == second["metrics"]["accuracy"]
+    assert first["best_step"] == second["best_step"]
+    for metric, value in first["metrics"].items():
+        assert second["metrics"][metric]["value"] == pytest.approx(value["value"], rel=1e-5)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tinybert.manifest.causes import NOTE, Cause, causes, leaves
 from tinybert.manifest.document import read, run_directory, status
-from tinybert.manifest.model import Manifest, Number
+from tinybert.manifest.model import Effective, Manifest, Number
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.steps import StepDifference, Trace, first_difference
 from tinybert.manifest.tensors import TensorDifference, first_tensor, other_tensors
@@ -193,14 +193,14 @@ def _across_topology(
     if x.effective is None or y.effective is None:
         return "incomparable", ["a run has no section `effective`"]
     pairs = {
-        "global batch size": (x.effective.global_batch_size, y.effective.global_batch_size),
-        "samples": (x.outcome.samples, y.outcome.samples),
-        "initial weights": (
-            x.effective.initial_weights or None,
-            y.effective.initial_weights or None,
+        "global batch size": tuple(
+            _built(e, "global_batch_size") for e in (x.effective, y.effective)
         ),
-        "masks": (x.effective.masks, y.effective.masks),
+        "samples": (x.outcome.samples, y.outcome.samples),
+        "initial weights": tuple(_built(e, "initial_weights") for e in (x.effective, y.effective)),
     }
+    if x.inputs.stage != "evaluate":
+        pairs["masks"] = tuple(_built(e, "masks") for e in (x.effective, y.effective))
     unknown = [n for n, pair in pairs.items() if any(v is None or v == 0 for v in pair)]
     if notes:
         unknown.append("order of the samples")
@@ -210,3 +210,15 @@ def _across_topology(
     if step is not None and step.batches_from is not None:
         other.append(f"order of the samples from step {step.batches_from}")
     return ("different" if other else "equal"), [f"another {name}" for name in other]
+
+
+def _built(effective: Effective, name: str) -> Any:
+    """Return a fact of what was built, of each phase where there are several; None if unknown.
+
+    Later phases begin from weights that were trained, and differ by their rounding.
+    """
+    facts = [phase.get(name) for phase in effective.phases.values()] or [getattr(effective, name)]
+    if name == "initial_weights":
+        facts = facts[:1]
+    known = all(fact is not None and (fact or name == "masks") for fact in facts)
+    return facts if known else None
