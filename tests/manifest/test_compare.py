@@ -376,3 +376,21 @@ def test_relative_difference_without_numbers() -> None:
     nan, inf = float("nan"), float("inf")
     assert relative_difference(nan, nan) == relative_difference(inf, inf) == 0.0
     assert relative_difference(nan, 1.0) == relative_difference(inf, 1.0) == inf
+
+
+def test_a_later_phase_may_begin_from_weights_that_were_rounded_otherwise(pretend: Any) -> None:
+    def phases(first: str, second: str) -> dict[str, Any]:
+        facts = {"global_batch_size": 4, "masks": {"step 0": "m"}}
+        weights = {"phase1": first, "phase2": second}
+        return {name: {**facts, "initial_weights": {"student": w}} for name, w in weights.items()}
+
+    def verdict(names: tuple[str, str], *later: str) -> str:
+        runs = [pretend(name) for name in names]
+        for run, first, second in zip(runs, later[:2], later[2:], strict=True):
+            effective = {**run.effective(), "phases": phases(first, second)}
+            run.effective = lambda effective=effective: effective
+        text, _ = diff(*(run.run() for run in runs), across_topology=True)
+        return text.partition(":")[0]
+
+    assert verdict(("a", "b"), "w", "w", "v", "u") == "equal"
+    assert verdict(("c", "d"), "w", "x", "v", "v") == "different"
