@@ -1,0 +1,22 @@
+"""Errors of the machine are told apart from those of the program."""
+
+import errno
+
+import pytest
+
+from tinybert.errors import of_machine
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_what_the_system_refuses_is_one_message(number):
+    error = of_machine(OSError(number, "No space left on device", "/runs/trace.jsonl"))
+    assert str(error) == (
+        "the system refused: no space left on device\n"
+        "  --> /runs/trace.jsonl\n"
+        "help: see to the disk, its quota and its rights; what was saved before is whole"
+    )
+    assert error.exit_code == 4
+
+
+def test_a_file_that_the_program_should_have_made_is_its_own_defect():
+    assert of_machine(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
