@@ -168,9 +168,9 @@ SILENT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import runner
-from tinybert.commands import run
+from tinybert.commands import execute
 
-select = run.select
+select = execute.select
 
 def overridden(*arguments):
     settings = select(*arguments)
@@ -178,7 +178,7 @@ def overridden(*arguments):
     layers.FLOATS["float16"] = layers.FLOATS["float32"]
     return settings
 
-run.select = overridden
+execute.select = overridden
 sys.exit(runner.main())
 """
 
