@@ -1,5 +1,6 @@
 """The live line of a training: loss, learning rate, samples a second, time left."""
 
+import math
 import os
 import time
 
@@ -32,7 +33,7 @@ class StepProgress:
         """Time of those steps."""
         self._total_steps = total_steps
         self._began: float | None = None
-        self._said = time.monotonic()
+        self._said = -math.inf  # the first step is said at once
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
         columns = (
             TextColumn("step"),
