@@ -247,11 +247,21 @@ def test_lineage_shows_the_chain(pretend: Any) -> None:
     path = child(pretend, parent, read(parent).digests.outcome)
     text, code = lineage(path)
     assert text == (
-        f"{path.name}  general_distill  finished  accuracy 0.5 (0x1.0000000000000p-1)\n"
-        f"  student: {parent.name}  general_distill  finished"
-        "  loss 16.610599999999998 (0x1.09c504816f006p+4)\n"
+        f"{path.name}  general_distill  finished  accuracy 0.5\n"
+        f"  student: {parent.name}  general_distill  finished  loss 16.6106\n"
     )
     assert code == 0
+
+
+def test_lineage_shows_the_metrics_of_the_checkpoint_that_others_take(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        run.train(record)
+        record.finish(
+            metrics={"loss": 0.25, "accuracy": 0.5}, best_step=6, best_metrics={"accuracy": 2 / 3}
+        )
+    line = f"{record.path.name}  general_distill  finished  best, step 6 of 12: accuracy 0.666667\n"
+    assert lineage(record.path) == (line, 0)
 
 
 def test_lineage_names_a_broken_link(pretend: Any) -> None:

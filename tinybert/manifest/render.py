@@ -173,10 +173,14 @@ def _ancestor(
 
 
 def _line(run: Run) -> str:
-    manifest = run.manifest
-    metrics = ", ".join(f"{k} {_number(float(v))}" for k, v in manifest.outcome.metrics.items())
+    """Return a run in one line, with the metrics of the checkpoint that other runs take from it."""
+    manifest, outcome = run.manifest, run.manifest.outcome
+    metrics, best = outcome.metrics, ""
+    if outcome.best_metrics:
+        metrics, best = outcome.best_metrics, f"best, step {outcome.best_step} of {outcome.steps}: "
+    shown_metrics = ", ".join(f"{name} {float(value):.6g}" for name, value in metrics.items())
     state = status(run.path, manifest)
-    return f"{run.path.name}  {manifest.inputs.stage}  {state}  {metrics}".rstrip()
+    return f"{run.path.name}  {manifest.inputs.stage}  {state}  {best}{shown_metrics}".rstrip()
 
 
 def _lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
