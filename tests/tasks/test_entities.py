@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tinybert.errors import InputError
 from tinybert.tasks.entities import entity_scores, find_entities
 from tinybert.tasks.labels import IGNORED as X
+from tinybert.tasks.ner import CLUENER_TYPES
 
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 O, BP, IP, BL, IL = range(5)  # noqa: E741
@@ -44,6 +45,35 @@ def test_scores_are_as_computed_by_hand():
         "entity_precision": 2 / 5,
         "entity_recall": 2 / 4,
         "entity_f1": 4 / 9,
+    }
+
+
+def test_predictions_of_a_network_are_scored_as_counted_by_hand():
+    # Shortened from a run on CLUENER: (tags, predicted tags), and the places of the entities.
+    # 7 are true, 10 are predicted, 3 are right.
+    rows = [
+        (  # name 0-2, address 4-5; found: name 0-1, government 2
+            "B-name I-name I-name O B-address I-address",
+            "B-name I-name I-government O O O",
+        ),
+        (  # name 0-1, organization 3-4; found: both
+            "B-name I-name O B-organization I-organization",
+            "B-name I-name O B-organization I-organization",
+        ),
+        (  # game 0-2, name 4-7, name 9-11; found: game 0-2, name 4-5, 7, game 8, 10, name 11
+            "B-game I-game I-game O B-name I-name I-name I-name O B-name I-name I-name",
+            "B-game I-game I-game O I-name I-name O I-name I-game O I-game I-name",
+        ),
+    ]
+    names = ("O", *(f"{place}-{kind}" for kind in CLUENER_TYPES for place in "BI"))
+    label_ids, predictions = np.full((2, 3, 12), X, np.int32)
+    for row, tags in enumerate(rows):
+        for ids, side in zip((label_ids, predictions), tags, strict=True):
+            ids[row, : len(side.split())] = [names.index(tag) for tag in side.split()]
+    assert entity_scores(predictions, label_ids, names) == {
+        "entity_precision": 3 / 10,
+        "entity_recall": 3 / 7,
+        "entity_f1": 6 / 17,
     }
 
 
