@@ -219,6 +219,11 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
         f"the program differs now in 2 files, first {names[0]}; it ran at commit {'ab' * 20}"
         f" with the patch {patch}"
     )
+    (run.root / names[1]).parent.mkdir(parents=True, exist_ok=True)
+    (run.root / names[1]).write_text(names[1])
+    run.code[names[1]] = file_sha256(run.root / names[1])
+    one = changed_code(run.run(), run.root)
+    assert one == f"the program differs now in runner.py; it ran at commit {'ab' * 20}"
     run = pretend("b")
     for name in names:
         (run.root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def execute(
         best_step=None if best is None else best.global_step,
         best_metrics=None if best is None else best.metrics,
         volatile={
-            "throughput": {"samples_per_second": progress.rate},
+            "throughput": {"samples_per_second": progress.rate} if total_steps else {},
             "memory": {"peak_resident_bytes": _peak_memory()},
         },
     )

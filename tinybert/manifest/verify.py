@@ -112,7 +112,8 @@ def changed_code(path: Path, program: Path = PROGRAM) -> str | None:
     changed = [name for name, sha256 in code.files.items() if _sha256(program / name) != sha256]
     if not changed:
         return None
-    text = f"the program differs now in {len(changed)} files, first {changed[0]}"
+    named = changed[0] if len(changed) == 1 else f"{len(changed)} files, first {changed[0]}"
+    text = f"the program differs now in {named}"
     if code.commit:
         text += f"; it ran at commit {code.commit}"
     if code.patch:
