@@ -49,6 +49,10 @@ def told(error: TinybertError, options: argparse.Namespace) -> int:
 
 def answer(options: argparse.Namespace) -> tuple[str, int]:
     """Import what the command needs, carry it out, return what to print and the exit code."""
+    if options.command in (*RUNNING, "worker"):
+        from tinybert.launch.stop import hold_signals
+
+        hold_signals()
     match options.command:
         case "run":
             from tinybert.commands.run import RunOptions, run

@@ -1,6 +1,7 @@
 """Signs of life reach the launcher, and nothing else is taken for one."""
 
 import socket
+import threading
 import time
 
 from tinybert.launch.beats import LONGEST, Beat, Ended, Heart, Listener, decode
@@ -17,16 +18,21 @@ def hear(listener, wanted, seconds=5.0):
     raise AssertionError("no such beat")
 
 
+def never():
+    raise AssertionError("the launcher is there")
+
+
 def test_a_process_tells_what_it_does():
     listener = Listener()
-    with Heart(listener.port, 3) as heart:
+    with Heart(listener.port, 3, never) as heart:
         assert hear(listener, lambda beat: True).activity == "starting"
         heart.doing("step")
-        heart.on_step(7, 0.5, 1e-3, 16)
+        for step in range(8):  # faster than anybody listens
+            heart.on_step(step, 0.5, 1e-3, 16)
         heart.on_step(8, 0.25, 2e-3, 16)
         beat = hear(listener, lambda beat: beat.step == 8)
         assert (beat.rank, beat.activity, beat.loss) == (3, "step", 0.25)
-        assert (beat.learning_rate, beat.samples) == (2e-3, 32)
+        assert (beat.learning_rate, beat.samples) == (2e-3, 9 * 16)
         heart.end(Ended(4, "InputError", "x" * 2 * LONGEST, "a.toml", "mend it"))
     word = hear(listener, lambda beat: beat.ended is not None).ended
     assert (word.exit_code, word.type, word.where) == (4, "InputError", "a.toml")
@@ -49,8 +55,8 @@ def test_other_datagrams_are_passed_over():
     listener.close()
 
 
-def test_a_process_outlives_a_launcher_that_does_not_listen():
-    listener = Listener()
-    listener.close()
-    with Heart(listener.port, 0) as heart:
-        heart.end(Ended(0))
+def test_a_process_notices_that_its_launcher_is_gone():
+    listener, noticed = Listener(), threading.Event()
+    with Heart(listener.port, 0, noticed.set):
+        listener.close()
+        assert noticed.wait(10)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 import structlog
@@ -40,13 +41,20 @@ def patience():
     structlog.reset_defaults()
 
 
+def until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(patience, signum):
     stream = Interrupted(signum)
     structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=stream))
     with StopRequest() as stop, stop.waiting():
         structlog.get_logger().info("step")
-        assert stop.signum == signum
+        until(lambda: stop.signum == signum)
         assert len(stream.lines) == 1
         assert stop.requested()
         assert stop.requested()
@@ -57,7 +65,27 @@ def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(patience, si
 def test_a_second_signal_and_one_outside_of_a_training_raise():
     with StopRequest() as stop, stop.waiting():
         os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: stop.signum == signal.SIGINT)
         with pytest.raises(StoppedError, match="stopped by SIGTERM"):
             os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
     with StopRequest(), pytest.raises(StoppedError, match="stopped by SIGINT"):
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+
+def test_a_handler_that_the_framework_puts_over_ours_does_not_hear():
+    heard = []
+    with StopRequest() as stop, stop.waiting():
+        signal.signal(signal.SIGINT, lambda *_: heard.append("the framework"))
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: stop.requested())
+    assert (stop.signum, heard) == (signal.SIGINT, [])
+
+
+def test_the_signals_are_as_before_at_the_end():
+    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest():
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT, signal.SIGTERM}
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}

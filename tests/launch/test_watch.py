@@ -60,6 +60,12 @@ def test_a_process_that_does_not_start_is_waited_for_as_long_as_patience_says():
     assert found(late) == Trouble(0, "did not start in 600 seconds")
 
 
+def test_a_step_that_no_process_finishes_is_given_up_in_the_end():
+    assert found(life(0, since=PATIENCE - 1), life(1, since=PATIENCE - 2)) is None
+    answer = Trouble(1, "and all others finished no step for 601 seconds")
+    assert found(life(0, since=PATIENCE + 1), life(1, since=PATIENCE + 2)) == answer
+
+
 def test_nobody_is_behind_where_nobody_waits():
     assert found(life(0, "evaluating", since=9e3), life(1, "evaluating", since=9e3)) is None
 

@@ -394,3 +394,11 @@ def test_a_later_phase_may_begin_from_weights_that_were_rounded_otherwise(preten
 
     assert verdict(("a", "b"), "w", "w", "v", "u") == "equal"
     assert verdict(("c", "d"), "w", "x", "v", "v") == "different"
+
+
+def test_topologies_whose_losses_part_by_more_than_rounding_are_different(pretend: Any) -> None:
+    a, b = pretend("a"), pretend("b")
+    b.noise = 0.02
+    text, code = diff(a.run(), b.run(), across_topology=True)
+    assert code == 1
+    assert re.match(r"different: losses 0\.0\d+ apart, relative; the limit is 0\.001\n", text), text

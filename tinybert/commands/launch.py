@@ -13,6 +13,7 @@ import structlog
 
 from tinybert import errors
 from tinybert.commands.ranks import RankProgress
+from tinybert.commands.resume import shown
 from tinybert.commands.worker import OUR_BUG, PROGRAM, RANKS
 from tinybert.data.importing import import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
@@ -78,7 +79,11 @@ def launch(
         fall, beats = part.carry_out(stop, peers)
     record.reload()
     ranks = {str(rank): {"pid": beat.pid, "host": beat.host} for rank, beat in beats.items()}
-    record.update(volatile={"ranks": ranks})
+    with suppress(OSError):  # the disk may be what failed
+        record.update(volatile={"ranks": ranks})
+    if fall is not None and fall.ended and fall.ended.type == "StoppedError":
+        signum = fall.ended.exit_code - 128
+        raise StoppedError("stopped before there was anything to save", signum=signum)
     if fall is not None:
         raise _fallen(fall, record)
     if record.manifest.outcome.status == "interrupted":
@@ -101,8 +106,9 @@ def follow(
         part = Part(options, plan, code, cluster, told["run_id"], Path(NOT_HERE))
         fall, _ = part.carry_out(stop, peers)
     if fall is not None:
-        log_file = str(part.logs / f"worker_{fall.rank}.log")
-        raise TrainingError(f"process {fall.rank} {fall.what}", where=log_file)
+        error = _error_of(fall, cure="see the manifest on the first host")
+        error.where = error.where or str(part.logs / f"worker_{fall.rank}.log")
+        raise error
     if signum := peers.stop() or stop.signum:
         raise StoppedError("stopped; the first host saved", signum=signum)
     done = f"host {cluster.host_rank} is done"
@@ -129,6 +135,9 @@ class Part:
     def carry_out(self, stop: StopRequest, peers: Peers) -> tuple[Fall | None, dict[int, Beat]]:
         """Start and watch this host's processes; returns how the job fell, and their last beats."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        for old in self.logs.glob("*.log"):  # of an earlier segment of the run
+            segment = len(list(self.logs.glob(f"{old.stem}.log.*"))) + 1
+            old.rename(f"{old}.{segment}")
         job = Job(self.cluster, self.logs, patience=self.cluster.timeout, peers=peers)
         total_steps = sum(phase.total_steps for phase in self.plan.phases)
         with RankProgress(total_steps, self.logs / "worker_0.log") as progress:
@@ -208,24 +217,25 @@ def _import(plan: Plan) -> None:
 
 def _fallen(fall: Fall, record: RunRecord) -> TinybertError:
     """Write down how a run fell, and return it as an error."""
-    word = fall.ended
-    kind = _error_class(word)
-    log_file = record.directory / RANKS / f"worker_{fall.rank}.log"
-    cure = f"`--resume {_shown(record)}` goes on from the last checkpoint"
-    if word and not kind:
-        cure = "this is a defect of the program; please report it with that log"
-    elif word and word.cure:
-        cure = word.cure
-    message = word.message if word and kind else f"process {fall.rank} {fall.what}"
-    error = (kind or TrainingError)(message, cure=cure)
-    place = word.where if word and word.where else str(log_file)
+    error = _error_of(fall, f"`--resume {shown(record.path)}` goes on from the last checkpoint")
+    place = error.where or str(record.directory / RANKS / f"worker_{fall.rank}.log")
     error.where = f"{place} (process {fall.rank}, step {fall.step})"
-    if word and not kind:
-        error.exit_code = OUR_BUG
     facts = asdict(fall)
     with suppress(OSError):  # the disk may be what failed
         record.update(outcome={"steps": fall.step})
         record.fail(error, **{n: facts[n] for n in ("rank", "step", "exit_code", "last_lines")})
+    return error
+
+
+def _error_of(fall: Fall, cure: str) -> TinybertError:
+    """Return how a job fell as the error that its process raised, or as one of training."""
+    word, kind = fall.ended, _error_class(fall.ended)
+    if word and kind:
+        return kind(word.message, where=word.where, cure=word.cure or cure)
+    error = TrainingError(f"process {fall.rank} {fall.what}", cure=cure)
+    if word:
+        error.cure = "this is a defect of the program; please report it with that log"
+        error.exit_code = OUR_BUG
     return error
 
 
@@ -234,10 +244,6 @@ def _error_class(word: Ended | None) -> type[TinybertError] | None:
     found = getattr(errors, word.type, None) if word and word.type else None
     known = isinstance(found, type) and issubclass(found, TinybertError)
     return found if known and found is not StoppedError else None
-
-
-def _shown(record: RunRecord) -> Path:
-    return record.path.relative_to(record.root) if record.path.is_absolute() else record.path
 
 
 def _free_port() -> int:

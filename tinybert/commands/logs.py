@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -27,7 +28,8 @@ class FileCopy:
     ) -> MutableMapping[str, Any]:
         """Write the event and pass it on."""
         if self._file is not None:
-            self._file.write(json.dumps(event, default=str) + "\n")
+            with suppress(OSError):  # a full disk ends a run where it loses something
+                self._file.write(json.dumps(event, default=str) + "\n")
         return event
 
 

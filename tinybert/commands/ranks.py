@@ -96,7 +96,7 @@ class RankProgress:
             return
         now = time.monotonic()
         busy = ", ".join(sorted({beat.activity for beat in beats.values()}))
-        done = first.step == self._total_steps
+        done = all(beat.ended is not None for beat in beats.values())
         doing = "ended" if done else ("training" if first.step else busy)
         if now - self._said[0] >= QUIET_SECONDS or doing != self._said[1]:
             self._said = (now, doing)

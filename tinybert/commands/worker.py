@@ -1,6 +1,7 @@
 """What every process of a job runs: the hidden command `worker`, which msrun starts."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import structlog
 from tinybert.commands.execute import execute
 from tinybert.commands.logs import configure
 from tinybert.commands.resume import recipe_facts
-from tinybert.errors import InputError, TinybertError, of_machine
+from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
 from tinybert.launch.beats import Ended, Heart
 from tinybert.launch.msrun import end_with_parent
 from tinybert.launch.stop import StopRequest
@@ -52,10 +53,12 @@ class WorkerOptions:
 def worker(options: WorkerOptions) -> int:
     """Take part in a job; returns the exit code."""
     end_with_parent()
+    if os.getppid() == 1:
+        _vanish()
     if os.environ.get("MS_ROLE") == "MS_SCHED":
         return _schedule()
     rank = int(os.environ["MS_NODE_ID"])
-    with StopRequest() as stop, Heart(options.launcher, rank) as heart:
+    with StopRequest() as stop, Heart(options.launcher, rank, _vanish) as heart:
         try:
             _take_part(options, rank, stop, heart)
             ended = Ended(0)
@@ -69,13 +72,21 @@ def _ended(error: Exception) -> Ended:
     """Say in the process's log what went wrong; returns it for the launcher."""
     known = of_machine(error) if isinstance(error, OSError) else None
     known = error if isinstance(error, TinybertError) else known
+    with suppress(OSError):  # the log's disk may be what failed
+        if known is None:
+            traceback.print_exc()
+        else:
+            print(f"error: {known}", file=sys.stderr, flush=True)
     if known is None:
-        traceback.print_exc()
         return Ended(OUR_BUG, type(error).__name__, str(error))
-    print(f"error: {known}", file=sys.stderr, flush=True)
     return Ended(
         known.exit_code, type(known).__name__, known.message, str(known.where), str(known.cure)
     )
+
+
+def _vanish() -> None:
+    """End this process, whose launcher is gone."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _schedule() -> int:
@@ -124,6 +135,8 @@ def _take_part(options: WorkerOptions, rank: int, stop: StopRequest, heart: Hear
                 local_rank=local_rank,
                 profile=options.profile,
             )
+        except StoppedError:
+            raise
         except BaseException as error:
             with suppress(OSError):  # the disk may be what failed
                 record.fail(error, rank=rank)

@@ -8,12 +8,16 @@ import json
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 INTERVAL = 0.5
 """Seconds between two signs of life."""
-LONGEST = 8000
-"""Characters of an error's message that are told."""
+LONGEST = 2000
+"""Characters of an error's message, place and cure that are told."""
+CLOSE = 0.1
+"""Seconds between two signs of life at least, so that fast steps leave room for a last word."""
 _HOME = "127.0.0.1"
 _DATAGRAM = 1 << 16  # bytes
 
@@ -68,12 +72,15 @@ class Heart:
     Args:
         port: Where the launcher listens.
         rank: This process.
+        orphaned: Called when nobody listens any more.
     """
 
-    def __init__(self, port: int, rank: int) -> None:
+    def __init__(self, port: int, rank: int, orphaned: Callable[[], None]) -> None:
         self._beat = Beat(rank, os.getpid(), socket.gethostname())
-        self._address = (_HOME, port)
+        self._orphaned = orphaned
+        self._sent = 0.0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect((_HOME, port))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -91,16 +98,18 @@ class Heart:
         self._beat = replace(self._beat, activity=activity)
 
     def on_step(self, step: int, loss: float, learning_rate: float, rows: int) -> None:
-        """Say that a step is done."""
+        """Note a step that is done, and say so."""
         samples = self._beat.samples + rows
         self._beat = replace(
             self._beat, step=step, loss=loss, learning_rate=learning_rate, samples=samples
         )
-        self._send()
+        if time.monotonic() - self._sent > CLOSE:
+            self._send()
 
     def end(self, ended: Ended) -> None:
         """Say how this process ends, at once."""
-        short = replace(ended, message=ended.message[:LONGEST])
+        texts = {name: getattr(ended, name)[:LONGEST] for name in ("message", "where", "cure")}
+        short = replace(ended, **texts)
         self._beat = replace(self._beat, activity="ended", ended=short)
         self._send()
 
@@ -109,9 +118,12 @@ class Heart:
             self._send()
 
     def _send(self) -> None:
+        self._sent = time.monotonic()
         try:
-            self._socket.sendto(self._beat.encode(), self._address)
-        except OSError:  # the launcher is gone, and the kernel is about to end this process
+            self._socket.send(self._beat.encode())
+        except ConnectionRefusedError:
+            self._orphaned()
+        except OSError:  # a full queue: the next one says everything again
             pass
 
 

@@ -231,7 +231,7 @@ def gather(
                 link = Link(server.accept()[0], -1)
             except TimeoutError:
                 continue
-            hello = _first_message(link, min(until, time.monotonic() + SILENT_SECONDS))
+            hello = _first_message(link, min(until, time.monotonic() + SILENT_SECONDS), stop)
             link.host = _host(hello, cluster)
             if link.host < 0 or link.host in links:
                 link.close()
@@ -275,7 +275,7 @@ def join(
             continue
         link = Link(connection, 0)
         link.send({"host": cluster.host_rank, "facts": facts})
-        answer = _first_message(link, until)
+        answer = _first_message(link, until, stop)
         if "go" in answer:
             return Linked([link], cluster), answer["go"]
         link.close()
@@ -296,9 +296,9 @@ def _check_stop(stop: Callable[[], int | None]) -> None:
         raise StoppedError("stopped while waiting for other hosts", signum=signum)
 
 
-def _first_message(link: Link, until: float) -> Message:
-    """Wait for a link's first message; nothing if it closes or takes too long."""
-    while time.monotonic() < until and not link.closed:
+def _first_message(link: Link, until: float, stop: Callable[[], int | None]) -> Message:
+    """Wait for a link's first message; nothing if it closes, takes too long, or a stop comes."""
+    while time.monotonic() < until and not link.closed and stop() is None:
         for message in link.received():
             return message
         time.sleep(PAUSE / 10)

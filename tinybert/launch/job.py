@@ -10,7 +10,7 @@ import structlog
 
 from tinybert.launch.beats import Beat, Ended, Listener
 from tinybert.launch.hosts import Alone, Peers
-from tinybert.launch.msrun import SCHEDULER, Cluster, Msrun, last_lines
+from tinybert.launch.msrun import LOG, SCHEDULER, SCHEDULER_LOG, Cluster, Msrun, last_lines
 from tinybert.launch.watch import Fall, Life, Trouble, trouble
 
 log = structlog.get_logger()
@@ -75,12 +75,17 @@ class Job:
         now = self._clock()
         ranks = range(self.cluster.processes) if self._peers.first else self.cluster.ranks
         self._lives = {rank: Life(None, now, now, now) for rank in ranks}
-        msrun = Msrun(command, variables, self._logs)
+        try:
+            msrun = Msrun(command, variables, self._logs)
+        except OSError:
+            listener.close()
+            self._peers.close()
+            raise
         try:
             while True:
+                self._look(msrun.processes())  # before what they last said is heard
                 for beat in [*listener.heard(), *self._peers.beats()]:
                     self._note(beat)
-                self._look(msrun.processes())
                 self._peers.tell(self.beats().values())
                 show(self.beats())
                 self._stop(stop() or self._peers.stop(), msrun.processes())
@@ -159,7 +164,9 @@ class Job:
             return self._account(found.rank, found.what, None, None)
         scheduler = msrun.processes().get(SCHEDULER)
         if msrun.ended() not in (None, 0) or (living and scheduler and _gone(scheduler)):
-            return self._account(self.cluster.ranks[0], "lost the processes' scheduler", None, None)
+            lines = last_lines(self._logs / SCHEDULER_LOG) or last_lines(self._logs / LOG)
+            rank, step = self.cluster.ranks[0], 0
+            return Fall(rank, "lost the processes' scheduler", step, last_lines=lines)
         return None
 
     def _told(self, rank: int, word: Ended) -> Fall:

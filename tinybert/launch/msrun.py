@@ -50,7 +50,9 @@ class Cluster:
     def command(self, script: Path, arguments: Sequence[str], logs: Path) -> list[str]:
         """Return the command line that starts this host's processes."""
         return [
-            str(Path(sys.executable).with_name("msrun")),
+            sys.executable,
+            "-m",
+            "mindspore.parallel.cluster.run",  # msrun
             f"--worker_num={self.processes}",
             f"--local_worker_num={self.per_host}",
             f"--node_rank={self.host_rank}",

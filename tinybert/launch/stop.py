@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: at once outside of training, after the step within."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,29 +13,52 @@ from tinybert.errors import StoppedError
 log = structlog.get_logger()
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WAKE = signal.SIGUSR1
+_PAUSE = 0.1  # seconds
+
+
+def hold_signals() -> None:
+    """Let signals wait until a `StopRequest` takes them; called before any thread is started.
+
+    Libraries start threads when they are imported; one that did not block a signal would be given
+    it, and run whatever handler there is.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 class StopRequest:
-    """Whether the user asked to stop; a context manager that holds the signal handlers."""
+    """Whether the user asked to stop; a context manager that takes the signals.
+
+    A thread waits for them, and all other threads block them: a handler would not do, since the
+    framework puts one of its own over SIGINT in every call of the device. Child processes inherit
+    the block, so that a signal to all processes of a job reaches only those that can save.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
         self._said = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> "StopRequest":
-        self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self._install()
+        self._main = threading.get_ident()
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._handlers = {
+            _WAKE: signal.signal(_WAKE, self._raise),
+            # for a thread that was started before, and does not block them
+            **{signum: signal.signal(signum, self._handle) for signum in SIGNALS},
+        }
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for signum, handler in self._before.items():
+        self._over.set()
+        self._thread.join()
+        for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
-
-    def _install(self) -> None:
-        for signum in SIGNALS:
-            signal.signal(signum, self._handle)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -47,15 +71,30 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Return whether a signal was noted; asked after every step."""
-        self._install()  # at every compilation the framework puts a handler of its own over SIGINT
-        # Said here, not in the handler: a signal may come while a line of the log holds its lock.
+        # Said here, not where it came: a line of the log may have been interrupted.
         if self.signum is not None and not self._said:
             self._said = True
             log.warning("stopping after this step", signal=signal.Signals(self.signum).name)
         return self.signum is not None
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def _listen(self) -> None:
+        """Wait for signals until the end."""
+        while not self._over.is_set():
+            if found := signal.sigtimedwait(SIGNALS, _PAUSE):
+                if self._note(found.si_signo):
+                    signal.pthread_kill(self._main, _WAKE)
+
+    def _note(self, signum: int) -> bool:
+        """Take a signal down; return whether everything ends at once."""
         again = self.signum is not None
         self.signum = signum
-        if again or not self._waits:
-            raise StoppedError(f"stopped by {signal.Signals(signum).name}", signum=signum)
+        return again or not self._waits
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._note(signum):
+            self._raise(signum, frame)
+
+    def _raise(self, signum: int, frame: FrameType | None) -> None:
+        assert self.signum is not None
+        name = signal.Signals(self.signum).name
+        raise StoppedError(f"stopped by {name}", signum=self.signum)

@@ -109,4 +109,8 @@ def _behind(lives: Mapping[int, Life], now: float, patience: float) -> Trouble |
         seconds = now - max(life.since, min(waiting))
         if seconds > limit:
             return Trouble(rank, f"made others wait for {seconds:.0f} seconds: {doing[rank]}")
+    still = now - max(life.since for life in lives.values())
+    if len(waiting) == len(lives) and still > max(patience, BEHIND_STEPS * longest):
+        rank = min(lives, key=lambda rank: lives[rank].since)
+        return Trouble(rank, f"and all others finished no step for {still:.0f} seconds")
     return None

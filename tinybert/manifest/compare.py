@@ -13,6 +13,9 @@ from tinybert.manifest.record import TRACE
 from tinybert.manifest.steps import StepDifference, Trace, first_difference
 from tinybert.manifest.tensors import TensorDifference, first_tensor, other_tensors
 
+ACROSS = 1e-3
+"""How far losses across topologies may be apart, relative, where no recipe says so: the rounding of
+sums in another order, which a long training makes larger."""
 Verdict = Literal["bitwise", "within tolerance", "equal", "different", "incomparable"]
 """From best to none; `equal` is the best verdict across topologies."""
 
@@ -209,7 +212,11 @@ def _across_topology(
     other = [name for name, (p, q) in pairs.items() if p != q]
     if step is not None and step.batches_from is not None:
         other.append(f"order of the samples from step {step.batches_from}")
-    return ("different" if other else "equal"), [f"another {name}" for name in other]
+    reasons = [f"another {name}" for name in other]
+    limit = (tolerance_of(x, y) or {"relative": ACROSS})["relative"]
+    if not reasons and step is not None and step.loss_difference > limit:
+        reasons.append(f"losses {step.loss_difference:.2g} apart, relative; the limit is {limit:g}")
+    return ("different" if reasons else "equal"), reasons
 
 
 def _built(effective: Effective, name: str) -> Any:

@@ -161,6 +161,9 @@ def _machine(written: Written) -> Iterator[Problem]:
     if ids and len(set(ids)) != len(ids):
         yield written.at_value(("topology", "device_ids"), "`device_ids` names a device twice")
     hosts = written.get("topology", "hosts")
+    if hosts and hosts > 1 and written.get("topology", "master_port") == 65535:
+        message = "the first of several hosts listens on the port after `master_port`, too"
+        yield written.at_value(("topology", "master_port"), message, "use at most 65534")
     if hosts and hosts > 1:
         for key in ("master_address", "master_port"):
             if not written.has("topology", key):

@@ -44,6 +44,7 @@ def evaluate(
         world=outside.world,
     )
     facts = build.network_facts({which: list(network.get_parameters())}, batch_size)
+    outside.world.agree("networks and settings", json.dumps(facts, sort_keys=True))
     record.start(effective=build.run_facts(plan) | facts, environment=outside.environment)
     outside.doing("evaluating")
     logits, label_ids = evaluation.logits()

@@ -128,7 +128,6 @@ class Journal:
             self.doing("evaluating")
             self._evaluate(done)
         if due or result.stops:
-            self.doing("saving")
             self._save(done, between=not due)
         self.on_step(result)
 
@@ -146,8 +145,10 @@ class Journal:
 
     def _save(self, step: int, *, between: bool) -> None:
         self.record.trace.flush()
-        table = tensor_table(self.checkpoints.save(step, self.best, between=between))
-        self._agree(step, table)
+        table = self.checkpoints.table()
+        self._agree(step, table)  # before it is saved, so that what is saved is right
+        self.doing("saving")
+        self.checkpoints.save(step, self.best, between=between)
         self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
         self._keep_best(step)
 
