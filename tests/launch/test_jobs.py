@@ -161,6 +161,39 @@ def test_a_run_goes_on_with_another_number_of_processes(runner, tmp_path, alone)
     assert largest_difference(trace(alone), trace(path)) < CLOSE
 
 
+@pytest.mark.slow
+def test_a_signal_to_every_process_of_a_job_saves_it(tmp_path):
+    """As Slurm and systemd end a job."""
+    runner = make_runner(tmp_path, steps=2000)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    wait_for_step(runner.root, 10, launcher)
+    family = family_of(launcher)
+    for process in (launcher, *family):
+        process.send_signal(signal.SIGTERM)
+    out, err = launcher.communicate()
+    assert (launcher.returncode, out) == (143, "")
+    assert "error: stopped, and saved\n" in err
+    assert all_gone(family)
+    assert load(manifest_of(runner))["outcome"]["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_stop_before_the_first_step_leaves_a_run_that_goes_on(tmp_path):
+    runner = make_runner(tmp_path)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    while not workers(launcher):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.send_signal(signal.SIGINT)
+    out, err = launcher.communicate()
+    assert (launcher.returncode, out) == (130, "")
+    assert "error: stopped" in err
+    path = manifest_of(runner)
+    runner.run(runner.free, *processes(2))
+    assert manifest_of(runner) == path
+    assert load(path)["outcome"]["status"] == "finished"
+
+
 OTHER_WEIGHTS = """
 import os
 if os.environ.get("MS_NODE_ID") == "1":
@@ -231,7 +264,7 @@ def test_a_full_disk_on_one_host_ends_the_job_on_both(hosts):
     hosts.fill(small)
     answers = [launcher.communicate() for launcher in launchers]
     assert time.monotonic() - began < 30
-    assert [launcher.returncode for launcher in launchers] == [4, 1], answers
+    assert [launcher.returncode for launcher in launchers] == [4, 4], answers
     assert "error: the system refused: no space left on device\n" in answers[0][1]
     assert "(process 1, step " in answers[0][1]
     error = load(manifest_of(hosts.runners[0]))["outcome"]["error"]

@@ -89,3 +89,11 @@ def test_the_signals_are_as_before_at_the_end():
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT, signal.SIGTERM}
     assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+
+
+def test_a_process_of_a_job_takes_a_signal_twice():
+    with StopRequest(patient=True) as stop, stop.waiting():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)
+        assert stop.requested()

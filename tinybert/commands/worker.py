@@ -58,7 +58,7 @@ def worker(options: WorkerOptions) -> int:
     if os.environ.get("MS_ROLE") == "MS_SCHED":
         return _schedule()
     rank = int(os.environ["MS_NODE_ID"])
-    with StopRequest() as stop, Heart(options.launcher, rank, _vanish) as heart:
+    with StopRequest(patient=True) as stop, Heart(options.launcher, rank, _vanish) as heart:
         try:
             _take_part(options, rank, stop, heart)
             ended = Ended(0)

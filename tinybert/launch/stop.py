@@ -32,9 +32,14 @@ class StopRequest:
     A thread waits for them, and all other threads block them: a handler would not do, since the
     framework puts one of its own over SIGINT in every call of the device. Child processes inherit
     the block, so that a signal to all processes of a job reaches only those that can save.
+
+    Args:
+        patient: Never let a second signal raise: it may be the first one, handed on by a launcher,
+            which ends its processes itself when it has had enough.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        self._patient = patient
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
@@ -80,13 +85,15 @@ class StopRequest:
     def _listen(self) -> None:
         """Wait for signals until the end."""
         while not self._over.is_set():
-            if found := signal.sigtimedwait(SIGNALS, _PAUSE):
-                if self._note(found.si_signo):
-                    signal.pthread_kill(self._main, _WAKE)
+            found = signal.sigtimedwait(SIGNALS, _PAUSE)
+            # Python 3.11 returns memory that nobody wrote where it is interrupted at the end of
+            # the pause; the signal then still waits.
+            if found is not None and found.si_signo in SIGNALS and self._note(found.si_signo):
+                signal.pthread_kill(self._main, _WAKE)
 
     def _note(self, signum: int) -> bool:
         """Take a signal down; return whether everything ends at once."""
-        again = self.signum is not None
+        again = self.signum is not None and not self._patient
         self.signum = signum
         return again or not self._waits
 
