@@ -1,7 +1,8 @@
 """Carrying out a plan in this process, alone or as one of several."""
 
 import resource
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -16,6 +17,7 @@ from tinybert.recipe.derived import device_count
 from tinybert.train.graph import GRAPHS, saving_environment
 
 if TYPE_CHECKING:
+    from tinybert.stages.build import Result
     from tinybert.train.loop import StepResult
 
 log = structlog.get_logger()
@@ -45,13 +47,7 @@ def execute(
     Returns:
         Whether the run finished; otherwise it was stopped, and saved what it has.
     """
-    recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
-    threads = recipe.runtime.threads
-    prepare_environment(threads, saving_environment(record.directory / GRAPHS))
-    device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
-    determinism = select(topology.device, device_id, threads)
-    if topology.device == "Ascend" and _trains_in_half(plan):
-        require_infinities()
+    facts = _ready(plan, record, local_rank)
     # The framework reads its environment when these are imported.
     from tinybert.commands.progress import StepProgress
     from tinybert.stages.build import Outside
@@ -59,33 +55,49 @@ def execute(
     from tinybert.train.loop import quiet
     from tinybert.train.world import ALONE, connect
 
-    processes = device_count(topology)
-    facts = environment(
-        threads={"operators": threads},
-        topology={"device": topology.device, "hosts": topology.hosts, "processes": processes},
-        determinism=determinism,
-    )
+    topology, runtime = plan.resolved.recipe.topology, plan.resolved.recipe.runtime
     total_steps = sum(phase.total_steps for phase in plan.phases)
-    runtime = recipe.runtime
     a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
-    folder = record.directory / PROFILE
     with (
-        profiled(profile, folder, topology.device) as call_ended,
+        profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
         StepProgress(total_steps, live=live) as progress,
         stop.waiting(),
     ):
 
         def on_step(result: "StepResult") -> None:
             progress.on_step(result)
-            if (result.global_step + 1) % a_call == 0:
+            done = result.global_step + 1
+            if done % a_call == 0:
                 call_ended()
             if heart is not None:
-                done = result.global_step + 1
                 heart.on_step(done, result.loss, result.learning_rate, result.rows)
 
-        world = ALONE if processes == 1 else connect()
+        world = ALONE if device_count(topology) == 1 else connect()
         doing = quiet if heart is None else heart.doing
         result = carry_out(plan, record, Outside(on_step, stop.requested, facts, world, doing))
+    _finish(record, result, {"samples_per_second": progress.rate} if total_steps else {})
+    return result.finished
+
+
+def _ready(plan: Plan, record: RunRecord, local_rank: int) -> dict[str, Any]:
+    """Get the device ready; returns the manifest's section `environment`."""
+    recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
+    threads = recipe.runtime.threads
+    prepare_environment(threads, saving_environment(record.directory / GRAPHS))
+    device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
+    determinism = select(topology.device, device_id, threads)
+    if topology.device == "Ascend" and _trains_in_half(plan):
+        require_infinities()
+    processes = device_count(topology)
+    return environment(
+        threads={"operators": threads},
+        topology={"device": topology.device, "hosts": topology.hosts, "processes": processes},
+        determinism=determinism,
+    )
+
+
+def _finish(record: RunRecord, result: "Result", throughput: Mapping[str, float]) -> None:
+    """Record what the stage came to."""
     best = result.best
     record.finish(
         "finished" if result.finished else "interrupted",
@@ -95,13 +107,12 @@ def execute(
         best_step=None if best is None else best.global_step,
         best_metrics=None if best is None else best.metrics,
         volatile={
-            "throughput": {"samples_per_second": progress.rate} if total_steps else {},
+            "throughput": throughput,
             "memory": {"peak_resident_bytes": _peak_memory()},
         },
     )
     if result.finished:
         log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
-    return result.finished
 
 
 def _trains_in_half(plan: Plan) -> bool:
