@@ -58,9 +58,10 @@ def worker(options: WorkerOptions) -> int:
     if os.environ.get("MS_ROLE") == "MS_SCHED":
         return _schedule()
     rank = int(os.environ["MS_NODE_ID"])
-    with StopRequest(patient=True) as stop, Heart(options.launcher, rank, _vanish) as heart:
+    with Heart(options.launcher, rank, _vanish) as heart:
         try:
-            _take_part(options, rank, stop, heart)
+            with StopRequest(patient=True) as stop:  # a signal may have come before
+                _take_part(options, rank, stop, heart)
             ended = Ended(0)
         except Exception as error:
             ended = _ended(error)
