@@ -24,11 +24,11 @@ lint: $(READY)
 
 # Compiles the graphs of all stages and writes the table in docs/ascend.md anew.
 ascend-operators: $(READY)
-	$(RUN) -m tests.ascend.operators
+	$(RUN) -m tools.ascend_operators
 
 # On a host with Ascend cards: runs the tiny recipe in every way that a card can tell apart.
 ascend-acceptance: $(READY)
-	$(RUN) -m tests.ascend.acceptance
+	$(RUN) -m tools.ascend_acceptance
 
 setup: $(READY)
 

@@ -22,12 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, "run")
     options = parser(Path(__file__).resolve().parent).parse_args(given)
     try:
-        text, code = answer(options)
+        text, code = dispatch(options)
         if text:
             print(text, end="" if text.endswith("\n") else "\n", flush=True)
         return code
     except TinybertError as error:
-        return told(error, options)
+        return report_error(error, options)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -35,27 +35,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if isinstance(error, OSError) and (known := of_machine(error)):
-            return told(known, options)
+            return report_error(known, options)
         traceback.print_exc()
         print("error: this is a defect of the program; please report it", file=sys.stderr)
         return OUR_BUG
 
 
-def told(error: TinybertError, options: argparse.Namespace) -> int:
+def report_error(error: TinybertError, options: argparse.Namespace) -> int:
     """Say what went wrong; returns the exit code."""
     print(f"error: {error}", file=sys.stderr)
     return error.exit_code if options.command in RUNNING else UsageError.exit_code
 
 
-def answer(options: argparse.Namespace) -> tuple[str, int]:
+def dispatch(options: argparse.Namespace) -> tuple[str, int]:
     """Import what the command needs, carry it out, return what to print and the exit code."""
     if options.command in (*RUNNING, "worker"):
-        from tinybert.launch.stop import hold_signals
+        from tinybert.signals import hold_signals
 
         hold_signals()
     match options.command:
         case "run":
-            from tinybert.commands.run import RunOptions, run
+            from tinybert.commands.run import run
+            from tinybert.run.options import RunOptions
 
             fields = {name: getattr(options, name) for name in RunOptions.__dataclass_fields__}
             return run(RunOptions(**fields)), 0
@@ -64,7 +65,7 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
 
             return rerun(options.manifest)
         case "worker":
-            from tinybert.commands.worker import WorkerOptions, worker
+            from tinybert.launch.worker import WorkerOptions, worker
 
             fields = {name: getattr(options, name) for name in WorkerOptions.__dataclass_fields__}
             return "", worker(WorkerOptions(**fields))
@@ -106,8 +107,8 @@ def answer(options: argparse.Namespace) -> tuple[str, int]:
 
 def about_manifests(options: argparse.Namespace) -> tuple[str, int]:
     """Answer a question about finished runs."""
-    from tinybert.manifest.render import diff, lineage, show
-    from tinybert.manifest.verify import verify
+    from tinybert.compare.verify import verify
+    from tinybert.report.text import diff, lineage, show
 
     match options.command:
         case "diff":
@@ -123,7 +124,7 @@ def about_manifests(options: argparse.Namespace) -> tuple[str, int]:
         case "show":
             return show(options.manifest)
         case "report":
-            from tinybert.manifest.report import report
+            from tinybert.report.page import report
 
             return report(
                 options.manifest, options.other, output=options.output, force=options.force

@@ -23,7 +23,7 @@ import numpy as np
 
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import row_weights
+from tinybert.distill.losses import layer_loss_normalizers
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
@@ -78,7 +78,7 @@ def ours(
     load_into(cell, weights)
     mask = batch["input_mask"]
     rows, length = mask.shape
-    factors = row_weights(mask.sum(1), np.ones(rows, bool), length, padding)
+    factors = layer_loss_normalizers(mask.sum(1), np.ones(rows, bool), length, padding)
     keeps: list[np.ndarray] = []
     for kind in ("hidden", "attention"):
         sites = [site for site in dropout_sites(student, length) if site.kind == kind]

@@ -40,10 +40,12 @@ def timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def put_clocks() -> None:
     """Put a clock around what a run calls of the manifest package."""
-    from tinybert.commands import execute, run
+    from tinybert.commands import run
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
-    from tinybert.train import checkpoint, journal
+    from tinybert.run import execute
+    from tinybert.train import checkpoint
+    from tinybert.train import checkpoint_manager as journal
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)

@@ -20,22 +20,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mindspore as ms
 
-from tinybert.launch.device import select
+from tinybert.device import select
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
-from tinybert.model.layers import Part
-from tinybert.plan import Plan, make_plan
+from tinybert.model.layers import Cell
+from tinybert.plan.plan import Plan, make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build
 from tinybert.stages.layers import build_distiller, encoders, layer_training
 from tinybert.train.feed import Feed
-from tinybert.train.sink import SunkSteps, call_inputs
+from tinybert.train.multi_step import MultiStep, call_inputs
 from tinybert.train.step import TrainingStep
 from tinybert.train.world import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Alone(Part):
+class Alone(Cell):
     """The masks in a graph of their own."""
 
     def __init__(self, masks: GraphMasks) -> None:
@@ -84,7 +84,7 @@ def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     assert masks is not None
     alone = Alone(masks)
     _, inner, _, _ = prepared(changes)
-    sunk = SunkSteps(inner, steps=count, outputs=3)
+    sunk = MultiStep(inner, steps=count, outputs=3)
     batches = [tensors(feed(i).arrays) for i in range(count)]
     ordinals = [tensors(graph_feed(i).arrays) for i in range(count)]
     stacked = tensors(call_inputs(feed, count, range(count)).arrays)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tests.conftest import ROOT
-from tinybert.commands.resume import recipe_facts
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.load import load
+from tinybert.run.resume import recipe_facts
 
 ROWS = 1024
 TSV = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.atomic import remove_leftovers, replacing, write_bytes
+from tinybert.atomic import atomic_replace, remove_leftovers, write_bytes
 
 SIZE = 200_000
 WRITER = f"""
@@ -31,7 +31,7 @@ def test_write_creates_and_replaces(tmp_path: Path) -> None:
 def test_a_body_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_bytes(path, b"old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_replace(path) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
@@ -41,7 +41,7 @@ def test_a_body_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 def test_a_body_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_bytes(path, b"old")
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(FileNotFoundError), atomic_replace(path):
         pass
     assert path.read_bytes() == b"old"
 

@@ -1,73 +1,103 @@
-"""Imports point one way, and what needs no framework does not import it."""
+"""Imports point one way, no two files import each other, each name means one thing."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = [
-    {"errors", "atomic", "randomness"},
-    {"recipe", "manifest"},
-    {"data"},
-    {"tasks"},
-    {"model"},
-    {"distill"},
-    {"train"},
-    {"links"},
-    {"agreement"},
-    {"plan", "provenance"},
-    {"launch"},
-    {"export"},
-    {"stages"},
-    {"commands"},
-]
-LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
-MODULES = sorted((ROOT / "tinybert").rglob("*.py"))
+FLOORS = (
+    ("errors", "atomic", "files", "field_texts", "randomness", "device", "signals"),
+    ("recipe",),
+    ("manifest",),
+    ("data",),
+    ("metrics",),
+    ("compare",),
+    ("report",),
+    ("prepare",),
+    ("model",),
+    ("distill",),
+    ("train",),
+    ("plan",),
+    ("stages",),
+    ("export",),
+    ("run",),
+    ("launch",),
+    ("commands",),
+)
+"""The rooms of `tinybert/`, from the ground up: each imports from the rooms before it alone."""
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "tinybert").rglob("*.py"))
+}
 
 
-def imported_parts(path):
-    """Return the parts of tinybert that a module imports, anywhere in it."""
-    parts = set()
+def imported_modules(path):
+    """Return the modules of tinybert that a file imports, anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module] if node.module != "tinybert" else []
-            names += [f"tinybert.{alias.name}" for alias in node.names if node.module == "tinybert"]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in MODULES else node.module for name in names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        parts |= {name.split(".")[1] for name in names if name.startswith("tinybert.")}
-    return parts
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES and name != "tinybert"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_down(path):
-    part = path.relative_to(ROOT / "tinybert").parts[0].removesuffix(".py")
-    if part == "__init__":
-        assert imported_parts(path) == set()
+def room_of(module):
+    return module.split(".")[1]
+
+
+IMPORTS = {module: imported_modules(path) for module, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    if module == "tinybert":
+        assert IMPORTS[module] == set()
         return
-    wrong = {
+    room = room_of(module)
+    upwards = {
         other
-        for other in imported_parts(path) - {part}
-        if LEVEL[other] > LEVEL[part] or (LEVEL[other] == LEVEL[part] and LEVEL[part] > 0)
+        for other in IMPORTS[module]
+        if room_of(other) != room and FLOOR[room_of(other)] >= max(1, FLOOR[room])
     }
-    assert wrong == set()
+    assert upwards == set()
+
+
+def test_no_files_import_each_other_not_even_by_way_of_others():
+    left = {module: set(others) for module, others in IMPORTS.items()}
+    while leaves := [module for module, others in left.items() if not others & left.keys()]:
+        for module in leaves:
+            del left[module]
+    assert left == {}
+
+
+def test_each_public_name_stands_for_one_thing():
+    places = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
+                places[node.name].append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_reading_back_does_not_know_the_recipe():
-    for module in ("effective", "graph"):
-        assert "recipe" not in imported_parts(ROOT / "tinybert" / "train" / f"{module}.py")
+    for module in ("tinybert.train.effective", "tinybert.train.graph"):
+        assert "recipe" not in {room_of(other) for other in IMPORTS[module]}
 
 
 def test_commands_without_training_do_not_import_the_framework():
+    rooms = ("recipe", "manifest", "compare", "report")
+    modules = [module for module in MODULES if "." in module and room_of(module) in rooms]
     code = (
-        "import pkgutil, sys, importlib, runner, tinybert.recipe, tinybert.manifest\n"
-        "for package in (tinybert.recipe, tinybert.manifest):\n"
-        "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
-        "        importlib.import_module(module.name)\n"
+        "import sys, importlib, runner\n"
+        f"for module in {modules!r}:\n"
+        "    importlib.import_module(module)\n"
         "assert 'mindspore' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

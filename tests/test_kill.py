@@ -55,7 +55,7 @@ def straight(tmp_path_factory):
 def test_a_killed_run_goes_on_to_the_same_outcome(tmp_path, straight, moment, number, delay):
     runner = make_runner(tmp_path)
     arguments = [moment, number, delay, "--", runner.free, "--root", tmp_path]
-    command = [sys.executable, ROOT / "tests" / "killed.py", *arguments]
+    command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments]
     killed = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     for manifest in tmp_path.glob("manifests/free-*.json"):

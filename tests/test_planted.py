@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 from tests.conftest import ROOT
 from tinybert.data.example import Column, decode_examples, encode_examples
 from tinybert.data.tfrecord import read_records, write_records
-from tinybert.manifest.document import encode, read
-from tinybert.manifest.model import sealed
+from tinybert.manifest.document import encode_manifest, read_manifest
+from tinybert.manifest.model import build_manifest
 
 NAMES = ("input_ids", "input_mask", "segment_ids")
 SEEDED = '[teacher]\ninit = "seeded"'
@@ -99,17 +99,17 @@ def test_one_weight_of_the_teacher(runner, base):
 def test_another_library_version(runner, base):
     recipe, a = base
     b = runner.run(recipe, "--fresh", "--set", "optimizer.weight_decay=0.5")
-    manifest = read(b)
+    manifest = read_manifest(b)
     environment = manifest.environment.model_dump()
     environment["distributions"]["numpy"] = "1.26.3"
-    manifest = sealed(
-        inputs=read(a).inputs.model_dump(),
-        effective=read(a).effective.model_dump(),
+    manifest = build_manifest(
+        inputs=read_manifest(a).inputs.model_dump(),
+        effective=read_manifest(a).effective.model_dump(),
         environment=environment,
         outcome=manifest.outcome.model_dump(),
         volatile=manifest.volatile.model_dump(),
     )
-    b.write_bytes(encode(manifest))
+    b.write_bytes(encode_manifest(manifest))
     code, out, _ = runner("diff", a, b)
     assert code == 1
     assert out.startswith('different: library numpy: "1.26.4" in A, "1.26.3" in B')

@@ -168,7 +168,7 @@ SILENT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import runner
-from tinybert.commands import execute
+from tinybert.run import execute
 
 select = execute.select
 

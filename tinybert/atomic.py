@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_replace(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, and put it in its place at the end.
 
     The caller creates the temporary file by any means. At the end its bytes are synced before the
@@ -39,7 +39,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         temporary.write_bytes(data)
 
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from tinybert.data.corpus import prepare_corpus
 from tinybert.data.importing import import_records
 from tinybert.data.mindrecord import check_mindrecord, index_path
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
+from tinybert.prepare.corpus import prepare_corpus
 
 NAME = "records-00000.mindrecord"
 PAGES = 1 << 20  # where the first page begins

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
-from tinybert.data.corpus import prepare_corpus
 from tinybert.data.sidecar import load_sidecar
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
+from tinybert.prepare.corpus import prepare_corpus
 
 FIND = "help: let the recipe name a record file, a directory of them, or a glob"
 RESTORE = "help: restore the directory as it was prepared, or prepare it anew"

@@ -7,7 +7,7 @@ import pytest
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
-from tinybert.distill.losses import row_weights
+from tinybert.distill.losses import layer_loss_normalizers
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
 
@@ -43,7 +43,7 @@ def build(student=STUDENT, layer_map=(2, 4), factors=(1.0, 1.0), padding="includ
 
 def inputs(padding, keeps=(None, None)):
     batch = random_batch(STUDENT)
-    weights = row_weights(batch[2].sum(1), FILLED, batch[2].shape[1], padding)
+    weights = layer_loss_normalizers(batch[2].sum(1), FILLED, batch[2].shape[1], padding)
     return [None if x is None else ms.Tensor(x) for x in (*batch, *weights, *keeps)]
 
 

@@ -14,7 +14,7 @@ from tinybert.distill.prediction import (
     LogitLoss,
     PredictionDistiller,
     label_inputs,
-    logit_weights,
+    logit_normalizers,
     softmax_and_log,
 )
 from tinybert.model.bert import BertEncoder
@@ -48,7 +48,7 @@ def label_loss(task_type, logits, label_ids, filled=FILLED):
 
 
 def logit_loss(task_type, taught, logits, filled=FILLED, temperature=1.0):
-    weights = logit_weights(batch(TAGS), filled, taught.ndim == 3)
+    weights = logit_normalizers(batch(TAGS), filled, taught.ndim == 3)
     return float(LogitLoss(task_type, temperature)(*map(ms.Tensor, (taught, logits, weights))))
 
 
@@ -161,7 +161,7 @@ def test_a_distiller_mixes_the_losses_by_the_hard_share(share):
     whole = Batch(*rows, np.array([1, 0, 2], np.int32))
     filled = np.array([True, True, False])
     tensors = [ms.Tensor(x) for x in rows]
-    inputs = (logit_weights(whole, filled, False), *label_inputs(whole, filled))
+    inputs = (logit_normalizers(whole, filled, False), *label_inputs(whole, filled))
     loss, soft, hard = (float(x) for x in distiller(*tensors, *map(ms.Tensor, inputs)))
     taught, logits = (network(*tensors).asnumpy()[:2] for network in (teacher, student))
     expected_hard = -sum(log_probs(logits[i].tolist())[(1, 0)[i]] for i in range(2)) / 2

@@ -10,12 +10,12 @@ from safetensors.numpy import save_file
 
 import runner
 from tests.model.networks import random_weights
-from tinybert.commands.resume import recipe_facts
 from tinybert.manifest.digests import file_sha256, tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.model.label_names import encode_labels
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
+from tinybert.run.resume import recipe_facts
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "recipes" / "tiny.toml"

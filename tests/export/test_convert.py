@@ -17,8 +17,8 @@ from tests.export.conftest import (
 from tests.model.networks import random_weights, tiny
 from tinybert.errors import InputError
 from tinybert.export import config as description
-from tinybert.export.checkpoint import convert, write_mindspore
-from tinybert.export.network import Network, assemble
+from tinybert.export.checkpoint import write_checkpoint, write_mindspore
+from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.export.source import Request, find
 from tinybert.model.families import names_in
 from tinybert.model.weights import read_arrays
@@ -42,7 +42,7 @@ def with_head(**changes):
         "classifier.weight": generator.standard_normal((3, 16)).astype(np.float32),
         "classifier.bias": generator.standard_normal(3).astype(np.float32),
     }
-    return Network(config, HEAD, ("a", "b", "c"), random_weights(config) | head, ())
+    return TrainedNetwork(config, HEAD, ("a", "b", "c"), random_weights(config) | head, ())
 
 
 @pytest.mark.parametrize("family", MINDSPORE)
@@ -135,7 +135,7 @@ def test_the_labels_of_a_run_go_with_its_head(call, tmp_path):
 def test_a_head_goes_with_its_encoder(family, tmp_path):
     network = with_head()
     output = tmp_path / ("a" if family == "huggingface" else "a.ckpt")
-    convert(network, family, output, vocab=None, lowercase=None)
+    write_checkpoint(network, family, output, vocab=None, lowercase=None)
     file, arrays = read_arrays(output)
     again = assemble(arrays, network.config, HEAD, labels=None, where=str(file))
     same_bits(again.arrays, network.arrays)
@@ -149,9 +149,9 @@ def test_a_description_read_back_is_the_network(tmp_path):
         head = HeadConfig(task_type, width, "linear", 0.5)
         arrays = network.arrays | {"classifier.weight": np.ones((width, 16), np.float32)}
         (tmp_path / "config.json").write_bytes(
-            description.encode(Network(network.config, head, None, arrays, ()))
+            description.encode_config(TrainedNetwork(network.config, head, None, arrays, ()))
         )
-        assert description.decode(tmp_path / "config.json", arrays) == (network.config, head)
+        assert description.decode_config(tmp_path / "config.json", arrays) == (network.config, head)
 
 
 def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp_path):
@@ -170,8 +170,8 @@ def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp
     heads = {n: generator.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
     heads["cls.predictions.decoder.weight"] = words
     save_file(weights | heads, tmp_path / "model.safetensors")
-    plain = Network(tiny(), None, None, random_weights(tiny()), ())
-    (tmp_path / "config.json").write_bytes(description.encode(plain))
+    plain = TrainedNetwork(tiny(), None, None, random_weights(tiny()), ())
+    (tmp_path / "config.json").write_bytes(description.encode_config(plain))
     output = tmp_path / "a.ckpt"
     assert call("convert", tmp_path, "--to", "mindspore", "--output", output) == (
         0,
@@ -181,7 +181,7 @@ def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp
     assert arrays["bert.cls1.output_bias"].tobytes() == heads["cls.predictions.bias"].tobytes()
     back = tmp_path / "back"
     network = assemble(arrays, tiny(), None, labels=None, where="a.ckpt")
-    convert(network, "huggingface", back, vocab=None, lowercase=None)
+    write_checkpoint(network, "huggingface", back, vocab=None, lowercase=None)
     assert json.loads((back / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
     del heads["cls.predictions.decoder.weight"]
     for old, new in (("gamma", "weight"), ("beta", "bias")):
@@ -201,8 +201,8 @@ def test_a_decoder_of_its_own_is_refused():
 def test_half_precision_stays_half(tmp_path):
     network = with_head(dtype="float16")
     halves = {name: array.astype(np.float16) for name, array in network.arrays.items()}
-    half = Network(network.config, HEAD, None, halves, ())
-    convert(half, "mindspore", tmp_path / "a.ckpt", vocab=None, lowercase=None)
+    half = TrainedNetwork(network.config, HEAD, None, halves, ())
+    write_checkpoint(half, "mindspore", tmp_path / "a.ckpt", vocab=None, lowercase=None)
     _, arrays = read_arrays(tmp_path / "a.ckpt")
     same_bits(assemble(arrays, half.config, HEAD, labels=None, where="a").arrays, halves)
 
@@ -354,10 +354,10 @@ def test_force_replaces_an_earlier_result(call, student_run, tmp_path):
 )
 def test_a_description_of_something_else_is_refused(tmp_path, change, problem):
     network = with_head()
-    described = json.loads(description.encode(network)) | change
+    described = json.loads(description.encode_config(network)) | change
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(InputError) as caught:
-        description.decode(tmp_path / "config.json", network.arrays)
+        description.decode_config(tmp_path / "config.json", network.arrays)
     assert str(caught.value) == (
         f"not the description of a BERT that this program has:\n  - {problem}\n"
         f"  --> {tmp_path / 'config.json'}\n"

@@ -23,7 +23,7 @@ from tests.model.networks import random_batch
 from tests.model.numpy_bert import NumpyBert
 from tinybert.errors import ExportError
 from tinybert.export import check, formats, onnx_graph
-from tinybert.export.check import batches, compare
+from tinybert.export.check import batches, measure_differences
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import file_sha256, tensor_digest, tensor_table
 from tinybert.recipe.load import load
@@ -245,16 +245,16 @@ def test_differences_are_held_to_the_tolerance(types, name, reference, exported,
     network = network_of(None, compute_type=types)
     arguments = (network, [name], constant(reference), constant(exported), 4)
     if kept:
-        found = compare(*arguments)
+        found = measure_differences(*arguments)
         assert [each.largest for each in found] == pytest.approx([exported - reference] * 2, 0.02)
         return
     with pytest.raises(ExportError, match="differs from the network by"):
-        compare(*arguments)
+        measure_differences(*arguments)
 
 
 def test_another_shape_is_refused():
     with pytest.raises(ExportError) as caught:
-        compare(network_of(None), ["logits"], constant(1.0), constant(1.0, (2, 3)), 4)
+        measure_differences(network_of(None), ["logits"], constant(1.0), constant(1.0, (2, 3)), 4)
     assert str(caught.value) == (
         "the exported file gives logits of shape (2, 3), the network (2, 2); nothing was written"
     )

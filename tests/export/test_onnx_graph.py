@@ -7,7 +7,7 @@ import pytest
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.export.formats import INPUTS, output_names
-from tinybert.export.network import Network
+from tinybert.export.network import TrainedNetwork
 from tinybert.export.onnx_graph import onnx_model
 from tinybert.recipe.network import HeadConfig
 
@@ -37,7 +37,7 @@ def network_of(head, **changes):
         generator = np.random.default_rng(8)
         shapes = {"classifier.weight": (head.num_labels, 16), "classifier.bias": (head.num_labels,)}
         arrays |= {n: generator.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
-    return Network(config, head, None, arrays, ())
+    return TrainedNetwork(config, head, None, arrays, ())
 
 
 def run(network, batch):

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tinybert.export.predict_texts import Text, predict_texts
 
 from tests.export.conftest import VOCAB, finished_run, task_recipe, task_weights
 from tests.model.numpy_bert import NumpyBert
-from tinybert.data.vocabulary import build_tokenizer, load_vocabulary
-from tinybert.export.predict import Text, predict
 from tinybert.export.source import Request, find
+from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 
@@ -117,7 +117,7 @@ def test_tags_become_entities(characters, text, tmp_path):
     bert.weights["classifier.bias"] = bias
     arrays = source.network.arrays | {"classifier.bias": bias.astype(np.float32)}
     source = replace(source, characters=characters, network=replace(source.network, arrays=arrays))
-    (answer,) = predict(source, [Text("here", text)])
+    (answer,) = predict_texts(source, [Text("here", text)])
     best = bert.linear("classifier", last)[0].argmax(-1)
     tags, place = ["O"] * len(words), 1
     for index, word in enumerate(words):

@@ -8,9 +8,9 @@ import pytest
 
 from tinybert.errors import DeviceError, StoppedError
 from tinybert.launch import hosts
-from tinybert.launch.beats import Beat, Ended
 from tinybert.launch.msrun import Cluster
-from tinybert.launch.watch import Fall
+from tinybert.launch.watch import JobFailure
+from tinybert.run.heartbeat import Heartbeat, WorkerExit
 
 FACTS = {"recipe": "a1", "program": "b2"}
 
@@ -75,10 +75,10 @@ def until(condition):
 def test_the_first_host_hears_of_all_processes(meet):
     first, second = meet()
     assert (first.first, second.first) == (True, False)
-    beat = Beat(2, 9, "there", "step", 4)
+    beat = Heartbeat(2, 9, "there", "step", 4)
     second.tell([beat])
     assert until(lambda: list(first.beats())) == [beat]
-    first.tell([Beat(0, 8, "here")])
+    first.tell([Heartbeat(0, 8, "here")])
     assert list(second.beats()) == []
 
 
@@ -95,7 +95,9 @@ def test_a_stop_reaches_the_other_host_either_way(meet):
 
 def test_how_the_job_fell_is_told_whole(meet):
     first, second = meet()
-    fall = Fall(3, "was killed by SIGKILL", 7, -9, ["last"], Ended(1, "TrainingError", "m"))
+    fall = JobFailure(
+        3, "was killed by SIGKILL", 7, -9, ["last"], WorkerExit(1, "TrainingError", "m")
+    )
     second.fell(fall)
     until(lambda: list(first.beats()) or first.fall())
     assert first.fall() == fall
@@ -105,7 +107,7 @@ def test_a_launcher_that_is_gone_is_a_fall_unless_it_said_goodbye(meet):
     first, second = meet()
     second.close()
     until(lambda: list(first.beats()) or first.fall())
-    assert first.fall() == Fall(2, "is lost: host 1 is gone or silent", 0)
+    assert first.fall() == JobFailure(2, "is lost: host 1 is gone or silent", 0)
     first, second = meet()
     second.leave()
     second.close()

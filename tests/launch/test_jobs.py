@@ -20,7 +20,7 @@ from tests.launch.jobs import (
     wait_for_step,
     workers,
 )
-from tinybert.manifest.steps import relative_difference
+from tinybert.compare.steps import relative_difference
 
 CLOSE = 1e-5
 """Relative: how far losses of two topologies may be apart, by the rounding of sums."""

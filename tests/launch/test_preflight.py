@@ -7,8 +7,8 @@ from tests.conftest import ROOT
 from tinybert.errors import DeviceError
 from tinybert.launch.memory import BASE, FLOAT, parameters, process_bytes
 from tinybert.launch.msrun import Cluster, last_lines
-from tinybert.launch.preflight import Check, preflight, require, table
-from tinybert.plan import make_plan
+from tinybert.launch.preflight import Check, checks_table, preflight, require
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 
 MORE = "topology.devices_per_host=2"
@@ -26,11 +26,11 @@ def cluster(per_host=2, host_rank=0, hosts=1):
 
 def test_the_table_marks_what_is_wrong():
     checks = [Check("devices", "2 of 2"), Check("port", "free", "in use")]
-    assert table(checks) == "  ok  devices  2 of 2\n  --  port     in use"
+    assert checks_table(checks) == "  ok  devices  2 of 2\n  --  port     in use"
     require(checks[:1])
     with pytest.raises(DeviceError) as caught:
         require(checks)
-    assert caught.value.message == f"this host cannot run its processes:\n{table(checks)}"
+    assert caught.value.message == f"this host cannot run its processes:\n{checks_table(checks)}"
     assert caught.value.exit_code == 4
 
 

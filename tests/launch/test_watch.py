@@ -2,16 +2,16 @@
 
 import pytest
 
-from tinybert.launch.beats import Beat
-from tinybert.launch.watch import BEHIND_SECONDS, SILENT_SECONDS, Life, Trouble, trouble
+from tinybert.launch.watch import BEHIND_SECONDS, SILENT_SECONDS, Trouble, WorkerState, trouble
+from tinybert.run.heartbeat import Heartbeat
 
 NOW = 1000.0
 PATIENCE = 600.0
 
 
 def life(rank=0, activity="step", step=10, *, silent=0.0, idle=0.0, since=1.0, **facts):
-    beat = None if activity is None else Beat(rank, 100 + rank, "here", activity, step)
-    return Life(beat, NOW - silent, NOW - idle, NOW - since, **facts)
+    beat = None if activity is None else Heartbeat(rank, 100 + rank, "here", activity, step)
+    return WorkerState(beat, NOW - silent, NOW - idle, NOW - since, **facts)
 
 
 def found(*lives):

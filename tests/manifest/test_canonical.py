@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybert.manifest.canonical import canonical, digest, number, plain
+from tinybert.manifest.canonical import canonical, digest, parse_number, to_json
 
 
 def test_the_example_of_the_rfc() -> None:
@@ -34,21 +34,26 @@ def test_digest_is_the_sha256_of_the_canonical_bytes() -> None:
 
 def test_floats_that_json_cannot_write_are_tagged_and_their_digest_survives_json() -> None:
     value = {"a": [math.nan, math.inf, -math.inf, 1.5]}
-    assert plain(value) == {"a": ["float:NaN", "float:Infinity", "float:-Infinity", 1.5]}
-    assert digest(json.loads(json.dumps(plain(value)))) == digest(value)
-    assert [str(number(item)) for item in plain(value)["a"]] == ["nan", "inf", "-inf", "1.5"]
+    assert to_json(value) == {"a": ["float:NaN", "float:Infinity", "float:-Infinity", 1.5]}
+    assert digest(json.loads(json.dumps(to_json(value)))) == digest(value)
+    assert [str(parse_number(item)) for item in to_json(value)["a"]] == [
+        "nan",
+        "inf",
+        "-inf",
+        "1.5",
+    ]
 
 
 def test_tuples_paths_and_numpy_scalars_are_plain() -> None:
     value = {"a": (np.float32(0.5), np.int64(3), np.bool_(True)), "b": Path("x") / "y"}
-    assert plain(value) == {"a": [0.5, 3, True], "b": "x/y"}
-    assert [type(item) for item in plain(value)["a"]] == [float, int, bool]
+    assert to_json(value) == {"a": [0.5, 3, True], "b": "x/y"}
+    assert [type(item) for item in to_json(value)["a"]] == [float, int, bool]
 
 
 def test_what_json_has_no_form_for_is_an_error() -> None:
     with pytest.raises(TypeError, match=r"^set has no JSON form$"):
-        plain({"a": {1, 2}})
+        to_json({"a": {1, 2}})
     with pytest.raises(TypeError, match=r"^keys must be text, not \['1'\]$"):
-        plain({1: 2})
+        to_json({1: 2})
     with pytest.raises(ValueError, match="9007199254740992"):
         canonical(2**53)

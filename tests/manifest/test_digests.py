@@ -10,10 +10,10 @@ from tinybert.manifest.digests import (
     BLOCK,
     file_sha256,
     files_sha256,
-    read_table,
+    read_tensor_table,
     tensor_digest,
     tensor_table,
-    write_table,
+    write_tensor_table,
 )
 
 
@@ -87,18 +87,18 @@ def test_every_part_of_a_tensor_is_in_the_digest(other: dict[str, np.ndarray]) -
 
 def test_a_table_is_written_one_tensor_a_line(tmp_path: Path) -> None:
     table = tensor_table({"b": np.ones(2, np.int8), "a": np.zeros((1, 2), np.float32)})
-    write_table(tmp_path / "t.json", table)
+    write_tensor_table(tmp_path / "t.json", table)
     assert (tmp_path / "t.json").read_text().splitlines() == [
         "{",
         f'  "a": {{"dtype": "float32", "shape": [1, 2], "sha256": "{table["a"]["sha256"]}"}},',
         f'  "b": {{"dtype": "int8", "shape": [2], "sha256": "{table["b"]["sha256"]}"}}',
         "}",
     ]
-    assert read_table(tmp_path / "t.json") == table
+    assert read_tensor_table(tmp_path / "t.json") == table
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": {"dtype": "int8"}}', "\xff"])
 def test_what_is_no_table_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ManifestError, match=r"^file is not a tensor table\n"):
-        read_table(tmp_path / "t.json")
+        read_tensor_table(tmp_path / "t.json")

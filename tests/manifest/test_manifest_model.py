@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from tinybert.manifest.docs import END, START, explanations, field_table, fields, schema
-from tinybert.manifest.leaf import Comparator, facts
+from tinybert.manifest.leaf import Comparator, iterate_facts
 from tinybert.manifest.model import SECTIONS, Manifest, Number
+from tools.manifest_docs import END, START, explanations, field_table, fields, schema
 
 ROOT = Path(__file__).parents[2]
 FIELDS = list(fields(Manifest))
@@ -41,14 +41,14 @@ def test_every_field_is_explained_below_itself() -> None:
 def test_the_readme_has_the_table_of_fields() -> None:
     text = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
     table = text.partition(START)[2].partition(END)[0]
-    assert table == field_table(), "run `python -m tinybert.manifest.docs`"
+    assert table == field_table(), "run `python -m tools.manifest_docs`"
     for path, *_ in FIELDS:
         assert f"| `{path}` |" in table
 
 
 def test_the_schema_is_current() -> None:
     written = json.loads((ROOT / "manifests" / "manifest.schema.json").read_text(encoding="utf-8"))
-    assert written == schema(), "run `python -m tinybert.manifest.docs`"
+    assert written == schema(), "run `python -m tools.manifest_docs`"
 
 
 def test_the_schema_says_class_and_comparator() -> None:
@@ -71,7 +71,7 @@ def test_a_number_is_readable_and_exact() -> None:
 def test_open_tables_yield_a_fact_a_key(pretend: Any) -> None:
     run = pretend("a")
     with run.planned() as record:
-        found = {fact.path: fact.value for fact in facts(record.manifest.inputs, "inputs")}
+        found = {fact.path: fact.value for fact in iterate_facts(record.manifest.inputs, "inputs")}
     assert found["inputs.recipe.values.optimizer.schedule.power"] == 1.0
     assert found["inputs.files.1.role"] == "teacher"
     assert found["inputs.recipe.origins.seed.place"] == "recipes/tiny.toml:2"

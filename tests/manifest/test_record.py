@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tinybert.errors import ManifestError, TrainingError
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.document import newest_first, read, status
+from tinybert.manifest.document import newest_first, read_manifest, status
 from tinybert.manifest.record import PATCH_BYTES, RunRecord, resumable
 
 WRITER = """
@@ -39,16 +39,16 @@ def test_the_life_of_a_run(pretend: Any) -> None:
         assert record.path.name.startswith("tiny-20260301T120000Z-")
         run_id = record.path.stem.removeprefix("tiny-")
         assert record.directory == run.root / "runs" / "tiny" / run_id
-        manifest = read(record.path)
+        manifest = read_manifest(record.path)
         assert (manifest.outcome.status, manifest.effective) == ("planned", None)
         assert manifest.volatile.created == "2026-03-01T12:00:00.000000Z"
         record.start(run.effective(), run.environment())
-        manifest = read(record.path)
+        manifest = read_manifest(record.path)
         assert (manifest.outcome.status, status(record.path, manifest)) == ("running", "running")
         assert manifest.volatile.segments[-1].environment_digest == manifest.digests.environment
         run.train(record)
         record.finish(optimizer_steps=12, samples=48, metrics={"loss": 0.5})
-    manifest = read(record.path)
+    manifest = read_manifest(record.path)
     outcome = manifest.outcome
     assert (outcome.status, outcome.steps, outcome.samples) == ("finished", 12, 48)
     assert outcome.metrics["loss"].model_dump() == {"value": 0.5, "hex": "0x1.0000000000000p-1"}
@@ -73,7 +73,7 @@ def test_a_failure_is_recorded_with_what_was_reached(pretend: Any) -> None:
         record.start(run.effective(), run.environment())
         run.train(record, last=7)
         record.fail(TrainingError("step 7: the loss is nan", cure="lower it"), rank=3, step=7)
-    outcome = read(record.path).outcome
+    outcome = read_manifest(record.path).outcome
     assert outcome.error is not None
     assert outcome.error.model_dump() == {
         "type": "TrainingError",
@@ -88,17 +88,17 @@ def test_a_failure_is_recorded_with_what_was_reached(pretend: Any) -> None:
 
 def test_a_resumed_run_ends_in_the_outcome_of_a_straight_one(pretend: Any) -> None:
     straight, run = pretend("straight"), pretend("a")
-    expected = read(straight.run())
+    expected = read_manifest(straight.run())
     with run.planned() as record:
         record.start(run.effective(), run.environment())
         run.train(record, last=9)
-    assert status(record.path, read(record.path)) == "abandoned"
+    assert status(record.path, read_manifest(record.path)) == "abandoned"
     inputs = record.manifest.inputs
     again = resumable(run.root, "tiny", inputs.recipe.digest, inputs.code.digest)
     assert again is not None
     with again:
         assert again.path == record.path
-        assert status(again.path, read(again.path)) == "planned"
+        assert status(again.path, read_manifest(again.path)) == "planned"
         again.rewind(6)
         again.start(run.effective(), run.environment())
         run.train(again, first=6)
@@ -107,7 +107,7 @@ def test_a_resumed_run_ends_in_the_outcome_of_a_straight_one(pretend: Any) -> No
             samples=48,
             metrics={k: float(v) for k, v in expected.outcome.metrics.items()},
         )
-    manifest = read(record.path)
+    manifest = read_manifest(record.path)
     assert manifest.digests.outcome == expected.digests.outcome
     assert [segment.first_step for segment in manifest.volatile.segments] == [0, 6]
     assert [bool(segment.ended) for segment in manifest.volatile.segments] == [False, True]
@@ -196,12 +196,12 @@ def test_a_killed_run_is_abandoned_and_its_manifest_whole(pretend: Any) -> None:
         pass
     for kill in range(6):
         with reopened_by_another_process(record.path) as writer:
-            assert status(record.path, read(record.path)) == "planned"
+            assert status(record.path, read_manifest(record.path)) == "planned"
             try:
                 writer.wait(0.007 * kill)
             except subprocess.TimeoutExpired:
                 os.kill(writer.pid, signal.SIGKILL)
-        manifest = read(record.path)
+        manifest = read_manifest(record.path)
         assert status(record.path, manifest) == "abandoned"
         assert len(manifest.volatile.segments) == kill + 2
     RunRecord.reopen(record.path).close()
@@ -260,7 +260,7 @@ def test_manifests_that_cannot_be_read_say_why(pretend: Any, tmp_path: Path) -> 
 
 def message(path: Path) -> str:
     with pytest.raises(ManifestError) as caught:
-        read(path)
+        read_manifest(path)
     assert caught.value.where == str(path)
     return caught.value.message
 

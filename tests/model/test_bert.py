@@ -11,7 +11,7 @@ import pytest
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.model.bert import BertEncoder
-from tinybert.model.layers import Product
+from tinybert.model.layers import MatMul
 from tinybert.model.loading import load_into
 
 DROPOUT = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
@@ -146,7 +146,7 @@ def test_half_precision_products_round_their_inputs():
 def test_every_product_has_the_compute_type(name, compute_type, relative):
     config = tiny(compute_type=name, use_relative_positions=relative)
     encoder = BertEncoder(config, "student.")
-    products = [cell for _, cell in encoder.cells_and_names() if isinstance(cell, Product)]
+    products = [cell for _, cell in encoder.cells_and_names() if isinstance(cell, MatMul)]
     assert len(products) == (10 if relative else 8) * config.num_hidden_layers + 1
     assert {product.input_type for product in products} == {compute_type}
 

@@ -6,7 +6,7 @@ import pytest
 
 from tinybert.model.dropout import DropoutSite
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, cipher, ordinal_words
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 from tinybert.randomness import keep_mask, subkeys, threefry
 
 ORDINALS = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40 + 7, 2**64 - 1], np.uint64)
@@ -33,7 +33,7 @@ def enciphered(key, counters):
     return np.stack([word.asnumpy() for word in found]).view(np.uint32)
 
 
-class Compiled(Part):
+class Compiled(Cell):
     """The masks as a compiled graph makes them."""
 
     def __init__(self, masks):
@@ -118,7 +118,7 @@ def test_a_kind_without_sites_has_no_masks():
     assert from_graph(1, (), ("hidden", "attention"), ORDINALS) == (None, None)
 
 
-class Counting(Part):
+class Counting(Cell):
     """Two inputs and two masks; returns how many elements are kept, by input."""
 
     @ms.jit

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.model.numpy_bert import ACTIVATIONS
-from tinybert.model.layers import LayerNorm, Product, activation
+from tinybert.model.layers import LayerNorm, MatMul, activation
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "relu"])
@@ -20,7 +20,7 @@ def test_activations_are_exact_to_float32(name):
 def test_a_product_rounds_both_inputs_to_its_type_and_returns_float32(
     input_type, expected, batched
 ):
-    product = Product(input_type, transpose=True, batched=batched)
+    product = MatMul(input_type, transpose=True, batched=batched)
     shape = (1, 1, 1) if batched else (1, 1)
     fine = ms.Tensor(np.full(shape, 1 + 2.0**-12, np.float32))
     one = ms.Tensor(np.ones(shape, np.float32))

@@ -5,7 +5,7 @@ import numpy as np
 
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import row_weights
+from tinybert.distill.losses import layer_loss_normalizers
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
 from tinybert.recipe.network import NetworkConfig
@@ -54,7 +54,7 @@ def inputs(batch: dict, padding: str) -> list[ms.Tensor]:
     """Return the distiller's inputs for one batch."""
     mask = batch["input_mask"]
     filled = np.ones(len(mask), bool)
-    weights = row_weights(mask.sum(1), filled, mask.shape[1], padding)
+    weights = layer_loss_normalizers(mask.sum(1), filled, mask.shape[1], padding)
     names = ("input_ids", "segment_ids", "input_mask")
     return [ms.Tensor(x) for x in (*(batch[name] for name in names), *weights)]
 

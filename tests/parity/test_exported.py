@@ -13,11 +13,11 @@ import transformers
 from tests.export.conftest import VOCAB
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.parity.ours import GATES
-from tinybert.export.checkpoint import convert
-from tinybert.export.config import decode
+from tinybert.export.checkpoint import write_checkpoint
+from tinybert.export.config import decode_config
 from tinybert.export.formats import output_names
 from tinybert.export.inference import inference_cell
-from tinybert.export.network import Network, assemble
+from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.model.weights import read_arrays
 from tinybert.recipe.network import HeadConfig
 
@@ -31,7 +31,7 @@ HEADS = {
 LABELS = ("low", "middle", "high")
 
 
-def network_of(architecture: str, hidden_act: str) -> Network:
+def network_of(architecture: str, hidden_act: str) -> TrainedNetwork:
     config = tiny(hidden_act=hidden_act)
     arrays = random_weights(config)
     head = HEADS[architecture]
@@ -41,7 +41,7 @@ def network_of(architecture: str, hidden_act: str) -> Network:
         arrays["classifier.bias"] = generator.standard_normal(3).astype(np.float32)
     if architecture == "BertForTokenClassification":
         arrays = {n: a for n, a in arrays.items() if not n.startswith("pooler.")}
-    return Network(config, head, LABELS if head else None, arrays, ())
+    return TrainedNetwork(config, head, LABELS if head else None, arrays, ())
 
 
 def loaded(directory, architecture: str):
@@ -64,7 +64,7 @@ def theirs(model, batch) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("architecture", HEADS)
 def test_transformers_computes_the_same(architecture, hidden_act, tmp_path):
     network = network_of(architecture, hidden_act)
-    convert(network, "huggingface", tmp_path / "model", vocab=VOCAB, lowercase=True)
+    write_checkpoint(network, "huggingface", tmp_path / "model", vocab=VOCAB, lowercase=True)
     model = loaded(tmp_path / "model", architecture)
     batch = random_batch(network.config)
     outputs = inference_cell(network)(*map(ms.Tensor, batch))
@@ -83,7 +83,7 @@ def test_the_tokenizer_is_loaded_as_it_is(tmp_path):
     network = network_of("BertModel", "gelu")
     for lowercase, pieces in ((True, ["the"]), (False, ["[UNK]"])):
         directory = tmp_path / str(lowercase)
-        convert(network, "huggingface", directory, vocab=VOCAB, lowercase=lowercase)
+        write_checkpoint(network, "huggingface", directory, vocab=VOCAB, lowercase=lowercase)
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
         assert tokenizer.tokenize("The") == pieces
 
@@ -103,7 +103,7 @@ def test_what_transformers_saves_is_read(architecture, tmp_path):
     model.save_pretrained(tmp_path)
     file, arrays = read_arrays(tmp_path)
     names = {name.removeprefix("bert."): array for name, array in arrays.items()}
-    described, head = decode(tmp_path / "config.json", names)
+    described, head = decode_config(tmp_path / "config.json", names)
     network = assemble(arrays, described, head, labels=None, where=str(file))
     assert network.left == ()
     if head is not None:

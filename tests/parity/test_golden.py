@@ -13,12 +13,12 @@ from safetensors.numpy import load_file
 from tests.parity import ours
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
-from tinybert.train.step import LossScale, TrainingStep
+from tinybert.train.step import LossScaleSettings, TrainingStep
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = json.loads((GOLDEN / "settings.json").read_text())
 ROWS = ("input_ids", "segment_ids", "input_mask")
-NO_SCALE = LossScale(initial=1.0, factor=2.0, window=1000)
+NO_SCALE = LossScaleSettings(initial=1.0, factor=2.0, window=1000)
 
 
 def weights() -> dict:

@@ -24,11 +24,11 @@ from tinybert.distill.prediction import (
     LabelTraining,
     PredictionDistiller,
     label_inputs,
-    logit_weights,
+    logit_normalizers,
 )
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 from tinybert.model.loading import load_into
 from tinybert.recipe.network import HeadConfig
 
@@ -123,7 +123,7 @@ def tensors(batch):
     return [ms.Tensor(x) for x in (batch.input_ids, batch.segment_ids, batch.input_mask)]
 
 
-class Twice(Part):
+class Twice(Cell):
     """A network with its loss as a second output, which the framework's gradient wants."""
 
     def __init__(self, network):
@@ -190,7 +190,7 @@ def test_a_step_of_phase_2_equals_pytorch(task_type, share):
         temperature=TEMPERATURE,
         hard_label_weight=share,
     )
-    weights = logit_weights(batch, filled, task_type == "ner")
+    weights = logit_normalizers(batch, filled, task_type == "ner")
     inputs = [*tensors(batch), *map(ms.Tensor, (weights, *label_inputs(batch, filled)))]
     compare(cell, inputs, [(1 - share) * soft + share * hard, soft, hard], model)
 

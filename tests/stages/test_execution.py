@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tinybert.plan import make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load as load_recipe
 from tinybert.stages.build import mask_form
 
@@ -105,7 +105,7 @@ def test_a_run_that_was_killed_within_a_call_goes_on_to_the_same_outcome(runner,
     changes = settings(*SHORT, "training.train_steps=48", *sunk(10))
     straight = run(*SHORT, "training.train_steps=48")["outcome"]
     arguments = ["step", number, 0, "--", runner.free, "--root", runner.root, "--fresh", *changes]
-    command = [sys.executable, ROOT / "tests" / "killed.py", *arguments]
+    command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments]
     killed = subprocess.run(list(map(str, command)), cwd=runner.root, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     resumed = load(runner.run(runner.free, *changes))

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from tinybert.data.importing import import_records
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
-from tinybert.plan import make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers
 from tinybert.train.effective import read_step

@@ -11,7 +11,7 @@ from tinybert.distill.prediction import LabelTraining, label_inputs
 from tinybert.errors import InputError
 from tinybert.model.bert import BertEncoder
 from tinybert.model.label_names import encode_labels
-from tinybert.plan import make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers, tasks
 from tinybert.train.effective import read_step
@@ -35,7 +35,7 @@ def problems_of(*changes, recipe=FINETUNE):
 
 def network_of(plan, loaded=None):
     (which,) = plan.networks
-    return tasks.task_network(plan, which, loaded or {}, tasks.heads(plan)[which])
+    return tasks.task_network(plan, which, loaded or {}, tasks.task_heads(plan)[which])
 
 
 def values_of(network):
@@ -63,7 +63,7 @@ def test_the_kind_of_head_reaches_the_network(kind, relu):
 def test_dropout_of_the_classifier_reaches_the_masks():
     def mean(plan):
         (phase,) = plan.phases
-        head = tasks.heads(plan)["teacher"]
+        head = tasks.task_heads(plan)["teacher"]
         store = build.import_stores(plan, ALONE)["data"]
         feed = tasks.task_feed(plan, phase, "teacher", head, store, label_inputs, ALONE)
         mask = feed(0).arrays[-1]
@@ -107,14 +107,14 @@ def test_what_the_recipe_asks_to_train_is_what_is_trained():
         step = build.training_step(network, phase, recipe.optimizer, recipe.loss_scale, ALONE)
         groups = read_step(step)["optimizer"]["decay_groups"]
         built = sorted(name for names in groups.values() for name in names)
-        head = tasks.heads(plan)["teacher"]
+        head = tasks.task_heads(plan)["teacher"]
         assert built == sorted(tasks.trained_names(plan, "teacher", head))
         assert ("teacher.pooler.dense.weight" in built) == (not changes)
 
 
 def write_checkpoint(path, plan, which, *, labels=None, head=True, extra=()):
     """Write seeded weights of a network as a checkpoint; returns them."""
-    given = tasks.heads(plan)[which] if head else None
+    given = tasks.task_heads(plan)[which] if head else None
     arrays = build.first_weights(plan, which, {}, given) | dict(extra)
     save_file(arrays, path, metadata=encode_labels(labels))
     return arrays
@@ -153,7 +153,7 @@ def distill(tmp_path):
 
 
 def read(plan, **changes):
-    heads = {"teacher": tasks.heads(plan)["teacher"]}
+    heads = {"teacher": tasks.task_heads(plan)["teacher"]}
     return build.read_checkpoints(plan, **{"pooler": True, "heads": heads, "fit": True} | changes)
 
 
@@ -165,7 +165,9 @@ def test_a_teacher_brings_its_head_and_a_student_begins_with_a_new_one(distill):
         loaded["teacher"].arrays["teacher.classifier.weight"], teacher["teacher.classifier.weight"]
     )
     assert "student.classifier.weight" not in loaded["student"].arrays
-    values = values_of(tasks.task_network(plan, "student", loaded, tasks.heads(plan)["student"]))
+    values = values_of(
+        tasks.task_network(plan, "student", loaded, tasks.task_heads(plan)["student"])
+    )
     assert values["student.classifier.weight"].std() == pytest.approx(0.0176, rel=0.3)
     name = "student.encoder.layer.1.output.dense.weight"
     assert np.array_equal(values[name], student[name])

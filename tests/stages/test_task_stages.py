@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT
-from tinybert.plan import make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, finetune, task_distill, tasks
 from tinybert.stages.evaluate import evaluate
@@ -17,7 +17,7 @@ from tinybert.train.evaluation import Evaluation
 
 RECIPES = ROOT / "recipes"
 teach, distil = finetune.finetune, task_distill.task_distill
-OUTSIDE = build.Outside(lambda result: None, lambda: False, {})
+OUTSIDE = build.RunContext(lambda result: None, lambda: False, {})
 ROWS, WHOLE_BATCHES = 59, 48
 """Of the dev set: all, and those in full batches of 16."""
 AFTER = {"phase1": "[phase2]", "phase2": "[topology]"}
@@ -33,7 +33,7 @@ def weights(tmp_path_factory):
     """Seeded checkpoints with heads; returns their folder."""
     folder = tmp_path_factory.mktemp("weights")
     plan, _ = make_plan(load(RECIPES / "tiny_task_distill.toml"), ROOT)
-    for which, head in tasks.heads(plan).items():
+    for which, head in tasks.task_heads(plan).items():
         arrays = build.first_weights(plan, which, {}, head)
         save_file(arrays, folder / f"{which}.safetensors")
     return folder

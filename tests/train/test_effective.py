@@ -8,15 +8,15 @@ from tests.train.test_step import CLIP, build
 from tinybert.errors import TrainingError
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
 from tinybert.train.effective import (
-    read_graph,
+    read_compiled_graph,
     read_runtime,
     read_step,
-    require_equal,
+    require_as_requested,
     sampled_steps,
 )
 from tinybert.train.graph import CompiledGraph, Operator
+from tinybert.train.multi_step import MultiStep
 from tinybert.train.schedule import Polynomial
-from tinybert.train.sink import SunkSteps
 
 
 def override_rate(step):
@@ -72,10 +72,10 @@ def override_decay(step):
 def test_an_override_is_named(override, difference):
     step = build()
     requested = read_step(step)
-    require_equal(requested, read_step(step))
+    require_as_requested(requested, read_step(step))
     override(step)
     with pytest.raises(TrainingError) as caught:
-        require_equal(requested, read_step(step))
+        require_as_requested(requested, read_step(step))
     assert caught.value.message.startswith("what was built is not what the recipe asks for:\n")
     assert difference in caught.value.message
 
@@ -94,7 +94,7 @@ def test_precision_is_that_of_the_compiled_products():
         "digest",
     )
     scopes = {"teacher": "/teacher-BertEncoder/", "student": "/student-BertEncoder/"}
-    assert read_graph(graph, scopes) == {
+    assert read_compiled_graph(graph, scopes) == {
         "graph_digest": "digest",
         "matrix_products": {"teacher": {"Float16": 1}, "student": {"Float16": 1, "Float32": 1}},
     }
@@ -113,4 +113,4 @@ def test_the_runtime_is_that_of_the_cells_that_were_built():
     step.network = MaskedNetwork(step.network, GraphMasks(1, (), ()))
     assert read_runtime(step) == {**facts, "dropout_masks": "graph"}
     facts |= {"enable_data_sink": True, "data_sink_steps": 7, "dropout_masks": "graph"}
-    assert read_runtime(SunkSteps(step, steps=7, outputs=3)) == facts
+    assert read_runtime(MultiStep(step, steps=7, outputs=3)) == facts

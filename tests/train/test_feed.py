@@ -10,10 +10,10 @@ from tests.conftest import ROOT
 from tests.model.networks import tiny
 from tinybert.data.importing import import_records
 from tinybert.data.sampler import Sampler
-from tinybert.distill.prediction import label_inputs, logit_weights
+from tinybert.distill.prediction import label_inputs, logit_normalizers
 from tinybert.errors import TrainingError
 from tinybert.model.heads import task_sites
-from tinybert.plan import make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.feed import Feed
@@ -115,7 +115,7 @@ def test_masks_are_a_function_of_the_step(store):
 
 def test_weights_of_logits_may_be_by_token(store):
     feed = build(store)
-    feed._weigh = lambda batch, filled: (logit_weights(batch, filled, by_token=True),)
+    feed._weigh = lambda batch, filled: (logit_normalizers(batch, filled, by_token=True),)
     ids, _, mask, weights, *_ = feed(3).arrays
     assert weights.shape == ids.shape
     assert weights.sum() == pytest.approx(1.0, rel=1e-6)

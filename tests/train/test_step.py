@@ -5,7 +5,7 @@ from mindspore import Parameter, Tensor, nn
 
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
-from tinybert.train.step import LossScale, TrainingStep
+from tinybert.train.step import LossScaleSettings, TrainingStep
 
 BETAS, EPS, DECAY, CLIP = (0.9, 0.999), 1e-6, 0.01, 1.0
 RATES = Polynomial(0.1, 0.0, 1.0, warmup_steps=2, total_steps=20)
@@ -37,7 +37,7 @@ def build(initial=1024.0, window=3, dtype=ms.float32):
         network,
         optimizer,
         schedule=RATES,
-        loss_scale=LossScale(initial, 2.0, window),
+        loss_scale=LossScaleSettings(initial, 2.0, window),
         clip_norm=CLIP,
     )
 

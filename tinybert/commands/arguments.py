@@ -8,7 +8,7 @@ from typing import TypeAlias
 GLUE_NAMES = (
     "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "TNEWS",
 )  # fmt: skip
-"""The tasks of `tinybert.tasks.glue`, without its imports; a test compares them."""
+"""The tasks of `tinybert.prepare.glue`, without its imports; a test compares them."""
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
 FAMILIES = ("huggingface", "mindspore", "mindspore-older", "mindspore-student")

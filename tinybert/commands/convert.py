@@ -3,8 +3,8 @@
 import argparse
 
 from tinybert.errors import UsageError
-from tinybert.export.checkpoint import convert as write
 from tinybert.export.checkpoint import require_free
+from tinybert.export.checkpoint import write_checkpoint as write
 from tinybert.export.source import Request, Source, find
 
 

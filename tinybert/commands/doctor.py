@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tinybert.launch.device import ascend_problems
+from tinybert.device import ascend_problems
 
 PACKAGES = ("mindspore", "numpy", "tokenizers", "safetensors", "pydantic", "structlog", "tomli")
 

@@ -4,11 +4,11 @@ import argparse
 import os
 
 from tinybert.commands.convert import described, request
+from tinybert.device import prepare_environment
 from tinybert.export.checkpoint import require_free
 from tinybert.export.formats import require_able
-from tinybert.export.record import export as write
+from tinybert.export.record import export_network as write
 from tinybert.export.source import find
-from tinybert.launch.device import prepare_environment
 
 
 def export(options: argparse.Namespace) -> str:

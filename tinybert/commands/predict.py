@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinybert.commands.convert import request
+from tinybert.device import prepare_environment
 from tinybert.export.predict import Text
-from tinybert.export.predict import predict as answers
+from tinybert.export.predict import predict_texts as answers
 from tinybert.export.source import find
-from tinybert.launch.device import prepare_environment
 
 
 def predict(options: argparse.Namespace) -> str:

@@ -8,7 +8,7 @@ from tinybert.data.sidecar import Sidecar
 def prepare(options: argparse.Namespace) -> str:
     """Carry out one of `prepare`'s kinds; returns what was made."""
     if options.what == "vocab":
-        from tinybert.data.vocabulary import prepare_vocabulary
+        from tinybert.prepare.vocabulary import prepare_vocabulary
 
         tokens = prepare_vocabulary(
             options.inputs,
@@ -24,7 +24,7 @@ def prepare(options: argparse.Namespace) -> str:
 
 
 def _corpus(options: argparse.Namespace) -> Sidecar:
-    from tinybert.data.corpus import prepare_corpus
+    from tinybert.prepare.corpus import prepare_corpus
 
     return prepare_corpus(
         options.inputs,
@@ -40,9 +40,9 @@ def _corpus(options: argparse.Namespace) -> Sidecar:
 
 def _labelled(options: argparse.Namespace) -> Sidecar:
     """Prepare rows with labels: a GLUE task, entities, or a table."""
-    from tinybert.tasks.ner import prepare_ner
-    from tinybert.tasks.prepare import PrepareOptions
-    from tinybert.tasks.sentences import prepare_glue, prepare_table
+    from tinybert.prepare.ner import prepare_ner
+    from tinybert.prepare.sentences import prepare_glue, prepare_table
+    from tinybert.prepare.task_records import PrepareOptions
 
     common = PrepareOptions(
         vocab=options.vocab,

@@ -5,13 +5,14 @@ from pathlib import Path
 import structlog
 
 from tinybert.atomic import write_bytes
-from tinybert.commands.resume import origin_of
-from tinybert.commands.run import PROGRAM, RunOptions, run
+from tinybert.commands.run import PROGRAM, run
+from tinybert.compare.verify import changed_inputs
 from tinybert.errors import InputError
-from tinybert.manifest.document import read, root_of
+from tinybert.manifest.document import read_manifest, root_of
 from tinybert.manifest.identity import code_identity
-from tinybert.manifest.render import diff
-from tinybert.manifest.verify import changed_inputs
+from tinybert.report.text import diff
+from tinybert.run.options import RunOptions
+from tinybert.run.resume import origin_of
 
 log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ def rerun(path: Path) -> tuple[str, int]:
         InputError: An input is missing or is not what it was.
         TinybertError: As `run`.
     """
-    manifest = read(path)
+    manifest = read_manifest(path)
     root = root_of(path, manifest)
     changed, _ = changed_inputs(path, rehash=False)
     if changed:

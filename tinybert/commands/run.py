@@ -1,17 +1,13 @@
 """The command `run`: validate, plan, build, train, and leave a manifest whatever happens."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from tinybert.commands.execute import execute
-from tinybert.commands.launch import cluster_of, describe_job, follow, launch
-from tinybert.commands.logs import LogFormat, configure
-from tinybert.commands.resume import recipe_facts, resume, shown
+from tinybert.compare.expectations import expectation_failures
+from tinybert.device import require_ascend
 from tinybert.errors import (
     DeviceError,
     ExpectationError,
@@ -20,39 +16,29 @@ from tinybert.errors import (
     UsageError,
     all_of,
 )
-from tinybert.launch.device import require_ascend
 from tinybert.launch.preflight import preflight, require
-from tinybert.launch.stop import StopRequest
-from tinybert.links import LinkedRun
-from tinybert.manifest.expect import expectation_failures
+from tinybert.launch.processes import (
+    cluster_of,
+    describe_job,
+    run_first_host,
+    run_other_host,
+)
 from tinybert.manifest.identity import CodeIdentity, code_identity
 from tinybert.manifest.record import RunRecord, resumable
-from tinybert.plan import Plan, describe, make_plan
+from tinybert.plan.parent_runs import LinkedRun
+from tinybert.plan.plan import Plan, describe, make_plan
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.load import ResolvedRecipe, load
+from tinybert.run.execute import execute
+from tinybert.run.logs import configure
+from tinybert.run.options import RunOptions
+from tinybert.run.resume import recipe_facts, relative_to_cwd, resume
+from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
 
 PROGRAM = Path(__file__).resolve().parents[2]
 """Directory of runner.py."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The options of `run`, as the command line names them."""
-
-    recipe: str
-    root: Path
-    overrides: Sequence[str] = ()
-    device: str | None = None
-    resume: Path | None = None
-    fresh: bool = False
-    dry_run: bool = False
-    require_clean: bool = False
-    log_format: LogFormat = "console"
-    host_rank: int = 0
-    profile: int | None = None
-    """Calls of the device to profile."""
 
 
 def run(options: RunOptions) -> str:
@@ -82,14 +68,14 @@ def run(options: RunOptions) -> str:
         raise UsageError("the code has uncommitted changes", cure=cure)
     if options.host_rank:
         with StopRequest() as stop:
-            return follow(options, plan, code, cluster, stop)
+            return run_other_host(options, plan, code, cluster, stop)
     with StopRequest() as stop, _record(options, plan, code) as record:
-        manifest = shown(record.path)
+        manifest = relative_to_cwd(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
             if several:
-                launch(options, plan, code, cluster, record, stop)
+                run_first_host(options, plan, code, cluster, record, stop)
             elif not execute(plan, record, stop, live=sys.stderr.isatty(), profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
@@ -136,7 +122,7 @@ def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
         digest = str(code.facts["digest"])
         found = resumable(options.root, resolved.name, resolved.digest, digest)
     if found is not None:
-        log.warning("going on with a run that was cut off", manifest=shown(found.path))
+        log.warning("going on with a run that was cut off", manifest=relative_to_cwd(found.path))
         return found
     inputs = {
         "recipe": recipe_facts(resolved),

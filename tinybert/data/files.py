@@ -16,7 +16,7 @@ _READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class InputFile:
+class FileDigest:
     """A file that a run reads."""
 
     path: Path
@@ -26,7 +26,7 @@ class InputFile:
     """Hexadecimal."""
 
 
-def digest_file(path: Path) -> InputFile:
+def digest_file(path: Path) -> FileDigest:
     """Hash one file.
 
     Raises:
@@ -41,10 +41,10 @@ def digest_file(path: Path) -> InputFile:
                 size += len(data)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    return InputFile(path, size, digest.hexdigest())
+    return FileDigest(path, size, digest.hexdigest())
 
 
-def digest_files(paths: Sequence[Path]) -> tuple[InputFile, ...]:
+def digest_files(paths: Sequence[Path]) -> tuple[FileDigest, ...]:
     """Hash files, several at a time, in their order.
 
     Raises:

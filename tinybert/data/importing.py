@@ -15,7 +15,7 @@ import numpy as np
 
 from tinybert.data.example import Columns, ExampleError, decode_examples
 from tinybert.data.files import (
-    InputFile,
+    FileDigest,
     creating_directory,
     remove_leftover_directories,
     writing,
@@ -57,7 +57,7 @@ def import_records(
     return replace(TokenStore.open(path, source.format, files), hashing_seconds=seconds)
 
 
-def _key(source: RecordSource, files: Sequence[InputFile]) -> str:
+def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
     """Digest everything that the store depends on: bytes of the record files, and options."""
     digests = {file.path: file.sha256 for file in files}
     content = {

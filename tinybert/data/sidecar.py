@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinybert.data.files import InputFile
+from tinybert.data.files import FileDigest
 from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
 
@@ -35,7 +35,7 @@ class SidecarFile(BaseModel):
     """Rows of a record file; None for an index or a schema."""
 
 
-class Vocabulary(BaseModel):
+class RecordedVocabulary(BaseModel):
     """The vocabulary that the token ids belong to."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -75,7 +75,7 @@ class Sidecar(BaseModel):
     dataset_type: Literal["tfrecord", "mindrecord"]
     seq_length: int
     rows: int
-    vocabulary: Vocabulary
+    vocabulary: RecordedVocabulary
     task: PreparedTask | None = None
     """None where records have no labels; then it is not in the file."""
     counts: dict[str, int]
@@ -152,7 +152,7 @@ def check_sizes(sidecar: Sidecar, paths: Iterable[Path]) -> None:
             raise _changed(path, f"it has {size} bytes, {wanted.size} when prepared")
 
 
-def check_digests(sidecar: Sidecar, files: Iterable[InputFile]) -> None:
+def check_digests(sidecar: Sidecar, files: Iterable[FileDigest]) -> None:
     """Hold sizes and digests against the sidecar.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert.data import sidecar
-from tinybert.data.files import InputFile, digest_files
+from tinybert.data.files import FileDigest, digest_files
 from tinybert.data.mindrecord import check_mindrecord, index_path
 from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.schema import check_rows, load_schema
@@ -98,7 +98,7 @@ class RecordSource:
             return count_records(path)
         return check_mindrecord(path, self.format.columns)
 
-    def digest_files(self) -> tuple[InputFile, ...]:
+    def digest_files(self) -> tuple[FileDigest, ...]:
         """Hash every file that is read, and hold them against the records.json beside them.
 
         Returns:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.example import Columns
-from tinybert.data.files import InputFile, digest_file
+from tinybert.data.files import FileDigest, digest_file
 from tinybert.data.rows import LabelArray, RowFormat
 from tinybert.errors import InputError
 
@@ -39,7 +39,7 @@ class TokenStore:
     format: RowFormat
     digest: str
     """SHA-256 of format and rows in their order: the same for the same rows in other files."""
-    files: tuple[InputFile, ...]
+    files: tuple[FileDigest, ...]
     """The files that were read: records, indexes, schema, records.json."""
     lengths: npt.NDArray[np.int64]
     """(rows,) the width that a batch needs for each row: up to its last non-zero position, or S
@@ -57,7 +57,7 @@ class TokenStore:
         return self.format.seq_length
 
     @classmethod
-    def open(cls, path: Path, format: RowFormat, files: Sequence[InputFile]) -> "TokenStore":
+    def open(cls, path: Path, format: RowFormat, files: Sequence[FileDigest]) -> "TokenStore":
         """Open a store, its arrays verified.
 
         Raises:

@@ -5,9 +5,9 @@ from typing import Literal
 import mindspore as ms
 from mindspore import nn, ops
 
-from tinybert.distill.losses import Padding, RowSquares, visible
+from tinybert.distill.losses import Padding, WeightedSumOfSquares, zero_masked_scores
 from tinybert.model.bert import BertEncoder
-from tinybert.model.layers import FLOATS, Linear, Part
+from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.parameters import linear_shapes
 from tinybert.recipe.network import NetworkConfig
 
@@ -31,7 +31,7 @@ def fit_shapes(
     return shapes
 
 
-class FitDense(Part):
+class FitDense(Cell):
     """Projections from the student's to the teacher's width, in the student's types.
 
     Args:
@@ -63,7 +63,7 @@ class FitDense(Part):
         return projected
 
 
-class Distiller(Part):
+class Distiller(Cell):
     """The loss between a frozen teacher and a student (TinyBERT, section 3.1).
 
     The teacher has no gradient. The student's pooler takes no part and is not trained.
@@ -97,7 +97,7 @@ class Distiller(Part):
         self.attention_weight = attention_weight
         self.hidden_weight = hidden_weight
         self.tokens_only = padding == "ignore"
-        self.row_squares = RowSquares(ms.get_context("device_target"))
+        self.row_squares = WeightedSumOfSquares(ms.get_context("device_target"))
         for frozen in (*teacher.get_parameters(), *student.pooler.get_parameters()):
             frozen.requires_grad = False
 
@@ -144,8 +144,8 @@ class Distiller(Part):
         pairs = tokens.reshape(batch, 1, length, 1) * tokens.reshape(batch, 1, 1, length)
         parts: tuple[ms.Tensor, ...] = ()
         for index, layer in enumerate(self.layer_map):
-            target = visible(ops.stop_gradient(teacher[layer - 1]))
-            difference = visible(student[index]) - target  # (B, A, S, S)
+            target = zero_masked_scores(ops.stop_gradient(teacher[layer - 1]))
+            difference = zero_masked_scores(student[index]) - target  # (B, A, S, S)
             if self.tokens_only:
                 difference = difference * pairs
             parts += (self.row_squares(difference, weights),)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import ops
 
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 
 MASKED_SCORE = -100.0
 """Scores up to this one are those of masked keys, and count as 0."""
@@ -20,7 +20,7 @@ MASKED_SCORE = -100.0
 Padding = Literal["include", "ignore"]
 
 
-def row_weights(
+def layer_loss_normalizers(
     tokens: npt.NDArray[np.int64],
     filled: npt.NDArray[np.bool_],
     seq_length: int,
@@ -45,7 +45,7 @@ def row_weights(
     return attention.astype(np.float32), hidden.astype(np.float32)
 
 
-class RowSquares(Part):
+class WeightedSumOfSquares(Cell):
     """Weighted sum over rows of each row's sum of squares, in float32.
 
     On CPU a matrix product of a row with itself is several times faster than a reduction. On
@@ -68,6 +68,6 @@ class RowSquares(Part):
         return self.sum(squares * weights)
 
 
-def visible(scores: ms.Tensor) -> ms.Tensor:
+def zero_masked_scores(scores: ms.Tensor) -> ms.Tensor:
     """Return attention scores float32 with those of masked keys 0."""
     return scores * ops.cast(scores > MASKED_SCORE, ms.float32)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from mindspore import ops
 
 from tinybert.data.batch import Batch
+from tinybert.data.labels import IGNORED
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Part
-from tinybert.tasks.labels import IGNORED
+from tinybert.model.layers import Cell
 
 TaskType = Literal["classification", "regression", "ner"]
 Weights = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ def label_inputs(
     return np.where(counted, label_ids, 0).astype(label_ids.dtype), _shares(counted)
 
 
-def logit_weights(batch: Batch, filled: npt.NDArray[np.bool_], by_token: bool) -> Weights:
+def logit_normalizers(batch: Batch, filled: npt.NDArray[np.bool_], by_token: bool) -> Weights:
     """Return the factors that make sums over rows, or over unmasked tokens, means.
 
     Args:
@@ -70,7 +70,7 @@ def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
     return powers / total, below - ops.log(total)
 
 
-class LabelLoss(Part):
+class LabelLoss(Cell):
     """Cross-entropy of classes, or squared error of one number, against labels."""
 
     def __init__(self, task_type: TaskType) -> None:
@@ -90,7 +90,7 @@ class LabelLoss(Part):
         return self.sum(losses * weights.reshape(-1))
 
 
-class LogitLoss(Part):
+class LogitLoss(Cell):
     """Soft cross-entropy between logits, mean over classes too; squared error of numbers.
 
     -softmax(T / t) log_softmax(S / t), TinyBERT (Jiao et al., arXiv 1909.10351), equation 10, as
@@ -120,7 +120,7 @@ class LogitLoss(Part):
         return self.sum(self.sum(losses, -1) * weights.reshape(-1)) * (1.0 / classes)
 
 
-class LabelTraining(Part):
+class LabelTraining(Cell):
     """A network whose output is its loss against labels.
 
     Args:
@@ -152,7 +152,7 @@ class LabelTraining(Part):
         return (self.label_loss(logits, label_ids, label_weights),)
 
 
-class PredictionDistiller(Part):
+class PredictionDistiller(Cell):
     """The loss between the logits of a frozen teacher and a student, and against labels.
 
     Args:
@@ -186,7 +186,7 @@ class PredictionDistiller(Part):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
-        logit_weights: ms.Tensor,
+        logit_normalizers: ms.Tensor,
         label_ids: ms.Tensor,
         label_weights: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
@@ -195,14 +195,14 @@ class PredictionDistiller(Part):
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Return loss, soft loss and hard loss, float32 scalars.
 
-        Inputs as of `TaskNetwork`, `logit_weights` and `label_inputs`; the masks are the
+        Inputs as of `TaskNetwork`, `logit_normalizers` and `label_inputs`; the masks are the
         student's. The hard loss is there to be seen even where its share is 0.
         """
         taught = ops.stop_gradient(self.teacher(input_ids, segment_ids, input_mask))
         logits = self.student(
             input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
         )
-        soft = self.logit_loss(taught, logits, logit_weights)
+        soft = self.logit_loss(taught, logits, logit_normalizers)
         hard = self.label_loss(logits, label_ids, label_weights)
         if self.hard_label_weight == 0:
             return soft, soft, hard

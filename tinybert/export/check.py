@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.errors import ExportError
-from tinybert.export.network import Network
+from tinybert.export.network import TrainedNetwork
 from tinybert.manifest.model import Number
 from tinybert.randomness import uniform
 from tinybert.recipe.network import NetworkConfig
@@ -64,8 +64,8 @@ def batches(config: NetworkConfig, seq_length: int) -> Iterator[Batch]:
         )
 
 
-def compare(
-    network: Network,
+def measure_differences(
+    network: TrainedNetwork,
     names: Sequence[str],
     reference: Runner,
     exported: Runner,
@@ -104,7 +104,7 @@ def compare(
     return found
 
 
-def _tolerance(network: Network, name: str) -> float:
+def _tolerance(network: TrainedNetwork, name: str) -> float:
     config = network.config
     if "float16" in (config.dtype, config.compute_type):
         return TOLERANCE["float16"]

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 from safetensors.numpy import save_file
 
-from tinybert.atomic import replacing
+from tinybert.atomic import atomic_replace
 from tinybert.data.files import creating_directory, writing
 from tinybert.errors import UsageError
 from tinybert.export import config as description
-from tinybert.export.network import Array, Network
+from tinybert.export.network import Array, TrainedNetwork
 from tinybert.model.families import Family, names_in
 
 WEIGHTS = "model.safetensors"
@@ -29,7 +29,7 @@ _OURS = {
 """The files that conversion and export write into a directory."""
 
 
-def renamed(network: Network, family: Family) -> dict[str, Array]:
+def renamed(network: TrainedNetwork, family: Family) -> dict[str, Array]:
     """Return the network's values under the names of a family.
 
     Raises:
@@ -43,7 +43,7 @@ def renamed(network: Network, family: Family) -> dict[str, Array]:
 
 
 def write_huggingface(
-    network: Network, directory: Path, vocab: Path | None, lowercase: bool | None
+    network: TrainedNetwork, directory: Path, vocab: Path | None, lowercase: bool | None
 ) -> None:
     """Write model.safetensors, config.json, vocab.txt into an existing, empty directory.
 
@@ -56,7 +56,7 @@ def write_huggingface(
     Raises:
         UsageError: transformers' BERT cannot express the network.
     """
-    (directory / "config.json").write_bytes(description.encode(network))
+    (directory / "config.json").write_bytes(description.encode_config(network))
     arrays = renamed(network, "huggingface")
     save_file(arrays, directory / WEIGHTS, metadata={"format": "pt"})
     (directory / WEIGHTS).chmod(0o644)
@@ -82,7 +82,7 @@ def write_mindspore(arrays: Mapping[str, Array], path: Path) -> None:
     from mindspore import Tensor, save_checkpoint
 
     parameters = [{"name": name, "data": Tensor(array)} for name, array in arrays.items()]
-    with replacing(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
+    with atomic_replace(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
         # The framework adds `.ckpt` to other names and makes the file read-only.
         written = Path(folder) / "whole.ckpt"
         save_checkpoint(parameters, str(written))
@@ -90,8 +90,8 @@ def write_mindspore(arrays: Mapping[str, Array], path: Path) -> None:
         written.rename(temporary)
 
 
-def convert(
-    network: Network,
+def write_checkpoint(
+    network: TrainedNetwork,
     family: Family,
     output: Path,
     *,

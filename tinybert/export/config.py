@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.errors import InputError, UsageError
-from tinybert.export.network import Array, Network
+from tinybert.export.network import Array, TrainedNetwork
 from tinybert.model.weights import ACTIVATIONS
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.tables import TaskType
@@ -52,7 +52,7 @@ def require_expressible(config: NetworkConfig, head: HeadConfig | None) -> None:
         )
 
 
-def encode(network: Network) -> bytes:
+def encode_config(network: TrainedNetwork) -> bytes:
     """Return the config.json of a network.
 
     Raises:
@@ -81,7 +81,9 @@ def encode(network: Network) -> bytes:
     return (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def decode(path: Path, names: Mapping[str, Array]) -> tuple[NetworkConfig, HeadConfig | None]:
+def decode_config(
+    path: Path, names: Mapping[str, Array]
+) -> tuple[NetworkConfig, HeadConfig | None]:
     """Return what a config.json describes.
 
     Args:
@@ -164,7 +166,7 @@ def _head(
     )
 
 
-def _architecture(network: Network) -> str:
+def _architecture(network: TrainedNetwork) -> str:
     if network.head is not None:
         kind = "Token" if network.head.task_type == "ner" else "Sequence"
         return f"BertFor{kind}Classification"

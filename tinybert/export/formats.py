@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from tinybert.data.files import digest_file
+from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError
-from tinybert.export.check import Batch, Difference, Outputs, Runner, compare
+from tinybert.export.check import Batch, Difference, Outputs, Runner, measure_differences
 from tinybert.export.checkpoint import WEIGHTS, write_huggingface
 from tinybert.export.config import require_expressible
-from tinybert.export.network import Network
+from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
-from tinybert.launch.device import ascend_problems
 from tinybert.model.families import canonical_names
 from tinybert.model.weights import read_arrays
 
@@ -23,7 +23,7 @@ INPUTS = ("input_ids", "segment_ids", "input_mask")
 """(B, S) int32 each, in this order; also the order of MINDIR's inputs."""
 
 
-def output_names(network: Network) -> tuple[str, ...]:
+def output_names(network: TrainedNetwork) -> tuple[str, ...]:
     """Return the names of the network's outputs, all float32.
 
     `logits` (B, C), or (B, S, C) for tags, where there is a head; otherwise
@@ -140,7 +140,7 @@ def _air(source: Source, file: Path) -> dict[str, Any]:
 
 
 def _ms_export(
-    network: Network, file: Path, file_format: str, shape: tuple[int | None, int | None]
+    network: TrainedNetwork, file: Path, file_format: str, shape: tuple[int | None, int | None]
 ) -> None:
     """Export by the framework, whose file is read-only."""
     import mindspore as ms
@@ -162,7 +162,7 @@ def _compared(source: Source, exported: Runner) -> list[Difference]:
 
     cell = inference_cell(source.network)
     names = output_names(source.network)
-    return compare(
+    return measure_differences(
         source.network, names, lambda batch: _run_cell(cell, batch), exported, source.seq_length
     )
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 import mindspore as ms
 import numpy as np
 
-from tinybert.export.network import Network
+from tinybert.export.network import TrainedNetwork
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes
 
 
-class Pooling(Part):
+class Pooling(Cell):
     """An encoder with both of its outputs.
 
     Args:
@@ -33,7 +33,7 @@ class Pooling(Part):
         return last, self.encoder.pooled(last)
 
 
-def inference_cell(network: Network) -> Pooling | TaskNetwork:
+def inference_cell(network: TrainedNetwork) -> Pooling | TaskNetwork:
     """Return the network, built and loaded, that computes what `output_names` names."""
     arrays = network.without_pretraining()
     if not network.has_pooler:  # a network of tags has no use for it

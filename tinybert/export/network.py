@@ -20,7 +20,7 @@ _POSITIONS = "embeddings.position_embeddings.weight"
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """One network out of a checkpoint."""
 
     config: NetworkConfig
@@ -50,7 +50,7 @@ def assemble(
     *,
     labels: tuple[str, ...] | None,
     where: str,
-) -> Network:
+) -> TrainedNetwork:
     """Return the network that the arrays of a checkpoint of any family hold.
 
     Args:
@@ -90,7 +90,7 @@ def assemble(
     check_match(found, shapes, dict.fromkeys(shapes, config.dtype), where=where)
     ordered = {name: found[name] for name in shapes}
     left = tuple(name for name in left if not TRAINING_STATE.search(name))
-    return Network(config, head, labels, ordered, (*left, *(names[name] for name in unused)))
+    return TrainedNetwork(config, head, labels, ordered, (*left, *(names[name] for name in unused)))
 
 
 def _equal(array: Array, other: Array | None) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinybert.export.network import Array, Network
+from tinybert.export.network import Array, TrainedNetwork
 from tinybert.model.bert import MASKED
 from tinybert.model.parameters import MAX_RELATIVE_POSITION, layer_name
 from tinybert.recipe.network import NetworkConfig
@@ -23,7 +23,9 @@ IR_VERSION = 9
 """Of the file: what belongs to the opset."""
 
 
-def onnx_model(network: Network, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
+def onnx_model(
+    network: TrainedNetwork, inputs: Sequence[str], outputs: Sequence[str]
+) -> onnx.ModelProto:
     """Return the ONNX model of a network.
 
     Args:
@@ -126,7 +128,7 @@ class _Graph:
         return self.add("Gelu", x, approximate=approximate)
 
 
-def _outputs(graph: _Graph, network: Network, inputs: Sequence[str]) -> list[str]:
+def _outputs(graph: _Graph, network: TrainedNetwork, inputs: Sequence[str]) -> list[str]:
     """Add the whole network; return its outputs."""
     input_ids, segment_ids, input_mask = inputs
     length = graph.add("Gather", graph.add("Shape", input_ids), graph.integers(1), axis=0)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.data.vocabulary import build_tokenizer, load_vocabulary
+from tinybert.data.labels import IGNORED
 from tinybert.errors import UsageError
 from tinybert.export.source import Source
-from tinybert.tasks.encode import Encoder, Example, TaskRow
-from tinybert.tasks.entities import find_entities
-from tinybert.tasks.labels import IGNORED
+from tinybert.metrics.entities import find_entities
+from tinybert.prepare.encode import Encoder, Example, TaskRow
+from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 
 BATCH = 32
 PAIR = "\t"
@@ -30,7 +30,7 @@ class Text:
     """With a tab between the two of a pair."""
 
 
-def predict(
+def predict_texts(
     source: Source, texts: Iterable[Text], *, lowercase: bool | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield what the network says about each text.

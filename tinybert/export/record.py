@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).resolve().parents[2]
 """The directory of runner.py."""
 
 
-def export(source: Source, format: Format, output: Path) -> dict[str, Any]:
+def export_network(source: Source, format: Format, output: Path) -> dict[str, Any]:
     """Write a network into the directory `output`, run it, and describe it.
 
     An existing `output` is replaced at the end, when all is well.

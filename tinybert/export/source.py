@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias
 from pydantic import ValidationError
 
 from tinybert.data.sidecar import Sidecar
-from tinybert.data.vocabulary import load_vocabulary
 from tinybert.errors import InputError, UsageError
 from tinybert.export import config as description
-from tinybert.export.network import Array, Network, assemble
-from tinybert.links import LinkedRun, follow
+from tinybert.export.network import Array, TrainedNetwork, assemble
 from tinybert.model.families import canonical_names
 from tinybert.model.label_names import recorded_labels
 from tinybert.model.weights import read_arrays
+from tinybert.plan.parent_runs import LinkedRun, find_parent_run
+from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
@@ -48,7 +48,7 @@ class Request:
 class Source:
     """A network and where it comes from."""
 
-    network: Network
+    network: TrainedNetwork
     file: Path
     """The checkpoint."""
     run: LinkedRun | None
@@ -80,7 +80,7 @@ def _of_run(request: Request) -> Source:
     path = str(request.source.absolute())
     manifest = request.source.suffix == ".json"
     link = ManifestLink(manifest=path) if manifest else RecipeLink(recipe=path)
-    run = follow(link, request.root)
+    run = find_parent_run(link, request.root)
     recipe = recorded_recipe(run)
     file, arrays = read_arrays(run.checkpoint)
     which = request.which or _only_network(arrays, file)
@@ -130,7 +130,7 @@ def _of_checkpoint(request: Request) -> Source:
         described = _by_recipe(recipe, which, str(request.recipe))
         seq_length = recipe.data.seq_length
     elif beside.is_file():
-        described = description.decode(beside, _known(arrays))
+        described = description.decode_config(beside, _known(arrays))
         seq_length = described[0].max_position_embeddings
     else:
         raise UsageError(
@@ -200,7 +200,7 @@ def _known(arrays: dict[str, Array]) -> dict[str, Array]:
     return {meaning: arrays[name] for meaning, name in names.items()}
 
 
-def _check_vocabulary(path: Path | None, found: Network, sidecar: Sidecar | None) -> None:
+def _check_vocabulary(path: Path | None, found: TrainedNetwork, sidecar: Sidecar | None) -> None:
     """Refuse a vocab.txt that is not the one of the network's records."""
     if path is None:
         return

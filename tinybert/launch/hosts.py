@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import structlog
 
 from tinybert.errors import DeviceError, StoppedError
-from tinybert.launch.beats import Beat, Ended, decode
 from tinybert.launch.msrun import Cluster
-from tinybert.launch.watch import SILENT_SECONDS, Fall
+from tinybert.launch.watch import SILENT_SECONDS, JobFailure
+from tinybert.run.heartbeat import Heartbeat, WorkerExit, decode_heartbeat
 
 log = structlog.get_logger()
 
@@ -32,10 +32,10 @@ class Peers(Protocol):
     first: bool
     """Whether this is the first host, which hears of all processes."""
 
-    def beats(self) -> Iterable[Beat]:
+    def beats(self) -> Iterable[Heartbeat]:
         """Return what was heard of other hosts' processes."""
 
-    def tell(self, beats: Iterable[Beat]) -> None:
+    def tell(self, beats: Iterable[Heartbeat]) -> None:
         """Say what this host's processes do."""
 
     def stop(self) -> int | None:
@@ -44,10 +44,10 @@ class Peers(Protocol):
     def ask(self, signum: int) -> None:
         """Ask the others to stop."""
 
-    def fall(self) -> Fall | None:
+    def fall(self) -> JobFailure | None:
         """Return how another host brought the job down."""
 
-    def fell(self, fall: Fall) -> None:
+    def fell(self, fall: JobFailure) -> None:
         """Say how the job fell."""
 
     def leave(self) -> None:
@@ -62,11 +62,11 @@ class Alone:
 
     first = True
 
-    def beats(self) -> Iterable[Beat]:
+    def beats(self) -> Iterable[Heartbeat]:
         """Return nothing."""
         return ()
 
-    def tell(self, beats: Iterable[Beat]) -> None:
+    def tell(self, beats: Iterable[Heartbeat]) -> None:
         """Say nothing."""
 
     def stop(self) -> int | None:
@@ -76,11 +76,11 @@ class Alone:
     def ask(self, signum: int) -> None:
         """Ask nobody."""
 
-    def fall(self) -> Fall | None:
+    def fall(self) -> JobFailure | None:
         """Return None."""
         return None
 
-    def fell(self, fall: Fall) -> None:
+    def fell(self, fall: JobFailure) -> None:
         """Say nothing."""
 
     def leave(self) -> None:
@@ -143,12 +143,12 @@ class Linked:
         self.first = cluster.host_rank == 0
         self._links = links
         self._cluster = cluster
-        self._beats: list[Beat] = []
+        self._beats: list[Heartbeat] = []
         self._stop: int | None = None
-        self._fall: Fall | None = None
+        self._fall: JobFailure | None = None
         self._left: set[int] = set()
 
-    def beats(self) -> Iterable[Beat]:
+    def beats(self) -> Iterable[Heartbeat]:
         """Return what was heard of other hosts' processes."""
         for link in self._links:
             for message in link.received():
@@ -157,14 +157,16 @@ class Linked:
         return found if self.first else ()
 
     def _take(self, message: Message, host: int) -> None:
-        self._beats += [beat for text in message.get("beats", ()) if (beat := decode(text))]
+        self._beats += [
+            beat for text in message.get("beats", ()) if (beat := decode_heartbeat(text))
+        ]
         self._stop = message.get("stop") or self._stop
         if "fall" in message:
             self._fall = _fall(message["fall"])
         if message.get("left"):
             self._left.add(host)
 
-    def tell(self, beats: Iterable[Beat]) -> None:
+    def tell(self, beats: Iterable[Heartbeat]) -> None:
         """Say what this host's processes do; to the first host, for only it shows that."""
         said = [] if self.first else [beat.encode().decode() for beat in beats]
         self._send({"beats": said})
@@ -177,17 +179,17 @@ class Linked:
         """Ask the others to stop."""
         self._send({"stop": signum})
 
-    def fall(self) -> Fall | None:
+    def fall(self) -> JobFailure | None:
         """Return how another host brought the job down; a lost host does that too."""
         if self._fall is not None:
             return self._fall
         for link in self._links:
             if link.host not in self._left and link.lost():
                 rank = link.host * self._cluster.per_host
-                return Fall(rank, f"is lost: host {link.host} is gone or silent", 0)
+                return JobFailure(rank, f"is lost: host {link.host} is gone or silent", 0)
         return None
 
-    def fell(self, fall: Fall) -> None:
+    def fell(self, fall: JobFailure) -> None:
         """Say how the job fell."""
         self._send({"fall": asdict(fall)})
 
@@ -333,6 +335,6 @@ def _message(line: bytes) -> Message | None:
     return found if isinstance(found, dict) else None
 
 
-def _fall(fields: Message) -> Fall:
+def _fall(fields: Message) -> JobFailure:
     ended = fields.pop("ended", None)
-    return Fall(**fields, ended=None if ended is None else Ended(**ended))
+    return JobFailure(**fields, ended=None if ended is None else WorkerExit(**ended))

@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import structlog
 
-from tinybert.launch.beats import Beat, Ended, Listener
 from tinybert.launch.hosts import Alone, Peers
 from tinybert.launch.msrun import LOG, SCHEDULER, SCHEDULER_LOG, Cluster, Msrun, last_lines
-from tinybert.launch.watch import Fall, Life, Trouble, trouble
+from tinybert.launch.watch import JobFailure, Trouble, WorkerState, trouble
+from tinybert.run.heartbeat import Heartbeat, HeartbeatListener, WorkerExit
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class Job:
         self._patience = patience
         self._peers = peers or Alone()
         self._clock = clock
-        self._lives: dict[int, Life] = {}
+        self._lives: dict[int, WorkerState] = {}
         self._used: dict[int, float] = {}
         self._asked = False
 
@@ -59,8 +59,8 @@ class Job:
         variables: Mapping[str, str],
         *,
         stop: Callable[[], int | None],
-        show: Callable[[Mapping[int, Beat]], None],
-    ) -> Fall | None:
+        show: Callable[[Mapping[int, Heartbeat]], None],
+    ) -> JobFailure | None:
         """Carry out the job; returns how it fell, or None if all processes ended well.
 
         Args:
@@ -70,11 +70,11 @@ class Job:
             stop: The signal by which the user asked to stop, if any.
             show: Shows what the processes do.
         """
-        listener = Listener()
+        listener = HeartbeatListener()
         command = self.cluster.command(script, arguments(listener.port), self._logs)
         now = self._clock()
         ranks = range(self.cluster.processes) if self._peers.first else self.cluster.ranks
-        self._lives = {rank: Life(None, now, now, now) for rank in ranks}
+        self._lives = {rank: WorkerState(None, now, now, now) for rank in ranks}
         try:
             msrun = Msrun(command, variables, self._logs)
         except OSError:
@@ -101,11 +101,11 @@ class Job:
             msrun.kill()
             self._peers.close()
 
-    def beats(self) -> dict[int, Beat]:
+    def beats(self) -> dict[int, Heartbeat]:
         """Return the last beat of every process that was heard of."""
         return {rank: life.beat for rank, life in self._lives.items() if life.beat}
 
-    def _note(self, beat: Beat) -> None:
+    def _note(self, beat: Heartbeat) -> None:
         """Take a beat down."""
         life, now = self._lives.get(beat.rank), self._clock()
         if life is None:
@@ -148,7 +148,7 @@ class Job:
         except psutil.NoSuchProcess:
             pass
 
-    def _fall(self, msrun: Msrun) -> Fall | None:
+    def _fall(self, msrun: Msrun) -> JobFailure | None:
         """Return what brought the job down, if anything did."""
         if fall := self._peers.fall():
             return fall
@@ -166,13 +166,13 @@ class Job:
         if msrun.ended() not in (None, 0) or (living and scheduler and _gone(scheduler)):
             lines = last_lines(self._logs / SCHEDULER_LOG) or last_lines(self._logs / LOG)
             rank, step = self.cluster.ranks[0], 0
-            return Fall(rank, "lost the processes' scheduler", step, last_lines=lines)
+            return JobFailure(rank, "lost the processes' scheduler", step, last_lines=lines)
         return None
 
-    def _told(self, rank: int, word: Ended) -> Fall:
+    def _told(self, rank: int, word: WorkerExit) -> JobFailure:
         return self._account(rank, f"failed: {word.message}", word.exit_code, word)
 
-    def _died(self, found: Trouble, msrun: Msrun) -> Fall:
+    def _died(self, found: Trouble, msrun: Msrun) -> JobFailure:
         """Wait a moment for msrun's word on how the process ended."""
         pid, code = msrun.processes()[found.rank].pid, None
         until = self._clock() + WORD_SECONDS
@@ -181,10 +181,12 @@ class Job:
             time.sleep(PAUSE)
         return self._account(found.rank, _how(code), code, None)
 
-    def _account(self, rank: int, what: str, code: int | None, ended: Ended | None) -> Fall:
+    def _account(
+        self, rank: int, what: str, code: int | None, ended: WorkerExit | None
+    ) -> JobFailure:
         beat = self._lives[rank].beat
         lines = last_lines(self._logs / f"worker_{rank}.log")
-        return Fall(rank, what, 0 if beat is None else beat.step, code, lines, ended)
+        return JobFailure(rank, what, 0 if beat is None else beat.step, code, lines, ended)
 
     def _over(self) -> bool:
         """Return whether all processes, on the first host those of all hosts, ended well."""

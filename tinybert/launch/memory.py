@@ -3,7 +3,7 @@
 from math import prod
 
 from tinybert.model.parameters import encoder_shapes
-from tinybert.plan import Plan
+from tinybert.plan.plan import Plan
 from tinybert.recipe.network import NetworkConfig
 
 FLOAT = 4

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
+from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError
-from tinybert.launch.device import ascend_problems
 from tinybert.launch.memory import FLOAT, parameters, process_bytes
 from tinybert.launch.msrun import Cluster
-from tinybert.plan import Plan
+from tinybert.plan.plan import Plan
 
 GIB = 1 << 30
 
@@ -42,10 +42,10 @@ def preflight(plan: Plan, cluster: Cluster) -> list[Check]:
 def require(checks: list[Check]) -> None:
     """Raise a DeviceError with the table of all checks if one found a problem."""
     if any(check.problem for check in checks):
-        raise DeviceError("this host cannot run its processes:\n" + table(checks))
+        raise DeviceError("this host cannot run its processes:\n" + checks_table(checks))
 
 
-def table(checks: list[Check]) -> str:
+def checks_table(checks: list[Check]) -> str:
     """Return the checks as lines: `ok` or `--`, name, what was found, what is wrong."""
     width = max(len(check.name) for check in checks)
     return "\n".join(

@@ -9,7 +9,7 @@ behind.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tinybert.launch.beats import Beat, Ended
+from tinybert.run.heartbeat import Heartbeat, WorkerExit
 
 SILENT_SECONDS = 10.0
 """How long a process may show no sign of life."""
@@ -24,10 +24,10 @@ BUSY = ("starting", "compiling", "evaluating", "saving")
 
 
 @dataclass
-class Life:
+class WorkerState:
     """What is known of a process. Times are seconds on one clock."""
 
-    beat: Beat | None
+    beat: Heartbeat | None
     """Its last."""
     heard: float
     """When that came, or when the job began."""
@@ -52,7 +52,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Fall:
+class JobFailure:
     """How a process brought the job down."""
 
     rank: int
@@ -64,11 +64,11 @@ class Fall:
     """Negative: by that signal; None: it did not end by itself."""
     last_lines: list[str] = field(default_factory=list)
     """The end of its log."""
-    ended: Ended | None = None
+    ended: WorkerExit | None = None
     """What it said itself."""
 
 
-def trouble(lives: Mapping[int, Life], now: float, patience: float) -> Trouble | None:
+def trouble(lives: Mapping[int, WorkerState], now: float, patience: float) -> Trouble | None:
     """Return the first process that is in trouble.
 
     Args:
@@ -89,13 +89,13 @@ def trouble(lives: Mapping[int, Life], now: float, patience: float) -> Trouble |
     return _behind(lives, now, patience)
 
 
-def _moved(life: Life) -> float:
+def _moved(life: WorkerState) -> float:
     """Return when use of the processor last counted as a sign of life."""
     busy = life.beat is None or life.beat.activity in BUSY
     return life.moved if busy and not life.halted else 0.0
 
 
-def _behind(lives: Mapping[int, Life], now: float, patience: float) -> Trouble | None:
+def _behind(lives: Mapping[int, WorkerState], now: float, patience: float) -> Trouble | None:
     """Return a process that others wait for, if they have waited too long."""
     doing = {r: life.beat.activity if life.beat else "starting" for r, life in lives.items()}
     waiting = [lives[rank].since for rank in lives if doing[rank] in WAITING]

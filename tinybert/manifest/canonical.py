@@ -11,7 +11,7 @@ INFINITY = "float:Infinity"
 MINUS_INFINITY = "float:-Infinity"
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return `value` as JSON knows it: dict with text keys, list, text, int, float, bool, None.
 
     Tuples become lists, paths text, NumPy scalars Python numbers, and a float that JSON cannot
@@ -28,13 +28,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"keys must be text, not {sorted(map(repr, value))}")
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, PurePath):
         return value.as_posix()
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return plain(value.item())
+        return to_json(value.item())
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -42,12 +42,12 @@ def canonical(value: Any) -> bytes:
     """Return the RFC 8785 bytes of `plain(value)`.
 
     Raises:
-        TypeError: As `plain`.
+        TypeError: As `to_json`.
         ValueError: An integer of 2^53 or more, which JSON readers would round.
     """
     import rfc8785
 
-    return rfc8785.dumps(plain(value))
+    return rfc8785.dumps(to_json(value))
 
 
 def digest(value: Any) -> str:
@@ -55,7 +55,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def number(value: float | str) -> float:
+def parse_number(value: float | str) -> float:
     """Return the float of a plain number, be it tagged or not."""
     return float(value.removeprefix("float:")) if isinstance(value, str) else float(value)
 

@@ -73,14 +73,14 @@ def tensor_digest(table: TensorTable) -> str:
     return digest({name: table[name] for name in sorted(table)})
 
 
-def write_table(path: Path, table: TensorTable) -> None:
+def write_tensor_table(path: Path, table: TensorTable) -> None:
     """Write a table as JSON, one tensor a line."""
     rows = [f"  {json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
     write_bytes(path, ("{\n" + ",\n".join(rows) + "\n}\n").encode())
 
 
-def read_table(path: Path) -> TensorTable:
-    """Read a table that `write_table` wrote.
+def read_tensor_table(path: Path) -> TensorTable:
+    """Read a table that `write_tensor_table` wrote.
 
     Raises:
         ManifestError: The file is missing or is not such a table.

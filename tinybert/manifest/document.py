@@ -21,13 +21,13 @@ LIVE = ("planned", "running")
 """States in which a process is at a run, or was when it was killed."""
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest's file: stable order of keys, one fact a line, a newline at the end."""
     text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """Read a manifest and check its digests.
 
     Raises:

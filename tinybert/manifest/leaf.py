@@ -38,7 +38,7 @@ class Fact:
     value: Any
 
 
-def facts(table: BaseModel, path: str) -> Iterator[Fact]:
+def iterate_facts(table: BaseModel, path: str) -> Iterator[Fact]:
     """Yield every leaf below a table; an open table yields one fact a key, lists by index."""
     for name, field in type(table).model_fields.items():
         leaf = next((item for item in field.metadata if isinstance(item, Leaf)), None)
@@ -47,11 +47,11 @@ def facts(table: BaseModel, path: str) -> Iterator[Fact]:
         if leaf is not None:
             yield from _flat(value, below, leaf)
         elif isinstance(value, BaseModel):
-            yield from facts(value, below)
+            yield from iterate_facts(value, below)
         elif isinstance(value, list | dict):
             items = enumerate(value) if isinstance(value, list) else value.items()
             for key, item in items:
-                yield from facts(item, f"{below}.{key}")
+                yield from iterate_facts(item, f"{below}.{key}")
 
 
 def _flat(value: Any, path: str, leaf: Leaf) -> Iterator[Fact]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tinybert.manifest.canonical import digest, number, plain
+from tinybert.manifest.canonical import digest, parse_number, to_json
 from tinybert.manifest.leaf import Leaf
 
 FORMAT_VERSION = 1
@@ -25,13 +25,13 @@ OpenTable = dict[str, Any]
 """A table whose keys the manifest does not fix; its values are plain."""
 
 
-class Table(BaseModel):
+class Section(BaseModel):
     """A table of the manifest."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Number(Table):
+class Number(Section):
     """A float, readable and exact."""
 
     value: float | str
@@ -42,13 +42,13 @@ class Number(Table):
     @classmethod
     def of(cls, value: float) -> "Number":
         """Return the number of a Python or NumPy float."""
-        return cls(value=plain(float(value)), hex=float(value).hex())
+        return cls(value=to_json(float(value)), hex=float(value).hex())
 
     def __float__(self) -> float:
-        return number(self.value)
+        return parse_number(self.value)
 
 
-class Origin(Table):
+class ValueOrigin(Section):
     """Where a resolved value comes from."""
 
     kind: Annotated[str, INPUT_NOTE]
@@ -57,7 +57,7 @@ class Origin(Table):
     """File and line, or the option of the command line."""
 
 
-class RecipeFacts(Table):
+class RecipeFacts(Section):
     """The recipe as it was read."""
 
     name: Annotated[str, INPUT_NOTE]
@@ -74,11 +74,11 @@ class RecipeFacts(Table):
     """What `--set` and `--device` changed, as written."""
     values: Annotated[OpenTable, INPUT]
     """Every resolved value, in the recipe's tables."""
-    origins: dict[str, Origin]
+    origins: dict[str, ValueOrigin]
     """Where each value comes from, by dotted key."""
 
 
-class Patch(Table):
+class Patch(Section):
     """Uncommitted changes of the code."""
 
     file: Annotated[str | None, INPUT_NOTE]
@@ -89,7 +89,7 @@ class Patch(Table):
     """Bytes of the patch."""
 
 
-class Code(Table):
+class Code(Section):
     """The program that ran."""
 
     digest: Annotated[str, INPUT_NOTE]
@@ -106,7 +106,7 @@ class Code(Table):
     """SHA-256 of files that were imported from the project and are not in the commit."""
 
 
-class InputFile(Table):
+class InputFile(Section):
     """A file that the run read."""
 
     role: Annotated[str, INPUT]
@@ -123,7 +123,7 @@ class InputFile(Table):
     """Of a checkpoint: the file of its tensor table, in the run's folder."""
 
 
-class Parent(Table):
+class Parent(Section):
     """A run whose result this run read."""
 
     role: Annotated[str, INPUT]
@@ -136,7 +136,7 @@ class Parent(Table):
     """The digest of its `outcome`."""
 
 
-class Inputs(Table):
+class Inputs(Section):
     """What the run was given."""
 
     stage: Annotated[str, INPUT]
@@ -153,7 +153,7 @@ class Inputs(Table):
     """The runs whose results are read."""
 
 
-class Effective(Table):
+class Effective(Section):
     """What the built graph really uses, read back from it."""
 
     total_steps: Annotated[int | None, DERIVED] = None
@@ -190,7 +190,7 @@ class Effective(Table):
     """Where the run differs from its recipe because the user asked for it by name."""
 
 
-class Framework(Table):
+class Framework(Section):
     """The installed MindSpore."""
 
     version: Annotated[str | None, ENVIRONMENT]
@@ -199,7 +199,7 @@ class Framework(Table):
     """The commit it was built from."""
 
 
-class Processor(Table):
+class Processor(Section):
     """The processor."""
 
     model: Annotated[str, ENVIRONMENT]
@@ -208,7 +208,7 @@ class Processor(Table):
     """Those of its instruction sets that change how sums are rounded."""
 
 
-class Environment(Table):
+class Environment(Section):
     """What the run ran on; equal digests promise equal bits."""
 
     python: Annotated[str, ENVIRONMENT]
@@ -233,7 +233,7 @@ class Environment(Table):
     """The framework's switches for determinism."""
 
 
-class Failure(Table):
+class Failure(Section):
     """Why a run ended early."""
 
     type: Annotated[str, OUTPUT]
@@ -250,7 +250,7 @@ class Failure(Table):
     """The end of its log."""
 
 
-class Checkpoint(Table):
+class Checkpoint(Section):
     """Tensors that the run left."""
 
     step: Annotated[int, OUTPUT]
@@ -263,7 +263,7 @@ class Checkpoint(Table):
     """Name, type, shape and SHA-256 of every tensor, in the run's folder."""
 
 
-class Outcome(Table):
+class Outcome(Section):
     """What came out; the verdict on two runs compares this section alone."""
 
     status: Annotated[Status, OUTPUT] = "planned"
@@ -294,7 +294,7 @@ class Outcome(Table):
     """Why it failed."""
 
 
-class Segment(Table):
+class Segment(Section):
     """One process of a run that was resumed, or the only one."""
 
     started: Annotated[str, VOLATILE]
@@ -311,7 +311,7 @@ class Segment(Table):
     """The digest of the `environment` it ran in."""
 
 
-class Volatile(Table):
+class Volatile(Section):
     """What differs from run to run, and what no verdict looks at."""
 
     run_id: Annotated[str, VOLATILE]
@@ -340,7 +340,7 @@ class Volatile(Table):
     """What the other processes of a distributed run left."""
 
 
-class Digests(Table):
+class Digests(Section):
     """SHA-256 of each section over its canonical JSON (RFC 8785)."""
 
     inputs: Annotated[str, INPUT_NOTE]
@@ -355,7 +355,7 @@ class Digests(Table):
     """Of `volatile`."""
 
 
-class Manifest(Table):
+class Manifest(Section):
     """One run."""
 
     format_version: Annotated[int, VOLATILE]
@@ -377,7 +377,7 @@ class Manifest(Table):
 SECTIONS: tuple[str, ...] = ("inputs", "effective", "environment", "outcome", "volatile")
 
 
-def sealed(
+def build_manifest(
     *,
     inputs: Mapping[str, Any],
     outcome: Mapping[str, Any],
@@ -390,19 +390,19 @@ def sealed(
     Raises:
         pydantic.ValidationError: A section has an unknown key, lacks one, or has a wrong type.
     """
-    sections: dict[str, Table | None] = {
-        "inputs": Inputs.model_validate(plain(inputs)),
-        "effective": None if effective is None else Effective.model_validate(plain(effective)),
+    sections: dict[str, Section | None] = {
+        "inputs": Inputs.model_validate(to_json(inputs)),
+        "effective": None if effective is None else Effective.model_validate(to_json(effective)),
         "environment": (
-            None if environment is None else Environment.model_validate(plain(environment))
+            None if environment is None else Environment.model_validate(to_json(environment))
         ),
-        "outcome": Outcome.model_validate(plain(outcome)),
-        "volatile": Volatile.model_validate(plain(volatile)),
+        "outcome": Outcome.model_validate(to_json(outcome)),
+        "volatile": Volatile.model_validate(to_json(volatile)),
     }
     digests = {name: section_digest(section) for name, section in sections.items()}
     return Manifest(format_version=FORMAT_VERSION, digests=Digests(**digests), **sections)  # type: ignore[arg-type]
 
 
-def section_digest(section: Table | None) -> str:
+def section_digest(section: Section | None) -> str:
     """Return the SHA-256 over a section's canonical JSON."""
     return digest(None if section is None else section.model_dump())

@@ -21,14 +21,14 @@ from typing import Any
 
 from tinybert.atomic import remove_leftovers, write_bytes
 from tinybert.errors import ManifestError
-from tinybert.manifest.canonical import plain
-from tinybert.manifest.digests import TensorTable, tensor_digest, write_table
+from tinybert.manifest.canonical import to_json
+from tinybert.manifest.digests import TensorTable, tensor_digest, write_tensor_table
 from tinybert.manifest.document import (
     FOLDER,
     LOCK,
-    encode,
+    encode_manifest,
     newest_first,
-    read,
+    read_manifest,
     root_of,
     run_directory,
     status,
@@ -39,7 +39,7 @@ from tinybert.manifest.model import (
     Manifest,
     Number,
     Outcome,
-    sealed,
+    build_manifest,
     section_digest,
 )
 from tinybert.manifest.trace import TraceWriter
@@ -140,7 +140,7 @@ class RunRecord:
         Raises:
             ManifestError: The manifest cannot be read.
         """
-        manifest = read(path)
+        manifest = read_manifest(path)
         return cls(root_of(path, manifest), path, manifest, -1, now)
 
     @classmethod
@@ -165,9 +165,9 @@ class RunRecord:
             "command": sys.argv,
             "segments": [_segment(created)],
         }
-        manifest = sealed(inputs=inputs, outcome={"status": "planned"}, volatile=volatile)
+        manifest = build_manifest(inputs=inputs, outcome={"status": "planned"}, volatile=volatile)
         record = cls(root, path, manifest, lock, now)
-        write_bytes(path, encode(manifest))
+        write_bytes(path, encode_manifest(manifest))
         return record
 
     @classmethod
@@ -180,7 +180,7 @@ class RunRecord:
             ManifestError: The manifest cannot be read, the run's folder is gone, the run finished,
                 or another process is at it.
         """
-        manifest = read(path)
+        manifest = read_manifest(path)
         directory = run_directory(path, manifest)
         if not directory.is_dir():
             raise ManifestError(
@@ -189,7 +189,7 @@ class RunRecord:
         lock = _acquire(directory)
         if lock is None:
             raise ManifestError("another process is at this run", where=str(path))
-        manifest = read(path)  # again: until now another process may have been at it
+        manifest = read_manifest(path)  # again: until now another process may have been at it
         if manifest.outcome.status == "finished":
             os.close(lock)
             raise ManifestError("this run is finished", where=str(path))
@@ -242,7 +242,7 @@ class RunRecord:
 
     def start(self, effective: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Record what was built and what it runs on; the status becomes `running`."""
-        facts = Environment.model_validate(plain(environment))
+        facts = Environment.model_validate(to_json(environment))
         self.update(
             effective=effective,
             environment=facts.model_dump(),
@@ -259,8 +259,8 @@ class RunRecord:
         contents = {name: self._contents(name, sections.pop(name, None)) for name in SECTIONS}
         if sections:
             raise TypeError(f"no such section: {', '.join(sections)}")
-        self.manifest = sealed(**contents)
-        write_bytes(self.path, encode(self.manifest))
+        self.manifest = build_manifest(**contents)
+        write_bytes(self.path, encode_manifest(self.manifest))
 
     def keep_patch(self, patch: bytes) -> None:
         """Keep the code's uncommitted changes beside the manifest, unless they are very large."""
@@ -288,7 +288,7 @@ class RunRecord:
         """
         table_path = path.with_name(path.name + TABLE_SUFFIX)
         table_path.parent.mkdir(parents=True, exist_ok=True)
-        write_table(table_path, table)
+        write_tensor_table(table_path, table)
         entry = {
             "step": step,
             "tensor_digest": tensor_digest(table),
@@ -349,7 +349,7 @@ class RunRecord:
         Raises:
             ManifestError: The manifest cannot be read.
         """
-        self.manifest = read(self.path)
+        self.manifest = read_manifest(self.path)
 
     def close(self) -> None:
         """Let go of trace and lock; a run that has no final state now reads as abandoned."""
@@ -401,7 +401,7 @@ def resumable(
     """
     for path in newest_first(root, recipe_name):
         try:
-            manifest = read(path)
+            manifest = read_manifest(path)
         except ManifestError:
             continue
         inputs = manifest.inputs

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.canonical import plain
+from tinybert.manifest.canonical import to_json
 
 CHAIN = b',"chain":"'
 TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
@@ -93,7 +93,7 @@ class TraceWriter:
             "global_step": int(global_step),
             "optimizer_step": int(optimizer_step),
             "loss": loss.hex(),
-            "loss_value": plain(loss),
+            "loss_value": to_json(loss),
             "parts": {name: float(part).hex() for name, part in parts.items()},
             "loss_scale": float(loss_scale).hex(),
             "overflow": bool(overflow),

@@ -13,10 +13,10 @@ from mindspore import nn, ops
 from tinybert.model.dropout import keep_scale
 from tinybert.model.layers import (
     FLOATS,
+    Cell,
     LayerNorm,
     Linear,
-    Part,
-    Product,
+    MatMul,
     activation,
     parameter,
     tanh,
@@ -45,7 +45,7 @@ def _layer_norm(config: NetworkConfig, name: str) -> LayerNorm:
     )
 
 
-class Dropout(Part):
+class Dropout(Cell):
     """Multiply by a keep mask and the factor that keeps the expectation; without mask, nothing."""
 
     def __init__(self, rate: float) -> None:
@@ -59,7 +59,7 @@ class Dropout(Part):
         return x * (ops.cast(keep, ms.float32) * self.scale)
 
 
-class Embeddings(Part):
+class Embeddings(Cell):
     """Sum of word, segment and position embeddings, normed."""
 
     def __init__(self, config: NetworkConfig, prefix: str) -> None:
@@ -90,7 +90,7 @@ class Embeddings(Part):
         return self.dropout(self.norm(x), keep)
 
 
-class RelativePositions(Part):
+class RelativePositions(Cell):
     """Learned embeddings of the distance from query to key (Shaw et al., arXiv 1803.02155).
 
     One table of 33 distances, from -16 to 16 and clipped there, serves keys and values of all
@@ -101,8 +101,8 @@ class RelativePositions(Part):
         super().__init__()
         rows = 2 * MAX_RELATIVE_POSITION + 1
         self.weight = parameter(f"{name}.weight", (rows, size), dtype)
-        self.score = Product(compute_type, transpose=True, batched=True)
-        self.mix = Product(compute_type, transpose=False, batched=True)
+        self.score = MatMul(compute_type, transpose=True, batched=True)
+        self.mix = MatMul(compute_type, transpose=False, batched=True)
 
     def table(self, length: int) -> ms.Tensor:
         """Return (S, S, D): the embedding of key j as query i sees it."""
@@ -119,7 +119,7 @@ class RelativePositions(Part):
         """Return (B, A, S, D) float32: probabilities (B, A, S, S) times relative values."""
         return self._rows(self.mix, probs)
 
-    def _rows(self, product: Product, x: ms.Tensor) -> ms.Tensor:
+    def _rows(self, product: MatMul, x: ms.Tensor) -> ms.Tensor:
         """Return the product of row i of x (B, A, S, N) with row i of the table, for every i."""
         batch, heads, length, width = x.shape
         rows = ops.transpose(x, (2, 0, 1, 3)).reshape(length, batch * heads, width)
@@ -127,7 +127,7 @@ class RelativePositions(Part):
         return ops.transpose(out, (1, 2, 0, 3))
 
 
-class SelfAttention(Part):
+class SelfAttention(Cell):
     """Multi-head attention of a sequence to itself."""
 
     def __init__(self, config: NetworkConfig, name: str) -> None:
@@ -139,8 +139,8 @@ class SelfAttention(Part):
         self.key = _linear(config, f"{name}.key", hidden, hidden)
         self.value = _linear(config, f"{name}.value", hidden, hidden)
         dtype, compute_type = FLOATS[config.dtype], FLOATS[config.compute_type]
-        self.score = Product(compute_type, transpose=True, batched=True)
-        self.mix = Product(compute_type, transpose=False, batched=True)
+        self.score = MatMul(compute_type, transpose=True, batched=True)
+        self.mix = MatMul(compute_type, transpose=False, batched=True)
         self.softmax = ops.Softmax(-1)
         self.keep_scale = keep_scale(config.attention_probs_dropout_prob)
         self.relative = config.use_relative_positions
@@ -182,7 +182,7 @@ class SelfAttention(Part):
         return ops.transpose(x.reshape(batch, length, self.heads, self.size), (0, 2, 1, 3))
 
 
-class Layer(Part):
+class Layer(Cell):
     """Attention and feed-forward part, each with residual sum and layer norm."""
 
     def __init__(self, config: NetworkConfig, name: str) -> None:
@@ -218,7 +218,7 @@ def _sites(keep: ms.Tensor | None, count: int) -> tuple[ms.Tensor | None, ...]:
     return (None,) * count if keep is None else ops.unstack(keep)
 
 
-class BertEncoder(Part):
+class BertEncoder(Cell):
     """Embeddings, layers and pooler.
 
     Args:

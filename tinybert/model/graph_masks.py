@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mindspore import Tensor, nn, ops
 
 from tinybert.model.dropout import DropoutSite
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 from tinybert.randomness import ROTATIONS, ROUNDS, drop_threshold, dropout_key, subkeys
 
 Masks = tuple[Tensor | None, ...]
@@ -71,7 +71,7 @@ def cipher(counters: tuple[Tensor, ...], schedule: Tensor) -> tuple[Tensor, ...]
     return x[0], x[1], x[2], x[3]
 
 
-class SiteMasks(Part):
+class SiteMasks(Cell):
     """The masks of sites of one kind, which have one shape.
 
     Args:
@@ -105,7 +105,7 @@ class SiteMasks(Part):
         return ops.greater_equal(draws, self.thresholds)
 
 
-class GraphMasks(Part):
+class GraphMasks(Cell):
     """The masks of all sites, as `Feed` gives them from the host.
 
     Args:
@@ -140,7 +140,7 @@ class GraphMasks(Part):
         return masks
 
 
-class MaskedNetwork(Part):
+class MaskedNetwork(Cell):
     """A network that takes the ordinals of its samples where it would take masks.
 
     Args:

@@ -5,7 +5,7 @@ from mindspore import ops
 
 from tinybert.model.bert import BertEncoder, Dropout
 from tinybert.model.dropout import DropoutSite, dropout_sites
-from tinybert.model.layers import FLOATS, Linear, Part
+from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.parameters import linear_shapes
 from tinybert.randomness import drop_threshold
 from tinybert.recipe.network import HeadConfig, NetworkConfig
@@ -30,7 +30,7 @@ def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tupl
     return (*sites, DropoutSite(CLASSIFIER, "classifier", shape, rate))
 
 
-class TaskNetwork(Part):
+class TaskNetwork(Cell):
     """Encoder, dropout, ReLU if the head has one, and a linear map.
 
     A network for tags has no use for the pooler, which is then not trained.

@@ -1,6 +1,6 @@
 """The parts of an encoder layer: matrix products, linear maps, layer norms, activations.
 
-Every matrix product of a network is a `Product`, which alone says the type of its inputs.
+Every matrix product of a network is a `MatMul`, which alone says the type of its inputs.
 """
 
 import math
@@ -19,14 +19,14 @@ def parameter(name: str, shape: tuple[int, ...], dtype: ms.Type) -> ms.Parameter
     return ms.Parameter(ms.Tensor(values), name=name)
 
 
-class Part(nn.Cell):  # type: ignore[misc]
+class Cell(nn.Cell):  # type: ignore[misc]
     """A cell that leaves the names of its parameters as they are."""
 
     def __init__(self) -> None:
         super().__init__(auto_prefix=False)
 
 
-class Product(Part):
+class MatMul(Cell):
     """Matrix product of inputs in `input_type`, result in float32.
 
     Args:
@@ -48,7 +48,7 @@ class Product(Part):
         return ops.cast(self.multiply(left, right), ms.float32)
 
 
-class Linear(Part):
+class Linear(Cell):
     """Linear map with bias; the bias is added in float32.
 
     Args:
@@ -66,7 +66,7 @@ class Linear(Part):
         self.outputs = outputs
         self.weight = parameter(f"{name}.weight", (outputs, inputs), dtype)
         self.bias = parameter(f"{name}.bias", (outputs,), dtype)
-        self.product = Product(compute_type, transpose=True, batched=False)
+        self.product = MatMul(compute_type, transpose=True, batched=False)
         self.add = ops.BiasAdd()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -76,7 +76,7 @@ class Linear(Part):
         return flat.reshape(*x.shape[:-1], self.outputs)
 
 
-class LayerNorm(Part):
+class LayerNorm(Cell):
     """Layer norm over the last axis, in float32.
 
     Args:

@@ -18,9 +18,9 @@ from tinybert.recipe.network_rules import network_problems
 from tinybert.recipe.overrides import overridden
 from tinybert.recipe.problems import InvalidRecipeError
 from tinybert.recipe.run_rules import run_problems
-from tinybert.recipe.source import Document, parse, read
+from tinybert.recipe.source import Document, parse, read_source
 from tinybert.recipe.tables import Batches
-from tinybert.recipe.written import Written
+from tinybert.recipe.written import ValidValues
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def load(
         RecipeError: The file cannot be read.
         InvalidRecipeError: It has problems, all of which are in the error.
     """
-    content = read(path)
+    content = read_source(path)
     name = str(path).encode("utf-8", "replace").decode()
     document, problems = overridden(parse(name, content), overrides, device)
     stage = _stage(document)
@@ -92,7 +92,7 @@ def load(
     except ValidationError as error:
         recipe, errors = None, error.errors(include_url=False)
     diagnosis = diagnose(document, STAGES[stage], errors)
-    written = Written(document, diagnosis)
+    written = ValidValues(document, diagnosis)
     problems += diagnosis.problems
     problems += network_problems(written, stage)
     problems += run_problems(written, stage)

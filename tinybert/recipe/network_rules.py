@@ -6,12 +6,12 @@ from itertools import chain
 from tinybert.recipe.diagnose import missing_keys
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.written import Written
+from tinybert.recipe.written import ValidValues
 
 DISTILLATIONS = ("general_distill", "task_distill")
 
 
-def network_problems(written: Written, stage: str) -> Iterator[Problem]:
+def network_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction within and between the networks."""
     yield from chain(
         _one_network(written, stage),
@@ -26,7 +26,7 @@ def network_problems(written: Written, stage: str) -> Iterator[Problem]:
             yield from _layer_map(written, table)
 
 
-def _one_network(written: Written, stage: str) -> Iterator[Problem]:
+def _one_network(written: ValidValues, stage: str) -> Iterator[Problem]:
     if stage in DISTILLATIONS:
         return
     if not written.has("teacher") and not written.has("student"):
@@ -36,7 +36,7 @@ def _one_network(written: Written, stage: str) -> Iterator[Problem]:
         yield written.at_key(("student",), message, f"keep the network to {stage}")
 
 
-def _shared_keys_once(written: Written) -> Iterator[Problem]:
+def _shared_keys_once(written: ValidValues) -> Iterator[Problem]:
     """Hold each key to `[network]`, or to each of `[teacher]` and `[student]`."""
     networks = written.networks()
     both = " and ".join(f"[{name}]" for name in networks)
@@ -59,7 +59,7 @@ def _shared_keys_once(written: Written) -> Iterator[Problem]:
         yield missing_keys(written.document, NetworkKeys, ("network",), nowhere)
 
 
-def _weights(written: Written, stage: str) -> Iterator[Problem]:
+def _weights(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Hold each network to one origin of its weights that makes sense in its stage."""
     for name in written.networks():
         load = f"load_{name}_ckpt_path"
@@ -75,7 +75,7 @@ def _weights(written: Written, stage: str) -> Iterator[Problem]:
             yield written.at_value((name, "init"), message, cure)
 
 
-def _heads_divide_width(written: Written) -> Iterator[Problem]:
+def _heads_divide_width(written: ValidValues) -> Iterator[Problem]:
     for name in written.networks():
         width = written.get(name, "hidden_size")
         heads = written.shared(name, "num_attention_heads")
@@ -87,7 +87,7 @@ def _heads_divide_width(written: Written) -> Iterator[Problem]:
             yield written.at_value((name, "hidden_size"), message, cure)
 
 
-def _positions_suffice(written: Written) -> Iterator[Problem]:
+def _positions_suffice(written: ValidValues) -> Iterator[Problem]:
     length = written.get("data", "seq_length")
     for name in written.networks():
         rows = written.shared(name, "max_position_embeddings")
@@ -97,7 +97,7 @@ def _positions_suffice(written: Written) -> Iterator[Problem]:
             yield written.at_value(("data", "seq_length"), message)
 
 
-def _same_heads_and_vocabulary(written: Written) -> Iterator[Problem]:
+def _same_heads_and_vocabulary(written: ValidValues) -> Iterator[Problem]:
     reasons = {
         "num_attention_heads": "attention is compared head by head",
         "vocab_size": "both networks read the same token ids",
@@ -109,7 +109,7 @@ def _same_heads_and_vocabulary(written: Written) -> Iterator[Problem]:
             yield written.at_value(("student", key), message, f"write one number: {reason}")
 
 
-def _student_not_deeper(written: Written) -> Iterator[Problem]:
+def _student_not_deeper(written: ValidValues) -> Iterator[Problem]:
     teacher = written.get("teacher", "num_hidden_layers")
     student = written.get("student", "num_hidden_layers")
     if teacher and student and student > teacher:
@@ -117,7 +117,7 @@ def _student_not_deeper(written: Written) -> Iterator[Problem]:
         yield written.at_value(("student", "num_hidden_layers"), message)
 
 
-def _layer_map(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+def _layer_map(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
     path = (*table, "distill", "layer_map")
     layer_map = written.get(*path)
     teacher = written.get("teacher", "num_hidden_layers")

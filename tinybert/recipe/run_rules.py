@@ -5,7 +5,7 @@ from itertools import chain
 
 from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.written import Written
+from tinybert.recipe.written import ValidValues
 
 METRICS = {
     "classification": ("accuracy", "bf1", "mf1", "matthews"),
@@ -24,7 +24,7 @@ PATHS = (
 )
 
 
-def run_problems(written: Written, stage: str) -> Iterator[Problem]:
+def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
     yield from chain(_machine(written), _expectations(written))
@@ -36,7 +36,7 @@ def run_problems(written: Written, stage: str) -> Iterator[Problem]:
             yield from chain(_length_and_schedule(written, table), _losses(written, table))
 
 
-def _paths(written: Written) -> Iterator[Problem]:
+def _paths(written: ValidValues) -> Iterator[Problem]:
     for path in PATHS:
         value = written.get(*path)
         if isinstance(value, str) and (value.startswith("~") or "$" in value):
@@ -45,7 +45,7 @@ def _paths(written: Written) -> Iterator[Problem]:
             yield written.at_value(path, message, cure)
 
 
-def _links(written: Written) -> Iterator[Problem]:
+def _links(written: ValidValues) -> Iterator[Problem]:
     for network in ("teacher", "student"):
         path = (network, f"load_{network}_ckpt_path")
         value = written.get(*path)
@@ -60,7 +60,7 @@ def _links(written: Written) -> Iterator[Problem]:
                 yield written.at_value((*path, kind), message)
 
 
-def _schema(written: Written) -> Iterator[Problem]:
+def _schema(written: ValidValues) -> Iterator[Problem]:
     kind = written.get("data", "dataset_type")
     if kind == "tfrecord" and not written.has("data", "schema_dir"):
         message = 'missing key `schema_dir` in [data], which `dataset_type = "tfrecord"` needs'
@@ -73,7 +73,7 @@ def _schema(written: Written) -> Iterator[Problem]:
             yield written.at_key(("data", key), message, cure)
 
 
-def _batches(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+def _batches(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
     yield from written.exactly_one(table, ("batch_size", "global_batch_size"))
     rows = written.get(*table, "global_batch_size")
     hosts = written.get("topology", "hosts")
@@ -84,7 +84,7 @@ def _batches(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
         yield written.at_value((*table, "global_batch_size"), message, cure)
 
 
-def _task(written: Written) -> Iterator[Problem]:
+def _task(written: ValidValues) -> Iterator[Problem]:
     kind = written.get("task", "task_type")
     labels = written.get("task", "num_labels")
     metric = written.get("task", "assessment_method")
@@ -103,7 +103,7 @@ def _task(written: Written) -> Iterator[Problem]:
         yield written.at_value(("task", "assessment_method"), message, 'use "mf1"')
 
 
-def _phases(written: Written) -> Iterator[Problem]:
+def _phases(written: ValidValues) -> Iterator[Problem]:
     phases = [name for name in ("phase1", "phase2") if written.has(name)]
     if not phases:
         yield written.at_key((), "missing table [phase1] or [phase2]", "write at least one of them")
@@ -111,14 +111,14 @@ def _phases(written: Written) -> Iterator[Problem]:
         yield from _batches(written, (name,))
 
 
-def _nothing_trained(written: Written) -> Iterator[Problem]:
+def _nothing_trained(written: ValidValues) -> Iterator[Problem]:
     for key in ("steps", "finite_loss"):
         if written.has("expect", key):
             message = f"`{key}` is about training, and an evaluation does not train"
             yield written.at_key(("expect", key), message, "leave it out")
 
 
-def _length_and_schedule(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+def _length_and_schedule(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
     schedule = (*table, "optimizer", "schedule")
     yield from written.exactly_one((*table, "training"), ("epoch_size", "train_steps"))
     yield from written.exactly_one(schedule, ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"))
@@ -140,7 +140,7 @@ def _length_and_schedule(written: Written, table: tuple[str, ...]) -> Iterator[P
         yield written.at_value((*table, "checkpoints", "save_ckpt_step"), message, cure)
 
 
-def _losses(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
+def _losses(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
     weights = written.get(*table, "distill", "weights")
     if isinstance(weights, dict) and weights.get("attention") == 0 == weights.get("hidden"):
         message = "`attention` and `hidden` are both 0: nothing would be learned"
@@ -152,7 +152,7 @@ def _losses(written: Written, table: tuple[str, ...]) -> Iterator[Problem]:
         yield written.at_value((*table, "distill", "padding"), message, cure)
 
 
-def _machine(written: Written) -> Iterator[Problem]:
+def _machine(written: ValidValues) -> Iterator[Problem]:
     ids = written.get("topology", "device_ids")
     count = written.get("topology", "devices_per_host")
     if ids and count and len(ids) != count:
@@ -171,7 +171,7 @@ def _machine(written: Written) -> Iterator[Problem]:
                 yield written.at_key(("topology",), message)
 
 
-def _expectations(written: Written) -> Iterator[Problem]:
+def _expectations(written: ValidValues) -> Iterator[Problem]:
     if written.has("expect", "tolerance") and not written.has("expect", "reference"):
         message = "`tolerance` says how far from a `reference`, and there is none"
         yield written.at_key(("expect", "tolerance"), message, "write `reference` in [expect]")

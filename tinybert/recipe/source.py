@@ -63,7 +63,7 @@ class Document:
         return value
 
 
-def read(path: str | Path) -> bytes:
+def read_source(path: str | Path) -> bytes:
     """Return a recipe's bytes.
 
     Raises:

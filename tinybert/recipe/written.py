@@ -9,7 +9,7 @@ from tinybert.recipe.problems import Problem
 from tinybert.recipe.source import Document, KeyPath
 
 
-class Written:
+class ValidValues:
     """A recipe's values without the broken ones.
 
     Rules run even if other values are broken, so that one pass finds all problems: a rule says

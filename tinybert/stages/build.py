@@ -19,7 +19,7 @@ from tinybert.model.heads import head_shapes
 from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.model.weights import LoadedWeights, read_weights
-from tinybert.plan import Phase, Plan
+from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
 from tinybert.recipe.tables import LossScale as LossScaleTable
@@ -27,10 +27,10 @@ from tinybert.recipe.tables import Optimizer
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
 from tinybert.train.graph import GRAPHS, read_graph
-from tinybert.train.loop import StepResult, quiet
+from tinybert.train.loop import StepResult, ignore_activity
+from tinybert.train.multi_step import MultiStep
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.sink import SunkSteps
-from tinybert.train.step import LossScale, TrainingStep
+from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ FirstWeights = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
-class Outside:
+class RunContext:
     """What a stage tells the outside, and asks it."""
 
     on_step: Callable[[StepResult], None]
@@ -53,12 +53,12 @@ class Outside:
     """The manifest's section `environment`."""
     world: World = ALONE
     """The processes of the run."""
-    doing: Callable[[str], None] = quiet
+    report_activity: Callable[[str], None] = ignore_activity
     """Told what is done from now on, for those who watch; see `launch.beats.Beat.activity`."""
 
 
 @dataclass(frozen=True)
-class Result:
+class StageResult:
     """What a stage came to."""
 
     finished: bool
@@ -80,7 +80,7 @@ def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
         role: import_records(records.source, plan.root / STORES)
         for role, records in plan.records.items()
     }
-    world.agree("rows", " ".join(store.digest for store in stores.values()))
+    world.require_equal("rows", " ".join(store.digest for store in stores.values()))
     return stores
 
 
@@ -147,7 +147,7 @@ def mask_form(plan: Plan) -> Literal["host", "graph"]:
 
 
 def training_step(
-    network: nn.Cell, phase: Phase, table: Optimizer, scale: LossScaleTable, world: World
+    network: nn.Cell, phase: TrainingPhase, table: Optimizer, scale: LossScaleTable, world: World
 ) -> TrainingStep:
     """Build the step that trains a network's trainable parameters."""
     optimizer = AdamWeightDecay(
@@ -161,13 +161,15 @@ def training_step(
         network,
         optimizer,
         schedule=phase.schedule,
-        loss_scale=LossScale(scale.loss_scale_value, scale.scale_factor, scale.scale_window),
+        loss_scale=LossScaleSettings(
+            scale.loss_scale_value, scale.scale_factor, scale.scale_window
+        ),
         clip_norm=table.clip_norm,
         world=world,
     )
 
 
-def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | SunkSteps:
+def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | MultiStep:
     """Return what is compiled and called: the step, or with data sink several of them.
 
     Args:
@@ -178,11 +180,15 @@ def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | SunkS
     runtime = plan.resolved.recipe.runtime
     if not runtime.enable_data_sink:
         return step
-    return SunkSteps(step, steps=runtime.data_sink_steps, outputs=outputs)
+    return MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
 
 
 def requested_facts(
-    plan: Plan, phase: Phase, table: Optimizer, scale: LossScaleTable, trained: Sequence[str]
+    plan: Plan,
+    phase: TrainingPhase,
+    table: Optimizer,
+    scale: LossScaleTable,
+    trained: Sequence[str],
 ) -> dict[str, Any]:
     """Return what the recipe asks for, in the words of the facts that are read back.
 
@@ -272,8 +278,8 @@ def graph_facts(
         cell: Class name of the cell that was compiled.
         scopes: Part of the operators' scope that tells a network, by the network's name.
     """
-    facts = effective.read_graph(read_graph(record.directory / GRAPHS, cell), scopes)
-    effective.require_equal(
+    facts = effective.read_compiled_graph(read_graph(record.directory / GRAPHS, cell), scopes)
+    effective.require_as_requested(
         {which: [plan.networks[which].compute_type.capitalize()] for which in scopes},
         {which: list(types) for which, types in facts["matrix_products"].items()},
     )

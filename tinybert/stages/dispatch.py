@@ -3,9 +3,9 @@
 import shutil
 
 from tinybert.manifest.record import RunRecord
-from tinybert.plan import Plan
+from tinybert.plan.plan import Plan
 from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
-from tinybert.stages.build import Outside, Result
+from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.evaluate import evaluate
 from tinybert.stages.finetune import finetune
 from tinybert.stages.general_distill import general_distill
@@ -13,7 +13,7 @@ from tinybert.stages.task_distill import task_distill
 from tinybert.train.graph import GRAPHS
 
 
-def carry_out(plan: Plan, record: RunRecord, outside: Outside) -> Result:
+def carry_out(plan: Plan, record: RunRecord, outside: RunContext) -> StageResult:
     """Carry out the plan's recipe."""
     recipe = plan.resolved.recipe
     if isinstance(recipe, GeneralDistill):

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from tinybert.atomic import replacing, write_bytes
+from tinybert.atomic import atomic_replace, write_bytes
+from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.record import RunRecord
-from tinybert.plan import Plan
-from tinybert.provenance import Provenance
+from tinybert.plan.plan import Plan
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.derived import global_batch_size
 from tinybert.recipe.model import Evaluate
 from tinybert.stages import build, tasks
-from tinybert.tasks.labels import IGNORED
 from tinybert.train.evaluation import Logits
 
 PREDICTIONS = "predictions"
@@ -23,11 +23,11 @@ PREDICTIONS = "predictions"
 
 
 def evaluate(
-    plan: Plan, recipe: Evaluate, record: RunRecord, outside: build.Outside
-) -> build.Result:
+    plan: Plan, recipe: Evaluate, record: RunRecord, outside: build.RunContext
+) -> build.StageResult:
     """Measure a network on labelled rows, and keep its predictions."""
     (which,) = plan.networks
-    head = tasks.heads(plan)[which]
+    head = tasks.task_heads(plan)[which]
     stores = build.import_stores(plan, outside.world)
     pooler = head.task_type != "ner"
     loaded = build.read_checkpoints(plan, pooler=pooler, heads={which: head})
@@ -44,9 +44,9 @@ def evaluate(
         world=outside.world,
     )
     facts = build.network_facts({which: list(network.get_parameters())}, batch_size)
-    outside.world.agree("networks and settings", json.dumps(facts, sort_keys=True))
+    outside.world.require_equal("networks and settings", json.dumps(facts, sort_keys=True))
     record.start(effective=build.run_facts(plan) | facts, environment=outside.environment)
-    outside.doing("evaluating")
+    outside.report_activity("evaluating")
     logits, label_ids = evaluation.logits()
     provenance.write(record)
     scopes = {which: "/network-TaskNetwork/"}
@@ -54,7 +54,7 @@ def evaluate(
     predictions = evaluation.predictions(logits)
     _keep(record, logits, predictions, label_ids, plan.labels)
     metrics = evaluation.measured(predictions, label_ids)
-    return build.Result(True, 0, len(logits), metrics)
+    return build.StageResult(True, 0, len(logits), metrics)
 
 
 def _keep(
@@ -68,7 +68,7 @@ def _keep(
     named = {"logits": logits, "predictions": predictions, "label_ids": label_ids}
     arrays = {name: np.ascontiguousarray(array) for name, array in named.items()}
     path = record.directory / f"{PREDICTIONS}.safetensors"
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         save_file(arrays, temporary)
     record.checkpoint(0, path, tensor_table(arrays))
     _write_lines(path.with_suffix(".jsonl"), logits, predictions, label_ids, names)

@@ -2,20 +2,20 @@
 
 from tinybert.distill.prediction import LabelTraining, label_inputs
 from tinybert.manifest.record import RunRecord
-from tinybert.plan import Plan
-from tinybert.provenance import Provenance
+from tinybert.plan.plan import Plan
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Finetune
 from tinybert.stages import build, tasks
-from tinybert.stages.training import Training, run_training
-from tinybert.train.journal import Selection
+from tinybert.stages.training import TrainingSetup, run_training
+from tinybert.train.checkpoint_manager import BestMetric
 
 
 def finetune(
-    plan: Plan, recipe: Finetune, record: RunRecord, outside: build.Outside
-) -> build.Result:
+    plan: Plan, recipe: Finetune, record: RunRecord, outside: build.RunContext
+) -> build.StageResult:
     """Train a network and its new head on labelled rows (Devlin et al., arXiv 1810.04805)."""
     (phase,), (which,) = plan.phases, plan.networks
-    head = tasks.heads(plan)[which]
+    head = tasks.task_heads(plan)[which]
     stores = build.import_stores(plan, outside.world)
     loaded = build.read_checkpoints(plan, pooler=head.task_type != "ner")
     provenance = Provenance(stores, loaded)
@@ -30,7 +30,7 @@ def finetune(
         world=outside.world,
     )
     weights = list(network.get_parameters())
-    training = Training(
+    training = TrainingSetup(
         phase=phase,
         tables=recipe,
         network=LabelTraining(network, head.task_type),
@@ -40,11 +40,11 @@ def finetune(
         trained=tasks.trained_names(plan, which, head),
         weights=weights,
         scopes={which: "/network-TaskNetwork/"},
-        selection=Selection(evaluation.metrics, recipe.task.assessment_method),
+        selection=BestMetric(evaluation.metrics, recipe.task.assessment_method),
         labels=plan.labels,
     )
     trained = run_training(plan, training, record, outside, provenance)
-    return build.Result(
+    return build.StageResult(
         trained.finished,
         trained.optimizer_steps,
         trained.samples,

@@ -6,21 +6,21 @@ import numpy as np
 from tinybert.data.sampler import shard
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller
-from tinybert.distill.losses import row_weights
+from tinybert.distill.losses import layer_loss_normalizers
 from tinybert.manifest.record import RunRecord
-from tinybert.model.layers import Part
-from tinybert.plan import Plan
-from tinybert.provenance import Provenance
+from tinybert.model.layers import Cell
+from tinybert.plan.plan import Plan
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages import build
 from tinybert.stages.layers import PARTS, build_distiller, encoders, layer_training
 from tinybert.stages.training import run_training
-from tinybert.train.world import Total, World
+from tinybert.train.world import AllReduceSum, World
 
 
 def general_distill(
-    plan: Plan, recipe: GeneralDistill, record: RunRecord, outside: build.Outside
-) -> build.Result:
+    plan: Plan, recipe: GeneralDistill, record: RunRecord, outside: build.RunContext
+) -> build.StageResult:
     """Train a student on the differences between its layers and a teacher's.
 
     TinyBERT (Jiao et al., arXiv 1909.10351), section 4.1.
@@ -37,14 +37,14 @@ def general_distill(
     trained = run_training(plan, training, record, outside, provenance)
     metrics = trained.losses
     if trained.finished and "eval_data" in stores:
-        outside.doing("evaluating")
+        outside.report_activity("evaluating")
         metrics |= _held_out_metrics(
             distiller, recipe, stores["eval_data"], phase.global_batch_size, outside.world
         )
-    return build.Result(trained.finished, trained.optimizer_steps, trained.samples, metrics)
+    return build.StageResult(trained.finished, trained.optimizer_steps, trained.samples, metrics)
 
 
-class _Losses(Part):
+class _Losses(Cell):
     """The distiller without dropout, compiled; sums over all processes."""
 
     def __init__(self, distiller: Distiller, world: World) -> None:
@@ -52,7 +52,7 @@ class _Losses(Part):
         self.distiller = distiller
         self.alone = world.size == 1
         if not self.alone:
-            self.total = Total()
+            self.total = AllReduceSum()
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *batch: ms.Tensor) -> tuple[ms.Tensor, ...]:
@@ -74,7 +74,7 @@ def _held_out_metrics(
     starts = range(0, store.rows, batch_size)
     rows = [np.arange(first, min(first + batch_size, store.rows)) for first in starts]
     tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in rows])
-    weights = row_weights(
+    weights = layer_loss_normalizers(
         tokens, np.ones(store.rows, bool), store.seq_length, recipe.distill.padding
     )
     totals = np.zeros(1 + len(PARTS))

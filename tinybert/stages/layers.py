@@ -10,16 +10,16 @@ from tinybert.data.batch import Batch
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import Padding, row_weights
+from tinybert.distill.losses import Padding, layer_loss_normalizers
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, seeded
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan import Phase, Plan
+from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.tables import Distill
 from tinybert.stages import build
-from tinybert.stages.training import Tables, Training
+from tinybert.stages.training import Tables, TrainingSetup
 from tinybert.train.feed import Feed
 from tinybert.train.world import World
 
@@ -78,7 +78,9 @@ def build_distiller(
     )
 
 
-def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore, world: World) -> Feed:
+def build_feed(
+    plan: Plan, phase: TrainingPhase, table: Distill, store: TokenStore, world: World
+) -> Feed:
     """Build what gives every step its rows and masks."""
     return Feed(
         store,
@@ -95,7 +97,7 @@ def build_feed(plan: Plan, phase: Phase, table: Distill, store: TokenStore, worl
 
 def layer_training(
     plan: Plan,
-    phase: Phase,
+    phase: TrainingPhase,
     table: Distill,
     tables: Tables,
     distiller: Distiller,
@@ -103,7 +105,7 @@ def layer_training(
     world: World,
     *,
     name: str | None = None,
-) -> Training:
+) -> TrainingSetup:
     """Return the training of a student's layers; its unused pooler is not trained.
 
     Args:
@@ -124,7 +126,7 @@ def layer_training(
         "student": list(student.get_parameters()),
         "fit_dense": list(fit.get_parameters()),
     }
-    return Training(
+    return TrainingSetup(
         phase=phase,
         tables=tables,
         network=distiller,
@@ -142,4 +144,4 @@ def _weigh(
     batch: Batch, filled: npt.NDArray[np.bool_], padding: Padding
 ) -> tuple[npt.NDArray[np.float32], ...]:
     tokens = batch.input_mask.sum(axis=1)
-    return row_weights(tokens, filled, batch.input_mask.shape[1], padding)
+    return layer_loss_normalizers(tokens, filled, batch.input_mask.shape[1], padding)

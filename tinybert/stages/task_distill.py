@@ -8,17 +8,17 @@ from mindspore import Tensor
 
 from tinybert.data.batch import Batch
 from tinybert.data.store import TokenStore
-from tinybert.distill.prediction import PredictionDistiller, label_inputs, logit_weights
+from tinybert.distill.prediction import PredictionDistiller, label_inputs, logit_normalizers
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan import Phase, Plan
-from tinybert.provenance import Provenance
+from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import TaskDistill
 from tinybert.stages import build, tasks
 from tinybert.stages.layers import build_distiller, encoders, layer_training
-from tinybert.stages.training import Trained, Training, checkpoint_folder, run_training
-from tinybert.train.journal import Selection
+from tinybert.stages.training import TrainingResult, TrainingSetup, checkpoint_folder, run_training
+from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.world import World
 
 PARTS = ("soft_loss", "hard_loss")
@@ -26,15 +26,15 @@ PARTS = ("soft_loss", "hard_loss")
 
 
 def task_distill(
-    plan: Plan, recipe: TaskDistill, record: RunRecord, outside: build.Outside
-) -> build.Result:
+    plan: Plan, recipe: TaskDistill, record: RunRecord, outside: build.RunContext
+) -> build.StageResult:
     """Distil layers, then predictions, on a task's rows; either phase may be absent.
 
     TinyBERT (Jiao et al., arXiv 1909.10351), section 4.2. Each phase is a training of its own
     that counts its steps from 0 for order, dropout masks and learning rate, so that phase 2 gives
     the same bits where phase 1 was an earlier run. Trace and manifest count on.
     """
-    heads = tasks.heads(plan)
+    heads = tasks.task_heads(plan)
     stores = build.import_stores(plan, outside.world)
     loaded = build.read_checkpoints(
         plan,
@@ -43,7 +43,7 @@ def task_distill(
         fit=recipe.phase1 is not None,
     )
     provenance = Provenance(stores, loaded)
-    done: list[tuple[Phase, Trained]] = []
+    done: list[tuple[TrainingPhase, TrainingResult]] = []
     student: build.FirstWeights = {}
     for phase in plan.phases:
         if done and (not done[-1][1].finished or done[-1][1].stopped):
@@ -66,7 +66,7 @@ def task_distill(
             )
         later = (checkpoint_folder(record, p.name) for p in plan.phases[len(done) + 1 :])
         begun = any(path for folder in later for path in folder.glob("step-*"))
-        passed = outside.world.tell(bytes([begun])) == bytes([True])
+        passed = outside.world.broadcast_bytes(bytes([begun])) == bytes([True])
         trained = run_training(plan, training, record, outside, provenance, passed=passed)
         done.append((phase, trained))
         student = {p.name: p.asnumpy() for p in training.groups["student"]}
@@ -76,11 +76,11 @@ def task_distill(
 def _layer_training(
     plan: Plan,
     recipe: TaskDistill,
-    phase: Phase,
+    phase: TrainingPhase,
     loaded: Mapping[str, LoadedWeights],
     stores: Mapping[str, TokenStore],
     world: World,
-) -> Training:
+) -> TrainingSetup:
     """Return the training on the differences between layers; heads take no part."""
     assert recipe.phase1 is not None
     table = recipe.phase1.distill
@@ -93,19 +93,19 @@ def _layer_training(
 def _prediction_training(
     plan: Plan,
     recipe: TaskDistill,
-    phase: Phase,
+    phase: TrainingPhase,
     networks: Mapping[str, TaskNetwork],
     stores: Mapping[str, TokenStore],
     steps_before: int,
     world: World,
-) -> Training:
+) -> TrainingSetup:
     """Return the training on the differences between logits."""
     assert recipe.phase2 is not None
-    table, head = recipe.phase2.distill, tasks.heads(plan)["student"]
+    table, head = recipe.phase2.distill, tasks.task_heads(plan)["student"]
     by_token = head.task_type == "ner"
 
     def weigh(batch: Batch, filled: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.generic], ...]:
-        return logit_weights(batch, filled, by_token), *label_inputs(batch, filled)
+        return logit_normalizers(batch, filled, by_token), *label_inputs(batch, filled)
 
     student = networks["student"]
     evaluation = tasks.evaluation(
@@ -118,7 +118,7 @@ def _prediction_training(
         world=world,
     )
     groups = {which: list(network.get_parameters()) for which, network in networks.items()}
-    return Training(
+    return TrainingSetup(
         phase=phase,
         tables=recipe.phase2,
         network=PredictionDistiller(
@@ -134,14 +134,14 @@ def _prediction_training(
         trained=tasks.trained_names(plan, "student", head),
         weights=groups["student"],
         scopes={which: f"/{which}-TaskNetwork/" for which in networks},
-        selection=Selection(evaluation.metrics, recipe.task.assessment_method),
+        selection=BestMetric(evaluation.metrics, recipe.task.assessment_method),
         labels=plan.labels,
         name=phase.name,
         steps_before=steps_before,
     )
 
 
-def _result(plan: Plan, done: list[tuple[Phase, Trained]]) -> build.Result:
+def _result(plan: Plan, done: list[tuple[TrainingPhase, TrainingResult]]) -> build.StageResult:
     """Return what the phases came to; the metrics of the losses are named by phase."""
     last = done[-1][1]
     metrics = {
@@ -149,7 +149,7 @@ def _result(plan: Plan, done: list[tuple[Phase, Trained]]) -> build.Result:
         for phase, trained in done
         for name, value in trained.losses.items()
     }
-    return build.Result(
+    return build.StageResult(
         len(done) == len(plan.phases) and last.finished,
         sum(trained.optimizer_steps for _, trained in done),
         sum(trained.samples for _, trained in done),

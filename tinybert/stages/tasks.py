@@ -9,7 +9,7 @@ from tinybert.model.heads import TaskNetwork, head_shapes, task_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan import Phase, Plan
+from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.network import HeadConfig, head
 from tinybert.recipe.tables import Task
 from tinybert.stages import build
@@ -22,7 +22,7 @@ KINDS = ("hidden", "attention", "classifier")
 """Kinds of dropout sites, in the order in which a `TaskNetwork` takes their masks."""
 
 
-def heads(plan: Plan) -> dict[str, HeadConfig]:
+def task_heads(plan: Plan) -> dict[str, HeadConfig]:
     """Return the head of each network."""
     recipe = plan.resolved.recipe
     return {which: head(recipe, which) for which in NETWORKS if which in plan.networks}
@@ -39,7 +39,7 @@ def task_network(
 
 def task_feed(
     plan: Plan,
-    phase: Phase,
+    phase: TrainingPhase,
     which: str,
     config: HeadConfig,
     store: TokenStore,

@@ -15,16 +15,16 @@ from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import read_trace
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.model.label_names import encode_labels
-from tinybert.plan import Phase, Plan
-from tinybert.provenance import Provenance
+from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.tables import Checkpoints, LossScale, Optimizer
 from tinybert.stages import build
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best, CheckpointFolder
+from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.feed import Feed
-from tinybert.train.journal import Journal, Selection
 from tinybert.train.loop import StepResult, train
-from tinybert.train.sink import SunkSteps
+from tinybert.train.multi_step import MultiStep
 from tinybert.train.step import TrainingStep
 
 MEAN_STEPS = 100
@@ -48,10 +48,10 @@ class Tables(Protocol):
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSetup:
     """What is trained, on what, and what is kept of it."""
 
-    phase: Phase
+    phase: TrainingPhase
     tables: Tables
     network: nn.Cell
     """construct(*inputs) -> loss, then its parts."""
@@ -65,7 +65,7 @@ class Training:
     """What a checkpoint keeps, beside the training's state."""
     scopes: Mapping[str, str]
     """Part of the operators' scope that tells a network, by the network's name."""
-    selection: Selection | None = None
+    selection: BestMetric | None = None
     labels: Sequence[str] | None = None
     """Label names that the weights are trained for, where they are known."""
     name: str | None = None
@@ -75,7 +75,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a training came to."""
 
     steps: int
@@ -100,13 +100,13 @@ def checkpoint_folder(record: RunRecord, name: str | None) -> Path:
 
 def run_training(
     plan: Plan,
-    training: Training,
+    training: TrainingSetup,
     record: RunRecord,
-    outside: build.Outside,
+    outside: build.RunContext,
     provenance: Provenance,
     *,
     passed: bool = False,
-) -> Trained:
+) -> TrainingResult:
     """Train, or go on where a checkpoint was left.
 
     Args:
@@ -148,15 +148,15 @@ def run_training(
             total_steps=phase.total_steps,
             after_step=after_step,
             stop_requested=outside.stop_requested,
-            doing=outside.doing,
+            report_activity=outside.report_activity,
             steps_before=training.steps_before,
         )
     return _trained(training, step, journal, record, stopped)
 
 
 def _journal(
-    training: Training, step: TrainingStep, record: RunRecord, outside: build.Outside
-) -> Journal:
+    training: TrainingSetup, step: TrainingStep, record: RunRecord, outside: build.RunContext
+) -> CheckpointManager:
     table, phase = training.tables.checkpoints, training.phase
     folder = CheckpointFolder(
         checkpoint_folder(record, training.name),
@@ -167,7 +167,7 @@ def _journal(
         metadata=encode_labels(training.labels),
         writes=outside.world.first,
     )
-    return Journal(
+    return CheckpointManager(
         record,
         folder,
         save_ckpt_step=table.save_ckpt_step,
@@ -176,28 +176,28 @@ def _journal(
         selection=training.selection,
         steps_before=training.steps_before,
         world=outside.world,
-        doing=outside.doing,
+        report_activity=outside.report_activity,
     )
 
 
 def _start(
     plan: Plan,
-    training: Training,
-    called: TrainingStep | SunkSteps,
+    training: TrainingSetup,
+    called: TrainingStep | MultiStep,
     record: RunRecord,
-    outside: build.Outside,
+    outside: build.RunContext,
 ) -> None:
     """Hold what was built against the recipe, and write it down."""
     tables, phase = training.tables, training.phase
     run = build.run_facts(plan) | {"runtime": effective.read_runtime(called)}
-    facts = effective.read_step(called.step if isinstance(called, SunkSteps) else called)
+    facts = effective.read_step(called.step if isinstance(called, MultiStep) else called)
     facts |= build.network_facts(training.groups, phase.global_batch_size)
     facts["masks"] = {"step 0": training.feed.mask_digest(0)}
     requested = build.requested_facts(
         plan, phase, tables.optimizer, tables.loss_scale, training.trained
     )
-    effective.require_equal(requested, run | facts)
-    outside.world.agree("networks and settings", json.dumps([run, facts], sort_keys=True))
+    effective.require_as_requested(requested, run | facts)
+    outside.world.require_equal("networks and settings", json.dumps([run, facts], sort_keys=True))
     record.start(
         effective=run | _placed(record, training.name, facts), environment=outside.environment
     )
@@ -213,15 +213,19 @@ def _placed(record: RunRecord, name: str | None, facts: Mapping[str, Any]) -> di
 
 
 def _trained(
-    training: Training, step: TrainingStep, journal: Journal, record: RunRecord, stopped: bool
-) -> Trained:
+    training: TrainingSetup,
+    step: TrainingStep,
+    journal: CheckpointManager,
+    record: RunRecord,
+    stopped: bool,
+) -> TrainingResult:
     phase, before = training.phase, training.steps_before
     steps = int(step.global_step.asnumpy())
     best, finished = journal.best, steps == phase.total_steps
     metrics = journal.last_metrics
     if metrics is None and finished and training.selection is not None:
         metrics = dict(training.selection.metrics())  # they went with an earlier process
-    return Trained(
+    return TrainingResult(
         steps=steps,
         finished=finished,
         stopped=stopped,

@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tinybert.atomic import replacing
+from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
 from tinybert.manifest.digests import TensorTable, tensor_table
 
@@ -68,19 +68,19 @@ class CheckpointFolder:
         return self.folder / f"step-{global_step:08d}.safetensors"
 
     def save(
-        self, global_step: int, best: Best | None, *, between: bool = False
+        self, global_step: int, best: Best | None, *, interim: bool = False
     ) -> dict[str, Array]:
         """Write the checkpoint after `global_step` steps, drop the oldest, return its arrays.
 
         Args:
             global_step: Steps before it.
             best: The best evaluation so far.
-            between: Whether a stop asks for it, so that it does not count.
+            interim: Whether a stop asks for it, so that it does not count.
         """
         arrays = self._write(self.path(global_step), self.parameters, {"best": encode_best(best)})
         own = self.path(global_step)
         counted = [f for f in self.files() if self.step_of(f) % self.every == 0 or f == own]
-        if between and own in counted:
+        if interim and own in counted:
             counted.remove(own)
         for old in set(self.files()) - {own, *counted[-self.keep :]}:
             old.unlink()
@@ -131,7 +131,7 @@ class CheckpointFolder:
         arrays = {name: parameter.asnumpy() for name, parameter in parameters.items()}
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
+            with atomic_replace(path) as temporary:
                 save_file(arrays, temporary, metadata={**self.metadata, **metadata})
         return arrays
 

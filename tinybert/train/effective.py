@@ -10,7 +10,7 @@ from mindspore.communication import GlobalComm, get_group_size
 from tinybert.errors import TrainingError
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
-from tinybert.train.sink import SunkSteps
+from tinybert.train.multi_step import MultiStep
 from tinybert.train.step import TrainingStep
 
 Facts = Mapping[str, Any]
@@ -29,10 +29,10 @@ def read_topology() -> dict[str, Any]:
     return {"device": ms.get_context("device_target"), "processes": processes}
 
 
-def read_runtime(called: TrainingStep | SunkSteps) -> dict[str, Any]:
+def read_runtime(called: TrainingStep | MultiStep) -> dict[str, Any]:
     """Return how the compiled step, or steps, are executed."""
     sink, steps, step = False, 1, called
-    if isinstance(called, SunkSteps):
+    if isinstance(called, MultiStep):
         sink, steps, step = True, called.steps, called.step
     return {
         "mode": "graph",
@@ -71,7 +71,7 @@ def read_step(step: TrainingStep) -> dict[str, Any]:
     }
 
 
-def read_graph(graph: CompiledGraph, scopes: Mapping[str, str]) -> dict[str, Any]:
+def read_compiled_graph(graph: CompiledGraph, scopes: Mapping[str, str]) -> dict[str, Any]:
     """Return the graph's digest and its matrix products by type of their inputs.
 
     Args:
@@ -91,7 +91,7 @@ def parameter_counts(groups: Mapping[str, Sequence[Parameter]]) -> dict[str, int
     return {name: sum(p.size for p in parameters) for name, parameters in groups.items()}
 
 
-def require_equal(requested: Facts, effective: Facts) -> None:
+def require_as_requested(requested: Facts, effective: Facts) -> None:
     """Raise a TrainingError that lists every requested fact that is not what was built."""
     differences = _differences(requested, effective, "")
     if differences:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
+from tinybert.metrics.metrics import TaskType, task_metrics
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Part
-from tinybert.tasks.metrics import TaskType, task_metrics
-from tinybert.train.world import ALONE, Rows, World
+from tinybert.model.layers import Cell
+from tinybert.train.world import ALONE, AllGatherRows, World
 
 Logits = npt.NDArray[np.float32]
 
@@ -29,13 +29,13 @@ class Measure:
     """In the order of their ids, if they are known."""
 
 
-class Prediction(Part):
+class Prediction(Cell):
     """A network without dropout, compiled."""
 
     def __init__(self, network: TaskNetwork, world: World) -> None:
         super().__init__()
         self.network = network
-        self.rows = Rows(world)
+        self.rows = AllGatherRows(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(

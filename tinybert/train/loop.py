@@ -8,17 +8,17 @@ from typing import Any
 
 import mindspore as ms
 
-from tinybert.data.prefetch import ahead
 from tinybert.errors import TrainingError
 from tinybert.train.feed import StepInputs
-from tinybert.train.sink import CallInputs, SunkSteps, call_inputs, calls
+from tinybert.train.multi_step import CallInputs, MultiStep, call_inputs, step_ranges
+from tinybert.train.prefetch import prefetch
 from tinybert.train.step import TrainingStep
 
 AHEAD = 2
 """Steps whose inputs are made while the device computes; of longer calls, one call."""
 
 
-def quiet(activity: str) -> None:
+def ignore_activity(activity: str) -> None:
     """Tell nobody what is done."""
 
 
@@ -50,7 +50,7 @@ class StepResult:
 
 
 def train(
-    called: TrainingStep | SunkSteps,
+    called: TrainingStep | MultiStep,
     feed: Callable[[int], StepInputs],
     *,
     part_names: tuple[str, ...],
@@ -58,7 +58,7 @@ def train(
     total_steps: int,
     after_step: Callable[[StepResult], None],
     stop_requested: Callable[[], bool],
-    doing: Callable[[str], None] = quiet,
+    report_activity: Callable[[str], None] = ignore_activity,
     steps_before: int = 0,
 ) -> None:
     """Run the steps of a training from `first_step` up to `total_steps`, or until a stop.
@@ -73,16 +73,16 @@ def train(
             checkpoints, progress.
         stop_requested: Whether this process was asked to stop. All processes stop after the same
             call: with others, that is a call later.
-        doing: Told what is done from now on: `rows`, `compiling` or `step`.
+        report_activity: Told what is done from now on: `rows`, `compiling` or `step`.
         steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
-    size = called.steps if isinstance(called, SunkSteps) else None
-    steps = calls(first_step, total_steps, size or 1)
-    inputs = ahead(map(partial(call_inputs, feed, size), steps), max(1, AHEAD // (size or 1)))
-    results = _results(called, inputs, part_names, stop_requested, doing, steps_before)
+    size = called.steps if isinstance(called, MultiStep) else None
+    steps = step_ranges(first_step, total_steps, size or 1)
+    inputs = prefetch(map(partial(call_inputs, feed, size), steps), max(1, AHEAD // (size or 1)))
+    results = _results(called, inputs, part_names, stop_requested, report_activity, steps_before)
     for global_step, result in enumerate(results, steps_before + first_step):
         after_step(result)
         _check_finite(result)
@@ -92,18 +92,18 @@ def train(
 
 
 def _results(
-    called: TrainingStep | SunkSteps,
+    called: TrainingStep | MultiStep,
     inputs: Iterator[CallInputs],
     part_names: tuple[str, ...],
     stop_requested: Callable[[], bool],
-    doing: Callable[[str], None],
+    report_activity: Callable[[str], None],
     steps_before: int,
 ) -> Iterator[StepResult]:
     """Call the device for each of the inputs."""
-    step = called.step if isinstance(called, SunkSteps) else called
+    step = called.step if isinstance(called, MultiStep) else called
     activity = "compiling"
     for given in inputs:
-        doing(activity)
+        report_activity(activity)
         first = steps_before + int(step.global_step.asnumpy())
         traces = _outputs(called, given, stop_requested)
         stop_requested()  # takes the signals back from the framework, which compiles in a call
@@ -126,11 +126,11 @@ def _results(
                 ends_call=ends,
             )
         activity = "step"
-        doing("rows")
+        report_activity("rows")
 
 
 def _outputs(
-    called: TrainingStep | SunkSteps, given: CallInputs, stop_requested: Callable[[], bool]
+    called: TrainingStep | MultiStep, given: CallInputs, stop_requested: Callable[[], bool]
 ) -> list[tuple[Any, ...]]:
     """Return the outputs of each step of one call of the device."""
     tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]

@@ -7,10 +7,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 
 
-class AdamWeightDecay(Part):
+class AdamWeightDecay(Cell):
     """Update parameters in place.
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (sqrt(v) + eps) + decay w).

@@ -5,15 +5,15 @@ from typing import NamedTuple
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
-from tinybert.train.world import ALONE, Total, World
+from tinybert.train.world import ALONE, AllReduceSum, World
 
 Tensors = tuple[Tensor, ...]
 
 
-class LossScale(NamedTuple):
+class LossScaleSettings(NamedTuple):
     """Divided by `factor` on overflow, multiplied by it after `window` clean steps."""
 
     initial: float
@@ -21,7 +21,7 @@ class LossScale(NamedTuple):
     window: int
 
 
-class TrainingStep(Part):
+class TrainingStep(Cell):
     """Forward, backward, unscale, clip, overflow check, update; all state is in its parameters.
 
     Args:
@@ -39,7 +39,7 @@ class TrainingStep(Part):
         optimizer: AdamWeightDecay,
         *,
         schedule: Polynomial,
-        loss_scale: LossScale,
+        loss_scale: LossScaleSettings,
         clip_norm: float,
         world: World = ALONE,
     ) -> None:
@@ -53,7 +53,7 @@ class TrainingStep(Part):
         self.clip_norm = clip_norm
         self.alone = world.size == 1
         if not self.alone:
-            self.total = Total()
+            self.total = AllReduceSum()
         self.loss_scale = _state("loss_scale", loss_scale.initial, ms.float32)
         self.clean_steps = _state("clean_steps", 0, ms.int32)
         self.global_step = _state("global_step", 0, ms.int32)

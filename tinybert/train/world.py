@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mindspore import Parameter, Tensor, ops
 
 from tinybert.errors import TrainingError
-from tinybert.model.layers import Part
+from tinybert.model.layers import Cell
 
 Tensors = tuple[Tensor, ...]
 Words = npt.NDArray[np.int32]
@@ -34,7 +34,7 @@ class World:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def tell(self, data: bytes) -> bytes:
+    def broadcast_bytes(self, data: bytes) -> bytes:
         """Return the first process's bytes on every process."""
         if self.size == 1:
             return data
@@ -43,7 +43,7 @@ class World:
         padded = data.ljust(size, b"\0") if self.first else bytes(size)
         return self._from_first(np.frombuffer(padded, np.int32)).tobytes()[:length]
 
-    def copy(self, parameters: Sequence[Parameter]) -> None:
+    def broadcast_parameters(self, parameters: Sequence[Parameter]) -> None:
         """Set parameters on every process to those of the first."""
         if self.size == 1:
             return
@@ -51,7 +51,7 @@ class World:
         for parameter in parameters:
             parameter.set_data(send((parameter.value(),))[0])
 
-    def agree(self, what: str, text: str) -> None:
+    def require_equal(self, what: str, text: str) -> None:
         """Raise a TrainingError unless all processes have the same text.
 
         Args:
@@ -85,7 +85,7 @@ def connect() -> World:
     return World(get_rank(), get_group_size())
 
 
-class Total(Part):
+class AllReduceSum(Cell):
     """Sums of tensors over all processes, in one message."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Total(Part):
         return sums
 
 
-class Rows(Part):
+class AllGatherRows(Cell):
     """The rows of all processes, in the order of the processes; alone, its own."""
 
     def __init__(self, world: World) -> None:

@@ -1,0 +1,404 @@
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinybert.compare.steps import relative_difference
+from tinybert.compare.tensors import network_order
+from tinybert.errors import ManifestError
+from tinybert.manifest.document import encode_manifest, read_manifest
+from tinybert.manifest.model import build_manifest
+from tinybert.manifest.trace import TraceWriter
+from tinybert.report.text import diff
+
+TOLERANCE = {"relative": 1e-3, "absolute": 1e-6}
+
+
+def tokens(position: int) -> np.ndarray:
+    changed = np.arange(48, dtype=np.uint16)
+    changed[position] += 1
+    return changed
+
+
+def teacher() -> dict[str, np.ndarray]:
+    return {
+        "embeddings.word_embeddings.weight": np.full((3, 2), 0.5, np.float32),
+        "encoder.layer.10.output.dense.weight": np.full((2, 2), 0.25, np.float32),
+        "encoder.layer.2.output.dense.weight": np.array([[1, 0], [0, 0.5]], np.float32) / 4,
+    }
+
+
+PLANTED = {
+    "seed": (
+        {"seed": 2},
+        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 0",
+    ),
+    "token": (
+        {"tokens": tokens(17)},
+        "different: data file: other bytes (records); other batches from step 4",
+    ),
+    "option": (
+        {"weight_decay": 1e-2},
+        "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
+        " other arithmetic on equal batches from step 1",
+    ),
+    "shuffle": (
+        {"order": [0, 2, 1, *range(3, 12)]},
+        "different: option data.do_shuffle: true in A, false in B;"
+        " the same batches in another order from step 1",
+    ),
+    "weight": (
+        {"teacher": teacher()},
+        "different: teacher checkpoint: other weights in `encoder.layer.2.output.dense.weight`"
+        " (teacher.safetensors); other arithmetic on equal batches from step 0",
+    ),
+    "library": (
+        {"numpy": "1.26.3", "noise": 1e-9},
+        'different: library numpy: "1.26.4" in A, "1.26.3" in B;'
+        " other arithmetic on equal batches from step 1",
+    ),
+    "code": (
+        {"code": {"runner.py": "0" * 64, "tinybert/stages.py": "2" * 64}, "noise": 1e-9},
+        "different: code: tinybert/stages.py; other arithmetic on equal batches from step 1",
+    ),
+    "nothing": (
+        {"noise": 1e-9},
+        "different: no cause is recorded: inputs, graphs and environments are equal;"
+        " other arithmetic on equal batches from step 1",
+    ),
+    "seed, option and library": (
+        {"seed": 2, "weight_decay": 1e-2, "numpy": "1.26.3"},
+        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 0",
+    ),
+    "token, option and library": (
+        {"tokens": tokens(17), "weight_decay": 1e-2, "numpy": "1.26.3"},
+        "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
+        " other arithmetic on equal batches from step 1",
+    ),
+    "first token and option": (
+        {"tokens": tokens(0), "weight_decay": 1e-2},
+        "different: data file: other bytes (records); other batches from step 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), PLANTED.values(), ids=PLANTED)
+def test_the_first_line_names_the_cause(pretend: Any, facts: dict[str, Any], expected: str) -> None:
+    a, b = pretend("a").run(), pretend("b", **facts).run()
+    text, code = diff(a, b)
+    assert text.partition("\n")[0] == expected
+    assert code == 1
+    document, code = diff(a, b, format="json")
+    assert json.loads(document)["headline"] == expected
+    assert code == 1
+
+
+def test_another_batch_order_on_equal_inputs_is_the_cause(pretend: Any) -> None:
+    a, b = pretend("a"), pretend("b", order=[0, 1, 2, 4, 3, *range(5, 12)], numpy="1.26.3")
+    b.values = a.values
+    text, _ = diff(a.run(), b.run())
+    assert text.partition("\n")[0] == (
+        "different: batch order: equal inputs, the same batches in another order from step 3"
+    )
+    assert '\n  library numpy: "1.26.4" in A, "1.26.3" in B\n' in text
+
+
+def test_the_whole_answer(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", weight_decay=1e-2, numpy="1.26.3").run()
+    text, _ = diff(a, b)
+    assert (
+        text
+        == f"""\
+different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B; other arithmetic on equal batches\
+ from step 1
+  A  {a}
+  B  {b}
+first differing step: 1 (other arithmetic on equal batches from step 1)
+  loss: 15.52055 (0x1.f0a858793dd98p+3) in A, 15.377 (0x1.ec10624dd2f1bp+3) in B
+  parts.hidden_loss: 7.760275 (0x1.f0a858793dd98p+2) in A, 7.6885 (0x1.ec10624dd2f1bp+2) in B
+  largest relative difference of a step's loss: 0.101
+first differing tensor: student.encoder.layer.0.output.dense.weight (checkpoint of step 6)
+  largest difference: 0.861 absolute, 0.0518 relative
+  4 of 5 tensors differ
+outcome
+  metrics.loss: 16.610599999999998 (0x1.09c504816f006p+4) in A, 14.888 (0x1.dc6a7ef9db22dp+3) in B
+  trace_digest: 72dab8551988 in A, 6665888edb7e in B
+  checkpoints.0.tensor_digest: 4c794e273e77 in A, bb231b0114c8 in B
+  checkpoints.1.tensor_digest: fb250ae29c56 in A, c95db15067ad in B
+causes, the most probable first
+  option optimizer.weight_decay: 0.0001 in A, 0.01 in B
+  library numpy: "1.26.4" in A, "1.26.3" in B
+"""
+    )
+
+
+def test_the_answer_as_json(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", seed=2).run()
+    text, code = diff(a, b, format="json")
+    answer = json.loads(text)
+    assert (answer["verdict"], answer["exit_code"], code) == ("different", 1, 1)
+    assert (answer["a"], answer["b"]) == (str(a), str(b))
+    assert answer["causes"][0] == {
+        "path": "inputs.recipe.values.seed",
+        "class": "input",
+        "a": 1,
+        "b": 2,
+        "text": "seed: 1 in A, 2 in B",
+    }
+    assert answer["step"]["global_step"] == 0
+    assert answer["step"]["values"]["loss"] == [15.506, 16.506]
+    assert answer["tensor"]["name"] == "student.encoder.layer.0.output.dense.weight"
+    assert answer["outcome"]["metrics.loss"][0]["hex"] == "0x1.09c504816f006p+4"
+
+
+@pytest.mark.parametrize("require", ["bitwise", "tolerance"])
+def test_equal_outcomes_are_bitwise_whatever_else_differs(pretend: Any, require: Any) -> None:
+    a = pretend("a").run()
+    b = pretend("b", numpy="1.26.3", code={"runner.py": "2" * 64}).run()
+    text, code = diff(a, b, require=require)
+    assert code == 0
+    assert (
+        text
+        == f"""\
+bitwise: the outcomes are equal
+  A  {a}
+  B  {b}
+differences without effect
+  code: runner.py and 1 more files
+  library numpy: "1.26.4" in A, "1.26.3" in B
+"""
+    )
+
+
+@pytest.mark.parametrize(("require", "expected"), [("bitwise", 1), ("tolerance", 0)])
+def test_near_outcomes_are_within_tolerance(pretend: Any, require: Any, expected: int) -> None:
+    expect = {"tolerance": TOLERANCE}
+    a = pretend("a", expect=expect).run()
+    b = pretend("b", noise=1e-6, numpy="1.26.3").run()
+    text, code = diff(a, b, require=require)
+    assert text.startswith(
+        'within tolerance: library numpy: "1.26.4" in A, "1.26.3" in B;'
+        " other arithmetic on equal batches from step 1\n"
+    )
+    assert code == expected
+
+
+def test_far_outcomes_say_what_is_out_of_tolerance(pretend: Any) -> None:
+    expect = {"tolerance": TOLERANCE}
+    a, b = pretend("a", expect=expect).run(), pretend("b", expect=expect, noise=1e-2).run()
+    text, code = diff(a, b, require="tolerance")
+    assert code == 1
+    assert text.splitlines()[3:5] == [
+        "  metrics.loss: 16.610599999999998 in A, 16.7306 in B",
+        "  loss of step 2: 15.5351 in A, 15.5551 in B",
+    ]
+
+
+def test_a_single_step_out_of_tolerance_is_enough(pretend: Any) -> None:
+    a = pretend("a", expect={"tolerance": TOLERANCE})
+    b = pretend("b", expect={"tolerance": TOLERANCE})
+    right = b.loss
+    b.loss = lambda step, batch: right(step, batch) + (0.1 if step == 7 else 0.0)
+    text, _ = diff(a.run(), b.run())
+    assert text.splitlines()[3] == "  loss of step 7: 15.60785 in A, 15.707849999999999 in B"
+
+
+def test_runs_that_did_not_finish_are_incomparable(pretend: Any) -> None:
+    run = pretend("b")
+    with run.planned() as record:
+        run.train(record, last=3)
+    text, code = diff(pretend("a").run(), record.path)
+    assert text.startswith("incomparable: B is abandoned\n")
+    assert code == 2
+    text, code = diff(record.path, record.path)
+    assert text.startswith("incomparable: A is abandoned; B is abandoned\n")
+    assert code == 2
+
+
+def test_another_stage_is_incomparable(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b").run()
+    edited = read_manifest(b).model_dump()
+    edited["inputs"]["stage"] = "finetune"
+    sections = {k: v for k, v in edited.items() if k not in ("digests", "format_version")}
+    b.write_bytes(encode_manifest(build_manifest(**sections)))
+    text, code = diff(a, b)
+    assert text.startswith("incomparable: another stage: general_distill in A, finetune in B\n")
+    assert code == 2
+
+
+def test_another_set_of_tensors_is_incomparable(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", student_size=4, weight_decay=0.0).run()
+    text, code = diff(a, b)
+    assert text.partition("\n")[0] == (
+        "incomparable: another set of tensors: `student.embeddings.word_embeddings.weight` is"
+        " float32 (3,) in A and float32 (4,) in B; option optimizer.weight_decay: 0.0001 in A,"
+        " 0.0 in B"
+    )
+    assert code == 2
+
+
+def test_without_traces_and_checkpoints_the_manifests_are_compared(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", seed=2).run()
+    shutil.rmtree(b.parent.parent / "runs")
+    text, code = diff(a, b)
+    assert text.startswith("different: seed: 1 in A, 2 in B\n")
+    assert text.endswith("note: no trace of B at hand: steps were not compared\n")
+    assert code == 1
+
+
+def test_a_trace_that_is_not_the_runs_is_not_used(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", seed=2).run()
+    trace = b.parent.parent / read_manifest(b).volatile.directory / "trace.jsonl"
+    TraceWriter(trace, records=5).close()
+    text, _ = diff(a, b)
+    assert "note: no trace of B at hand: steps were not compared\n" in text
+
+
+def test_a_shorter_run_is_different_from_where_it_ends(pretend: Any) -> None:
+    a, run = pretend("a").run(), pretend("b")
+    with run.planned() as record:
+        run.train(record, last=9)
+        record.finish()
+    text, _ = diff(a, record.path)
+    assert "first differing step: 9 (B ends before step 9)\n" in text
+    assert "  steps: 12 in A, 9 in B\n" in text
+
+
+def test_moved_inputs_are_no_cause(pretend: Any) -> None:
+    a, b = pretend("a"), pretend("b", noise=1e-9)
+    values = b.values()
+    b.values = lambda: {**values, "data": {**values["data"], "data_dir": "elsewhere"}}
+    text, _ = diff(a.run(), b.run())
+    assert text.startswith("different: no cause is recorded: ")
+    assert text.endswith(
+        'differences that cause nothing\n  option data.data_dir: "records" in A, "elsewhere" in B\n'
+    )
+
+
+def test_a_missing_manifest_is_an_error(pretend: Any, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="cannot read the manifest"):
+        diff(pretend("a").run(), tmp_path / "gone.json")
+
+
+def across(pretend: Any, **facts: Any) -> tuple[str, int]:
+    a, b = pretend("a"), pretend("b")
+    effective = {**b.effective(), **facts}
+    b.effective = lambda: effective
+    b.noise = 1e-7  # another order of the reduction
+    text, code = diff(a.run(), b.run(), across_topology=True)
+    return text.partition("\n")[0], code
+
+
+def test_topologies_that_saw_the_same_are_equal(pretend: Any) -> None:
+    first, code = across(pretend, parameters={"student": 1})
+    assert re.fullmatch(
+        "equal: the same samples in the same order, initial weights and masks; "
+        r"losses within \S+e-0[78] relative",
+        first,
+    )
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"global_batch_size": 8}, "another global batch size"),
+        ({"initial_weights": {"student": "x"}}, "another initial weights"),
+        ({"masks": {"embeddings": "x"}}, "another masks"),
+    ],
+)
+def test_topologies_that_differ_say_in_what(
+    pretend: Any, facts: dict[str, Any], expected: str
+) -> None:
+    first, code = across(pretend, **facts)
+    assert first.startswith(f"different: {expected}")
+    assert code == 1
+
+
+def test_topologies_with_another_order_say_so(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", order=[1, 0, *range(2, 12)]).run()
+    text, code = diff(a, b, across_topology=True)
+    assert text.startswith("different: another order of the samples from step 0\n")
+    assert code == 1
+
+
+def test_what_was_not_recorded_cannot_be_compared_across_topologies(pretend: Any) -> None:
+    first, code = across(pretend, masks=None)
+    assert first.startswith("incomparable: not recorded: masks")
+    assert code == 2
+
+
+def test_network_order() -> None:
+    names = [
+        "student.embeddings.word_embeddings.weight",
+        "student.embeddings.position_embeddings.weight",
+        "student.embeddings.LayerNorm.weight",
+        "student.encoder.layer.0.attention.self.query.weight",
+        "student.encoder.layer.0.attention.self.value.weight",
+        "student.encoder.layer.0.attention.output.dense.weight",
+        "student.encoder.layer.0.attention.output.LayerNorm.bias",
+        "student.encoder.layer.0.intermediate.dense.weight",
+        "student.encoder.layer.0.output.dense.weight",
+        "student.encoder.layer.2.attention.self.query.weight",
+        "student.encoder.layer.10.attention.self.query.weight",
+        "student.pooler.dense.weight",
+        "student.classifier.weight",
+        "fit_dense.weight",
+        "global_step",
+        "moment1.student.embeddings.word_embeddings.weight",
+    ]
+    assert sorted(names, key=network_order)[:14] == names[:14]
+    assert set(sorted(names, key=network_order)[14:]) == set(names[14:])
+    seed = [
+        "bert_embedding_lookup.embedding_table",
+        "bert_encoder.layers.2.intermediate.weight",
+        "bert_encoder.layers.11.intermediate.weight",
+        "dense.weight",
+        "dense_1.weight",
+        "fit_dense.weight",
+    ]
+    assert sorted(reversed(seed), key=network_order) == seed
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [(1.0, 1.0, 0.0), (1.0, 2.0, 0.5), (-1.0, 1.0, 2.0), (0.0, 1e-300, 1.0)],
+)
+def test_relative_difference(a: float, b: float, expected: float) -> None:
+    assert relative_difference(a, b) == relative_difference(b, a) == expected
+
+
+def test_relative_difference_without_numbers() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert relative_difference(nan, nan) == relative_difference(inf, inf) == 0.0
+    assert relative_difference(nan, 1.0) == relative_difference(inf, 1.0) == inf
+
+
+def test_a_later_phase_may_begin_from_weights_that_were_rounded_otherwise(pretend: Any) -> None:
+    def phases(first: str, second: str) -> dict[str, Any]:
+        facts = {"global_batch_size": 4, "masks": {"step 0": "m"}}
+        weights = {"phase1": first, "phase2": second}
+        return {name: {**facts, "initial_weights": {"student": w}} for name, w in weights.items()}
+
+    def verdict(names: tuple[str, str], *later: str) -> str:
+        runs = [pretend(name) for name in names]
+        for run, first, second in zip(runs, later[:2], later[2:], strict=True):
+            effective = {**run.effective(), "phases": phases(first, second)}
+            run.effective = lambda effective=effective: effective
+        text, _ = diff(*(run.run() for run in runs), across_topology=True)
+        return text.partition(":")[0]
+
+    assert verdict(("a", "b"), "w", "w", "v", "u") == "equal"
+    assert verdict(("c", "d"), "w", "x", "v", "v") == "different"
+
+
+def test_topologies_whose_losses_part_by_more_than_rounding_are_different(pretend: Any) -> None:
+    a, b = pretend("a"), pretend("b")
+    b.noise = 0.02
+    text, code = diff(a.run(), b.run(), across_topology=True)
+    assert code == 1
+    assert re.match(r"different: losses 0\.0\d+ apart, relative; the limit is 0\.001\n", text), text

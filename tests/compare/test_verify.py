@@ -1,0 +1,311 @@
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.verify import changed_code, changed_inputs, verify
+from tinybert.manifest.digests import file_sha256
+from tinybert.manifest.document import read_manifest
+from tinybert.manifest.record import RunRecord
+from tinybert.report.text import lineage, show
+
+CODE = "note: the program differs now in 2 files, first runner.py; it ran at commit " + "ab" * 20
+
+
+def folder(path: Path) -> Path:
+    return path.parent.parent / read_manifest(path).volatile.directory
+
+
+def last_checkpoint(path: Path) -> Path:
+    return folder(path) / "checkpoints" / "step-00000012.safetensors"
+
+
+@pytest.mark.parametrize("rehash", [False, True])
+def test_an_untouched_run(pretend: Any, rehash: bool) -> None:
+    text, code = verify(pretend("a").run(), rehash)
+    assert text == f"same: every file is what it was\n{CODE}\n"
+    assert code == 0
+
+
+def test_inputs_with_recorded_times_are_trusted_unless_rehashed(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        records = run.root / "records"
+        times = {"records": records.stat().st_mtime_ns // 1000}
+        record.update(volatile={"modified": times})
+        before = records.stat()
+        records.write_bytes(bytes(before.st_size))
+        os.utime(records, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed_inputs(record.path, rehash=False) == ([], 1)
+    assert changed_inputs(record.path, rehash=True) == (["records: other bytes"], 0)
+    text, _ = verify(record.path)
+    assert "note: 1 inputs trusted by size and time; --rehash reads them\n" in text
+    assert "note: [expect] not checked: the run is abandoned\n" in text
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
+    "a changed input": (
+        lambda path: (path.parent.parent / "records").write_bytes(bytes(96)),
+        False,
+        "different: records: other bytes",
+    ),
+    "a longer input": (
+        lambda path: (path.parent.parent / "records").write_bytes(bytes(97)),
+        False,
+        "different: records: 97 bytes, not 96",
+    ),
+    "a missing input": (
+        lambda path: (path.parent.parent / "records").unlink(),
+        False,
+        "different: records: missing",
+    ),
+    "a cut trace": (
+        lambda path: os.truncate(folder(path) / "trace.jsonl", 1000),
+        False,
+        "different: trace.jsonl: another trace",
+    ),
+    "a missing trace": (
+        lambda path: (folder(path) / "trace.jsonl").unlink(),
+        False,
+        "different: trace.jsonl: trace is missing",
+    ),
+    "a missing checkpoint": (
+        lambda path: last_checkpoint(path).unlink(),
+        False,
+        "different: checkpoints/step-00000012.safetensors: missing",
+    ),
+    "another table": (
+        lambda path: shutil.copy(
+            folder(path) / "teacher.tensors.json", f"{last_checkpoint(path)}.tensors.json"
+        ),
+        False,
+        "different: checkpoints/step-00000012.safetensors.tensors.json: another table",
+    ),
+    "one changed weight": (
+        lambda path: save_file(
+            {**load_file(last_checkpoint(path)), "fit_dense.weight": np.zeros(2, np.float32)},
+            last_checkpoint(path),
+        ),
+        True,
+        "different: checkpoints/step-00000012.safetensors: other tensors",
+    ),
+    "a cut checkpoint": (
+        lambda path: os.truncate(last_checkpoint(path), 100),
+        True,
+        "different: checkpoints/step-00000012.safetensors: damaged: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "rehash", "expected"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_named(
+    pretend: Any, damage: Callable[[Path], object], rehash: bool, expected: str
+) -> None:
+    path = pretend("a").run()
+    damage(path)
+    text, code = verify(path, rehash)
+    assert code == 1
+    line = text.splitlines()[0]
+    assert line == expected or (expected.endswith(" ") and line.startswith(expected))
+    assert len(text.splitlines()) == 2
+
+
+def test_a_manifest_without_its_run_is_checked_as_far_as_it_goes(pretend: Any) -> None:
+    path = pretend("a").run()
+    shutil.rmtree(path.parent.parent / "runs")
+    text, code = verify(path)
+    assert f"note: outputs not checked: {folder(path)} is not here\n" in text
+    assert code == 0
+
+
+METRIC = 16.610599999999998
+EXPECTATIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "all holds": (
+        {"finite_loss": True, "steps": 12, "metrics": {"loss": {"min": METRIC, "max": METRIC}}},
+        [],
+    ),
+    "steps": ({"steps": 13}, ["12 steps ran, not 13"]),
+    "below": ({"metrics": {"loss": {"min": 17.0}}}, [f"loss is {METRIC}, below 17.0"]),
+    "above": ({"metrics": {"loss": {"max": 16.0}}}, [f"loss is {METRIC}, above 16.0"]),
+    "unknown": (
+        {"metrics": {"accuracy": {"min": 0.5}}},
+        ["there is no metric accuracy, only loss"],
+    ),
+    "several": (
+        {"steps": 1, "metrics": {"loss": {"max": 16.0}}},
+        ["12 steps ran, not 1", f"loss is {METRIC}, above 16.0"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("expect", "failures"), EXPECTATIONS.values(), ids=EXPECTATIONS)
+def test_expectations(pretend: Any, expect: dict[str, Any], failures: list[str]) -> None:
+    path = pretend("a", expect=expect).run()
+    assert expectation_failures(path) == failures
+    text, code = verify(path)
+    assert code == (1 if failures else 0)
+    assert all(f"[expect] {failure}" in text for failure in failures)
+
+
+def test_losses_that_are_not_finite_fail_where_they_must_be(pretend: Any) -> None:
+    run = pretend("a", expect={"finite_loss": True, "metrics": {"loss": {"max": 1e9}}})
+    run.noise = float("inf")
+    # noise * 0 is not a number, and every later loss is infinite
+    assert expectation_failures(run.run()) == [
+        "the loss was not finite in 12 steps",
+        "loss is inf, above 1000000000.0",
+    ]
+
+
+def with_reference(pretend: Any, expect: dict[str, Any], **facts: Any) -> list[str]:
+    reference = pretend("reference").run()
+    run = pretend("a", expect={"reference": "manifests/tiny.reference.json", **expect}, **facts)
+    (run.root / "manifests").mkdir(parents=True)
+    shutil.copy(reference, run.root / "manifests" / "tiny.reference.json")
+    return expectation_failures(run.run())
+
+
+def test_a_reference_that_is_met(pretend: Any) -> None:
+    assert with_reference(pretend, {}) == []
+
+
+def test_a_reference_on_an_equal_environment_is_met_bit_for_bit(pretend: Any) -> None:
+    tolerance = {"tolerance": {"relative": 1.0, "absolute": 1.0}}
+    assert with_reference(pretend, tolerance, noise=1e-9) == [
+        "the outcome is not that of tiny.reference.json, on an equal environment"
+    ]
+
+
+@pytest.mark.parametrize(("noise", "met"), [(1e-9, True), (1e-2, False)])
+def test_a_reference_on_another_environment_is_met_within_tolerance(
+    pretend: Any, noise: float, met: bool
+) -> None:
+    tolerance = {"tolerance": {"relative": 1e-6, "absolute": 0.0}}
+    failures = with_reference(pretend, tolerance, noise=noise, numpy="1.26.3")
+    expected = (
+        "out of tolerance of A = tiny.reference.json:"
+        " metrics.loss: 16.610599999999998 in A, 16.7306 in B"
+    )
+    assert failures == ([] if met else [expected])
+
+
+def test_a_reference_without_tolerance(pretend: Any) -> None:
+    assert with_reference(pretend, {}, noise=1e-9, numpy="1.26.3") == [
+        "the outcome is not that of tiny.reference.json, and [expect] has no tolerance"
+    ]
+
+
+def test_a_missing_reference(pretend: Any) -> None:
+    path = pretend("a", expect={"reference": "manifests/gone.json"}).run()
+    place = path.parent.parent / "manifests" / "gone.json"
+    assert expectation_failures(path) == [
+        f"reference: cannot read the manifest: no such file or directory ({place})"
+    ]
+
+
+def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.keep_patch(b"abc")
+    names = ("runner.py", "tinybert/stages.py")
+    patch = record.path.with_suffix(".patch").name
+    assert changed_code(record.path, run.root) == (
+        f"the program differs now in 2 files, first {names[0]}; it ran at commit {'ab' * 20}"
+        f" with the patch {patch}"
+    )
+    (run.root / names[1]).parent.mkdir(parents=True, exist_ok=True)
+    (run.root / names[1]).write_text(names[1])
+    run.code[names[1]] = file_sha256(run.root / names[1])
+    one = changed_code(run.run(), run.root)
+    assert one == f"the program differs now in runner.py; it ran at commit {'ab' * 20}"
+    run = pretend("b")
+    for name in names:
+        (run.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.root / name).write_text(name)
+        run.code[name] = file_sha256(run.root / name)
+    assert changed_code(run.run(), run.root) is None
+
+
+def child(pretend: Any, parent: Path, outcome: str) -> Path:
+    run = pretend("child")
+    run.write_inputs()
+    link = {
+        "role": "student",
+        "manifest": str(parent),
+        "stage": "general_distill",
+        "outcome_digest": outcome,
+    }
+    inputs = {**run.inputs(), "parents": [link]}
+    with RunRecord.plan(run.root, "tiny", "general_distill", inputs) as record:
+        record.finish(metrics={"accuracy": 0.5})
+    return record.path
+
+
+def test_lineage_shows_the_chain(pretend: Any) -> None:
+    parent = pretend("parent").run()
+    path = child(pretend, parent, read_manifest(parent).digests.outcome)
+    text, code = lineage(path)
+    assert text == (
+        f"{path.name}  general_distill  finished  accuracy 0.5\n"
+        f"  student: {parent.name}  general_distill  finished  loss 16.6106\n"
+    )
+    assert code == 0
+
+
+def test_lineage_shows_the_metrics_of_the_checkpoint_that_others_take(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        run.train(record)
+        record.finish(
+            metrics={"loss": 0.25, "accuracy": 0.5}, best_step=6, best_metrics={"accuracy": 2 / 3}
+        )
+    line = f"{record.path.name}  general_distill  finished  best, step 6 of 12: accuracy 0.666667\n"
+    assert lineage(record.path) == (line, 0)
+
+
+def test_lineage_names_a_broken_link(pretend: Any) -> None:
+    parent = pretend("parent").run()
+    path = child(pretend, parent, "0" * 64)
+    text, code = lineage(path)
+    assert text.endswith(f"broken: {parent}: its outcome is not the one that was used\n")
+    assert code == 1
+    parent.unlink()
+    text, code = lineage(path)
+    assert text.endswith(f"broken: {parent}: cannot read the manifest: no such file or directory\n")
+    assert code == 1
+
+
+def test_show(pretend: Any) -> None:
+    path = pretend("a").run()
+    size = (path.parent.parent / "teacher.safetensors").stat().st_size
+    text, code = show(path)
+    assert (
+        text
+        == f"""\
+{path}
+  status       finished
+  recipe       recipes/tiny.toml
+  stage        general_distill
+  seed         1
+  code         {"ab" * 20}
+  data         records (96 bytes)
+  teacher      teacher.safetensors ({size} bytes)
+  environment  CPython 3.11.7, MindSpore 2.10.0, a processor
+  steps        12, 12 updates
+  loss         16.610599999999998 (0x1.09c504816f006p+4)
+  step 6       checkpoints/step-00000006.safetensors
+  step 12      checkpoints/step-00000012.safetensors
+  folder       {read_manifest(path).volatile.directory}
+  began        2026-03-01T12:00:00.000000Z
+  ended        2026-03-01T12:00:00.000000Z
+  segments     1
+  outcome      {read_manifest(path).digests.outcome}
+"""
+    )
+    assert code == 0

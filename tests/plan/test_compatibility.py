@@ -1,0 +1,116 @@
+"""Records and networks that do not mean the same by a token id are refused."""
+
+import hashlib
+import shutil
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.stand_ins import stand_in_run
+from tinybert.data.sidecar import load_sidecar
+from tinybert.plan.plan import make_plan
+from tinybert.recipe.load import load
+
+CURE = "help: prepare the records anew, with the vocab.txt and the case of the networks"
+OTHER = {"sha256": "0" * 64}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root with the tiny recipes and records of its own."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    return tmp_path
+
+
+def change(directory, **changes):
+    """Let prepared records say that they were made with another vocabulary."""
+    sidecar = load_sidecar(directory)
+    vocabulary = sidecar.vocabulary.model_copy(update=changes)
+    content = sidecar.model_copy(update={"vocabulary": vocabulary}).to_bytes()
+    (directory / "records.json").write_bytes(content)
+
+
+def problems_of(root, recipe, *changes):
+    _, problems = make_plan(load(root / "recipes" / f"{recipe}.toml", changes), root)
+    return [str(problem).replace(f"{root}/", "") for problem in problems]
+
+
+def run_on(root, recipe, *directories):
+    """Leave a run of a recipe that read records; returns its manifest."""
+    files = []
+    for directory in directories:
+        path = directory / "records.json"
+        content = path.read_bytes()
+        entry = {"role": "sidecar", "path": str(path.relative_to(root)), "size": len(content)}
+        files.append(entry | {"sha256": hashlib.sha256(content).hexdigest()})
+    stand_in_run(root, root / "recipes" / f"{recipe}.toml", files)
+    (manifest,) = (root / "manifests").glob(f"{recipe}-2*.json")
+    return manifest.relative_to(root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (OTHER, "the records were made with another vocabulary than those in {train}"),
+        (
+            {"lowercase": False},
+            "the records were made without --lowercase, and those in {train}, with --lowercase",
+        ),
+    ],
+)
+def test_train_and_dev_set_have_one_vocabulary(root, changes, problem):
+    assert problems_of(root, "tiny_finetune") == []
+    change(root / "recipes/tiny/places/dev", **changes)
+    problem = problem.format(train="recipes/tiny/places/train")
+    place = "  --> recipes/tiny/places/dev"
+    assert problems_of(root, "tiny_finetune") == [f"{problem}\n{place}\n{CURE}"]
+
+
+def test_a_larger_vocabulary_than_the_networks_is_refused(root):
+    assert problems_of(root, "tiny", "network.vocab_size=799") == [
+        "the vocabulary of the records has 800 tokens, vocab_size is 799\n"
+        "  --> recipes/tiny/records\n"
+        "help: prepare the records anew with the networks' vocab.txt"
+    ]
+
+
+def test_a_task_is_distilled_with_the_vocabulary_of_teacher_and_student(root):
+    places = root / "recipes/tiny/places"
+    teacher = run_on(root, "tiny_finetune", places / "train", places / "dev")
+    student = run_on(root, "tiny", root / "recipes/tiny/records")
+    assert problems_of(root, "tiny_task_distill") == []
+    shutil.copytree(places, root / "other")
+    moved = ['data.train_data_dir="other/train"', 'data.schema_dir="other/train/schema.json"']
+    moved += ['data.eval_data_dir="other/dev"', 'data.eval_schema_dir="other/dev/schema.json"']
+    for part in ("train", "dev"):
+        change(root / "other" / part, **OTHER)
+    assert problems_of(root, "tiny_task_distill", *moved) == [
+        f"the records were made with another vocabulary than those of the {which}, {manifest}\n"
+        f"  --> other/train\n{CURE}"
+        for which, manifest in (("teacher", teacher), ("student", student))
+    ]
+
+
+def test_records_that_were_made_anew_since_a_run_say_nothing_about_it(root):
+    run_on(root, "tiny_finetune", root / "recipes/tiny/places/train")
+    run_on(root, "tiny", root / "recipes/tiny/records")
+    for part in ("train", "dev"):
+        change(root / "recipes/tiny/places" / part, lowercase=False)
+    (problem,) = problems_of(root, "tiny_task_distill")  # the student's are as they were
+    assert "than those" not in problem
+    assert "without --lowercase, and those of the student" in problem
+
+
+def test_a_directory_of_hugging_face_says_its_vocabulary(root):
+    vocabulary = (ROOT / "recipes/tiny/vocab.txt").read_bytes()
+    text = (root / "recipes/tiny_finetune.toml").read_text()
+    source = f'load_teacher_ckpt_path = "{root}/bert"'
+    (root / "recipes/real.toml").write_text(text.replace('init = "seeded"', source))
+    (root / "bert").mkdir()
+    (root / "bert" / "vocab.txt").write_bytes(vocabulary)
+    assert problems_of(root, "real") == []
+    (root / "bert" / "vocab.txt").write_bytes(vocabulary + b"another\n")
+    assert problems_of(root, "real") == [
+        "the records were made with another vocabulary than the teacher's, bert/vocab.txt\n"
+        f"  --> recipes/tiny/places/train\n{CURE}"
+    ]

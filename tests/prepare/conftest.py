@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from tinybert.data.importing import import_records
+from tinybert.data.source import RecordSource
+from tinybert.prepare.task_records import PrepareOptions
+
+WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
+
+
+@pytest.fixture
+def vocab(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("".join(f"{word}\n" for word in WORDS))
+    return path
+
+
+@pytest.fixture
+def options(tmp_path, vocab):
+    """Options of a `prepare` into a directory of this name, of 8 tokens a row."""
+
+    def make(output="records", **changes):
+        settings = {
+            "vocab": vocab,
+            "output": tmp_path / output,
+            "seq_length": 8,
+            "format": "tfrecord",
+            "lowercase": False,
+            "rows_per_file": 100,
+            "force": False,
+        }
+        return PrepareOptions(**{**settings, **changes})
+
+    return make
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a raw file, as text or bytes; returns its path."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def read_batch(tmp_path):
+    """Import prepared records as a run does, and return all rows as a batch."""
+
+    def read(directory, label, dataset_type="tfrecord", seq_length=8):
+        source = RecordSource.find(
+            str(directory),
+            tmp_path,
+            dataset_type=dataset_type,
+            schema_dir=str(directory / "schema.json") if dataset_type == "tfrecord" else None,
+            seq_length=seq_length,
+            vocab_size=len(WORDS),
+            type_vocab_size=2,
+            input_mask_from_dataset=True,
+            token_type_ids_from_dataset=True,
+            label=label,
+        )
+        store = import_records(source, tmp_path / "store")
+        return store.batch(np.arange(store.rows))
+
+    return read

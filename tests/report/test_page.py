@@ -1,0 +1,492 @@
+import math
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinybert.errors import ManifestError, UsageError
+from tinybert.manifest.document import LOCK, read_manifest
+from tinybert.manifest.record import RunRecord
+from tinybert.report.chart import Line, Mark, chart
+from tinybert.report.curves import BUCKETS, Curve, points, spans
+from tinybert.report.page import html, report
+
+ROOT = Path(__file__).parents[2]
+
+
+class Text(HTMLParser):
+    """What a reader sees of a page, a line a text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.hidden = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        self.hidden = tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and not self.hidden:
+            self.lines.append(data.strip())
+
+
+def parsed(page: str) -> ET.Element:
+    """A page as XML: stricter than any browser."""
+    return ET.fromstring(page)
+
+
+def seen(page: str) -> list[str]:
+    parsed(page)
+    return Text(page).lines
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The first row of each name in the page."""
+    found: dict[str, list[str]] = {}
+    for row in parsed(page).iter("tr"):
+        head, *cells = ("".join(cell.itertext()) for cell in row)
+        found.setdefault(head, cells)
+    return found
+
+
+def charts(page: str) -> dict[str, ET.Element]:
+    return {svg[0].text or "": svg for svg in parsed(page).iter("svg")}
+
+
+def step(record: RunRecord, number: int, **facts: Any) -> None:
+    given = {
+        "global_step": number,
+        "optimizer_step": number,
+        "loss": 2.0,
+        "parts": {"hidden_loss": 1.0},
+        "loss_scale": 1024.0,
+        "overflow": False,
+        "learning_rate": 1e-3,
+        "gradient_norm": 1.0,
+        "batch_digest": "0" * 64,
+    }
+    record.trace.append(**{**given, **facts})
+
+
+def long_run(run: Any, steps: int) -> Path:
+    """A run whose loss is noise around a fall, with one low and one high step."""
+    noise = np.random.default_rng(0).normal(0, 0.1, steps)
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        for number in range(steps):
+            loss = 2 + 8 / (1 + number / 500) + float(noise[number])
+            loss = {steps // 3: 0.125, steps // 2: 64.0}.get(number, loss)
+            step(record, number, loss=loss, overflow=number % 500 == 7)
+        record.finish(optimizer_steps=steps, samples=steps)
+    return Path(record.path)
+
+
+def test_a_run_has_facts_results_and_a_chart_of_every_quantity(pretend: Any) -> None:
+    run = pretend("a").run()
+    page = html(run)
+    text, table = seen(page), rows(page)
+    assert text[0] == text[1] == run.stem
+    assert "finished: 12 steps in 0 min 0 s" in text
+    assert table["recipe"] == ["recipes/tiny.toml"]
+    assert table["stage"] == ["general_distill"]
+    assert table["steps"] == ["12 of 12"]
+    assert table["code"] == ["ab" * 20]
+    assert table["framework"] == ["MindSpore 2.10.0 (2d550373), CPython 3.11.7"]
+    assert table["loss"] == ["16.610599999999998"]
+    assert table["hidden loss"][:2] == ["7.753", "7.753 (step 0)"]
+    assert list(charts(page)) == [
+        "loss", "hidden loss", "learning rate", "gradient norm", "loss scale",
+    ]  # fmt: skip
+    assert "It read the result of no other run." in text
+
+
+def test_every_chart_says_in_words_what_it_shows(pretend: Any) -> None:
+    for title, svg in charts(html(pretend("a").run())).items():
+        assert svg.get("role") == "img"
+        named = [element.get("id") for element in svg[:2]]
+        assert svg.get("aria-labelledby", "").split() == named
+        assert [element.tag for element in svg[:2]] == ["title", "desc"]
+        assert svg[1].text and svg[1].text.endswith("scale."), title
+    assert charts(html(pretend("b").run()))["learning rate"][1].text == (
+        "from 0 at step 0 to 0.011 at step 11, least 0 at step 0, greatest 0.011 at step 11."
+        " Linear scale."
+    )
+
+
+def test_a_page_needs_nothing_else(pretend: Any) -> None:
+    page = html(pretend("a").run(), pretend("b", seed=2).run())
+    assert "<script" not in page
+    names = {element.tag for element in parsed(page).iter()}
+    assert not names & {"link", "img", "iframe", "object", "use", "image"}
+    keys = {key for element in parsed(page).iter() for key in element.keys()}
+    assert not keys & {"src", "href", "srcset", "onclick"}
+    assert "url(" not in page and "@import" not in page
+    assert "default-src 'none'" in page
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_equal_runs_give_equal_pages(pretend: Any) -> None:
+    a = pretend("a").run()
+    assert html(a) == html(a)
+
+
+def test_whatever_a_run_says_is_text(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        evil = "<script>alert('x')</script> & \x1b[31mred\x00"
+        record.update(inputs={"recipe": {**run.inputs()["recipe"], "text": evil}})
+        record.fail(ValueError(evil), last_lines=[evil])
+    page = html(record.path)
+    assert "<script" not in page
+    shown = (
+        "<script>alert('x')</script> & \N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}"
+    )
+    assert f"failed: ValueError: {shown}" in ["".join(p.itertext()) for p in parsed(page).iter("p")]
+    assert [pre.text for pre in parsed(page).iter("pre")] == [shown, shown]
+
+
+def test_two_runs_begin_with_the_verdict_and_mark_where_they_part(pretend: Any) -> None:
+    a = pretend("a").run()
+    b = pretend("b", weight_decay=1e-2, numpy="1.26.3").run()
+    page = html(a, b)
+    text, table = seen(page), rows(page)
+    assert text[2] == (
+        "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
+        " other arithmetic on equal batches from step 1"
+    )
+    causes = [item.text for item in next(parsed(page).iter("ol"))]
+    assert causes == [
+        "option optimizer.weight_decay: 0.0001 in A, 0.01 in B",
+        'library numpy: "1.26.4" in A, "1.26.3" in B',
+    ]
+    assert "First differing step: 1" in text
+    assert "First differing tensor: student.encoder.layer.0.output.dense.weight" in text
+    assert table["metrics.loss"] == [
+        "16.610599999999998 (0x1.09c504816f006p+4)",
+        "14.888 (0x1.dc6a7ef9db22dp+3)",
+    ]
+    for title, svg in charts(page).items():
+        assert [mark.text for mark in svg.iter("text")].count("first difference") == 1, title
+    apart = charts(page)["relative difference of the losses, where they differ"]
+    assert apart[1].text and "to 0.1008 at step 11" in apart[1].text
+
+
+def test_two_runs_have_a_line_each_in_every_chart(pretend: Any) -> None:
+    page = html(pretend("a").run(), pretend("b", noise=0.1).run())
+    lines = [p.get("class") for p in charts(page)["loss"].iter("path")]
+    assert lines.count("line a") == lines.count("line b") == 1
+
+
+def test_differing_facts_are_marked(pretend: Any) -> None:
+    page = html(pretend("a").run(), pretend("b", seed=2).run())
+    marked = [row[0].text for row in parsed(page).iter("tr") if row.get("class") == "differs"]
+    assert marked == ["seed", "outcome"]
+
+
+def test_bitwise_runs_say_so(pretend: Any) -> None:
+    page = html(pretend("a").run(), pretend("b").run())
+    assert "bitwise: the outcomes are equal" in seen(page)
+    assert "Nothing that the manifests record differs." in seen(page)
+    assert "first difference" not in page
+
+
+def test_results_say_how_far_two_runs_are_apart(pretend: Any) -> None:
+    page = html(pretend("a").run(), pretend("b", noise=0.01).run())
+    first = next(parsed(page).iter("section"))
+    assert first[0].text == "Differences"
+    results = [s for s in parsed(page).iter("section") if s[0].text == "Results"]
+    cells = ["".join(cell.itertext()) for cell in list(results[0].iter("tr"))[1]]
+    assert cells == ["loss", "16.610599999999998", "16.7306", "0.12", "0.00717"]
+
+
+def test_a_failed_run_shows_its_error_process_step_and_log(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record, 0, 5)
+        facts = {"rank": 3, "step": 5, "exit_code": -9, "last_lines": ["one", "two"]}
+        record.fail(ManifestError("it broke:\nbadly", where="here"), **facts)
+    page = html(record.path)
+    assert seen(page)[2] == "failed: ManifestError: it broke"
+    table = rows(page)
+    assert table["message"] == ["it broke:\nbadly"]
+    assert (table["process"], table["steps done"], table["exit code"]) == (["3"], ["5"], ["-9"])
+    assert table["steps"] == ["5 of 12"]
+    assert "one\ntwo" in seen(page)
+    assert len(charts(page)) == 5
+
+
+def test_a_run_that_failed_before_its_first_step_counts_nothing(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.fail(ValueError("early"))
+    with pretend("b").planned() as traced:
+        traced.rewind(0)
+        traced.fail(ValueError("early"))
+    assert rows(html(record.path))["steps"] == ["unknown"]
+    assert rows(html(traced.path))["steps"] == ["0"]
+    for path in (record.path, traced.path):
+        assert "It left no trace of a step." in seen(html(path))
+
+
+def test_an_abandoned_run_shows_what_it_wrote(pretend: Any) -> None:
+    run = pretend("a")
+    record = run.planned()
+    record.start(run.effective(), run.environment())
+    run.train(record, 0, 8)
+    record.close()
+    assert (record.directory / LOCK).exists()
+    with (record.directory / "trace.jsonl").open("ab") as file:
+        file.write(b'{"global_step":8,"opt')
+    page = html(record.path)
+    assert seen(page)[2] == "abandoned"
+    assert "The run has no final trace: 8 steps were written." in seen(page)
+    assert rows(page)["steps"] == ["unknown of 12"]
+    assert "to 15.61 at step 7" in (charts(page)["loss"][1].text or "")
+
+
+def test_a_run_that_only_was_planned_has_a_page(pretend: Any) -> None:
+    record = pretend("a").planned()
+    record.close()
+    page = html(record.path)
+    assert seen(page)[2] == "abandoned"
+    assert "It left no trace of a step." in seen(page)
+
+
+def test_unfinished_runs_are_compared_as_far_as_they_go(pretend: Any) -> None:
+    record = pretend("b").planned()
+    record.close()
+    page = html(pretend("a").run(), record.path)
+    assert seen(page)[2].startswith("incomparable: B is abandoned")
+    assert "B: it left no trace of a step." in seen(page)
+    assert len(charts(page)) == 5
+    assert (charts(page)["loss"][1].text or "").startswith("A: from 15.51 at step 0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda trace: trace.unlink(), "No trace at hand ("),
+        (lambda trace: trace.write_bytes(trace.read_bytes()[:-900]), "The trace at hand is not"),
+        (
+            lambda trace: trace.write_bytes(b"{}\n" + trace.read_bytes()),
+            "Not a trace record: b'{}\\n' (",
+        ),
+    ],
+    ids=["missing", "another run's", "damaged"],
+)
+def test_a_trace_that_cannot_be_used_leaves_a_page_that_says_so(
+    pretend: Any, damage: Any, told: str
+) -> None:
+    path = pretend("a").run()
+    damage(next(path.parents[1].glob("runs/tiny/*/trace.jsonl")))
+    page = html(path)
+    assert any(line.startswith(told) for line in seen(page))
+    assert not charts(page)
+    assert rows(page)["loss"] == ["16.610599999999998"]
+
+
+def test_overflows_and_lost_losses_are_marked(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        for number in range(9):
+            lost = number == 4
+            norm = math.inf if lost else 1.0
+            scale = 1024.0 if number < 5 else 512.0
+            step(record, number, overflow=lost, gradient_norm=norm, loss_scale=scale)
+        record.finish()
+    page = html(record.path)
+    found = charts(page)
+    assert [title.text for title in found["loss scale"].iter("title")][1:] == ["overflow, step 4"]
+    norm = found["gradient norm"]
+    assert [title.text for title in norm.iter("title")][1:] == ["gradient norm not finite, step 4"]
+    assert [path.get("class") for path in norm.iter("path")].count("line a") == 2  # it is broken
+    assert "strokes on the axis: 1 overflows" in page
+    assert "nan" not in page and "inf" not in page.replace("infinite", "")
+
+
+def test_evaluations_come_from_the_log_and_the_best_is_marked(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record)
+        log = record.directory / "log.jsonl"
+        lines = [
+            '{"step": 6, "accuracy": 0.25, "event": "evaluation", "level": "info"}',
+            '{"step": "6/12", "loss": 9.0, "event": "step", "level": "info"}',
+            '{"step": 6, "accuracy": 0.5, "event": "evaluation", "level": "info"}',
+            '{"step": 12, "accuracy": 0.75, "event": "evaluation", "level": "info"}',
+            '{"step": 18, "accuracy": 0.9, "event": "evaluat',
+        ]
+        log.write_text("\n".join(lines))
+        record.finish(best_step=12, best_metrics={"accuracy": 0.75})
+    page = html(record.path)
+    svg = charts(page)["accuracy"]
+    assert [title.text for title in svg.iter("title")][1:] == ["0.5 at step 6", "0.75 at step 12"]
+    assert "best" in [text.text for text in svg.iter("text")]
+    assert rows(page)["accuracy"] == ["6", "0.5"]
+    assert (rows(page)["best accuracy"], rows(page)["best step"]) == (["0.75"], ["12"])
+
+
+def test_parents_are_named_and_a_broken_link_too(pretend: Any) -> None:
+    parent = pretend("a").run()
+    child = pretend("a")
+    digest = read_manifest(parent).digests.outcome
+    facts = {"role": "teacher", "stage": "general_distill"}
+    parents = [
+        {**facts, "manifest": f"manifests/{parent.name}", "outcome_digest": digest},
+        {**facts, "role": "student", "manifest": "manifests/gone.json", "outcome_digest": digest},
+    ]
+    with child.planned() as record:
+        record.update(inputs={"parents": parents})
+        record.finish()
+    chain = next(pre.text or "" for pre in parsed(html(record.path)).iter("pre"))
+    assert f"teacher: {parent.name}" in chain
+    assert "broken: manifests/gone.json: cannot read the manifest" in chain
+
+
+def test_expectations_that_were_not_met_are_listed(pretend: Any) -> None:
+    bounds = {"metrics": {"loss": {"max": 1.0}}}
+    assert "loss is 16.610599999999998, above 1.0" in seen(html(pretend("a", expect=bounds).run()))
+    met = {"metrics": {"loss": {"max": 99.0}}}
+    assert "It met its [expect]." in seen(html(pretend("b", expect=met).run()))
+
+
+def test_a_long_trace_gives_a_small_page_with_its_extremes(pretend: Any) -> None:
+    page = html(long_run(pretend("a"), 5_000))
+    assert len(page) < 200_000
+    words = charts(page)["loss"][1].text or ""
+    assert "least 0.125 at step 1666, greatest 64 at step 2500. Logarithmic scale." in words
+    band = next(p for p in charts(page)["loss"].iter("path") if p.get("class") == "band a")
+    places = [tuple(map(float, p.split())) for p in (band.get("d") or "")[1:-1].split("L")]
+    highest = min(places, key=lambda place: place[1])
+    lowest = max(places, key=lambda place: place[1])
+    assert highest[0] == pytest.approx(72 + 620 / 2, abs=2)
+    assert lowest[0] == pytest.approx(72 + 620 / 3, abs=2)
+    assert "10 overflows" in page
+
+
+def test_a_reduced_curve_keeps_every_extreme_and_every_mean() -> None:
+    values = np.random.default_rng(1).normal(0, 1, 10_007)
+    curve = Curve(range(5, 10_012), values.tolist())
+    found = points(curve)
+    assert 0.9 * BUCKETS < len(found) <= BUCKETS
+    assert max(p.high for p in found if p) == values.max()
+    assert min(p.low for p in found if p) == values.min()
+    spread = list(spans(curve.steps))
+    assert [spread[0][0], spread[-1][1]] == [0, 10_007]
+    assert all(end == start for (_, end), (start, _) in pairwise(spread))
+    for (start, end), point in zip(spread, found, strict=True):
+        assert point is not None
+        assert (point.low, point.high) == (values[start:end].min(), values[start:end].max())
+        assert point.mean == pytest.approx(values[start:end].mean(), abs=1e-12)
+
+
+def test_a_short_curve_keeps_every_step_and_breaks_where_it_is_lost() -> None:
+    found = points(Curve([3, 4, 6], [1.0, math.nan, 2.0]))
+    assert [point and (point.step, point.mean) for point in found] == [(3, 1.0), None, (6, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, 0.0],
+        [1.0, 1.0],
+        [-5.0, 5.0],
+        [1e-30, 1e30],
+        [5e-324, 1.0],
+        [math.nan, math.inf],
+        [1.7e308, -1.7e308],
+        [7.0],
+    ],
+    ids=str,
+)
+def test_any_values_can_be_drawn_inside_the_chart(values: list[float]) -> None:
+    line = Line("a", Curve(range(len(values)), values))
+    svg = ET.fromstring(chart("c", "x", [line], reach=(0, len(values) - 1)))
+    for path in svg.iter("path"):
+        if path.get("class") == "line a":
+            heights = [float(pair.split()[1]) for pair in (path.get("d") or "")[1:].split("L")]
+            assert all(14 <= height <= 206 for height in heights)
+    ticks = [text.text for text in svg.iter("text") if text.get("class") == "tick"]
+    assert 1 <= len(ticks) <= 8
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([1.0, 99.0], "Linear"), ([1.0, 100.0], "Logarithmic"), ([0.0, 1e6], "Linear")],
+)
+def test_a_quantity_above_zero_that_spans_decades_is_logarithmic(
+    values: list[float], scale: str
+) -> None:
+    svg = ET.fromstring(chart("c", "x", [Line("a", Curve([0, 1], values))], reach=(0, 1)))
+    assert svg[1].text and svg[1].text.endswith(f"{scale} scale.")
+
+
+def test_marks_stay_inside_and_are_text() -> None:
+    line = Line("a", Curve([0, 1], [1.0, 2.0]))
+    marks = [Mark(0, "a & b"), Mark(1, "end"), Mark(9, "beyond")]
+    svg = ET.fromstring(chart("c", "<x>", [line], reach=(0, 1), marks=marks))
+    texts = {text.text: text.get("class") for text in svg.iter("text")}
+    assert (texts["a & b"], texts["end"]) == ("after", "before")
+    assert "beyond" not in texts
+    assert svg[0].text == "<x>"
+
+
+def test_the_page_is_named_after_the_runs_and_never_replaces_a_file(
+    pretend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pretend("a").run(), pretend("b").run()
+    monkeypatch.chdir(tmp_path)
+    assert report(a, None, output=None, force=False) == (f"{a.stem}.html", 0)
+    both = f"{a.stem}-against-{b.stem}.html"
+    assert report(a, b, output=None, force=False) == (both, 0)
+    assert (tmp_path / both).read_text() == html(a, b)
+    Path("mine.html").write_text("mine")
+    with pytest.raises(UsageError) as caught:
+        report(a, None, output=Path("mine.html"), force=False)
+    assert str(caught.value) == (
+        "the file exists\n  --> mine.html\n"
+        "help: name another with --output, or replace it with --force"
+    )
+    assert Path("mine.html").read_text() == "mine"
+    report(a, None, output=Path("mine.html"), force=True)
+    assert Path("mine.html").read_text() == html(a)
+
+
+def test_the_page_never_takes_the_place_of_what_is_no_page(pretend: Any, tmp_path: Path) -> None:
+    a = pretend("a").run()
+    for output, told in [
+        (a, "the page would replace a manifest"),
+        (tmp_path, "the page's file is a directory"),
+        (tmp_path / "gone" / "page.html", "the page's folder is missing"),
+    ]:
+        with pytest.raises(UsageError) as caught:
+            report(a, None, output=output, force=True)
+        assert caught.value.message == told
+    assert read_manifest(a).outcome.status == "finished"
+
+
+def test_the_command_writes_the_page_without_the_framework(pretend: Any, tmp_path: Path) -> None:
+    a, b = pretend("a").run(), pretend("b", seed=2).run()
+    code = (
+        "import sys, runner\n"
+        f"code = runner.main(['report', {str(a)!r}, {str(b)!r}, '--output', 'page.html'])\n"
+        "assert 'mindspore' not in sys.modules\n"
+        "sys.exit(code)\n"
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "page.html\n", "")
+    assert (tmp_path / "page.html").read_text() == html(a, b)

@@ -1,0 +1,177 @@
+"""Trace, evaluations and checkpoints stay together, across stops and kills."""
+
+import json
+
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor
+from safetensors.numpy import load_file
+
+from tinybert.errors import InputError
+from tinybert.manifest.record import RunRecord
+from tinybert.train.checkpoint import CheckpointFolder
+from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
+from tinybert.train.loop import StepResult
+
+CODE = {"digest": "0" * 64, "files": {}}
+RECIPE = {
+    "name": "r",
+    "path": "r.toml",
+    "text": "",
+    "text_sha256": "0" * 64,
+    "digest": "1" * 64,
+    "overrides": [],
+    "values": {},
+    "origins": {},
+}
+METRICS = {3: 0.5, 6: 0.75, 9: 0.75, 10: 0.25}
+"""A metric by the weight that was trained, of ten steps with an evaluation every three."""
+
+
+class Run:
+    """A training of one weight that grows by 1 a step."""
+
+    def __init__(self, record, keep=2, metrics=METRICS, steps_before=0, name="checkpoints"):
+        self.weight = Parameter(Tensor(np.float32(0)), name="student.w")
+        self.step = Parameter(Tensor(np.int32(0)), name="global_step")
+        self.record, self.steps_before = record, steps_before
+        self.evaluated = []
+        self.journal = CheckpointManager(
+            record,
+            CheckpointFolder(
+                record.directory / name,
+                [self.weight, self.step],
+                keep,
+                every=3,
+                best=[self.weight],
+                metadata={"labels": '["a"]'},
+            ),
+            save_ckpt_step=3,
+            total_steps=10,
+            on_step=lambda result: None,
+            selection=BestMetric(lambda: self.measure(metrics), "accuracy"),
+            steps_before=steps_before,
+        )
+
+    @property
+    def at(self):
+        return int(self.step.asnumpy())
+
+    def measure(self, metrics):
+        self.evaluated.append(self.at)
+        return {"accuracy": metrics[self.at], "mf1": 0.5}
+
+    def train(self, stops_at=None):
+        """Run up to a stop, or to the end; return whether it went to the end."""
+        for step in range(self.journal.resume(), 10):
+            self.weight.set_data(self.weight + 1)
+            self.step.set_data(self.step + 1)
+            loss = float(self.weight.asnumpy())
+            counted = self.steps_before + step
+            stops = self.at == stops_at
+            digest = "b" * 64
+            result = StepResult(counted, step, loss, {}, 1.0, False, 0.1, 1.0, digest, 4, stops)
+            self.journal.after_step(result)
+            if stops:
+                return False
+        return True
+
+
+def begin(root):
+    return RunRecord.plan(root, "r", "finetune", {"recipe": RECIPE, "code": CODE})
+
+
+def outcome(run):
+    best = run.journal.best
+    run.record.finish(best_step=best.global_step, best_metrics=best.metrics)
+    return run.record.manifest.outcome.model_dump()
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    with begin(tmp_path_factory.mktemp("straight")) as record:
+        run = Run(record)
+        assert run.train()
+        return run, outcome(run)
+
+
+def test_evaluations_come_with_the_checkpoints_and_at_the_end(straight):
+    run, found = straight
+    assert run.evaluated == [3, 6, 9, 10]
+    assert run.journal.last_metrics == {"accuracy": 0.25, "mf1": 0.5}
+    assert [kept["step"] for kept in found["checkpoints"]] == [9, 10]
+
+
+def test_the_first_of_equal_evaluations_is_kept_apart(straight):
+    run, found = straight
+    assert (found["best_step"], found["best_checkpoint"]["step"]) == (6, 6)
+    assert found["best_metrics"]["accuracy"]["value"] == 0.75
+    best = load_file(run.record.directory / found["best_checkpoint"]["file"])
+    assert {name: float(value) for name, value in best.items()} == {"student.w": 6.0}
+
+
+@pytest.mark.parametrize("stops_at", [1, 2, 3, 5, 6, 7, 9])
+def test_a_stop_at_any_step_leaves_the_outcome_of_a_straight_run(tmp_path, straight, stops_at):
+    with begin(tmp_path) as record:
+        run = Run(record)
+        assert not run.train(stops_at)
+        assert run.evaluated == [step for step in (3, 6, 9) if step <= stops_at]
+        record.finish("interrupted")
+    with RunRecord.reopen(record.path) as record:
+        again = Run(record)
+        assert again.train()
+        assert outcome(again) == straight[1]
+    assert {path.name for path in (record.directory / "checkpoints").glob("*.safetensors")} == {
+        "best.safetensors",
+        "step-00000009.safetensors",
+        "step-00000010.safetensors",
+    }
+
+
+class KilledError(BaseException):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("place", ["save", "save_best"])
+def test_a_kill_between_checkpoint_and_best_is_made_up_for(tmp_path, straight, place, monkeypatch):
+    def killed(folder, *arguments, **options):
+        if folder.parameters["global_step"].asnumpy() == 6:
+            raise KilledError
+        return original(folder, *arguments, **options)
+
+    original = getattr(CheckpointFolder, place)
+    monkeypatch.setattr(CheckpointFolder, place, killed)
+    with begin(tmp_path) as record, pytest.raises(KilledError):
+        Run(record).train()
+    monkeypatch.undo()
+    with RunRecord.reopen(record.path) as record:
+        again = Run(record)
+        assert again.train()
+        assert again.evaluated == ([6, 9, 10] if place == "save" else [9, 10])
+        assert outcome(again) == straight[1]
+
+
+def test_an_evaluation_without_a_number_is_never_the_best(tmp_path):
+    with begin(tmp_path) as record:
+        run = Run(record, metrics=dict.fromkeys(METRICS, float("nan")))
+        assert run.train()
+        assert run.journal.best is None
+        assert not run.journal.checkpoints.best_path.exists()
+
+
+def test_a_later_phase_counts_on_from_the_one_before(tmp_path):
+    with begin(tmp_path) as record:
+        Run(record, name="phase1").train()
+        later = Run(record, steps_before=10, name="phase2")
+        later.train()
+        found = outcome(later)
+    lines = (record.directory / "trace.jsonl").read_text().splitlines()
+    assert [json.loads(line)["global_step"] for line in lines] == list(range(20))
+    assert [kept["step"] for kept in found["checkpoints"]] == [9, 10, 19, 20]
+    assert found["best_checkpoint"]["step"] == 16
+
+
+def test_a_phase_without_checkpoint_cannot_be_taken_up(tmp_path):
+    with begin(tmp_path) as record, pytest.raises(InputError) as caught:
+        Run(record).journal.restore()
+    assert caught.value.message == "the last checkpoint of this phase is gone"

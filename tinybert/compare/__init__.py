@@ -1,0 +1,1 @@
+"""The verdict on runs: what differs, why, and whether files and `[expect]` hold. No MindSpore."""

@@ -1,0 +1,226 @@
+"""Why two runs differ: what differs in their inputs, their graphs and their environments, ranked.
+
+Input comes before what was built from it, and that before the environment. The batches of the
+first differing step tell whether to look at the data or at the arithmetic first.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinybert.compare.steps import StepDifference
+from tinybert.compare.tensors import differing_names
+from tinybert.errors import ManifestError
+from tinybert.manifest.digests import read_tensor_table
+from tinybert.manifest.leaf import Kind, iterate_facts
+from tinybert.manifest.model import InputFile, Inputs, Manifest, Section
+
+PLACE = re.compile(r"(_dir|_path)(\.|$)")
+"""Options that say where a file is: the file's digest says what it is."""
+NO_CAUSE = re.compile(r"(expect|topology\.(master_|timeout_))")
+"""Options that nothing in the outcome follows from."""
+DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
+"""Options that choose or order the rows of a batch."""
+SHA256 = re.compile("[0-9a-f]{64}")
+ABSENT = "absent"
+
+SEED, DATA, OPTION, WEIGHTS, PARENT, CODE, ORDER, BUILT, ENVIRONMENT, NOTE = range(10)
+"""Ranks of causes. A NOTE differs without being a cause."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A difference outside the outcome.
+
+    Args:
+        path: The fact's place in the manifest.
+        kind: Its class.
+        a: Its value in A.
+        b: Its value in B.
+        text: One line that says it.
+        rank: SEED to NOTE.
+    """
+
+    path: str
+    kind: Kind
+    a: Any
+    b: Any
+    text: str
+    rank: int
+
+
+Difference = tuple[str, Kind, Any, Any]
+Folders = tuple[Path, Path]
+
+
+def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folders) -> list[Cause]:
+    """Return every difference outside the outcome, the most probable cause first.
+
+    Args:
+        a: One run.
+        b: The other.
+        step: The first step in which they differ, if traces are at hand.
+        folders: The folders of the runs, for tensor tables.
+    """
+    found = differing_inputs(a.inputs, b.inputs, folders)
+    found += _order(found, step)
+    found += _built(a, b)
+    found += _environment(a, b)
+    return sorted(found, key=lambda cause: (_position(cause, step), cause.rank))
+
+
+def differing_inputs(a: Inputs, b: Inputs, folders: Folders | None = None) -> list[Cause]:
+    """Return every difference of two runs' inputs: seed and options, files, parents, code."""
+    return [*_options(a, b), *_files(a, b, folders), *_parents(a, b), *_code(a, b)]
+
+
+def format_value(value: Any) -> str:
+    """Return a value as the recipe or the manifest writes it, cut to a line; a digest's start."""
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value[:12]
+    text = value if value is ABSENT else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def differing_leaves(path: str, a: Section | None, b: Section | None) -> Iterator[Difference]:
+    """Yield place, class and both values of the differing leaves of two tables of one kind."""
+    if a is None or b is None:
+        return
+    first, second = ({fact.path: fact for fact in iterate_facts(side, path)} for side in (a, b))
+    for place, fact in {**first, **second}.items():
+        if fact.leaf.comparator == "ignored":
+            continue
+        x, y = (side[place].value if place in side else ABSENT for side in (first, second))
+        if fact.leaf.comparator == "set":
+            x, y = sorted(x), sorted(y)
+        if x != y or type(x) is not type(y):
+            yield place, fact.leaf.kind, x, y
+
+
+def _position(cause: Cause, step: StepDifference | None) -> int:
+    """Return a cause's place: what can change the batches leads if the batches changed first."""
+    if cause.rank not in (DATA, OPTION, WEIGHTS, PARENT) or step is None:
+        return cause.rank
+    option = cause.path.removeprefix("inputs.recipe.values.")
+    about_data = cause.rank == DATA or bool(DATA_OPTION.match(option))
+    return DATA if about_data == step.other_data else OPTION
+
+
+def _cause(difference: Difference, name: str, rank: int) -> Cause:
+    path, kind, a, b = difference
+    return Cause(path, kind, a, b, f"{name}: {format_value(a)} in A, {format_value(b)} in B", rank)
+
+
+def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    found = list(differing_leaves("inputs.recipe", a.recipe, b.recipe))
+    for difference in found:
+        option = difference[0].removeprefix("inputs.recipe.values.")
+        if option == "seed":
+            yield _cause(difference, "seed", SEED)
+        elif PLACE.search(option) or NO_CAUSE.match(option):
+            yield _cause(difference, f"option {option}", NOTE)
+        else:
+            yield _cause(difference, f"option {option}", OPTION)
+    if not any(difference[0].endswith("values.seed") for difference in found):
+        for name in {**a.seeds, **b.seeds}:
+            x, y = (side.seeds.get(name, ABSENT) for side in (a, b))
+            if x != y:
+                yield _cause((f"inputs.seeds.{name}", "input", x, y), f"seed {name}", SEED)
+
+
+def _by_role(files: list[InputFile]) -> dict[tuple[str, int], InputFile]:
+    found: dict[tuple[str, int], InputFile] = {}
+    for file in files:
+        found[file.role, sum(role == file.role for role, _ in found)] = file
+    return found
+
+
+def _files(a: Inputs, b: Inputs, folders: Folders | None) -> Iterator[Cause]:
+    first, second = _by_role(a.files), _by_role(b.files)
+    for key in {**first, **second}:
+        x, y = first.get(key), second.get(key)
+        path = f"inputs.files.{key[0]}.{key[1]}"
+        if x is not None and y is not None:
+            if x.sha256 != y.sha256:
+                yield _changed_file(path, x, y, folders)
+        elif only := x or y:
+            values = (only.path, ABSENT) if x else (ABSENT, only.path)
+            text = f"{only.role} file {only.path} is read in {'A' if x else 'B'} alone"
+            yield Cause(path, "input", *values, text, WEIGHTS if only.tensor_digest else DATA)
+
+
+def _changed_file(path: str, x: InputFile, y: InputFile, folders: Folders | None) -> Cause:
+    name = x.path if x.path == y.path else f"{x.path} in A, {y.path} in B"
+    if not (x.tensor_digest and y.tensor_digest):
+        text = f"{x.role} file: other bytes ({name})"
+        return Cause(f"{path}.sha256", "input", x.sha256, y.sha256, text, DATA)
+    if x.tensor_digest == y.tensor_digest:
+        text = f"{x.role} checkpoint: other bytes, equal tensors ({name})"
+        return Cause(f"{path}.sha256", "input", x.sha256, y.sha256, text, NOTE)
+    text = f"{x.role} checkpoint: other weights{_first_weight(x, y, folders)} ({name})"
+    return Cause(f"{path}.tensor_digest", "input", x.tensor_digest, y.tensor_digest, text, WEIGHTS)
+
+
+def _first_weight(x: InputFile, y: InputFile, folders: Folders | None) -> str:
+    """Return which tensors of two checkpoints differ, if their tables are at hand."""
+    if folders is None or x.tensor_table is None or y.tensor_table is None:
+        return ""
+    try:
+        tables = (
+            read_tensor_table(folders[0] / x.tensor_table),
+            read_tensor_table(folders[1] / y.tensor_table),
+        )
+    except ManifestError:
+        return ""
+    names = differing_names(*tables)
+    return f" in `{names[0]}`" + (f" and {len(names) - 1} more tensors" if len(names) > 1 else "")
+
+
+def _parents(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    first = {parent.role: parent for parent in a.parents}
+    second = {parent.role: parent for parent in b.parents}
+    for role in {**first, **second}:
+        x, y = (side[role].outcome_digest if role in side else ABSENT for side in (first, second))
+        if x != y:
+            path = f"inputs.parents.{role}.outcome_digest"
+            yield _cause((path, "input", x, y), f"outcome of the {role}'s run", PARENT)
+
+
+def _code(a: Inputs, b: Inputs) -> Iterator[Cause]:
+    x, y = a.code, b.code
+    first, second = {**x.untracked, **x.files}, {**y.untracked, **y.files}
+    names = sorted(name for name in {**first, **second} if first.get(name) != second.get(name))
+    if names:
+        text = f"code: {names[0]}"
+        if len(names) > 1:
+            text += f" and {len(names) - 1} more files"
+        if x.commit != y.commit:
+            text += f" (commit {(x.commit or 'none')[:12]} in A, {(y.commit or 'none')[:12]} in B)"
+        yield Cause("inputs.code.digest", "input", x.digest, y.digest, text, CODE)
+
+
+def _order(inputs: list[Cause], step: StepDifference | None) -> list[Cause]:
+    """Return the batch order as a cause where equal inputs gave other batches."""
+    if step is None or step.batches_from is None or any(item.rank < CODE for item in inputs):
+        return []
+    what = "the same batches in another order" if step.same_batches else "but other batches"
+    text = f"batch order: equal inputs, {what} from step {step.batches_from}"
+    return [Cause("trace.batch_digest", "derived", ABSENT, ABSENT, text, ORDER)]
+
+
+def _built(a: Manifest, b: Manifest) -> Iterator[Cause]:
+    for difference in differing_leaves("effective", a.effective, b.effective):
+        yield _cause(difference, f"built {difference[0].removeprefix('effective.')}", BUILT)
+
+
+def _environment(a: Manifest, b: Manifest) -> Iterator[Cause]:
+    for difference in differing_leaves("environment", a.environment, b.environment):
+        name = difference[0].removeprefix("environment.")
+        if name == "distributions.mindspore":
+            continue  # mindspore.version says it
+        name = name.replace("mindspore.version", "distributions.mindspore")
+        name = name.replace("distributions.", "library ")
+        yield _cause(difference, name, ENVIRONMENT)

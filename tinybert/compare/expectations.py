@@ -1,0 +1,64 @@
+"""Whether a finished run did what its recipe's `[expect]` says."""
+
+from pathlib import Path
+from typing import Any
+
+from tinybert.compare.verdict import Run, first_step, out_of_tolerance
+from tinybert.errors import ManifestError
+from tinybert.manifest.document import root_of
+
+
+def expectation_failures(path: Path) -> list[str]:
+    """Return how a run differs from its recipe's `[expect]`; nothing if it holds or there is none.
+
+    Args:
+        path: The run's manifest, in a final state.
+
+    Raises:
+        ManifestError: It is missing, or is no manifest.
+    """
+    run = Run.load(path)
+    expect: dict[str, Any] = run.manifest.inputs.recipe.values.get("expect") or {}
+    outcome = run.manifest.outcome
+    failures = []
+    if expect.get("finite_loss") and outcome.nonfinite_losses:
+        failures.append(f"the loss was not finite in {outcome.nonfinite_losses} steps")
+    if expect.get("steps") not in (None, outcome.steps):
+        failures.append(f"{outcome.steps} steps ran, not {expect['steps']}")
+    for name, bounds in (expect.get("metrics") or {}).items():
+        failures += _out_of_bounds(name, bounds, run)
+    if expect.get("reference"):
+        reference = root_of(path, run.manifest) / expect["reference"]
+        failures += _other_than_reference(reference, expect.get("tolerance"), run)
+    return failures
+
+
+def _out_of_bounds(name: str, bounds: dict[str, float | None], run: Run) -> list[str]:
+    metrics = run.manifest.outcome.metrics
+    if name not in metrics:
+        return [f"there is no metric {name}, only {', '.join(metrics) or 'none'}"]
+    value = float(metrics[name])
+    least, most = bounds.get("min"), bounds.get("max")
+    if least is not None and not value >= least:
+        return [f"{name} is {value!r}, below {least!r}"]
+    if most is not None and not value <= most:
+        return [f"{name} is {value!r}, above {most!r}"]
+    return []
+
+
+def _other_than_reference(path: Path, tolerance: dict[str, float] | None, run: Run) -> list[str]:
+    """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere."""
+    try:
+        reference = Run.load(path)
+    except ManifestError as error:
+        return [f"reference: {error.message} ({path})"]
+    mine, other = run.manifest, reference.manifest
+    if mine.digests.outcome == other.digests.outcome:
+        return []
+    if mine.digests.environment == other.digests.environment:
+        return [f"the outcome is not that of {path.name}, on an equal environment"]
+    if tolerance is None:
+        return [f"the outcome is not that of {path.name}, and [expect] has no tolerance"]
+    step, _ = first_step(reference, run)
+    apart = out_of_tolerance(other, mine, tolerance, step)
+    return [f"out of tolerance of A = {path.name}: {failure}" for failure in apart]

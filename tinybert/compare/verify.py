@@ -1,0 +1,165 @@
+"""Whether the files that a manifest names are still what they were, and its `[expect]` holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.verdict import Run
+from tinybert.errors import InputError, ManifestError
+from tinybert.manifest import exported
+from tinybert.manifest.digests import (
+    file_sha256,
+    files_sha256,
+    read_tensor_table,
+    tensor_digest,
+    tensor_table,
+)
+from tinybert.manifest.document import root_of, status
+from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.record import TRACE
+from tinybert.manifest.trace import trace_digest
+
+PROGRAM = Path(__file__).resolve().parents[2]
+"""The directory of the program that runs now."""
+
+
+def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
+    """Check a run's inputs, what it left, and its expectations; or the files of an export.
+
+    An input with the recorded size and time of change is taken as unchanged, one with another
+    time is hashed. Traces and tensor tables are always read.
+
+    Args:
+        path: The manifest, or the record of an export.
+        rehash: Hash every input, and read every tensor of every checkpoint.
+
+    Returns:
+        The answer, and its exit code: 0 all holds, 1 something does not.
+
+    Raises:
+        ManifestError: The manifest is missing, or is none.
+    """
+    if path.name == exported.NAME:
+        return exported.Exported.load(path).verify()
+    run = Run.load(path)
+    changed, trusted = changed_inputs(path, rehash=rehash)
+    notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
+    if run.folder.is_dir():
+        changed += _changed_outputs(run, rehash)
+    else:
+        notes.append(f"outputs not checked: {run.folder} is not here")
+    problems = list(changed)
+    state = status(path, run.manifest)
+    if state == "finished":
+        problems += [f"[expect] {failure}" for failure in expectation_failures(path)]
+    else:
+        notes.append(f"[expect] not checked: the run is {state}")
+    if code := changed_code(path):
+        notes.append(code)
+    first = f"different: {problems[0]}" if problems else "same: every file is what it was"
+    lines = [first, *(f"  {text}" for text in problems[1:]), *(f"note: {note}" for note in notes)]
+    return "\n".join(lines) + "\n", 1 if problems else 0
+
+
+def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
+    """Return which inputs of a run are missing or changed, and how many were not read.
+
+    Args:
+        path: The manifest.
+        rehash: Hash every file, also one with the recorded size and time of change.
+
+    Raises:
+        ManifestError: The manifest is missing, or is none.
+    """
+    manifest = Run.load(path).manifest
+    root = root_of(path, manifest)
+    changed, to_hash, trusted = [], {}, 0
+    for file in manifest.inputs.files:
+        place = root / file.path
+        try:
+            found = place.stat()
+        except OSError:
+            changed.append(f"{file.path}: missing")
+            continue
+        recorded = manifest.volatile.modified.get(file.path)
+        if found.st_size != file.size:
+            changed.append(f"{file.path}: {found.st_size} bytes, not {file.size}")
+        elif rehash or recorded != found.st_mtime_ns // 1000:
+            to_hash[place] = file
+        else:
+            trusted += 1
+    try:
+        hashes = files_sha256(to_hash)
+    except InputError as error:
+        return [*changed, f"{error.where}: {error.message}"], trusted
+    for place, file in to_hash.items():
+        if hashes[place] != file.sha256:
+            changed.append(f"{file.path}: other bytes")
+    return changed, trusted
+
+
+def changed_code(path: Path, program: Path = PROGRAM) -> str | None:
+    """Return how a program differs from the one that ran, and where to find that; or None.
+
+    Args:
+        path: The manifest.
+        program: The directory of runner.py.
+
+    Raises:
+        ManifestError: The manifest is missing, or is none.
+    """
+    code = Run.load(path).manifest.inputs.code
+    changed = [name for name, sha256 in code.files.items() if _sha256(program / name) != sha256]
+    if not changed:
+        return None
+    named = changed[0] if len(changed) == 1 else f"{len(changed)} files, first {changed[0]}"
+    text = f"the program differs now in {named}"
+    if code.commit:
+        text += f"; it ran at commit {code.commit}"
+    if code.patch:
+        text += f" with the patch {code.patch.file or code.patch.sha256}"
+    return text
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except InputError:
+        return None
+
+
+def _changed_outputs(run: Run, rehash: bool) -> list[str]:
+    outcome = run.manifest.outcome
+    changed = []
+    if outcome.trace_digest is not None:
+        try:
+            if trace_digest(run.folder / TRACE) != outcome.trace_digest:
+                changed.append(f"{TRACE}: another trace")
+        except ManifestError as error:
+            changed.append(f"{TRACE}: {error.message}")
+    best = [outcome.best_checkpoint] if outcome.best_checkpoint else []
+    for checkpoint in (*outcome.checkpoints, *best):
+        changed += _changed_checkpoint(run.folder, checkpoint, rehash)
+    return changed
+
+
+def _changed_checkpoint(folder: Path, checkpoint: Checkpoint, rehash: bool) -> Iterator[str]:
+    try:
+        table = read_tensor_table(folder / checkpoint.tensor_table)
+        if tensor_digest(table) != checkpoint.tensor_digest:
+            yield f"{checkpoint.tensor_table}: another table"
+    except ManifestError as error:
+        yield f"{checkpoint.tensor_table}: {error.message}"
+    if not (folder / checkpoint.file).is_file():
+        yield f"{checkpoint.file}: missing"
+    elif rehash:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            found = tensor_digest(tensor_table(load_file(folder / checkpoint.file)))
+        except (SafetensorError, OSError) as error:
+            yield f"{checkpoint.file}: damaged: {error}"
+            return
+        if found != checkpoint.tensor_digest:
+            yield f"{checkpoint.file}: other tensors"

@@ -1,0 +1,1 @@
+"""Metrics of a whole dev set: arrays in, one number out."""

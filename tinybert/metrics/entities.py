@@ -1,0 +1,82 @@
+"""Entities in rows of tags, and how many of them were found.
+
+A tag is `O`, or a position and a type, such as `B-PER`: B begins an entity, I is inside it, E
+ends it, S is one alone; M, for I, is read too. A row need not be well formed: as in seqeval's
+default mode and CoNLL's script, an entity is a run of tags of one type, and B, S, or what follows
+E or S, opens a new one.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from tinybert.data.labels import IGNORED
+from tinybert.data.rows import LabelArray
+from tinybert.errors import InputError
+
+_TAG = re.compile(r"O|[BIEMS]-.+")
+
+
+def find_entities(tags: Iterable[str]) -> set[tuple[int, int, str]]:
+    """Return (first, last, type) of every entity in a row of tags, places counted from 0."""
+    entities = set()
+    start = 0
+    before = "O"
+    for place, tag in enumerate(chain(tags, ["O"])):
+        inside = tag[0] in "IEM" and before[0] in "BIM" and tag[2:] == before[2:]
+        if not inside:
+            if before != "O":
+                entities.add((start, place - 1, before[2:]))
+            start = place
+        before = tag
+    return entities
+
+
+def entity_scores(
+    predictions: LabelArray, label_ids: LabelArray, names: Sequence[str]
+) -> dict[str, float]:
+    """Return micro-averaged precision, recall and F1 of entities: type and both ends must agree.
+
+    Each is 0 where its denominator is, as without any entity.
+
+    Args:
+        predictions: (N, S) predicted ids.
+        label_ids: (N, S) true ids; where `IGNORED`, a position is left out of both.
+        names: Tags in the order of their ids.
+
+    Raises:
+        InputError: A name is no tag.
+    """
+    check_tags(names)
+    found = true = correct = 0
+    for predicted_row, true_row in zip(predictions, label_ids, strict=True):
+        counted = true_row != IGNORED
+        predicted_entities, true_entities = (
+            find_entities([names[label] for label in row[counted].tolist()])
+            for row in (predicted_row, true_row)
+        )
+        found += len(predicted_entities)
+        true += len(true_entities)
+        correct += len(predicted_entities & true_entities)
+    return {
+        "entity_precision": correct / max(1, found),
+        "entity_recall": correct / max(1, true),
+        "entity_f1": 2 * correct / max(1, found + true),
+    }
+
+
+def check_tags(names: Iterable[str], where: str = "") -> None:
+    """Refuse a name that is no tag.
+
+    Args:
+        names: Label names.
+        where: Their place.
+
+    Raises:
+        InputError: One of them is none.
+    """
+    for name in names:
+        if not _TAG.fullmatch(name):
+            raise InputError(
+                f"`{name}` is no tag: a tag is O, or B-, I-, E-, S- or M- and a type", where=where
+            )

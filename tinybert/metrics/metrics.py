@@ -1,0 +1,149 @@
+"""Metrics of a whole dev set: arrays in, one number out.
+
+Where a formula divides by zero the metric is 0: F1 without a true and without a predicted
+positive, Matthews where one side knows one class alone, a correlation with constant numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.data.labels import IGNORED
+from tinybert.data.rows import LabelArray
+from tinybert.errors import InputError
+from tinybert.metrics.entities import entity_scores
+
+TaskType = Literal["classification", "regression", "ner"]
+IntArray = npt.NDArray[np.integer[Any]]
+Numbers = npt.NDArray[np.number[Any]]
+
+
+def task_metrics(
+    task_type: TaskType,
+    assessment_method: str,
+    predictions: LabelArray,
+    label_ids: LabelArray,
+    *,
+    num_labels: int,
+    label_names: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Return every metric of a task; they hold all that GLUE publishes for its tasks.
+
+    Args:
+        task_type: What is predicted.
+        assessment_method: Name of the metric that selects, which must be among them.
+        predictions: (N,) classes or numbers, or (N, S) classes for ner.
+        label_ids: The same shape; `IGNORED` where nothing is measured.
+        num_labels: Number of classes (C).
+        label_names: Label names in the order of their ids, if they are known.
+
+    Returns:
+        classification: accuracy, mf1, matthews and, for 2 labels, bf1; regression: pearson,
+        spearman; ner: accuracy and mf1 of tokens and, where label names are known,
+        entity_precision, entity_recall, entity_f1.
+
+    Raises:
+        InputError: There is nothing to measure, a label is not below `num_labels`, the names
+            are no tags, or `assessment_method` is not among the metrics.
+    """
+    counted = label_ids != IGNORED
+    if not counted.any():
+        raise InputError("there is no label to measure predictions against")
+    found, true = predictions[counted], label_ids[counted]
+    if task_type == "regression":
+        scores = {"pearson": pearson(found, true), "spearman": spearman(found, true)}
+    else:
+        _check_range(true, num_labels)
+        scores = {"accuracy": accuracy(found, true), "mf1": mf1(found, true)}
+        if task_type == "ner" and label_names is not None:
+            scores |= entity_scores(predictions, label_ids, label_names)
+        if task_type == "classification":
+            scores["matthews"] = matthews(found, true)
+            if num_labels == 2:
+                scores["bf1"] = bf1(found, true)
+    if assessment_method not in scores:
+        raise InputError(
+            f"`{assessment_method}` cannot be measured here; measured: {', '.join(scores)}",
+            cure="entity_f1 needs records that `prepare ner` made: they name the labels",
+        )
+    return scores
+
+
+def accuracy(predictions: IntArray, label_ids: IntArray) -> float:
+    """Return the share of (N,) predictions that are right."""
+    return float(np.mean(predictions == label_ids))
+
+
+def bf1(predictions: IntArray, label_ids: IntArray) -> float:
+    """Return F1 of class 1 in (N,) predictions of two classes."""
+    right, predicted, true = _counts(predictions, label_ids, 2)
+    return float(2 * right[1] / max(1, predicted[1] + true[1]))
+
+
+def mf1(predictions: IntArray, label_ids: IntArray) -> float:
+    """Return F1 averaged over the classes that (N,) predictions or labels hold."""
+    right, predicted, true = _counts(predictions, label_ids)
+    there = predicted + true > 0
+    return float(np.mean(2 * right[there] / (predicted + true)[there]))
+
+
+def matthews(predictions: IntArray, label_ids: IntArray) -> float:
+    """Return Matthews' correlation of (N,) predictions, for any number of classes.
+
+    Source: Gorodkin, Comparing two K-category assignments by a K-category correlation
+    coefficient, 2004.
+    """
+    right, predicted, true = _counts(predictions, label_ids)
+    rows = len(label_ids)
+    spread = float(rows**2 - predicted @ predicted), float(rows**2 - true @ true)
+    if 0 in spread:
+        return 0.0
+    return float((rows * right.sum() - predicted @ true) / np.sqrt(spread).prod())
+
+
+def pearson(predictions: Numbers, labels: Numbers) -> float:
+    """Return Pearson's correlation of (N,) numbers; NaN if one of them is not finite."""
+    pairs = np.stack([predictions, labels]).astype(np.float64)
+    if not np.isfinite(pairs).all():
+        return float("nan")
+    if 0 in np.ptp(pairs, axis=1):
+        return 0.0
+    return float(np.corrcoef(pairs)[0, 1])
+
+
+def spearman(predictions: Numbers, labels: Numbers) -> float:
+    """Return Pearson's correlation of the ranks; equal numbers share the mean of their ranks."""
+    if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
+        return float("nan")
+    return pearson(_ranks(predictions), _ranks(labels))
+
+
+def _check_range(label_ids: IntArray, num_labels: int) -> None:
+    if label_ids.min() < 0 or label_ids.max() >= num_labels:
+        wrong = label_ids[(label_ids < 0) | (label_ids >= num_labels)][0]
+        raise InputError(
+            f"label {wrong} is there; num_labels is {num_labels}, so labels go from 0 to "
+            f"{num_labels - 1}",
+            cure="let num_labels be the number of labels in the records",
+        )
+
+
+def _counts(
+    predictions: IntArray, label_ids: IntArray, classes: int = 0
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return how often each class is predicted rightly, predicted, and true."""
+    classes = max(classes, int(predictions.max()) + 1, int(label_ids.max()) + 1)
+    right = label_ids[predictions == label_ids]
+    return (
+        np.bincount(right, minlength=classes),
+        np.bincount(predictions, minlength=classes),
+        np.bincount(label_ids, minlength=classes),
+    )
+
+
+def _ranks(numbers: Numbers) -> npt.NDArray[np.float64]:
+    _, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return np.asarray(ranks[place])

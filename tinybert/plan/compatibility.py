@@ -1,0 +1,121 @@
+"""What records and checkpoints must agree on: the vocabulary, and the order of labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tinybert.data.labels import check_label_order
+from tinybert.data.sidecar import Sidecar
+from tinybert.errors import InputError
+from tinybert.model.label_names import recorded_labels
+from tinybert.plan.parent_runs import LinkedRun
+from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
+
+Prepared = Sequence[tuple[Path, Sidecar]]
+"""Directories of prepared records, and what their records.json says."""
+
+_ANEW = "prepare the records anew, with the vocab.txt and the case of the networks"
+
+
+def vocabulary_problems(
+    prepared: Prepared,
+    vocab_size: int,
+    checkpoints: Mapping[str, Path],
+    parents: Mapping[str, LinkedRun],
+) -> Iterator[InputError]:
+    """Yield where token ids do not mean the same: a token's id is its line in one vocab.txt.
+
+    Where one side is unknown there is nothing to hold: records that were not prepared here, a
+    checkpoint without the run that left it, or without a vocab.txt in its directory.
+
+    Args:
+        prepared: The recipe's records.
+        vocab_size: Token ids of the networks.
+        checkpoints: Where the weights of each network come from.
+        parents: The runs that they were taken from, where they were.
+    """
+    for directory, sidecar in prepared:
+        tokens = sidecar.vocabulary.tokens
+        if tokens > vocab_size:
+            yield InputError(
+                f"the vocabulary of the records has {tokens:,} tokens, vocab_size is "
+                f"{vocab_size:,}",
+                where=str(directory),
+                cure="prepare the records anew with the networks' vocab.txt",
+            )
+    if not prepared:
+        return
+    (place, first), *others = prepared
+    for directory, sidecar in others:
+        yield from _difference(sidecar, first, str(directory), f"those in {place}")
+    for which, run in parents.items():
+        for _, sidecar in run.sidecars()[:1]:  # they agreed with each other when it ran
+            yield from _difference(first, sidecar, str(place), f"those of the {which}, {run.path}")
+    for which, path in checkpoints.items():
+        beside = path / "vocab.txt"
+        if beside.is_file() and load_vocabulary(beside).sha256 != first.vocabulary.sha256:
+            message = f"the records were made with another vocabulary than the {which}'s, {beside}"
+            yield InputError(message, where=str(place), cure=_ANEW)
+
+
+def _difference(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterator[InputError]:
+    """Yield how the token ids of two sets of records differ."""
+    if one.vocabulary.sha256 != other.vocabulary.sha256:
+        message = f"the records were made with another vocabulary than {name}"
+        yield InputError(message, where=where, cure=_ANEW)
+    elif one.vocabulary.lowercase != other.vocabulary.lowercase:
+        message = f"the records were made {_case(one)}, and {name}, {_case(other)}"
+        yield InputError(message, where=where, cure=_ANEW)
+
+
+def _case(sidecar: Sidecar) -> str:
+    return "with --lowercase" if sidecar.vocabulary.lowercase else "without --lowercase"
+
+
+def agreed_labels(
+    recipe: TaskDistill | Finetune | Evaluate,
+    prepared: Prepared,
+    checkpoints: Mapping[str, Path],
+    *,
+    complete: bool,
+) -> tuple[str, ...] | None:
+    """Return the label names of the records, in the order of their ids, where they are known.
+
+    Args:
+        recipe: The recipe.
+        prepared: Its records.
+        checkpoints: Where the weights of each network come from.
+        complete: Whether nothing is missing or damaged, so that unknown names are a problem.
+
+    Raises:
+        InputError: The records, the trained heads and `[task]` do not agree.
+    """
+    task, names = recipe.task, None
+    for directory, sidecar in prepared:
+        found = sidecar.task.labels if sidecar.task is not None else None
+        check_label_order(
+            found, names, where=str(directory), source="the other records of this recipe"
+        )
+        names = names or found
+    for which in _frozen_heads(recipe):
+        if (path := checkpoints.get(which)) is not None:
+            check_label_order(recorded_labels(path), names, where=str(path), source="the records")
+    if names is not None and len(names) != task.num_labels:
+        raise InputError(
+            f"num_labels is {task.num_labels}; the records have {len(names)} labels: "
+            + ", ".join(f"`{name}`" for name in names),
+            cure=f"write `num_labels = {len(names)}` in [task]",
+        )
+    if names is None and task.assessment_method == "entity_f1" and complete:
+        raise InputError(
+            "entity_f1 needs the names of the tags, and the records do not say them",
+            cure="make the records with `prepare ner`, or measure accuracy or mf1",
+        )
+    return names
+
+
+def _frozen_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[str, ...]:
+    """Return the networks whose heads come from their checkpoints."""
+    if isinstance(recipe, Evaluate):
+        return "teacher", "student"
+    return ("teacher",) if isinstance(recipe, TaskDistill) and recipe.phase2 is not None else ()

@@ -1,0 +1,95 @@
+"""Links from a recipe to the results of other runs: by manifest, or by recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinybert.data.files import digest_file
+from tinybert.data.sidecar import Sidecar, load_sidecar
+from tinybert.errors import InputError, ManifestError, RecipeError
+from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
+from tinybert.manifest.model import Manifest
+from tinybert.recipe.base import ManifestLink, RecipeLink
+from tinybert.recipe.load import load, resolve_path
+
+
+@dataclass(frozen=True)
+class LinkedRun:
+    """A finished run and the checkpoint that others take from it."""
+
+    path: Path
+    """Its manifest."""
+    manifest: Manifest
+    checkpoint: Path
+    """The best checkpoint, or the last where nothing was evaluated."""
+
+    def sidecars(self) -> list[tuple[Path, Sidecar]]:
+        """Return (directory, content) of each records.json that the run read and is still so."""
+        found = []
+        for file in self.manifest.inputs.files:
+            path = root_of(self.path, self.manifest) / file.path
+            if file.role != "sidecar" or not path.is_file():
+                continue
+            if digest_file(path).sha256 == file.sha256:
+                sidecar = load_sidecar(path.parent)
+                assert sidecar is not None
+                found.append((path.parent, sidecar))
+        return found
+
+
+def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
+    """Return the run that a link means.
+
+    Args:
+        link: The link, as in the recipe.
+        root: Directory that relative paths start from.
+
+    Raises:
+        InputError: There is no such finished run, there are several with different outcomes, or
+            its checkpoint is gone.
+    """
+    path = (
+        resolve_path(root, link.manifest)
+        if isinstance(link, ManifestLink)
+        else _run_of(resolve_path(root, link.recipe), root)
+    )
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        raise InputError(error.message, where=error.where, cure=error.cure) from error
+    if (found := status(path, manifest)) != "finished":
+        cure = "finish that run first: the same command goes on with it"
+        raise InputError(f"the linked run is {found}", where=str(path), cure=cure)
+    outcome = manifest.outcome
+    chosen = outcome.best_checkpoint or (outcome.checkpoints[-1] if outcome.checkpoints else None)
+    if chosen is None:
+        raise InputError("the linked run left no checkpoint", where=str(path))
+    checkpoint = run_directory(path, manifest) / chosen.file
+    if not checkpoint.exists():
+        cure = f"restore it, or repeat the run: `rerun {path}`"
+        raise InputError("the linked run's checkpoint is gone", where=str(checkpoint), cure=cure)
+    return LinkedRun(path, manifest, checkpoint)
+
+
+def _run_of(recipe: Path, root: Path) -> Path:
+    """Return the manifest of the finished run of a recipe as it reads now."""
+    try:
+        digest = load(recipe).digest
+    except RecipeError as error:
+        raise InputError("the linked recipe has problems", where=str(recipe)) from error
+    found: dict[str, Path] = {}
+    for path in newest_first(root, recipe.stem):
+        try:
+            manifest = read_manifest(path)
+        except ManifestError:
+            continue
+        if manifest.inputs.recipe.digest == digest and status(path, manifest) == "finished":
+            found.setdefault(manifest.digests.outcome, path)
+    if not found:
+        cure = f"run it first: `python runner.py {recipe}`"
+        raise InputError("the linked recipe has no finished run", where=str(recipe), cure=cure)
+    if len(found) > 1:
+        listed = "".join(f"\n  - {path}" for path in found.values())
+        cure = "name one of them: { manifest = ... }"
+        message = f"the linked recipe has runs with different outcomes:{listed}"
+        raise InputError(message, where=str(recipe), cure=cure)
+    return next(iter(found.values()))

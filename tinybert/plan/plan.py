@@ -1,0 +1,270 @@
+"""What a run will do, and every problem with its files, before anything is built."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinybert.data.rows import LabelKind
+from tinybert.data.sampler import Sampler
+from tinybert.data.source import RecordSource, inspect
+from tinybert.errors import InputError
+from tinybert.plan.compatibility import agreed_labels, vocabulary_problems
+from tinybert.plan.parent_runs import LinkedRun, find_parent_run
+from tinybert.recipe.base import Source
+from tinybert.recipe.derived import device_count, global_batch_size
+from tinybert.recipe.load import ResolvedRecipe, resolve_path
+from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
+from tinybert.recipe.model import Phase as TaskPhase
+from tinybert.recipe.network import NetworkConfig, network
+from tinybert.recipe.tables import Batches, Optimizer, Training
+from tinybert.train.schedule import Polynomial, warmup_steps
+
+LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """One set of record files."""
+
+    source: RecordSource
+    rows: int
+
+
+@dataclass(frozen=True)
+class TrainingPhase:
+    """One training: which rows every step takes, and its learning rates."""
+
+    name: str
+    rows: int
+    global_batch_size: int
+    sampler: Sampler
+    schedule: Polynomial
+    max_ckpt_num: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the phase."""
+        return self.schedule.total_steps
+
+    def samples(self, steps: int) -> int:
+        """Return the rows that the first `steps` steps take."""
+        epochs, batches = divmod(steps, self.sampler.batches_per_epoch)
+        an_epoch = min(self.rows, self.sampler.batches_per_epoch * self.global_batch_size)
+        return epochs * an_epoch + min(self.rows, batches * self.global_batch_size)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe and its files, which fit together."""
+
+    resolved: ResolvedRecipe
+    root: Path
+    """Directory that relative paths start from; `runs/` and `manifests/` are in it."""
+    networks: dict[str, NetworkConfig]
+    """`teacher`, `student`, or both."""
+    records: dict[str, RecordSet]
+    """`data` to train on, `eval_data` to evaluate on."""
+    checkpoints: dict[str, Path]
+    """Where the weights of `teacher` and `student` come from; without entry: from the seed."""
+    parents: dict[str, LinkedRun]
+    """The runs that `checkpoints` were taken from, where they were."""
+    phases: tuple[TrainingPhase, ...]
+    """The trainings, in order; an evaluation has none."""
+    labels: tuple[str, ...] | None
+    """Label names of the records in the order of their ids, where prepared records say them."""
+
+
+def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputError]]:
+    """Look at files without reading them whole, and turn durations into steps.
+
+    Returns:
+        The plan, and every problem with its files; with problems, the plan lacks what they hide.
+    """
+    recipe, problems = resolved.recipe, list[InputError]()
+    networks = {
+        which: network(recipe, which)
+        for which in ("teacher", "student")
+        if getattr(recipe, which) is not None
+    }
+    records = dict(_records(recipe, root, networks, problems))
+    found = list(_checkpoints(recipe, root, problems))
+    checkpoints = {which: path for which, path, _ in found}
+    parents = {which: run for which, _, run in found if run is not None}
+    phases: list[TrainingPhase] = []
+    for name, batches, tables in _trainings(recipe) if "data" in records else ():
+        try:
+            phases.append(_phase(recipe, name, batches, tables, records["data"].rows))
+        except InputError as error:
+            problems.append(error)
+    if isinstance(recipe, Evaluate) and "eval_data" in records:
+        try:
+            size = global_batch_size(recipe.data, recipe.topology)
+            rows = records["eval_data"].rows
+            Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
+        except InputError as error:
+            problems.append(error)
+    labels = _agreement(recipe, networks, records, checkpoints, parents, problems)
+    plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
+    return plan, problems
+
+
+def _records(
+    recipe: AnyRecipe, root: Path, networks: dict[str, NetworkConfig], problems: list[InputError]
+) -> Iterator[tuple[str, RecordSet]]:
+    """Yield each set of records that is there and can be counted."""
+    data = recipe.data
+    label = None if isinstance(recipe, GeneralDistill) else LABELS[recipe.task.task_type]
+    for role, key in (
+        ("data", "data_dir"),
+        ("data", "train_data_dir"),
+        ("eval_data", "eval_data_dir"),
+    ):
+        place = getattr(data, key, None)
+        if place is None:
+            continue
+        own = getattr(data, "eval_schema_dir", None) if role == "eval_data" else None
+        try:
+            source = RecordSource.find(
+                place,
+                root,
+                dataset_type=data.dataset_type,
+                schema_dir=own or data.schema_dir,
+                seq_length=data.seq_length,
+                vocab_size=min(config.vocab_size for config in networks.values()),
+                type_vocab_size=min(config.type_vocab_size for config in networks.values()),
+                input_mask_from_dataset=data.input_mask_from_dataset,
+                token_type_ids_from_dataset=data.token_type_ids_from_dataset,
+                label=label,
+            )
+        except InputError as error:
+            problems.append(error)
+            continue
+        found = inspect(source)
+        problems.extend(found.problems)
+        if found.rows is not None:
+            yield role, RecordSet(source, found.rows)
+
+
+def _checkpoints(
+    recipe: AnyRecipe, root: Path, problems: list[InputError]
+) -> Iterator[tuple[str, Path, LinkedRun | None]]:
+    """Yield where each network's weights come from, if not from the seed."""
+    for which in ("teacher", "student"):
+        at: Source | None = getattr(getattr(recipe, which), f"load_{which}_ckpt_path", None)
+        try:
+            if isinstance(at, str):
+                yield which, _existing(resolve_path(root, at)), None
+            elif at is not None:
+                run = find_parent_run(at, root)
+                yield which, run.checkpoint, run
+        except InputError as error:
+            problems.append(error)
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        cure = "name a .safetensors or .ckpt file, or a directory with a Hugging Face model"
+        raise InputError("no such checkpoint", where=str(path), cure=cure)
+    return path
+
+
+def _agreement(
+    recipe: AnyRecipe,
+    networks: Mapping[str, NetworkConfig],
+    records: Mapping[str, RecordSet],
+    checkpoints: Mapping[str, Path],
+    parents: Mapping[str, LinkedRun],
+    problems: list[InputError],
+) -> tuple[str, ...] | None:
+    """Return the label names of the records, if all agree on them and on the vocabulary."""
+    try:
+        prepared = [pair for found in records.values() for pair in found.source.sidecars()]
+    except InputError:  # the inspection has told
+        return None
+    complete = not problems
+    try:
+        vocab_size = min(config.vocab_size for config in networks.values())
+        problems.extend(vocabulary_problems(prepared, vocab_size, checkpoints, parents))
+        if not isinstance(recipe, GeneralDistill):
+            return agreed_labels(recipe, prepared, checkpoints, complete=complete)
+    except InputError as error:
+        problems.append(error)
+    return None
+
+
+def _trainings(
+    recipe: AnyRecipe,
+) -> Iterator[tuple[str, Batches, GeneralDistill | Finetune | TaskPhase]]:
+    """Yield each training of a recipe: its name, its batches, and what holds its tables."""
+    if isinstance(recipe, GeneralDistill | Finetune):
+        yield recipe.stage, recipe.data, recipe
+    elif isinstance(recipe, TaskDistill):
+        for name, phase in (("phase1", recipe.phase1), ("phase2", recipe.phase2)):
+            if phase is not None:
+                yield name, phase, phase
+
+
+def _phase(
+    recipe: AnyRecipe,
+    name: str,
+    batches: Batches,
+    tables: GeneralDistill | Finetune | TaskPhase,
+    rows: int,
+) -> TrainingPhase:
+    assert not isinstance(recipe, Evaluate)
+    data = recipe.data
+    size = global_batch_size(batches, recipe.topology)
+    sampler = Sampler(rows, size, recipe.seed, data.do_shuffle, data.drop_remainder)
+    schedule = _schedule(tables.training, tables.optimizer, sampler.batches_per_epoch)
+    return TrainingPhase(name, rows, size, sampler, schedule, tables.checkpoints.max_ckpt_num)
+
+
+def _schedule(training: Training, optimizer: Optimizer, steps_per_epoch: int) -> Polynomial:
+    """Turn a training's length and its warmup into steps."""
+    table = optimizer.schedule
+    if training.train_steps is not None:
+        total_steps = training.train_steps
+    else:
+        assert training.epoch_size is not None
+        total_steps = training.epoch_size * steps_per_epoch
+    warmup = warmup_steps(
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        steps=table.warmup_steps,
+        ratio=table.warmup_ratio,
+        epoch_ratio=table.warmup_epoch_ratio,
+    )
+    if warmup > total_steps:
+        raise InputError(
+            f"{warmup} steps of warmup in a run of {total_steps} steps",
+            cure="shorten the warmup, or lengthen the training",
+        )
+    return Polynomial(
+        learning_rate=table.learning_rate,
+        end_learning_rate=table.end_learning_rate,
+        power=table.power,
+        warmup_steps=warmup,
+        total_steps=total_steps,
+    )
+
+
+def describe(plan: Plan) -> str:
+    """Return the plan for people: what runs on what, on which rows, for how many steps."""
+    topology = plan.resolved.recipe.topology
+    lines = [
+        f"recipe       {plan.resolved.path} ({plan.resolved.recipe.stage})",
+        f"device       {topology.device}, {device_count(topology)} process(es)",
+    ]
+    for which, config in plan.networks.items():
+        shape = f"{config.num_hidden_layers} x {config.hidden_size}"
+        lines.append(f"{which:<12} {shape}, from {plan.checkpoints.get(which, 'the seed')}")
+    for role, records in plan.records.items():
+        files = len(records.source.paths)
+        lines.append(f"{role:<12} {records.rows:,} rows in {files} file(s)")
+    for phase in plan.phases:
+        lines.append(
+            f"{'training':<12} {phase.name}: {phase.total_steps:,} steps of "
+            f"{phase.global_batch_size} rows, {phase.sampler.batches_per_epoch:,} an epoch, "
+            f"{phase.schedule.warmup_steps:,} of warmup"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Raw text, tables and tags -> records; vocabularies. No MindSpore, but for MindRecord files."""

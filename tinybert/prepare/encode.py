@@ -1,0 +1,119 @@
+"""Examples -> rows of token ids, segment ids and labels."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from tokenizers import Encoding, Tokenizer
+
+from tinybert.data.labels import IGNORED
+from tinybert.errors import InputError
+from tinybert.prepare.vocabulary import CLS, SEP, UNK, Vocabulary
+
+_EXAMPLES_AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class Example:
+    """A labelled text or pair of texts, or the labelled words of a sentence."""
+
+    where: str
+    """Its place, `path:line`."""
+    texts: Sequence[str] | Sequence[Sequence[str]]
+    """One or two texts, or one list of words."""
+    label: int | float | Sequence[int]
+    """A class, a number, or one class a word."""
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A row without padding; all lists are equally long."""
+
+    input_ids: list[int]
+    segment_ids: list[int]
+    label: int | float | list[int]
+    """A class, a number, or one class or `IGNORED` a token."""
+
+
+class Encoder:
+    """Encodes examples as `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, b with segment 1.
+
+    A row that is too long is truncated as BERT does: tokens go one by one from the end of the
+    longer text, of the second when both are equally long. A word's label stays on its first
+    piece, all else is `IGNORED`.
+
+    Args:
+        tokenizer: As of `build_tokenizer`.
+        vocabulary: The same tokens.
+        seq_length: Most tokens a row (S).
+        allow_empty: Accept texts without tokens.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, vocabulary: Vocabulary, seq_length: int, *, allow_empty: bool
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._cls, self._sep, self._unk = (vocabulary.ids[token] for token in (CLS, SEP, UNK))
+        self._seq_length = seq_length
+        self._allow_empty = allow_empty
+        self.counts: Counter[str] = Counter(
+            tokens=0, unknown=0, truncated_rows=0, cut_tokens=0, longest_row=0
+        )
+        """Of what was encoded: tokens with special ones; the longest row before truncation."""
+
+    def rows(self, examples: Iterable[Example]) -> Iterator[TaskRow]:
+        """Yield a row for each example.
+
+        Raises:
+            InputError: A text has no tokens.
+        """
+        left = iter(examples)
+        while block := list(islice(left, _EXAMPLES_AT_A_TIME)):
+            encodings = iter(
+                self._tokenizer.encode_batch(
+                    [text for example in block for text in example.texts],
+                    is_pretokenized=not isinstance(block[0].texts[0], str),
+                    add_special_tokens=False,
+                )
+            )
+            for example in block:
+                yield self._row(example, [next(encodings) for _ in example.texts])
+
+    def _row(self, example: Example, texts: list[Encoding]) -> TaskRow:
+        if not self._allow_empty and not all(text.ids for text in texts):
+            raise InputError("a text is empty, or has no tokens", where=example.where)
+        lengths = [len(text.ids) for text in texts]
+        kept = truncate(lengths, self._seq_length - 1 - len(texts))
+        input_ids, segment_ids = [self._cls], [0]
+        for segment, (text, length) in enumerate(zip(texts, kept, strict=True)):
+            input_ids += [*text.ids[:length], self._sep]
+            segment_ids += [segment] * (length + 1)
+        cut = sum(lengths) - sum(kept)
+        self.counts["tokens"] += len(input_ids)
+        self.counts["unknown"] += input_ids.count(self._unk)
+        self.counts["truncated_rows"] += cut > 0
+        self.counts["cut_tokens"] += cut
+        self.counts["longest_row"] = max(self.counts["longest_row"], len(input_ids) + cut)
+        label = example.label
+        if not isinstance(label, int | float):
+            label = [IGNORED, *_first_pieces(texts[0], label)[: kept[0]], IGNORED]
+        return TaskRow(input_ids, segment_ids, label)
+
+
+def truncate(lengths: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens of each of one or two texts are kept in `room` places."""
+    if len(lengths) == 1:
+        return [min(lengths[0], room)]
+    first, second = lengths
+    kept = min(second, max(room // 2, room - first))
+    return [min(first, room - kept), kept]
+
+
+def _first_pieces(text: Encoding, labels: Sequence[int]) -> list[int]:
+    """Return one label a token: its word's on the first of the word's tokens."""
+    words = text.word_ids
+    return [
+        IGNORED if word is None or word == before else labels[word]
+        for word, before in zip(words, [None, *words], strict=False)
+    ]

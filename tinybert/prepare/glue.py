@@ -1,0 +1,54 @@
+"""The tasks of GLUE, and TNEWS of CLUE, as their files have them.
+
+Sources: gluebenchmark.com, cluebenchmarks.com; the label orders are those of the BERT and CLUE
+baselines. Test files carry no labels and make no records, but MRPC's own (msr_paraphrase_test.txt).
+"""
+
+from dataclasses import dataclass
+
+from tinybert.prepare.reading import TableFormat
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """Where a task's files keep texts and label."""
+
+    texts: tuple[str, ...]
+    """Columns of the text, or of both texts of a pair."""
+    label: str
+    """Column of the label."""
+    labels: tuple[str, ...] | None
+    """Label names in the order of their ids; None: labels are numbers."""
+    columns: tuple[str, ...] = ()
+    """All columns of files without a header."""
+    format: TableFormat = "tsv"
+    """How the files are written."""
+    damaged: bool = False
+    """Rows of a wrong number of columns are left out and counted, and empty texts are kept."""
+
+
+_PAIR = ("sentence1", "sentence2")
+_ENTAILMENT = ("entailment", "not_entailment")
+_BINARY = ("0", "1")
+
+GLUE_TASKS = {
+    "CoLA": GlueTask(
+        ("sentence",), "label", _BINARY, columns=("source", "label", "mark", "sentence")
+    ),
+    "SST-2": GlueTask(("sentence",), "label", _BINARY),
+    "MRPC": GlueTask(("#1 String", "#2 String"), "Quality", _BINARY),
+    "STS-B": GlueTask(_PAIR, "score", None),
+    # The training file has questions with line ends in them, whose rows the field leaves out
+    # (363,846 rows remain), and two empty questions.
+    "QQP": GlueTask(("question1", "question2"), "is_duplicate", _BINARY, damaged=True),
+    "MNLI": GlueTask(_PAIR, "gold_label", ("contradiction", "entailment", "neutral")),
+    "QNLI": GlueTask(("question", "sentence"), "label", _ENTAILMENT),
+    "RTE": GlueTask(_PAIR, "label", _ENTAILMENT),
+    "WNLI": GlueTask(_PAIR, "label", _BINARY),
+    "TNEWS": GlueTask(
+        ("sentence",),
+        "label",
+        tuple(str(code) for code in range(100, 117) if code not in (105, 111)),
+        format="jsonl",
+    ),
+}

@@ -1,0 +1,174 @@
+"""`prepare ner`: CLUENER's JSON lines and the CoNLL format -> records with a tag a token.
+
+A sentence is a list of words, each with a tag; in CLUENER every character is a word and tags are
+BIO. A word's tag stays on its first piece; its other pieces, [CLS], [SEP] and padding carry
+`IGNORED`. A word without pieces, such as white space, loses its tag.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from tinybert.data.labels import IGNORED, choose_labels, label_ids, unknown_label
+from tinybert.data.sidecar import PreparedTask, Sidecar
+from tinybert.errors import InputError
+from tinybert.metrics.entities import check_tags, find_entities
+from tinybert.prepare.encode import Example
+from tinybert.prepare.reading import Advance, read_lines, read_objects
+from tinybert.prepare.task_records import PrepareOptions, write_task
+
+CLUENER_TYPES = (
+    "address",
+    "book",
+    "company",
+    "game",
+    "government",
+    "movie",
+    "name",
+    "organization",
+    "position",
+    "scene",
+)
+_DOCUMENT = "-DOCSTART-"
+
+Sentence = tuple[str, list[str], list[str]]
+"""Its place, its words, their tags."""
+
+
+def prepare_ner(
+    inputs: Sequence[Path],
+    options: PrepareOptions,
+    *,
+    input_format: Literal["cluener", "conll"],
+    labels: Sequence[str] | None,
+    labels_from: Path | None,
+) -> Sidecar:
+    """Make records of token classification.
+
+    Args:
+        inputs: The files of one part; sentences keep their order.
+        options: Vocabulary, output and so on.
+        input_format: `cluener`, or `conll`: a word a line, with its tag last, separated by tabs
+            or else by spaces, and an empty line after each sentence.
+        labels: Tags in the order of their ids.
+        labels_from: Prepared records whose tag order to take. Without both: CLUENER's ten types
+            in alphabetical order, or the tags of the CoNLL files; O first, B before I.
+
+    Returns:
+        The content of records.json.
+
+    Raises:
+        InputError: A file or the vocabulary cannot be read, or a line is not as the format says.
+        UsageError: The options contradict each other, or the output may not be replaced.
+    """
+    read = _read_cluener if input_format == "cluener" else _read_conll
+    counts: Counter[str] = Counter(words=0, entities=0)
+    if input_format == "cluener":
+        counts["overlapping_entities"] = 0
+
+    def found() -> set[str]:
+        if input_format == "cluener":
+            return {"O", *(f"{place}-{kind}" for place in "BI" for kind in CLUENER_TYPES)}
+        files = (read(path, lambda size: None, Counter()) for path in inputs)
+        return {tag for sentences in files for _, _, tags in sentences for tag in tags}
+
+    names = choose_labels(labels, labels_from, found, sort_tags)
+    check_tags(names)
+    prepared = PreparedTask(
+        name=input_format,
+        label="token",
+        labels=names,
+        ignored_label=IGNORED,
+        columns={"text": "text", "label": "label"} if input_format == "cluener" else {},
+    )
+    return write_task(
+        inputs,
+        options,
+        prepared,
+        lambda path, advance: _examples(read(path, advance, counts), names, counts),
+        counts,
+    )
+
+
+def sort_tags(found: Iterable[str]) -> list[str]:
+    """Sort tags: O, then by type, B before I."""
+    return sorted(found, key=lambda tag: (tag != "O", tag[2:], tag))
+
+
+def _examples(
+    sentences: Iterable[Sentence], names: Sequence[str], counts: Counter[str]
+) -> Iterator[Example]:
+    ids = label_ids(names)
+    for where, words, tags in sentences:
+        for tag in tags:
+            if tag not in ids:
+                raise unknown_label(tag, ids, where)
+        counts["words"] += len(words)
+        counts["entities"] += len(find_entities(tags))
+        yield Example(where, [words], [ids[tag] for tag in tags])
+
+
+def _read_conll(path: Path, advance: Advance, counts: Counter[str]) -> Iterator[Sentence]:
+    words: list[str] = []
+    tags: list[str] = []
+    first = 1
+    for number, text in chain(read_lines(path, advance), [(0, "")]):
+        if text.strip():
+            cells = text.split("\t") if "\t" in text else text.split()
+            if len(cells) < 2 or not cells[0]:
+                raise InputError("the line is not a word and a tag", where=f"{path}:{number}")
+            tag = cells[-1].strip()
+            check_tags([tag], f"{path}:{number}")
+            first = first if words else number
+            words.append(cells[0])
+            tags.append(tag)
+        elif words:
+            if words != [_DOCUMENT]:
+                yield f"{path}:{first}", words, tags
+            words, tags = [], []
+
+
+def _read_cluener(path: Path, advance: Advance, counts: Counter[str]) -> Iterator[Sentence]:
+    for where, value in read_objects(path, advance):
+        text = value.get("text")
+        if not isinstance(text, str):
+            raise InputError("`text` is missing, or no text", where=where)
+        tags = ["O"] * len(text)
+        # The longer first: of overlapping entities only the longest fits into the tags.
+        for start, end, kind in sorted(
+            _spans(value, text, where), key=lambda span: (span[0] - span[1], span)
+        ):
+            if set(tags[start : end + 1]) != {"O"}:
+                counts["overlapping_entities"] += 1
+                continue
+            tags[start : end + 1] = [f"B-{kind}"] + [f"I-{kind}"] * (end - start)
+        yield where, list(text), tags
+
+
+def _spans(value: dict[str, Any], text: str, where: str) -> Iterator[tuple[int, int, str]]:
+    """Yield (first, last, type) of the entities of a CLUENER sentence."""
+    label = value.get("label")
+    if not isinstance(label, dict):
+        raise InputError(
+            "`label` is missing, or no object",
+            where=where,
+            cure="records need labels: a test set without them cannot be prepared",
+        )
+    try:
+        spans = [
+            (start, end, kind, surface)
+            for kind, surfaces in label.items()
+            for surface, places in surfaces.items()
+            for start, end in places
+        ]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            "`label` is not {type: {surface: [[first, last], ...]}}", where=where
+        ) from error
+    for start, end, kind, surface in spans:
+        whole = isinstance(start, int) and isinstance(end, int)
+        if not whole or not 0 <= start <= end < len(text) or text[start : end + 1] != surface:
+            raise InputError(f"the text does not hold `{surface}` at [{start}, {end}]", where=where)
+        yield start, end, kind

@@ -1,0 +1,174 @@
+"""`prepare glue` and `prepare table`: labelled texts and pairs of texts -> records."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tinybert.data.labels import choose_labels, label_ids, unknown_label
+from tinybert.data.sidecar import PreparedTask, Sidecar
+from tinybert.errors import InputError, UsageError
+from tinybert.prepare.encode import Example
+from tinybert.prepare.glue import GLUE_TASKS
+from tinybert.prepare.reading import Advance, TableFormat, read_table
+from tinybert.prepare.task_records import PrepareOptions, write_task
+
+_FORMATS: dict[str, TableFormat] = {
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".json": "jsonl",
+    ".jsonl": "jsonl",
+}
+
+
+def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> Sidecar:
+    """Make records of a task of GLUE, or of TNEWS, from its raw files.
+
+    Args:
+        task: A name in `GLUE_TASKS`.
+        inputs: The files of one part, such as dev.tsv; rows keep their order.
+        options: Vocabulary, output and so on.
+
+    Returns:
+        The content of records.json.
+
+    Raises:
+        InputError: A file or the vocabulary cannot be read, or a row is not as the task has it.
+        UsageError: The task is unknown, or the output exists and may not be replaced.
+    """
+    if task not in GLUE_TASKS:
+        raise UsageError(f"there is no task `{task}`", cure=f"use {', '.join(GLUE_TASKS)}")
+    facts = GLUE_TASKS[task]
+    left_out: Counter[str] | None = Counter(left_out_rows=0) if facts.damaged else None
+    rows = partial(
+        read_table,
+        format=facts.format,
+        wanted=(*facts.texts, facts.label),
+        columns=facts.columns,
+        damaged=left_out,
+    )
+    prepared = PreparedTask(
+        name=task,
+        label="number" if facts.labels is None else "class",
+        labels=facts.labels,
+        columns=_columns(facts.texts, facts.label),
+    )
+    return write_task(
+        inputs,
+        options,
+        prepared,
+        lambda path, advance: _examples(rows(path, advance=advance), facts.labels),
+        left_out,
+        allow_empty=facts.damaged,
+    )
+
+
+def prepare_table(
+    inputs: Sequence[Path],
+    options: PrepareOptions,
+    *,
+    text: str,
+    text_pair: str | None,
+    label: str,
+    label_kind: Literal["class", "number"],
+    labels: Sequence[str] | None,
+    labels_from: Path | None,
+    input_format: TableFormat | None,
+) -> Sidecar:
+    """Make records from any TSV, CSV or JSON lines, by the names of its columns.
+
+    Args:
+        inputs: The files; rows keep their order.
+        options: Vocabulary, output and so on.
+        text: Column of the text.
+        text_pair: Column of the second text of a pair.
+        label: Column of the label.
+        label_kind: One class or one number a row.
+        labels: Label names in the order of their ids.
+        labels_from: Prepared records whose label order to take. Without both, the labels of the
+            input are sorted: by value if all are whole numbers.
+        input_format: How the files are written; None: as their names end.
+
+    Returns:
+        The content of records.json.
+
+    Raises:
+        InputError: A file or the vocabulary cannot be read, or a row is not as the columns say.
+        UsageError: The options contradict each other, or the output may not be replaced.
+    """
+    texts = (text,) if text_pair is None else (text, text_pair)
+    formats = {path: input_format or _format_by_name(path) for path in inputs}
+
+    def rows(path: Path, advance: Advance) -> Iterator[tuple[str, list[str]]]:
+        return read_table(path, formats[path], (*texts, label), advance)
+
+    def found() -> set[str]:
+        read = (rows(path, lambda size: None) for path in inputs)
+        return {_label(cells[-1], where) for file in read for where, cells in file}
+
+    names = None
+    if label_kind == "class":
+        names = choose_labels(labels, labels_from, found, sort_labels)
+    elif labels is not None or labels_from is not None:
+        raise UsageError("labels that are numbers have no names", cure="leave out --labels")
+    prepared = PreparedTask(
+        name="table", label=label_kind, labels=names, columns=_columns(texts, label)
+    )
+    return write_task(
+        inputs, options, prepared, lambda path, advance: _examples(rows(path, advance), names)
+    )
+
+
+def sort_labels(found: Iterable[str]) -> list[str]:
+    """Sort label names: whole numbers by their value if all are, otherwise by code points."""
+    names = sorted(found)
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        names.sort(key=int)
+    return names
+
+
+def _examples(
+    rows: Iterable[tuple[str, list[str]]], names: Sequence[str] | None
+) -> Iterator[Example]:
+    ids = None if names is None else label_ids(names)
+    for where, (*texts, cell) in rows:
+        label = _label(cell, where)
+        if ids is None:
+            yield Example(where, texts, _number(label, where))
+        elif label in ids:
+            yield Example(where, texts, ids[label])
+        else:
+            raise unknown_label(label, ids, where)
+
+
+def _label(cell: str, where: str) -> str:
+    label = cell.strip()
+    if not label:
+        raise InputError("the label is empty", where=where)
+    return label
+
+
+def _number(label: str, where: str) -> float:
+    try:
+        number = float(label)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"label `{label}` is no finite number", where=where)
+    return number
+
+
+def _columns(texts: Sequence[str], label: str) -> dict[str, str]:
+    return dict(zip(("text", "text_pair"), texts, strict=False)) | {"label": label}
+
+
+def _format_by_name(path: Path) -> TableFormat:
+    if path.suffix not in _FORMATS:
+        raise UsageError(
+            "the name does not say whether this is TSV, CSV or JSON lines",
+            where=str(path),
+            cure="name it with --input-format",
+        )
+    return _FORMATS[path.suffix]

@@ -1,0 +1,126 @@
+"""Carrying out a plan in this process, alone or as one of several."""
+
+import resource
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from tinybert.device import prepare_environment, require_infinities, select
+from tinybert.manifest.identity import environment
+from tinybert.manifest.record import RunRecord
+from tinybert.plan.plan import Plan
+from tinybert.recipe.derived import device_count
+from tinybert.run.heartbeat import HeartbeatSender
+from tinybert.run.profiling import PROFILE, profiled
+from tinybert.signals import StopRequest
+from tinybert.train.graph import GRAPHS, saving_environment
+
+if TYPE_CHECKING:
+    from tinybert.stages.build import StageResult
+    from tinybert.train.loop import StepResult
+
+log = structlog.get_logger()
+
+
+def execute(
+    plan: Plan,
+    record: RunRecord,
+    stop: StopRequest,
+    *,
+    live: bool,
+    heart: HeartbeatSender | None = None,
+    local_rank: int = 0,
+    profile: int | None = None,
+) -> bool:
+    """Get the device ready, carry out the stage, and record the result.
+
+    Args:
+        plan: What to do.
+        record: This process's record.
+        stop: Whether the user asked to stop.
+        live: Whether to draw a line of progress, rather than log one now and then.
+        heart: Tells the launcher of several processes what this one does.
+        local_rank: This process among those of its host.
+        profile: Calls of the device to profile, if any.
+
+    Returns:
+        Whether the run finished; otherwise it was stopped, and saved what it has.
+    """
+    facts = _ready(plan, record, local_rank)
+    # The framework reads its environment when these are imported.
+    from tinybert.run.progress import StepProgress
+    from tinybert.stages.build import RunContext
+    from tinybert.stages.dispatch import carry_out
+    from tinybert.train.loop import ignore_activity
+    from tinybert.train.world import ALONE, connect
+
+    topology, runtime = plan.resolved.recipe.topology, plan.resolved.recipe.runtime
+    total_steps = sum(phase.total_steps for phase in plan.phases)
+    a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
+    with (
+        profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
+        StepProgress(total_steps, live=live) as progress,
+        stop.waiting(),
+    ):
+
+        def on_step(result: "StepResult") -> None:
+            progress.on_step(result)
+            done = result.global_step + 1
+            if done % a_call == 0:
+                call_ended()
+            if heart is not None:
+                heart.on_step(done, result.loss, result.learning_rate, result.rows)
+
+        world = ALONE if device_count(topology) == 1 else connect()
+        report_activity = ignore_activity if heart is None else heart.report_activity
+        result = carry_out(
+            plan, record, RunContext(on_step, stop.requested, facts, world, report_activity)
+        )
+    _finish(record, result, {"samples_per_second": progress.rate} if total_steps else {})
+    return result.finished
+
+
+def _ready(plan: Plan, record: RunRecord, local_rank: int) -> dict[str, Any]:
+    """Get the device ready; returns the manifest's section `environment`."""
+    recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
+    threads = recipe.runtime.threads
+    prepare_environment(threads, saving_environment(record.directory / GRAPHS))
+    device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
+    determinism = select(topology.device, device_id, threads)
+    if topology.device == "Ascend" and _trains_in_half(plan):
+        require_infinities()
+    processes = device_count(topology)
+    return environment(
+        threads={"operators": threads},
+        topology={"device": topology.device, "hosts": topology.hosts, "processes": processes},
+        determinism=determinism,
+    )
+
+
+def _finish(record: RunRecord, result: "StageResult", throughput: Mapping[str, float]) -> None:
+    """Record what the stage came to."""
+    best = result.best
+    record.finish(
+        "finished" if result.finished else "interrupted",
+        optimizer_steps=result.optimizer_steps,
+        samples=result.samples,
+        metrics=result.metrics,
+        best_step=None if best is None else best.global_step,
+        best_metrics=None if best is None else best.metrics,
+        volatile={
+            "throughput": throughput,
+            "memory": {"peak_resident_bytes": _peak_memory()},
+        },
+    )
+    if result.finished:
+        log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
+
+
+def _trains_in_half(plan: Plan) -> bool:
+    floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
+    return bool(plan.phases) and "float16" in floats
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,1 +1,0 @@
-"""Tasks: raw data sets -> labelled records, label orders, metrics."""

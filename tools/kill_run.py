@@ -1,0 +1,82 @@
+"""Runs runner.py and kills its own process, by SIGKILL, at a moment that the command line names.
+
+    python tools/kill_run.py MOMENT NUMBER DELAY -- ARGUMENTS OF runner.py
+
+MOMENT is `compile`, `step`, `checkpoint`, `manifest` or `store`. The process kills itself DELAY
+seconds after the moment came for the NUMBER-th time: the graph begins to compile; a step ended;
+a temporary file of that kind was opened, synced, or renamed into its place.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+EVENTS = ("open", "os.mkdir", "os.rename")
+PLACES = {"checkpoint": "/checkpoints/", "manifest": "/manifests/", "store": "/runs/store/"}
+
+
+class Killer:
+    """Counts moments, and kills the process after the one that was asked for."""
+
+    def __init__(self, number, delay):
+        self.left = number
+        self.delay = delay
+
+    def __call__(self):
+        """Count one moment; kill this process at the last."""
+        self.left -= 1
+        if self.left == 0:
+            if self.delay == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            threading.Thread(target=self._later, daemon=True).start()
+
+    def _later(self):
+        time.sleep(self.delay)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(moment, killer):
+    """Call `killer` at every moment of the kind."""
+    if moment == "compile":
+        from tinybert.train import loop
+
+        original = loop._results
+
+        def compiling(*arguments):
+            killer()
+            return original(*arguments)
+
+        loop._results = compiling
+    elif moment == "step":
+        from tinybert.train.checkpoint_manager import CheckpointManager
+
+        original = CheckpointManager.after_step
+
+        def after_step(self, result):
+            goes_on = original(self, result)
+            killer()
+            return goes_on
+
+        CheckpointManager.after_step = after_step
+    else:
+        place = PLACES[moment]
+
+        def audit(event, arguments):
+            if event in EVENTS and place in str(arguments[0]) and ".tmp" in str(arguments[0]):
+                killer()
+
+        sys.addaudithook(audit)
+
+
+if __name__ == "__main__":
+    moment, number, delay = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    sys.argv = ["runner.py", *sys.argv[5:]]
+    watch(moment, Killer(number, delay))
+    import runner
+
+    sys.exit(runner.main())
