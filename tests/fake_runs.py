@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import file_sha256, tensor_digest, tensor_table, write_tensor_table
+from tinybert.manifest.digests import tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.record import RunRecord
 
 STEPS = 12
@@ -80,7 +81,7 @@ class PretendedRun:
             "role": role,
             "path": name,
             "size": path.stat().st_size,
-            "sha256": file_sha256(path),
+            "sha256": digest_file(path).sha256,
         }
 
     def environment(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.atomic import atomic_replace, remove_leftovers, write_bytes
+from tinybert.atomic import atomic_directory, atomic_replace, remove_leftovers, write_bytes
 
 SIZE = 200_000
 WRITER = f"""
@@ -70,3 +70,35 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         assert data == data[:1] * SIZE
     remove_leftovers(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_directory_is_whole_or_as_it_was(tmp_path: Path, replace: bool) -> None:
+    path = tmp_path / "made"
+    with atomic_directory(path) as temporary:
+        (temporary / "file").write_text("first")
+    with pytest.raises(OSError), atomic_directory(path, replace=replace) as temporary:
+        (temporary / "file").write_text("second")
+        raise OSError
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+    assert (path / "file").read_text() == "first"
+
+
+def test_a_directory_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    for replace, content in ((False, "first"), (True, "second")):
+        with atomic_directory(path, replace=replace) as temporary:
+            (temporary / "file").write_text(content)
+    with pytest.raises(OSError), atomic_directory(path) as temporary:
+        (temporary / "file").write_text("third")
+    assert (path / "file").read_text() == "second"
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".made.0123.tmp").mkdir()
+    (tmp_path / ".made.0123.tmp" / "file").touch()
+    (tmp_path / ".made.4567.tmp").touch()
+    (tmp_path / ".other.0123.tmp").touch()
+    remove_leftovers(tmp_path / "made")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".other.0123.tmp"]

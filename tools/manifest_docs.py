@@ -4,8 +4,6 @@ Writes `manifests/manifest.schema.json`, and the table of fields in `manifests/R
 the model and the text below its fields.
 """
 
-import ast
-import inspect
 import json
 import sys
 import types
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from tinybert.atomic import write_bytes
+from tinybert.field_texts import field_texts
 from tinybert.manifest import model
 from tinybert.manifest.leaf import Leaf
 
@@ -21,32 +20,15 @@ START = "<!-- fields: written by `python -m tools.manifest_docs` -->\n"
 END = "<!-- end of fields -->\n"
 
 
-def explanations() -> dict[tuple[str, str], str]:
-    """Return the text below every field of the model, by class and field."""
-    found = {}
-    for node in ast.parse(inspect.getsource(model)).body:
-        if isinstance(node, ast.ClassDef):
-            for field, text in zip(node.body, node.body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(field.target, ast.Name)
-                    and isinstance(text, ast.Expr)
-                    and isinstance(text.value, ast.Constant)
-                ):
-                    found[node.name, field.target.id] = inspect.cleandoc(str(text.value.value))
-    return found
-
-
-def fields(
-    table: type[model.Section], path: str = ""
-) -> Iterator[tuple[str, str, str, Leaf | None]]:
-    """Yield dotted name, class, field and leaf of every field of a table and of those below it.
+def fields(table: type[model.Section], path: str = "") -> Iterator[tuple[str, str, Leaf | None]]:
+    """Yield dotted name, text and leaf of every field of a table and of those below it.
 
     A field that is neither a leaf nor a table has no leaf; one in a list reads `files[].path`.
     """
+    texts = field_texts(table)
     for name, field in table.model_fields.items():
         leaf = next((item for item in field.metadata if isinstance(item, Leaf)), None)
-        yield f"{path}{name}", table.__name__, name, leaf
+        yield f"{path}{name}", texts.get(name, ""), leaf
         inner, suffix = _table_in(field.annotation)
         if leaf is None and inner is not None:
             yield from fields(inner, f"{path}{name}{suffix}.")
@@ -55,21 +37,19 @@ def fields(
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a manifest, with class and comparator of every leaf."""
     document = model.Manifest.model_json_schema()
-    texts = explanations()
     for name, table in [("Manifest", document), *document["$defs"].items()]:
+        texts = field_texts(getattr(model, name))
         for field, definition in table["properties"].items():
-            definition["description"] = texts[name, field]
+            definition["description"] = texts[field]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
 
 
 def field_table() -> str:
     """Return the fields as a table in Markdown."""
-    texts = explanations()
     rows = ["| field | class | compared | what it is |", "|---|---|---|---|"]
-    for path, table, field, leaf in fields(model.Manifest):
+    for path, text, leaf in fields(model.Manifest):
         kind, comparator = (leaf.kind, leaf.comparator) if leaf else ("", "")
-        text = " ".join(texts[table, field].split())
-        rows.append(f"| `{path}` | {kind} | {comparator} | {text} |")
+        rows.append(f"| `{path}` | {kind} | {comparator} | {' '.join(text.split())} |")
     return "\n".join(rows) + "\n"
 
 

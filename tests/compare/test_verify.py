@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verify import changed_code, changed_inputs, verify
-from tinybert.manifest.digests import file_sha256
+from tinybert.files import digest_file
 from tinybert.manifest.document import read_manifest
 from tinybert.manifest.record import RunRecord
 from tinybert.report.text import lineage, show
@@ -221,14 +221,14 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
     )
     (run.root / names[1]).parent.mkdir(parents=True, exist_ok=True)
     (run.root / names[1]).write_text(names[1])
-    run.code[names[1]] = file_sha256(run.root / names[1])
+    run.code[names[1]] = digest_file(run.root / names[1]).sha256
     one = changed_code(run.run(), run.root)
     assert one == f"the program differs now in runner.py; it ran at commit {'ab' * 20}"
     run = pretend("b")
     for name in names:
         (run.root / name).parent.mkdir(parents=True, exist_ok=True)
         (run.root / name).write_text(name)
-        run.code[name] = file_sha256(run.root / name)
+        run.code[name] = digest_file(run.root / name).sha256
     assert changed_code(run.run(), run.root) is None
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tinybert.data.files import creating_directory
+from tinybert.atomic import atomic_directory
 from tinybert.data.rows import RowFormat
 from tinybert.data.store import StoreWriter, TokenStore
 from tinybert.errors import InputError
@@ -45,7 +45,7 @@ def tables(draw):
 
 
 def written(path, rows_format, *blocks):
-    with creating_directory(path) as temporary, StoreWriter(temporary, rows_format) as writer:
+    with atomic_directory(path) as temporary, StoreWriter(temporary, rows_format) as writer:
         for block in blocks:
             writer.append(block)
     return TokenStore.open(path, rows_format, ())

@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 
 import runner
 from tests.model.networks import random_weights
-from tinybert.manifest.digests import file_sha256, tensor_table
+from tinybert.files import digest_file
+from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.model.label_names import encode_labels
 from tinybert.recipe.load import load
@@ -95,7 +96,7 @@ def finished_run(root: Path, recipe: Path, arrays: dict[str, np.ndarray], labels
                 "role": "sidecar",
                 "path": str(vocabulary),
                 "size": vocabulary.stat().st_size,
-                "sha256": file_sha256(vocabulary),
+                "sha256": digest_file(vocabulary).sha256,
             }
         ],
     }

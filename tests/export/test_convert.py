@@ -299,12 +299,12 @@ def refusals(tmp_path, student_run):
 
 
 def test_every_refusal_says_why_and_leaves_everything(call, tmp_path, student_run):
-    from tinybert.manifest.digests import file_sha256
+    from tinybert.files import digest_file
 
     cases = list(refusals(tmp_path, student_run))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for arguments, answer in cases:
-        answer = answer.replace("%VOCAB%", file_sha256(VOCAB))
+        answer = answer.replace("%VOCAB%", digest_file(VOCAB).sha256)
         assert call("convert", *arguments) == (2, answer)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

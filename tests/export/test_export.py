@@ -24,8 +24,9 @@ from tests.model.numpy_bert import NumpyBert
 from tinybert.errors import ExportError
 from tinybert.export import check, formats, onnx_graph
 from tinybert.export.check import batches, measure_differences
+from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import file_sha256, tensor_digest, tensor_table
+from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 
@@ -107,7 +108,7 @@ def test_the_record_says_what_was_exported_from_what(call, student_run, tmp_path
     checkpoint = f"{folder}/checkpoints/step-00000002.safetensors"
     assert record["source"] == {
         "checkpoint": checkpoint,
-        "sha256": file_sha256(tmp_path / checkpoint),
+        "sha256": digest_file(tmp_path / checkpoint).sha256,
         "tensor_digest": tensor_digest(tensor_table(student_weights())),
         "manifest": f"manifests/{student_run.name}",
         "stage": "general_distill",

@@ -5,40 +5,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tinybert.errors import InputError, ManifestError
+from tinybert.errors import ManifestError
 from tinybert.manifest.digests import (
-    BLOCK,
-    file_sha256,
-    files_sha256,
     read_tensor_table,
     tensor_digest,
     tensor_table,
     write_tensor_table,
 )
-
-
-def test_known_digest_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert file_sha256(path) == expected
-
-
-def test_files_of_any_size_are_hashed_whole(tmp_path: Path) -> None:
-    paths = {}
-    for size in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5):
-        data = (b"0123456789a" * (size // 11 + 1))[:size]
-        path = tmp_path / str(size)
-        path.write_bytes(data)
-        paths[path] = hashlib.sha256(data).hexdigest()
-    assert files_sha256([*paths, *paths]) == paths
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        files_sha256([tmp_path / "gone"])
-    expected = f"cannot read a file: no such file or directory\n  --> {tmp_path / 'gone'}"
-    assert str(caught.value) == expected
 
 
 def test_table_by_hand() -> None:

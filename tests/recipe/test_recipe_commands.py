@@ -9,8 +9,9 @@ import pytest
 import tomli
 
 from tinybert.errors import RecipeError, UsageError
+from tinybert.field_texts import field_texts
 from tinybert.recipe.explain import explain
-from tinybert.recipe.keys import all_tables, meanings
+from tinybert.recipe.keys import all_tables
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.schema import schema
 from tinybert.recipe.validate import validate
@@ -211,7 +212,7 @@ def test_every_key_of_every_table_has_a_meaning():
     for stage in STAGES.values():
         for table in all_tables(stage).values():
             assert list(table.model_fields) == [
-                key for key in table.model_fields if meanings(table).get(key)
+                key for key in table.model_fields if field_texts(table).get(key)
             ]
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import structlog
 
 from tinybert.atomic import write_bytes
-from tinybert.commands.run import PROGRAM, run
+from tinybert.commands.run import run
 from tinybert.compare.verify import changed_inputs
 from tinybert.errors import InputError
+from tinybert.files import PROGRAM
 from tinybert.manifest.document import read_manifest, root_of
 from tinybert.manifest.identity import code_identity
 from tinybert.report.text import diff

@@ -16,6 +16,7 @@ from tinybert.errors import (
     UsageError,
     all_of,
 )
+from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.preflight import preflight, require
 from tinybert.launch.processes import (
     cluster_of,
@@ -32,13 +33,10 @@ from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.run.execute import execute
 from tinybert.run.logs import configure
 from tinybert.run.options import RunOptions
-from tinybert.run.resume import recipe_facts, relative_to_cwd, resume
+from tinybert.run.resume import recipe_facts, resume
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
-
-PROGRAM = Path(__file__).resolve().parents[2]
-"""Directory of runner.py."""
 
 
 def run(options: RunOptions) -> str:
@@ -70,7 +68,7 @@ def run(options: RunOptions) -> str:
         with StopRequest() as stop:
             return run_other_host(options, plan, code, cluster, stop)
     with StopRequest() as stop, _record(options, plan, code) as record:
-        manifest = relative_to_cwd(record.path)
+        manifest = relative_to(record.path, Path.cwd())
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
@@ -122,7 +120,9 @@ def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
         digest = str(code.facts["digest"])
         found = resumable(options.root, resolved.name, resolved.digest, digest)
     if found is not None:
-        log.warning("going on with a run that was cut off", manifest=relative_to_cwd(found.path))
+        log.warning(
+            "going on with a run that was cut off", manifest=relative_to(found.path, Path.cwd())
+        )
         return found
     inputs = {
         "recipe": recipe_facts(resolved),
@@ -137,10 +137,9 @@ def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
 
 def _parent(which: str, run: LinkedRun, root: Path) -> dict[str, str]:
     """Return the manifest's facts about a run whose checkpoint this run reads."""
-    path, root = run.path.absolute(), root.absolute()
     return {
         "role": which,
-        "manifest": str(path.relative_to(root) if path.is_relative_to(root) else path),
+        "manifest": relative_to(run.path, root),
         "stage": run.manifest.inputs.stage,
         "outcome_digest": run.manifest.digests.outcome,
     }

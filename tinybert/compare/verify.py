@@ -6,10 +6,9 @@ from pathlib import Path
 from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import Run
 from tinybert.errors import InputError, ManifestError
+from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
 from tinybert.manifest.digests import (
-    file_sha256,
-    files_sha256,
     read_tensor_table,
     tensor_digest,
     tensor_table,
@@ -18,9 +17,6 @@ from tinybert.manifest.document import root_of, status
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import trace_digest
-
-PROGRAM = Path(__file__).resolve().parents[2]
-"""The directory of the program that runs now."""
 
 
 def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
@@ -89,11 +85,11 @@ def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
         else:
             trusted += 1
     try:
-        hashes = files_sha256(to_hash)
+        digests = digest_files(to_hash)
     except InputError as error:
         return [*changed, f"{error.where}: {error.message}"], trusted
-    for place, file in to_hash.items():
-        if hashes[place] != file.sha256:
+    for file, now in zip(to_hash.values(), digests, strict=True):
+        if now.sha256 != file.sha256:
             changed.append(f"{file.path}: other bytes")
     return changed, trusted
 
@@ -123,7 +119,7 @@ def changed_code(path: Path, program: Path = PROGRAM) -> str | None:
 
 def _sha256(path: Path) -> str | None:
     try:
-        return file_sha256(path)
+        return digest_file(path).sha256
     except InputError:
         return None
 

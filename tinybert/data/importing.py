@@ -13,18 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybert.atomic import atomic_directory, remove_leftovers
 from tinybert.data.example import Columns, ExampleError, decode_examples
-from tinybert.data.files import (
-    FileDigest,
-    creating_directory,
-    remove_leftover_directories,
-    writing,
-)
 from tinybert.data.reader import BLOCK_ROWS, Reader, mindrecord_reader, read_tfrecord
 from tinybert.data.source import RecordSource
 from tinybert.data.store import FORMAT, StoreWriter, TokenStore
 from tinybert.data.tfrecord import place, read_records
 from tinybert.errors import InputError
+from tinybert.files import FileDigest, writing
 
 Progress = Callable[[int, int], None]
 
@@ -52,7 +48,7 @@ def import_records(
     if not path.exists():
         with writing(path), _alone(path):
             if not path.exists():
-                remove_leftover_directories(path)
+                remove_leftovers(path)
                 _import(source, path, progress or _ignore)
     return replace(TokenStore.open(path, source.format, files), hashing_seconds=seconds)
 
@@ -83,7 +79,7 @@ def _import(source: RecordSource, path: Path, progress: Progress) -> None:
     counts = [source.count(record_file) for record_file in source.paths]
     source.check_schema(sum(counts))
     done = 0
-    with creating_directory(path) as temporary, _reader(source) as read:
+    with atomic_directory(path) as temporary, _reader(source) as read:
         with StoreWriter(temporary, source.format) as writer:
             for record_file, count in zip(source.paths, counts, strict=True):
                 for block in _checked_blocks(source, record_file, count, read):

@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinybert.data.files import FileDigest
 from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
+from tinybert.files import FileDigest
 
 NAME = "records.json"
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"

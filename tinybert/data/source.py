@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert.data import sidecar
-from tinybert.data.files import FileDigest, digest_files
 from tinybert.data.mindrecord import check_mindrecord, index_path
 from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.schema import check_rows, load_schema
 from tinybert.data.tfrecord import count_records
 from tinybert.errors import InputError
+from tinybert.files import FileDigest, digest_files
 
 DatasetType = Literal["tfrecord", "mindrecord"]
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.example import Columns
-from tinybert.data.files import FileDigest, digest_file
 from tinybert.data.rows import LabelArray, RowFormat
 from tinybert.errors import InputError
+from tinybert.files import FileDigest, digest_file
 
 FORMAT = 1
 INDEX = "store.json"

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 from safetensors.numpy import save_file
 
-from tinybert.atomic import atomic_replace
-from tinybert.data.files import creating_directory, writing
+from tinybert.atomic import atomic_directory, atomic_replace
 from tinybert.errors import UsageError
 from tinybert.export import config as description
 from tinybert.export.network import Array, TrainedNetwork
+from tinybert.files import writing
 from tinybert.model.families import Family, names_in
 
 WEIGHTS = "model.safetensors"
@@ -113,7 +113,7 @@ def write_checkpoint(
     """
     if family == "huggingface":
         description.require_expressible(network.config, network.head)
-        with writing(output), creating_directory(output, replace=True) as directory:
+        with writing(output), atomic_directory(output, replace=True) as directory:
             write_huggingface(network, directory, vocab, lowercase)
         return
     arrays = renamed(network, family)

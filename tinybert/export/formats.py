@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinybert.data.files import digest_file
 from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError
 from tinybert.export.check import Batch, Difference, Outputs, Runner, measure_differences
@@ -15,6 +14,7 @@ from tinybert.export.checkpoint import WEIGHTS, write_huggingface
 from tinybert.export.config import require_expressible
 from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
+from tinybert.files import digest_file
 from tinybert.model.families import canonical_names
 from tinybert.model.weights import read_arrays
 

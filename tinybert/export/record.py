@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tinybert.data.files import creating_directory, digest_file, writing
+from tinybert.atomic import atomic_directory
 from tinybert.export.formats import Format, files_of, versions, write
 from tinybert.export.source import Source
+from tinybert.files import PROGRAM, digest_file, relative_to, writing
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.document import root_of
@@ -16,8 +17,6 @@ from tinybert.manifest.exported import NAME
 from tinybert.manifest.identity import code_identity
 
 FORMAT_VERSION = 1
-PROGRAM = Path(__file__).resolve().parents[2]
-"""The directory of runner.py."""
 
 
 def export_network(source: Source, format: Format, output: Path) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def export_network(source: Source, format: Format, output: Path) -> dict[str, An
         InputError: The output cannot be written.
         UsageError: The format has no such network.
     """
-    with writing(output), creating_directory(output, replace=True) as directory:
+    with writing(output), atomic_directory(output, replace=True) as directory:
         facts = write(source, format, directory)
         if source.vocab is not None and format != "huggingface":
             shutil.copyfile(source.vocab, directory / "vocab.txt")
@@ -63,23 +62,17 @@ def _source(source: Source) -> dict[str, Any]:
     run = source.run
     root = Path.cwd() if run is None else root_of(run.path, run.manifest)
     facts: dict[str, Any] = {
-        "checkpoint": _shown(source.file, root),
+        "checkpoint": relative_to(source.file, root),
         "sha256": file.sha256,
         "tensor_digest": tensor_digest(tensor_table(source.network.arrays)),
     }
     if run is not None:
         facts |= {
-            "manifest": _shown(run.path, root),
+            "manifest": relative_to(run.path, root),
             "stage": run.manifest.inputs.stage,
             "outcome_digest": run.manifest.digests.outcome,
         }
     return facts
-
-
-def _shown(path: Path, root: Path) -> str:
-    """Return a path relative to the root if it lies below it."""
-    path, root = path.absolute(), root.absolute()
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _network(source: Source) -> dict[str, Any]:

@@ -13,20 +13,20 @@ import structlog
 from tinybert import errors
 from tinybert.data.importing import import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
+from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.hosts import Alone, Peers, gather, join
 from tinybert.launch.job import Job
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.preflight import checks_table, preflight
 from tinybert.launch.view import RankProgress
 from tinybert.launch.watch import JobFailure
-from tinybert.launch.worker import OUR_BUG, PROGRAM, RANKS
+from tinybert.launch.worker import OUR_BUG, RANKS
 from tinybert.manifest.identity import CodeIdentity
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.tables import Topology
 from tinybert.run.heartbeat import Heartbeat, WorkerExit
 from tinybert.run.options import RunOptions
-from tinybert.run.resume import relative_to_cwd
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
@@ -217,7 +217,7 @@ def _import(plan: Plan) -> None:
 def _fallen(fall: JobFailure, record: RunRecord) -> TinybertError:
     """Write down how a run fell, and return it as an error."""
     error = _error_of(
-        fall, f"`--resume {relative_to_cwd(record.path)}` goes on from the last checkpoint"
+        fall, f"`--resume {relative_to(record.path, Path.cwd())}` goes on from the last checkpoint"
     )
     place = error.where or str(record.directory / RANKS / f"worker_{fall.rank}.log")
     error.where = f"{place} (process {fall.rank}, step {fall.step})"

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
+from tinybert.files import PROGRAM
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.record import RunRecord
@@ -25,8 +26,6 @@ from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
 
-PROGRAM = Path(__file__).resolve().parents[2]
-"""Directory of runner.py."""
 RANKS = "ranks"
 """Folder of a run with the logs and records of its processes."""
 OUR_BUG = 70

@@ -1,21 +1,19 @@
-"""SHA-256 of files and of tensors."""
+"""SHA-256 of tensors."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tinybert.atomic import write_bytes
-from tinybert.errors import InputError, ManifestError
+from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import digest
 
 if TYPE_CHECKING:
     import numpy as np
-
-BLOCK = 1 << 20  # bytes
 
 
 class Tensor(TypedDict):
@@ -27,35 +25,6 @@ class Tensor(TypedDict):
 
 
 TensorTable = dict[str, Tensor]
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes.
-
-    Raises:
-        InputError: The file is missing or cannot be read.
-    """
-    state = hashlib.sha256()
-    block = bytearray(BLOCK)
-    try:
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(block):
-                state.update(memoryview(block)[:count])
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"cannot read a file: {reason}", where=str(path)) from error
-    return state.hexdigest()
-
-
-def files_sha256(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return the SHA-256 of every file, read in parallel threads: hashlib frees the interpreter.
-
-    Raises:
-        InputError: A file is missing or cannot be read.
-    """
-    unique = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return dict(zip(unique, pool.map(file_sha256, unique), strict=True))
 
 
 def tensor_table(arrays: "Mapping[str, np.ndarray[Any, Any]]") -> TensorTable:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.errors import ManifestError
+from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import file_sha256
 
 NAME = "export.json"
 """The record's name, which no run's manifest has."""
@@ -76,4 +76,4 @@ class Exported:
         place = self.path.parent / file["name"]
         if not place.is_file():
             return "missing"
-        return "" if file_sha256(place) == file["sha256"] else "changed"
+        return "" if digest_file(place).sha256 == file["sha256"] else "changed"

@@ -11,10 +11,11 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from tinybert.files import digest_files
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import files_sha256
 
-PROGRAM = ("runner.py", "tinybert", "requirements.lock")
+PARTS = ("runner.py", "tinybert", "requirements.lock")
+"""The files and folders that are the program."""
 VARIABLES = (
     "DNNL_MAX_CPU_ISA",
     "GLIBC_TUNABLES",
@@ -63,8 +64,8 @@ def code_identity(root: Path) -> CodeIdentity:
     program = _program_files(root)
     imported = _imported_files(root) - program
     hashes = {
-        path.relative_to(root).as_posix(): sha256
-        for path, sha256 in files_sha256(sorted(program | imported)).items()
+        file.path.relative_to(root).as_posix(): file.sha256
+        for file in digest_files(sorted(program | imported))
     }
     files = {name: hashes[name] for name in hashes if root / name in program}
     facts: dict[str, Any] = {"digest": digest(files), "files": files}
@@ -72,7 +73,7 @@ def code_identity(root: Path) -> CodeIdentity:
     tracked = set((_git(root, "ls-files", "-z") or b"").decode().split("\0"))
     if commit is None or not tracked & set(files):
         return CodeIdentity(facts, b"")  # no repository, or one that is not of this program
-    patch = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", *PROGRAM)
+    patch = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", *PARTS)
     untracked = {name: hashes[name] for name in hashes if name not in tracked}
     facts |= {
         "commit": commit.decode().strip(),
@@ -115,7 +116,7 @@ def environment(
 
 
 def _program_files(root: Path) -> set[Path]:
-    found = [root / name for name in PROGRAM if (root / name).is_file()]
+    found = [root / name for name in PARTS if (root / name).is_file()]
     found += (root / "tinybert").rglob("*")
     return {
         path

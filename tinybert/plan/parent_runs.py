@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert.data.files import digest_file
 from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError
+from tinybert.files import digest_file
 from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
 from tinybert.manifest.model import Manifest
 from tinybert.recipe.base import ManifestLink, RecipeLink

@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tinybert.data.files import FileDigest, digest_files
 from tinybert.data.store import TokenStore
+from tinybert.files import FileDigest, digest_files, relative_to
 from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.model.weights import LoadedWeights
@@ -70,6 +70,5 @@ def _role(role: str, path: Path) -> str:
 
 
 def _entry(file: FileDigest, role: str, root: Path) -> dict[str, Any]:
-    path, root = file.path.absolute(), root.absolute()
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return {"role": role, "path": str(shown), "size": file.size, "sha256": file.sha256}
+    path = relative_to(file.path, root)
+    return {"role": role, "path": path, "size": file.size, "sha256": file.sha256}

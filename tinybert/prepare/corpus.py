@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from tokenizers import Tokenizer
 
-from tinybert.data.files import creating_directory, writing
+from tinybert.atomic import atomic_directory
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import NAME, RecordedVocabulary, Sidecar
 from tinybert.data.source import DatasetType
 from tinybert.errors import InputError, UsageError
+from tinybert.files import writing
 from tinybert.prepare.text import find_texts, paragraphs, split_sentences
 from tinybert.prepare.vocabulary import CLS, SEP, UNK, build_tokenizer, load_vocabulary
 from tinybert.prepare.writer import write_token_rows
@@ -69,7 +70,7 @@ def prepare_corpus(
     sentences = _sentences(find_texts(inputs), build_tokenizer(vocabulary, lowercase))
     counted = _counted(sentences, counts, seq_length - 2, vocabulary.ids[UNK])
     rows = pack(counted, seq_length, vocabulary.ids[CLS], vocabulary.ids[SEP])
-    with writing(output), creating_directory(output, replace=force) as directory:
+    with writing(output), atomic_directory(output, replace=force) as directory:
         files = write_token_rows(directory, rows, row_format, format, rows_per_file)
         if not counts["tokens"]:
             raise InputError("the input holds no text", where=", ".join(inputs))

@@ -10,12 +10,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from tinybert.data.files import creating_directory, writing
+from tinybert.atomic import atomic_directory
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray, LabelKind, RowFormat
 from tinybert.data.sidecar import NAME, PreparedTask, RecordedVocabulary, Sidecar
 from tinybert.data.source import DatasetType
 from tinybert.errors import InputError, UsageError
+from tinybert.files import writing
 from tinybert.metrics.entities import find_entities
 from tinybert.prepare.corpus import check_output
 from tinybert.prepare.encode import Encoder, Example, TaskRow
@@ -88,7 +89,7 @@ def write_task(
         sha256=vocabulary.sha256, tokens=len(vocabulary.ids), lowercase=options.lowercase
     )
     output = options.output
-    with writing(output), creating_directory(output, replace=options.force) as directory:
+    with writing(output), atomic_directory(output, replace=options.force) as directory:
         files = write_rows(
             directory,
             rows,

@@ -12,8 +12,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from tinybert.atomic import write_bytes
-from tinybert.data.files import writing
 from tinybert.errors import InputError, UsageError
+from tinybert.files import writing
 from tinybert.prepare.text import find_texts, paragraphs
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.example import encode_examples
-from tinybert.data.files import digest_file
 from tinybert.data.mindrecord import index_path
 from tinybert.data.rows import RowFormat
 from tinybert.data.schema import schema_bytes
 from tinybert.data.sidecar import SidecarFile
 from tinybert.data.source import DatasetType
 from tinybert.data.tfrecord import write_records
+from tinybert.files import digest_file
 
 SCHEMA = "schema.json"
 _BLOCK_ROWS = 1024

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from tinybert.errors import UsageError
+from tinybert.field_texts import field_texts
 from tinybert.recipe.base import Table
-from tinybert.recipe.keys import TablePath, as_toml, dotted, meanings, table_at
+from tinybert.recipe.keys import TablePath, as_toml, dotted, table_at
 from tinybert.recipe.load import Origin, ResolvedRecipe, leaves, load
 from tinybert.recipe.suggest import suggest
 
@@ -78,5 +79,5 @@ def _meaning(stage: type[Table], row: TablePath) -> str:
     for length in range(len(row), 0, -1):
         table = table_at(stage, row[: length - 1])
         if table is not None:
-            return meanings(table).get(row[length - 1], "")
+            return field_texts(table).get(row[length - 1], "")
     return ""

@@ -1,13 +1,9 @@
 """What the tables of a recipe say about themselves: which keys there are, and what they mean."""
 
-import ast
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from tinybert.recipe.base import Table
@@ -59,34 +55,3 @@ def table_at(stage: type[Table], path: TablePath) -> type[Table] | None:
     if path[:2] == ("expect", "metrics") and len(path) == 3:
         return Bounds
     return all_tables(stage).get(path)
-
-
-def meanings(table: type[Table]) -> dict[str, str]:
-    """Return the string below each field of a table, inherited fields included."""
-    found: dict[str, str] = {}
-    for cls in reversed(table.__mro__):
-        if issubclass(cls, Table):
-            found |= _meanings_in(str(sys.modules[cls.__module__].__file__)).get(cls.__name__, {})
-    return found
-
-
-@cache
-def _meanings_in(file: str) -> dict[str, dict[str, str]]:
-    """Return the string below each field of each class in a file.
-
-    Pydantic's own way to them reads the source of every class at import, which each start of
-    the program would pay for.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(Path(file).read_text("utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = {
-                field.target.id: text.value.value
-                for field, text in pairwise(node.body)
-                if isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-                and isinstance(text.value, ast.Constant)
-                and isinstance(text.value.value, str)
-            }
-    return found

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from tinybert.field_texts import field_texts
 from tinybert.recipe.base import ManifestLink, RecipeLink, Table
-from tinybert.recipe.keys import all_tables, meanings
+from tinybert.recipe.keys import all_tables
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.tables import Bounds
 
@@ -23,7 +24,7 @@ def schema() -> str:
     tables |= {table.__name__: table for table in (Bounds, ManifestLink, RecipeLink)}
     definitions: dict[str, Any] = generated["$defs"]
     for name, definition in definitions.items():
-        texts = meanings(tables[name])
+        texts = field_texts(tables[name])
         for key, field in definition["properties"].items():
             field.pop("title", None)
             if field.get("default", 0) is None:

@@ -83,12 +83,6 @@ def recipe_facts(resolved: ResolvedRecipe) -> dict[str, Any]:
     }
 
 
-def relative_to_cwd(path: Path) -> str:
-    """Return a path as the user would type it here."""
-    absolute, here = path.absolute(), Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
 def _changes(
     before: Mapping[str, Any], now: Mapping[str, Any], table: str = ""
 ) -> list[tuple[str, Any, Any]]:

@@ -1,0 +1,76 @@
+"""Files: where the program's own are, their digests, and errors that name them."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinybert.errors import InputError
+
+PROGRAM = Path(__file__).resolve().parents[1]
+"""The directory of runner.py."""
+BLOCK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """A file with what identifies its content."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+
+
+def digest_file(path: Path) -> FileDigest:
+    """Hash a file.
+
+    Raises:
+        InputError: It is missing or cannot be read.
+    """
+    state = hashlib.sha256()
+    block = bytearray(BLOCK)
+    size = 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(block):
+                state.update(memoryview(block)[:count])
+                size += count
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return FileDigest(path, size, state.hexdigest())
+
+
+def digest_files(paths: Iterable[Path]) -> tuple[FileDigest, ...]:
+    """Hash files in parallel threads (hashlib frees the interpreter); the result is in their order.
+
+    Raises:
+        InputError: One of them is missing or cannot be read.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return tuple(pool.map(digest_file, paths))
+
+
+def relative_to(path: Path, root: Path) -> str:
+    """Return a path relative to `root` if it lies below it, and else the absolute path."""
+    path, root = path.absolute(), root.absolute()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Create the folder of `path`, and turn a failure to write there into an error with a place.
+
+    Raises:
+        InputError: For any OSError of the body.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        where = str(error.filename or path)
+        raise InputError(f"cannot be written: {error.strerror}", where=where) from error
