@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tinybert.export.predict_texts import Text, predict_texts
 
 from tests.export.conftest import VOCAB, finished_run, task_recipe, task_weights
 from tests.model.numpy_bert import NumpyBert
+from tinybert.export.predict import Text, predict_texts
 from tinybert.export.source import Request, find
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 from tinybert.recipe.load import load
