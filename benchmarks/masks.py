@@ -55,11 +55,11 @@ def prepared(changes: list[str]) -> tuple[Plan, TrainingStep, Feed, GraphMasks |
     recipe, (phase,) = plan.resolved.recipe, plan.phases
     store = build.import_stores(plan, ALONE)["data"]
     distiller = build_distiller(plan, recipe.distill, *encoders(plan, {}))
-    training = layer_training(plan, phase, recipe.distill, recipe, distiller, store, ALONE)
+    training = layer_training(plan, phase, recipe.distill, distiller, store, ALONE)
     masks, network = training.feed.masks_in_graph(), training.network
     if masks is not None:
         network = MaskedNetwork(network, masks)
-    step = build.training_step(network, phase, recipe.optimizer, recipe.loss_scale, ALONE)
+    step = build.training_step(network, phase, ALONE)
     return plan, step, training.feed, masks
 
 

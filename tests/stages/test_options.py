@@ -34,9 +34,7 @@ class Built:
             encoders.append(BertEncoder(self.plan.networks[which], f"{which}."))
             load_into(encoders[-1], build.first_weights(self.plan, which, self.loaded))
         self.distiller = layers.build_distiller(self.plan, self.recipe.distill, *encoders)
-        self.step = build.training_step(
-            self.distiller, self.phase, self.recipe.optimizer, self.recipe.loss_scale, ALONE
-        )
+        self.step = build.training_step(self.distiller, self.phase, ALONE)
         store = import_records(self.plan.records["data"].source, store_root)
         self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store, ALONE)
 

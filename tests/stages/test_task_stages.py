@@ -152,10 +152,7 @@ def test_each_phase_has_batch_optimizer_and_loss_scale_of_its_own(reached):
         _, training, *_ = reached(
             distil, "tiny_task_distill", *changes, phases_before=phases_before
         )
-        tables = training.tables
-        step = build.training_step(
-            training.network, training.phase, tables.optimizer, tables.loss_scale, OUTSIDE.world
-        )
+        step = build.training_step(training.network, training.phase, OUTSIDE.world)
         built = read_step(step)
         decays = set(built["optimizer"]["decay_groups"])
         rows = len(training.feed(0).arrays[0])

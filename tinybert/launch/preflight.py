@@ -84,7 +84,9 @@ def _memory(plan: Plan, cluster: Cluster) -> Check:
 
 def _disk(plan: Plan) -> Check:
     """Hold the checkpoints of a run against what is free."""
-    kept = sum(phase.max_ckpt_num + 2 for phase in plan.phases)  # the best, one being written
+    kept = sum(
+        phase.checkpoints.max_ckpt_num + 2 for phase in plan.phases
+    )  # the best, one being written
     trained = plan.networks.get("student") or plan.networks["teacher"]
     needed = 3 * FLOAT * parameters(trained) * kept  # weights and two moments
     free = shutil.disk_usage(plan.root).free

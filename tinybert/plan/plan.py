@@ -16,7 +16,7 @@ from tinybert.recipe.load import ResolvedRecipe, resolve_path
 from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
 from tinybert.recipe.model import Phase as TaskPhase
 from tinybert.recipe.network import NetworkConfig, network
-from tinybert.recipe.tables import Batches, Optimizer, Training
+from tinybert.recipe.tables import Batches, Checkpoints, LossScale, Optimizer, Training
 from tinybert.train.schedule import Polynomial, warmup_steps
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
@@ -32,14 +32,16 @@ class RecordSet:
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """One training: which rows every step takes, and its learning rates."""
+    """One training: which rows every step takes, and how it updates, scales and saves."""
 
     name: str
     rows: int
     global_batch_size: int
     sampler: Sampler
     schedule: Polynomial
-    max_ckpt_num: int
+    optimizer: Optimizer
+    loss_scale: LossScale
+    checkpoints: Checkpoints
 
     @property
     def total_steps(self) -> int:
@@ -216,7 +218,16 @@ def _phase(
     size = global_batch_size(batches, recipe.topology)
     sampler = Sampler(rows, size, recipe.seed, data.do_shuffle, data.drop_remainder)
     schedule = _schedule(tables.training, tables.optimizer, sampler.batches_per_epoch)
-    return TrainingPhase(name, rows, size, sampler, schedule, tables.checkpoints.max_ckpt_num)
+    return TrainingPhase(
+        name,
+        rows,
+        size,
+        sampler,
+        schedule,
+        tables.optimizer,
+        tables.loss_scale,
+        tables.checkpoints,
+    )
 
 
 def _schedule(training: Training, optimizer: Optimizer, steps_per_epoch: int) -> Polynomial:

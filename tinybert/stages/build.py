@@ -22,8 +22,6 @@ from tinybert.model.weights import LoadedWeights, read_weights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
-from tinybert.recipe.tables import LossScale as LossScaleTable
-from tinybert.recipe.tables import Optimizer
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
 from tinybert.train.graph import GRAPHS, read_graph
@@ -146,10 +144,9 @@ def mask_form(plan: Plan) -> Literal["host", "graph"]:
     return recipe.runtime.dropout_masks or ("graph" if on_ascend else "host")
 
 
-def training_step(
-    network: nn.Cell, phase: TrainingPhase, table: Optimizer, scale: LossScaleTable, world: World
-) -> TrainingStep:
+def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> TrainingStep:
     """Build the step that trains a network's trainable parameters."""
+    table, scale = phase.optimizer, phase.loss_scale
     optimizer = AdamWeightDecay(
         network.trainable_params(),
         betas=table.betas,
@@ -183,23 +180,16 @@ def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | Multi
     return MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
 
 
-def requested_facts(
-    plan: Plan,
-    phase: TrainingPhase,
-    table: Optimizer,
-    scale: LossScaleTable,
-    trained: Sequence[str],
-) -> dict[str, Any]:
+def requested_facts(plan: Plan, phase: TrainingPhase, trained: Sequence[str]) -> dict[str, Any]:
     """Return what the recipe asks for, in the words of the facts that are read back.
 
     Args:
         plan: The plan.
         phase: The training.
-        table: Its optimizer.
-        scale: Its loss scale.
         trained: Names of the parameters that it trains.
     """
     recipe, schedule = plan.resolved.recipe, phase.schedule
+    table, scale = phase.optimizer, phase.loss_scale
     topology, sink = recipe.topology, recipe.runtime.enable_data_sink
     groups: dict[str, list[str]] = {}
     for name in sorted(trained):

@@ -32,7 +32,6 @@ def finetune(
     weights = list(network.get_parameters())
     training = TrainingSetup(
         phase=phase,
-        tables=recipe,
         network=LabelTraining(network, head.task_type),
         part_names=(),
         feed=tasks.task_feed(plan, phase, which, head, stores["data"], label_inputs, outside.world),

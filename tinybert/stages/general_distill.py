@@ -31,9 +31,7 @@ def general_distill(
     provenance = Provenance(stores, loaded)
     started = encoders(plan, loaded)
     distiller = build_distiller(plan, recipe.distill, *started)
-    training = layer_training(
-        plan, phase, recipe.distill, recipe, distiller, stores["data"], outside.world
-    )
+    training = layer_training(plan, phase, recipe.distill, distiller, stores["data"], outside.world)
     trained = run_training(plan, training, record, outside, provenance)
     metrics = trained.losses
     if trained.finished and "eval_data" in stores:

@@ -19,7 +19,7 @@ from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.tables import Distill
 from tinybert.stages import build
-from tinybert.stages.training import Tables, TrainingSetup
+from tinybert.stages.training import TrainingSetup
 from tinybert.train.feed import Feed
 from tinybert.train.world import World
 
@@ -99,7 +99,6 @@ def layer_training(
     plan: Plan,
     phase: TrainingPhase,
     table: Distill,
-    tables: Tables,
     distiller: Distiller,
     store: TokenStore,
     world: World,
@@ -112,7 +111,6 @@ def layer_training(
         plan: The plan.
         phase: Its steps.
         table: Its losses.
-        tables: How to train.
         distiller: Both networks, with their weights.
         store: The training rows.
         world: The processes of the run.
@@ -128,7 +126,6 @@ def layer_training(
     }
     return TrainingSetup(
         phase=phase,
-        tables=tables,
         network=distiller,
         part_names=PARTS,
         feed=build_feed(plan, phase, table, store, world),

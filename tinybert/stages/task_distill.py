@@ -85,9 +85,7 @@ def _layer_training(
     assert recipe.phase1 is not None
     table = recipe.phase1.distill
     distiller = build_distiller(plan, table, *encoders(plan, loaded), loaded.get("student"))
-    return layer_training(
-        plan, phase, table, recipe.phase1, distiller, stores["data"], world, name=phase.name
-    )
+    return layer_training(plan, phase, table, distiller, stores["data"], world, name=phase.name)
 
 
 def _prediction_training(
@@ -120,7 +118,6 @@ def _prediction_training(
     groups = {which: list(network.get_parameters()) for which, network in networks.items()}
     return TrainingSetup(
         phase=phase,
-        tables=recipe.phase2,
         network=PredictionDistiller(
             networks["teacher"],
             student,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 from mindspore import Parameter, nn
 
@@ -17,7 +17,6 @@ from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.model.label_names import encode_labels
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.plan.provenance import Provenance
-from tinybert.recipe.tables import Checkpoints, LossScale, Optimizer
 from tinybert.stages import build
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best, CheckpointFolder
@@ -31,28 +30,11 @@ MEAN_STEPS = 100
 """Steps at the end whose mean losses are final metrics."""
 
 
-class Tables(Protocol):
-    """The tables of a recipe, or of a phase, that say how to train."""
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The update rule."""
-
-    @property
-    def loss_scale(self) -> LossScale:
-        """Dynamic loss scale."""
-
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """When to save, and how many to keep."""
-
-
 @dataclass(frozen=True)
 class TrainingSetup:
     """What is trained, on what, and what is kept of it."""
 
     phase: TrainingPhase
-    tables: Tables
     network: nn.Cell
     """construct(*inputs) -> loss, then its parts."""
     part_names: tuple[str, ...]
@@ -117,11 +99,11 @@ def run_training(
         provenance: The files that were read.
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
-    tables, phase = training.tables, training.phase
+    phase = training.phase
     masks, network = training.feed.masks_in_graph(), training.network
     if masks is not None:
         network = MaskedNetwork(network, masks)
-    step = build.training_step(network, phase, tables.optimizer, tables.loss_scale, outside.world)
+    step = build.training_step(network, phase, outside.world)
     called = build.called(plan, step, 1 + len(training.part_names))
     journal = _journal(training, step, record, outside)
     stopped = False
@@ -157,7 +139,7 @@ def run_training(
 def _journal(
     training: TrainingSetup, step: TrainingStep, record: RunRecord, outside: build.RunContext
 ) -> CheckpointManager:
-    table, phase = training.tables.checkpoints, training.phase
+    phase, table = training.phase, training.phase.checkpoints
     folder = CheckpointFolder(
         checkpoint_folder(record, training.name),
         [*training.weights, *step.state()],
@@ -188,14 +170,12 @@ def _start(
     outside: build.RunContext,
 ) -> None:
     """Hold what was built against the recipe, and write it down."""
-    tables, phase = training.tables, training.phase
+    phase = training.phase
     run = build.run_facts(plan) | {"runtime": effective.read_runtime(called)}
     facts = effective.read_step(called.step if isinstance(called, MultiStep) else called)
     facts |= build.network_facts(training.groups, phase.global_batch_size)
     facts["masks"] = {"step 0": training.feed.mask_digest(0)}
-    requested = build.requested_facts(
-        plan, phase, tables.optimizer, tables.loss_scale, training.trained
-    )
+    requested = build.requested_facts(plan, phase, training.trained)
     effective.require_as_requested(requested, run | facts)
     outside.world.require_equal("networks and settings", json.dumps([run, facts], sort_keys=True))
     record.start(
