@@ -10,6 +10,7 @@ from tinybert.data.example import Column, ExampleError, decode_examples, encode_
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 IDS = Column("input_ids", "int", 2)
+MALFORMED = "the record is no tf.train.Example"
 
 
 def field(number, data):
@@ -23,7 +24,7 @@ def example(name, list_field, content):
 
 @given(
     ids=arrays(np.int64, (3, 5), elements=INT64),
-    labels=arrays(np.float32, (3, 1), elements=st.floats(width=32)),
+    labels=arrays(np.float32, (3, 1), elements=st.floats(width=32, allow_nan=False)),
 )
 def test_what_is_encoded_is_decoded(ids, labels):
     payloads = encode_examples({"input_ids": ids, "label_ids": labels})
@@ -73,39 +74,28 @@ def test_unknown_fields_and_other_columns_are_left_out():
         ),
         (example(b"input_ids", 1, b"\x0a\x01a"), "column `input_ids` holds bytes values, not int"),
         (field(1, field(1, field(1, b"input_ids"))), "column `input_ids` holds no values, not int"),
+        (example(b"input_ids", 3, b"\x0d1234"), "column `input_ids` holds 0 values, not 2"),
+        (b"\x08\x01", "column `input_ids` is missing; found: none"),
+        (field(1, field(1, field(1, b"a")) * 2), "column `a` is there twice"),
         (
-            example(b"input_ids", 3, b"\x0a\x03\x01\x02\x83"),
-            "column `input_ids` ends inside a number",
+            field(1, field(1, field(1, b"input_ids") + field(2, field(3, b"") * 2))),
+            "column `input_ids` holds two lists",
         ),
         (
-            example(b"input_ids", 3, b"\x0a\x0d\x01" + b"\xff" * 11 + b"\x01"),
-            "column `input_ids` holds a number of over 64 bits",
+            field(1, field(1, field(1, b"input_ids") + field(2, field(2, b"") + field(3, b"")))),
+            "column `input_ids` holds two lists",
         ),
-        (b"\x0a\x7f", "the record is no tf.train.Example: Example ends early"),
-        (b"\x0a", "the record is no tf.train.Example: Example ends early"),
-        (b"\x02\x01a", "the record is no tf.train.Example: Example has a field 0"),
-        (b"\x0b", "the record is no tf.train.Example: Example has wire type 3"),
-        (b"\x08\x01", "the record is no tf.train.Example: field 1 of Example has wire type 0"),
-        (b"\xff" * 11, "the record is no tf.train.Example: Example holds a number of over 64 bits"),
-        (
-            field(1, field(1, field(1, b"\xff"))),
-            "the record is no tf.train.Example: a column's name is not UTF-8",
-        ),
-        (
-            field(1, field(1, field(1, b"a")) * 2),
-            "the record is no tf.train.Example: column `a` is there twice",
-        ),
-        (
-            field(1, field(1, field(1, b"a") + field(2, field(3, b"") * 2))),
-            "the record is no tf.train.Example: column `a` holds two lists",
-        ),
-        (
-            example(b"a", 3, b"\x0d1234"),
-            "the record is no tf.train.Example: column `a` has wire type 5",
-        ),
+        (example(b"input_ids", 3, b"\x0a\x03\x01\x02\x83"), MALFORMED),  # inside a number
+        (example(b"input_ids", 3, b"\x0a\x0d\x01" + b"\xff" * 11 + b"\x01"), MALFORMED),  # too long
+        (field(1, field(1, field(1, b"\xff"))), MALFORMED),  # a name that is not UTF-8
+        (b"\x0a\x7f", MALFORMED),
+        (b"\x0a", MALFORMED),
+        (b"\x02\x01a", MALFORMED),
+        (b"\x0b", MALFORMED),
+        (b"\xff" * 11, MALFORMED),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said_once_with_its_index(payload, message):
+def test_a_bad_record_is_reported_with_its_index(payload, message):
     good = encode_examples({"input_ids": np.array([[7, 8]])})[0]
     with pytest.raises(ExampleError) as error:
         decode_examples([good, good, payload, good, payload], [IDS])

@@ -165,13 +165,12 @@ def test_labels_that_are_not_finite_are_errors(tmp_path, find, write_tfrecord, c
             "column `input_ids` is missing; found: `ids`\n  --> {0}, record 2, byte 91",
         ),
         (
-            encode_examples({"input_ids": np.array([[1, 2, 3]])})[0],
+            encode_examples({"input_ids": np.array([[1, 2, 3, 4]])})[0],
             "column `input_mask` is missing; found: `input_ids`\n  --> {0}, record 2, byte 91",
         ),
         (
             b"garbage with a checksum",
-            "the record is no tf.train.Example: Example has wire type 7\n"
-            "  --> {0}, record 2, byte 91",
+            "the record is no tf.train.Example\n  --> {0}, record 2, byte 91",
         ),
     ],
 )

@@ -1,28 +1,48 @@
-"""tf.train.Example messages: the part of the protobuf format that record files use.
+"""tf.train.Example messages, which protobuf encodes and decodes.
 
     Example { Features features = 1 }
     Features { map<string, Feature> feature = 1 }
     Feature { oneof { BytesList = 1, FloatList = 2, Int64List = 3 } }
-    FloatList, Int64List { repeated value = 1 }   packed or not
+    FloatList, Int64List { repeated value = 1 }
 
-Source: tensorflow/core/example/{example,feature}.proto. The structure is walked record by record;
-the numbers of a whole block are decoded at once.
+The map and the oneof are declared here as repeated fields, which are the same bytes: of two
+columns of one name, or of two lists in a column, protobuf would otherwise drop one in silence.
+Source: tensorflow/core/example/{example,feature}.proto.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.message import DecodeError
 
-IntArray = npt.NDArray[np.int64]
 Columns = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
 
-_KINDS = {1: "bytes", 2: "float", 3: "int"}
-_FIELD_OF = {"float": 2, "int": 3}
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES = 10
+_KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int"}
+_DECLARATION = """
+name: "tinybert/example.proto" syntax: "proto3"
+message_type { name: "Example"
+  field { name: "features" number: 1 type: TYPE_MESSAGE type_name: "Features" } }
+message_type { name: "Features"
+  field { name: "feature" number: 1 label: LABEL_REPEATED type: TYPE_MESSAGE type_name: "Entry" } }
+message_type { name: "Entry"
+  field { name: "key" number: 1 type: TYPE_STRING }
+  field { name: "value" number: 2 type: TYPE_MESSAGE type_name: "Feature" } }
+message_type { name: "Feature"
+  field { name: "bytes_list" number: 1 label: LABEL_REPEATED type: TYPE_BYTES }
+  field { name: "float_list" number: 2 label: LABEL_REPEATED type: TYPE_MESSAGE
+          type_name: "FloatList" }
+  field { name: "int64_list" number: 3 label: LABEL_REPEATED type: TYPE_MESSAGE
+          type_name: "Int64List" } }
+message_type { name: "FloatList"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
+message_type { name: "Int64List"
+  field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
+"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,7 @@ class Column:
 
 
 class ExampleError(Exception):
-    """A message that is not what the columns say; `index` counts in the block, from 0."""
+    """A message that is not what the columns require; `index` counts in the block, from 0."""
 
     def __init__(self, index: int, message: str) -> None:
         super().__init__(message)
@@ -43,18 +63,22 @@ class ExampleError(Exception):
         self.message = message
 
 
-class _MalformedError(Exception):
-    """Bytes that are no message of the expected type."""
-
-
 def encode_examples(columns: Mapping[str, npt.NDArray[np.generic]]) -> list[bytes]:
-    """Return one message a row.
+    """Return one message a row, its columns in the order of their names.
 
     Args:
         columns: Arrays (rows, length) by name; integers become Int64List, floats FloatList.
     """
-    entries = [_encode_column(name, values) for name, values in sorted(columns.items())]
-    return [_message(1, b"".join(row)) for row in zip(*entries, strict=True)]
+    names = sorted(columns)
+    payloads = []
+    for row in zip(*(columns[name] for name in names), strict=True):
+        example = _message_class()()
+        for name, values in zip(names, row, strict=True):
+            feature = example.features.feature.add(key=name).value
+            lists = feature.float_list if values.dtype.kind == "f" else feature.int64_list
+            lists.add(value=values.tolist())
+        payloads.append(example.SerializeToString())
+    return payloads
 
 
 def decode_examples(payloads: Sequence[bytes], columns: Sequence[Column]) -> Columns:
@@ -63,193 +87,55 @@ def decode_examples(payloads: Sequence[bytes], columns: Sequence[Column]) -> Col
     Raises:
         ExampleError: A record is malformed, lacks a column, or holds another kind or count.
     """
-    chunks: dict[str, list[bytes]] = {column.name: [] for column in columns}
+    types = {"int": np.int64, "float": np.float32}
+    arrays: Columns = {
+        column.name: np.empty((len(payloads), column.length), types[column.kind])
+        for column in columns
+    }
     for index, payload in enumerate(payloads):
-        try:
-            features = _features(payload)
-        except _MalformedError as error:
-            raise ExampleError(index, f"the record is no tf.train.Example: {error}") from error
+        features = _features(index, payload)
         for column in columns:
-            if column.name not in features:
-                found = ", ".join(f"`{name}`" for name in sorted(features)) or "none"
-                raise ExampleError(index, f"column `{column.name}` is missing; found: {found}")
-            kind, data = features[column.name]
-            if kind != column.kind:
-                raise ExampleError(
-                    index, f"column `{column.name}` holds {kind} values, not {column.kind}"
-                )
-            chunks[column.name].append(data)
-    return {column.name: _numbers(chunks[column.name], column) for column in columns}
+            arrays[column.name][index] = _numbers(index, features, column)
+    return arrays
 
 
-def _numbers(
-    chunks: list[bytes], column: Column
-) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
-    joined = np.frombuffer(b"".join(chunks), np.uint8)
-    ends = np.cumsum(np.fromiter(map(len, chunks), np.int64, len(chunks)))
-    if column.kind == "float":
-        _same_length((ends - np.concatenate(([0], ends[:-1]))) / 4, column)
-        return joined.view("<f4").reshape(len(chunks), column.length)
-    values, value_ends = _decode_varints(joined)
-    counts = np.searchsorted(value_ends, ends, side="right")
-    broken = np.flatnonzero(np.append(joined, np.uint8(0))[ends - 1] >= 0x80)
-    if len(broken):
-        raise ExampleError(int(broken[0]), f"column `{column.name}` ends inside a number")
-    _same_length(np.diff(counts, prepend=0), column)
-    too_long = np.flatnonzero(np.diff(value_ends, prepend=0) > _MAX_VARINT_BYTES)
-    if len(too_long):
-        index = int(too_long[0]) // column.length
-        raise ExampleError(index, f"column `{column.name}` holds a number of over 64 bits")
-    return values.reshape(len(chunks), column.length)
+def _features(index: int, payload: bytes) -> dict[str, Any]:
+    """Return {column: Feature}."""
+    try:
+        entries = _message_class().FromString(payload).features.feature
+    except DecodeError as error:
+        raise ExampleError(index, "the record is no tf.train.Example") from error
+    features: dict[str, Any] = {}
+    for entry in entries:
+        if entry.key in features:
+            raise ExampleError(index, f"column `{entry.key}` is there twice")
+        features[entry.key] = entry.value
+    return features
 
 
-def _same_length(counts: npt.NDArray[np.generic], column: Column) -> None:
-    wrong = np.flatnonzero(counts != column.length)
-    if len(wrong):
-        index = int(wrong[0])
+def _numbers(index: int, features: Mapping[str, Any], column: Column) -> list[float]:
+    name = column.name
+    if name not in features:
+        found = ", ".join(f"`{other}`" for other in sorted(features)) or "none"
+        raise ExampleError(index, f"column `{name}` is missing; found: {found}")
+    lists = features[name].ListFields()
+    kind = _KINDS[lists[0][0].name] if lists else "no"
+    if sum(len(same_kind) for _, same_kind in lists) > 1:
+        raise ExampleError(index, f"column `{name}` holds two lists")
+    if kind != column.kind:
+        raise ExampleError(index, f"column `{name}` holds {kind} values, not {column.kind}")
+    values: list[float] = lists[0][1][0].value[:]
+    if len(values) != column.length:
         raise ExampleError(
-            index, f"column `{column.name}` holds {counts[index]:g} values, not {column.length}"
+            index, f"column `{name}` holds {len(values)} values, not {column.length}"
         )
+    return values
 
 
-def _decode_varints(data: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
-    """Decode back-to-back varints; returns values and the end byte of each."""
-    ends = np.flatnonzero(data < 0x80) + 1
-    starts = np.concatenate(([0], ends[:-1])) if len(ends) else ends
-    lengths = ends - starts
-    values = np.zeros(len(ends), np.uint64)
-    for byte in range(min(int(lengths.max(initial=0)), _MAX_VARINT_BYTES)):
-        at = np.flatnonzero(lengths > byte)
-        part = (data[starts[at] + byte] & 0x7F).astype(np.uint64)
-        values[at] |= part << np.uint64(7 * byte)
-    return values.view(np.int64), ends
-
-
-def _features(payload: bytes) -> dict[str, tuple[str, bytes]]:
-    """Return {column: (kind, packed values)}."""
-    found: dict[str, tuple[str, bytes]] = {}
-    for _, features in _submessages(payload, "Example", (1,)):
-        for _, entry in _submessages(features, "Features", (1,)):
-            parts = dict(_submessages(entry, "an entry of Features", (1, 2)))
-            try:
-                name = parts.get(1, b"").decode()
-            except UnicodeDecodeError as error:
-                raise _MalformedError("a column's name is not UTF-8") from error
-            if name in found:
-                raise _MalformedError(f"column `{name}` is there twice")
-            found[name] = _values(parts.get(2, b""), name)
-    return found
-
-
-def _values(feature: bytes, name: str) -> tuple[str, bytes]:
-    kind = "no"
-    data = b""
-    for field, content in _submessages(feature, f"column `{name}`", (1, 2, 3)):
-        if kind != "no":
-            raise _MalformedError(f"column `{name}` holds two lists")
-        kind = _KINDS[field]
-        if kind != "bytes":
-            data = _list(content, _VARINT if kind == "int" else _FIXED32, name)
-    return kind, data
-
-
-def _list(content: bytes, single: int, name: str) -> bytes:
-    """Return the packed form of a list of numbers, however it was written."""
-    parts = []
-    for field, wire, start, end in _fields(content, f"column `{name}`"):
-        if field == 1:
-            if wire not in (_BYTES, single):
-                raise _MalformedError(f"column `{name}` has wire type {wire}")
-            parts.append(content[start:end])
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _submessages(data: bytes, what: str, wanted: tuple[int, ...]) -> list[tuple[int, bytes]]:
-    found = []
-    for field, wire, start, end in _fields(data, what):
-        if field in wanted:
-            if wire != _BYTES:
-                raise _MalformedError(f"field {field} of {what} has wire type {wire}")
-            found.append((field, data[start:end]))
-    return found
-
-
-def _fields(data: bytes, what: str) -> list[tuple[int, int, int, int]]:
-    """Return (field, wire type, first byte, end byte) of every field's value."""
-    fields = []
-    position = 0
-    size = len(data)
-    while position < size:
-        tag, position = _varint(data, position, what)
-        field, wire = tag >> 3, tag & 7
-        if wire == _BYTES:
-            length, start = _varint(data, position, what)
-            position = start + length
-        elif wire == _VARINT:
-            start = position
-            _, position = _varint(data, position, what)
-        elif wire in (_FIXED32, _FIXED64):
-            start = position
-            position += 4 if wire == _FIXED32 else 8
-        else:
-            raise _MalformedError(f"{what} has wire type {wire}")
-        if position > size or field == 0:
-            raise _MalformedError(f"{what} ends early" if field else f"{what} has a field 0")
-        fields.append((field, wire, start, position))
-    return fields
-
-
-def _varint(data: bytes, position: int, what: str) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 7 * _MAX_VARINT_BYTES, 7):
-        if position >= len(data):
-            raise _MalformedError(f"{what} ends early")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise _MalformedError(f"{what} holds a number of over 64 bits")
-
-
-def _encode_column(name: str, values: npt.NDArray[np.generic]) -> list[bytes]:
-    if values.dtype.kind == "f":
-        rows = [row.tobytes() for row in values.astype("<f4")]
-        kind = "float"
-    else:
-        rows = _encode_varints(values.astype(np.int64))
-        kind = "int"
-    key = _message(1, name.encode())
-    return [
-        _message(1, key + _message(2, _message(_FIELD_OF[kind], _message(1, row)))) for row in rows
-    ]
-
-
-def _encode_varints(values: IntArray) -> list[bytes]:
-    """Return the packed varints of each row of `values` (rows, length)."""
-    left = values.reshape(-1).view(np.uint64).copy()
-    encoded = np.zeros((len(left), _MAX_VARINT_BYTES), np.uint8)
-    lengths = np.ones(len(left), np.int64)
-    for byte in range(_MAX_VARINT_BYTES):
-        encoded[:, byte] = left & np.uint64(0x7F)
-        left >>= np.uint64(7)
-        if not left.any():
-            break
-        encoded[left > 0, byte] |= 0x80
-        lengths += left > 0
-    data = encoded[np.arange(_MAX_VARINT_BYTES) < lengths[:, None]].tobytes()
-    ends = np.cumsum(lengths.reshape(values.shape).sum(axis=1)).tolist()
-    return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def _message(field: int, data: bytes) -> bytes:
-    return bytes((field << 3 | _BYTES,)) + _length_varint(len(data)) + data
-
-
-def _length_varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+@cache
+def _message_class() -> Any:
+    """Return the class of Example, declared in a pool of its own."""
+    pool = descriptor_pool.DescriptorPool()
+    declaration = text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto())
+    file = pool.AddSerializedFile(declaration.SerializeToString())
+    return message_factory.GetMessageClass(file.message_types_by_name["Example"])
