@@ -9,6 +9,7 @@ import pytest
 
 from tinybert.data.importing import import_records
 from tinybert.data.mindrecord import check_mindrecord, index_path
+from tinybert.data.mindrecord_reader import read_mindrecords
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
 from tinybert.prepare.corpus import prepare_corpus
@@ -280,3 +281,11 @@ def test_a_row_of_another_length_is_an_error_with_its_number(tmp_path, find):
     with pytest.raises(InputError) as error:
         import_records(find(dataset_type="mindrecord"), tmp_path / "store")
     assert str(error.value) == (f"column `input_ids` holds 3 values, not 4\n  --> {path}, record 3")
+
+
+def test_a_framework_that_reads_other_rows_is_an_error(path, source):
+    with pytest.raises(InputError) as error:
+        list(read_mindrecords({path: 3}, source.format.columns))
+    assert str(error.value) == (
+        f"the framework reads other rows than the file holds (2 of 3)\n  --> {path}"
+    )

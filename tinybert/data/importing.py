@@ -4,18 +4,15 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from tinybert.atomic import atomic_directory, remove_leftovers
-from tinybert.data.example import Columns, ExampleError, decode_examples
-from tinybert.data.reader import BLOCK_ROWS, Reader, mindrecord_reader, read_tfrecord
+from tinybert.data.example import Column, Columns, ExampleError, decode_examples
+from tinybert.data.mindrecord_reader import BLOCK_ROWS, read_mindrecords
 from tinybert.data.source import RecordSource
 from tinybert.data.store import FORMAT, StoreWriter, TokenStore
 from tinybert.data.tfrecord import place, read_records
@@ -23,6 +20,7 @@ from tinybert.errors import InputError
 from tinybert.files import FileDigest, writing
 
 Progress = Callable[[int, int], None]
+Stamps = list[tuple[int, int, int]]
 
 
 def import_records(
@@ -42,6 +40,7 @@ def import_records(
             that are not as `source` says.
     """
     began = time.perf_counter()
+    before = _stamps(source)
     files = source.digest_files()
     seconds = time.perf_counter() - began
     path = store_root / _key(source, files)
@@ -49,7 +48,7 @@ def import_records(
         with writing(path), _alone(path):
             if not path.exists():
                 remove_leftovers(path)
-                _import(source, path, progress or _ignore)
+                _import(source, path, before, progress or _ignore)
     return replace(TokenStore.open(path, source.format, files), hashing_seconds=seconds)
 
 
@@ -74,18 +73,24 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _import(source: RecordSource, path: Path, progress: Progress) -> None:
-    before = _stamps(source)
-    counts = [source.count(record_file) for record_file in source.paths]
-    source.check_schema(sum(counts))
-    done = 0
-    with atomic_directory(path) as temporary, _reader(source) as read:
-        with StoreWriter(temporary, source.format) as writer:
-            for record_file, count in zip(source.paths, counts, strict=True):
-                for block in _checked_blocks(source, record_file, count, read):
-                    writer.append(block)
-                    done += len(block["input_ids"])
-                    progress(done, sum(counts))
+def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress) -> None:
+    counts = {record_file: source.count(record_file) for record_file in source.paths}
+    source.check_schema(sum(counts.values()))
+    read = _read_tfrecords if source.dataset_type == "tfrecord" else read_mindrecords
+    done = dict.fromkeys(counts, 0)
+    with atomic_directory(path) as temporary:
+        with (
+            closing(read(counts, source.format.columns)) as blocks,
+            StoreWriter(temporary, source.format) as writer,
+        ):
+            for record_file, block in blocks:
+                problem = source.format.problem(block)
+                if problem is not None:
+                    row = done[record_file] + problem[0] + 1
+                    raise InputError(problem[1], where=place(record_file, row))
+                writer.append(block)
+                done[record_file] += len(block["input_ids"])
+                progress(sum(done.values()), sum(counts.values()))
         if _stamps(source) != before:
             raise InputError(
                 "a record file was changed while it was read",
@@ -94,59 +99,26 @@ def _import(source: RecordSource, path: Path, progress: Progress) -> None:
             )
 
 
-def _reader(source: RecordSource) -> AbstractContextManager[Reader]:
-    if source.dataset_type == "mindrecord":
-        return mindrecord_reader(source.paths, source.format.columns)
-    return nullcontext(partial(read_tfrecord, columns=source.format.columns))
-
-
-def _stamps(source: RecordSource) -> list[tuple[int, int, int]]:
-    stats = [path.stat() for path in source.record_files]
+def _stamps(source: RecordSource) -> Stamps:
+    """Return what changes when a file does; a missing one is reported where it is read."""
+    stats = [path.stat() for path in source.record_files if path.exists()]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
-def _checked_blocks(
-    source: RecordSource, path: Path, count: int, reader: Reader
-) -> Iterator[Columns]:
-    """Yield the rows of one file as the framework reads them, each held against the laws."""
-    expected = _check_examples(source, path) if source.dataset_type == "tfrecord" else None
-    read = hashlib.sha256()
-    rows = 0
-    for block in reader(path):
-        problem = source.format.problem(block)
-        if problem is not None:
-            raise InputError(problem[1], where=place(path, rows + problem[0] + 1))
-        rows += len(block["input_ids"])
-        _digest(read, source, block)
-        yield block
-    if rows != count or expected not in (None, read.hexdigest()):
-        raise InputError(
-            f"the framework reads other rows than the file holds ({rows} of {count})",
-            where=str(path),
-        )
-
-
-def _check_examples(source: RecordSource, path: Path) -> str:
-    """Check framing and messages of a TFRecord file; returns the digest of its numbers."""
-    digest = hashlib.sha256()
-    records = read_records(path)
-    first = 1
-    while block := list(islice(records, BLOCK_ROWS)):
-        try:
-            columns = decode_examples([payload for _, payload in block], source.format.columns)
-        except ExampleError as error:
-            offset = block[error.index][0]
-            raise InputError(
-                error.message, where=place(path, first + error.index, offset)
-            ) from error
-        _digest(digest, source, columns)
-        first += len(block)
-    return digest.hexdigest()
-
-
-def _digest(digest: "hashlib._Hash", source: RecordSource, columns: Columns) -> None:
-    for column in source.format.columns:
-        digest.update(np.ascontiguousarray(columns[column.name]).data)
+def _read_tfrecords(
+    paths: Iterable[Path], columns: Sequence[Column]
+) -> Generator[tuple[Path, Columns], None, None]:
+    """Yield blocks of TFRecord files, each with its file: arrays (rows, length) by column name."""
+    for path in paths:
+        records = read_records(path)
+        first = 1
+        while block := list(islice(records, BLOCK_ROWS)):
+            try:
+                yield path, decode_examples([payload for _, payload in block], columns)
+            except ExampleError as error:
+                where = place(path, first + error.index, block[error.index][0])
+                raise InputError(error.message, where=where) from error
+            first += len(block)
 
 
 def _ignore(done: int, total: int) -> None:

@@ -9,12 +9,12 @@ every row. Verified here:
 - the index is a whole SQLite database, names this file, and numbers its rows without a gap;
 - every row lies inside its page, no two rows overlap, header and index count the same rows.
 
-After that the framework reads the file in a process of its own (`reader.py`), and the values of
-every row are checked.
+After that the framework reads the file in a process of its own (`mindrecord_reader.py`), and the
+values of every row are checked.
 
 **What cannot be verified**: the format carries no checksum. A change inside a page that leaves
 legal values (another token id of the vocabulary, a mask that stays 0 or 1) reads as those values.
-Only a digest from the time the file was whole can tell: the records.json of `prepare`.
+Only a digest from the time the file was whole shows it: the records.json of `prepare`.
 """
 
 import json

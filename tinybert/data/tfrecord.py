@@ -2,9 +2,8 @@
 
     uint64 length | uint32 masked CRC-32C of length | payload | uint32 masked CRC-32C of payload
 
-All little-endian (TensorFlow, `tensorflow/core/lib/io/record_writer.h`). Files are checked whole
-before the framework opens them: it reads a cut file as fewer rows without a word, and may end the
-process on a damaged one. Records are counted from 1, bytes from 0.
+All little-endian (TensorFlow, `tensorflow/core/lib/io/record_writer.h`). Records are counted from
+1, bytes from 0.
 """
 
 import os
@@ -30,15 +29,8 @@ def masked_crc(data: bytes) -> int:
 
 def frame(payload: bytes) -> bytes:
     """Return `payload` as one record."""
-    length = struct.pack("<Q", len(payload))
-    return b"".join(
-        (
-            length,
-            struct.pack("<I", masked_crc(length)),
-            payload,
-            struct.pack("<I", masked_crc(payload)),
-        )
-    )
+    parts = (struct.pack("<Q", len(payload)), payload)
+    return b"".join(part + struct.pack("<I", masked_crc(part)) for part in parts)
 
 
 def write_records(file: BinaryIO, payloads: Iterable[bytes]) -> None:
@@ -46,28 +38,31 @@ def write_records(file: BinaryIO, payloads: Iterable[bytes]) -> None:
     file.writelines(map(frame, payloads))
 
 
-def read_records(path: Path) -> Iterator[tuple[int, bytes]]:
+def read_records(path: Path, *, payloads: bool = True) -> Iterator[tuple[int, bytes]]:
     """Yield (byte offset, payload) of each record, both checksums verified.
+
+    Args:
+        path: The file.
+        payloads: Read the payloads; otherwise they are skipped, and empty in the result.
 
     Raises:
         InputError: The file cannot be read, is cut, is damaged, or holds no record.
     """
-    with open_records(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        offset = 0
-        number = 0
-        while header := file.read(HEADER_BYTES):
-            number += 1
-            length = _length(header, place(path, number, offset))
-            left = size - offset - HEADER_BYTES - FOOTER_BYTES
-            body = file.read(length + FOOTER_BYTES) if length <= left else b""
-            if len(body) != length + FOOTER_BYTES:
-                raise _cut(place(path, number, offset), f"{length} payload bytes announced")
-            payload = body[:length]
-            if struct.unpack("<I", body[length:])[0] != masked_crc(payload):
-                raise _damaged("the record's payload", place(path, number, offset))
-            yield offset, payload
-            offset += HEADER_BYTES + length + FOOTER_BYTES
+    offset = number = 0
+    try:
+        with open(path, "rb", buffering=1 << 20) as file:
+            size = os.fstat(file.fileno()).st_size
+            while header := file.read(HEADER_BYTES):
+                number += 1
+                where = place(path, number, offset)
+                length = _length(header, where)
+                end = offset + HEADER_BYTES + length + FOOTER_BYTES
+                if end > size:
+                    raise _cut(f"{length} payload bytes announced", where)
+                yield offset, _payload(file.read(end - file.tell()), where) if payloads else b""
+                offset = file.seek(end)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if number == 0:
         raise InputError("the file holds no record", where=str(path))
 
@@ -78,21 +73,7 @@ def count_records(path: Path) -> int:
     Raises:
         InputError: As `read_records`, except for damage inside a payload.
     """
-    with open_records(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        offset = 0
-        number = 0
-        while header := file.read(HEADER_BYTES):
-            number += 1
-            length = _length(header, place(path, number, offset))
-            end = offset + HEADER_BYTES + length + FOOTER_BYTES
-            if end > size:
-                raise _cut(place(path, number, offset), f"{length} payload bytes announced")
-            file.seek(end)
-            offset = end
-    if number == 0:
-        raise InputError("the file holds no record", where=str(path))
-    return number
+    return sum(1 for _ in read_records(path, payloads=False))
 
 
 def place(path: Path, number: int, offset: int | None = None) -> str:
@@ -100,28 +81,23 @@ def place(path: Path, number: int, offset: int | None = None) -> str:
     return f"{path}, record {number}" + ("" if offset is None else f", byte {offset}")
 
 
-def open_records(path: Path) -> BinaryIO:
-    """Open a record file for reading.
-
-    Raises:
-        InputError: It cannot be opened.
-    """
-    try:
-        return open(path, "rb", buffering=1 << 20)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-
-
 def _length(header: bytes, where: str) -> int:
     if len(header) < HEADER_BYTES:
-        raise _cut(where, f"{len(header)} of a record's {HEADER_BYTES} header bytes")
+        raise _cut(f"{len(header)} of a record's {HEADER_BYTES} header bytes", where)
     length, crc = struct.unpack("<QI", header)
     if crc != masked_crc(header[:8]):
         raise _damaged("the record's length", where)
     return int(length)
 
 
-def _cut(where: str, found: str) -> InputError:
+def _payload(body: bytes, where: str) -> bytes:
+    payload, crc = body[:-FOOTER_BYTES], body[-FOOTER_BYTES:]
+    if crc != struct.pack("<I", masked_crc(payload)):
+        raise _damaged("the record's payload", where)
+    return payload
+
+
+def _cut(found: str, where: str) -> InputError:
     return InputError(
         f"the file ends inside a record ({found})",
         where=where,
