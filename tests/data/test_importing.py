@@ -94,6 +94,17 @@ def test_a_store_is_made_once_for_files_and_options(
     assert len(stores(store_root)) == 2
 
 
+def test_files_that_were_hashed_already_are_not_read_again(
+    tmp_path, find, write_tfrecord, columns, store_root
+):
+    write_tfrecord(tmp_path / "records" / "a.tfrecord", columns)
+    source = find()
+    first = import_records(source, store_root)
+    (tmp_path / "records").rename(tmp_path / "moved")
+    again = import_records(source, store_root, files=first.files)
+    assert (again.digest, again.files) == (first.digest, first.files)
+
+
 @pytest.mark.parametrize(
     ("name", "row", "values", "message"),
     [

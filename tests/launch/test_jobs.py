@@ -65,6 +65,8 @@ def test_the_manifest_says_who_took_part(pair):
     assert fragment["effective"]["initial_weights"] == manifest["effective"]["initial_weights"]
     assert {path.name for path in folder.glob("*.log")} >= {"worker_0.log", "worker_1.log"}
     assert not list((folder / "1").rglob("*.safetensors"))
+    hashed = {file["sha256"] for file in load(folder / "digests.json")["data"]}
+    assert hashed == {file["sha256"] for file in manifest["inputs"]["files"]}
 
 
 def test_a_master_port_in_use_is_one_line_of_a_table(tmp_path):

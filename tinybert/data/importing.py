@@ -19,12 +19,18 @@ from tinybert.data.tfrecord import place, read_records
 from tinybert.errors import InputError
 from tinybert.files import FileDigest, writing
 
+STORES = Path("runs", "store")
+"""Folder of all token stores, below the root."""
 Progress = Callable[[int, int], None]
 Stamps = list[tuple[int, int, int]]
 
 
 def import_records(
-    source: RecordSource, store_root: Path, *, progress: Progress | None = None
+    source: RecordSource,
+    store_root: Path,
+    *,
+    files: Sequence[FileDigest] | None = None,
+    progress: Progress | None = None,
 ) -> TokenStore:
     """Return the token store of record files; they are checked and read where it is not there.
 
@@ -33,6 +39,8 @@ def import_records(
     Args:
         source: The record files.
         store_root: Directory of all stores; created if missing.
+        files: What `source.digest_files` returned to another process of this host just now; None:
+            the files are hashed here.
         progress: Called with (rows read, rows in all) during an import.
 
     Raises:
@@ -41,7 +49,7 @@ def import_records(
     """
     began = time.perf_counter()
     before = _stamps(source)
-    files = source.digest_files()
+    files = source.digest_files() if files is None else files
     seconds = time.perf_counter() - began
     path = store_root / _key(source, files)
     if not path.exists():

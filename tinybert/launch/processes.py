@@ -11,7 +11,8 @@ from signal import SIGTERM
 import structlog
 
 from tinybert import errors
-from tinybert.data.importing import import_records
+from tinybert.atomic import write_bytes
+from tinybert.data.importing import STORES, import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
 from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.hosts import Alone, Peers, gather, join
@@ -20,7 +21,7 @@ from tinybert.launch.msrun import Cluster
 from tinybert.launch.preflight import checks_table, preflight
 from tinybert.launch.view import RankProgress
 from tinybert.launch.watch import JobFailure
-from tinybert.launch.worker import OUR_BUG, RANKS
+from tinybert.launch.worker import DIGESTS, OUR_BUG, RANKS, RECORD_DIGESTS, RecordDigests
 from tinybert.manifest.identity import CodeIdentity
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
@@ -65,14 +66,14 @@ def run_first_host(
         TinybertError: What a process raised, or how it ended.
         StoppedError: The user stopped the run.
     """
-    _import(plan)
+    digests = _import(plan)
     run_id = record.manifest.volatile.run_id
     peers: Peers = Alone()
     with stop.waiting():
         if cluster.hosts > 1:
             facts = _facts(plan, code)
             peers = gather(cluster, facts, {"run_id": run_id}, stop=lambda: _asked(stop))
-        part = HostJob(options, plan, code, cluster, run_id, record.path)
+        part = HostJob(options, plan, code, cluster, digests, run_id, record.path)
         fall, beats = part.carry_out(stop, peers)
     record.reload()
     ranks = {str(rank): {"pid": beat.pid, "host": beat.host} for rank, beat in beats.items()}
@@ -96,11 +97,11 @@ def run_other_host(
         TinybertError: How the job fell; the first host's manifest says so too.
         StoppedError: The user stopped the run.
     """
-    _import(plan)
+    digests = _import(plan)
     with stop.waiting():
         peers, told = join(cluster, _facts(plan, code), stop=lambda: _asked(stop))
         log.info("run", recipe=options.recipe, run_id=told["run_id"], host_rank=cluster.host_rank)
-        part = HostJob(options, plan, code, cluster, told["run_id"], Path(NOT_HERE))
+        part = HostJob(options, plan, code, cluster, digests, told["run_id"], Path(NOT_HERE))
         fall, _ = part.carry_out(stop, peers)
     if fall is not None:
         error = _error_of(fall, cure="see the manifest on the first host")
@@ -120,6 +121,7 @@ class HostJob:
     plan: Plan
     code: CodeIdentity
     cluster: Cluster
+    digests: RecordDigests
     run_id: str
     manifest: Path
     """The run's, on the first host."""
@@ -137,6 +139,7 @@ class HostJob:
         for old in self.logs.glob("*.log"):  # of an earlier segment of the run
             segment = len(list(self.logs.glob(f"{old.stem}.log.*"))) + 1
             old.rename(f"{old}.{segment}")
+        write_bytes(self.logs / DIGESTS, RECORD_DIGESTS.dump_json(self.digests, indent=2))
         job = Job(self.cluster, self.logs, patience=self.cluster.timeout, peers=peers)
         total_steps = sum(phase.total_steps for phase in self.plan.phases)
         with RankProgress(total_steps, self.logs / "worker_0.log") as progress:
@@ -206,12 +209,12 @@ def _asked(stop: StopRequest) -> int | None:
     return stop.signum if stop.requested() else None
 
 
-def _import(plan: Plan) -> None:
-    """Import the records, so that processes do not wait for one of them to do it."""
-    from tinybert.stages.build import STORES
-
-    for records in plan.records.values():
-        import_records(records.source, plan.root / STORES)
+def _import(plan: Plan) -> RecordDigests:
+    """Import the records, which the processes then need not do; returns the digests of files."""
+    return {
+        role: import_records(records.source, plan.root / STORES).files
+        for role, records in plan.records.items()
+    }
 
 
 def _fallen(fall: JobFailure, record: RunRecord) -> TinybertError:

@@ -6,17 +6,18 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
+from pydantic import TypeAdapter
 
 from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
-from tinybert.files import PROGRAM
+from tinybert.files import PROGRAM, FileDigest
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.record import RunRecord
-from tinybert.plan.plan import make_plan
+from tinybert.plan.plan import Plan, make_plan
 from tinybert.recipe.load import load
 from tinybert.run.execute import execute
 from tinybert.run.heartbeat import HeartbeatSender, WorkerExit
@@ -28,6 +29,11 @@ log = structlog.get_logger()
 
 RANKS = "ranks"
 """Folder of a run with the logs and records of its processes."""
+DIGESTS = "digests.json"
+"""In that folder: what the launcher hashed, so that its processes do not."""
+RecordDigests = dict[str, tuple[FileDigest, ...]]
+"""Digests of the files of each set of records, by its role."""
+RECORD_DIGESTS = TypeAdapter(RecordDigests)
 OUR_BUG = 70
 
 
@@ -114,6 +120,8 @@ def _take_part(
     if (resolved.digest, code.facts["digest"]) != (options.recipe_digest, options.code_digest):
         cure = "change nothing while a run starts, and start it again"
         raise InputError("recipe or program changed since the launcher read them", cure=cure)
+    ranks = Path("runs", resolved.name, options.run_id, RANKS)
+    plan = _with_digests(plan, options.root / ranks / DIGESTS)
     if rank == 0:
         record = RunRecord.attach(options.manifest)
     else:
@@ -123,8 +131,7 @@ def _take_part(
             "code": code.facts,
             "seeds": {"seed": resolved.recipe.seed},
         }
-        folder = Path("runs", resolved.name, options.run_id, RANKS, str(rank))
-        record = RunRecord.fragment(options.root, folder, options.run_id, inputs)
+        record = RunRecord.fragment(options.root, ranks / str(rank), options.run_id, inputs)
     with record:
         try:
             local_rank = rank % resolved.recipe.topology.devices_per_host
@@ -143,3 +150,12 @@ def _take_part(
             with suppress(OSError):  # the disk may be what failed
                 record.fail(error, rank=rank)
             raise
+
+
+def _with_digests(plan: Plan, path: Path) -> Plan:
+    """Return the plan with the digests of record files that the launcher wrote."""
+    digests = RECORD_DIGESTS.validate_json(path.read_bytes())
+    records = {
+        role: replace(records, files=digests[role]) for role, records in plan.records.items()
+    }
+    return replace(plan, records=records)

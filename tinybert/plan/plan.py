@@ -8,6 +8,7 @@ from tinybert.data.rows import LabelKind
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.errors import InputError
+from tinybert.files import FileDigest
 from tinybert.plan.compatibility import agreed_labels, vocabulary_problems
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.base import Source
@@ -28,6 +29,8 @@ class RecordSet:
 
     source: RecordSource
     rows: int
+    files: tuple[FileDigest, ...] | None = None
+    """Digests of its files, where the launcher of this process has hashed them."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import structlog
 from mindspore import Parameter, nn
 
-from tinybert.data.importing import import_records
+from tinybert.data.importing import STORES, import_records
 from tinybert.data.store import TokenStore
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.record import RunRecord
@@ -32,9 +31,6 @@ from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
-
-STORES = Path("runs", "store")
-"""Folder of all token stores, below the root."""
 
 FirstWeights = dict[str, npt.NDArray[np.generic]]
 
@@ -75,7 +71,7 @@ def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
         TrainingError: Another process has other rows.
     """
     stores = {
-        role: import_records(records.source, plan.root / STORES)
+        role: import_records(records.source, plan.root / STORES, files=records.files)
         for role, records in plan.records.items()
     }
     world.require_equal("rows", " ".join(store.digest for store in stores.values()))
