@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_code, changed_inputs, verify
 from tinybert.files import digest_file
 from tinybert.manifest.document import read_manifest
@@ -42,8 +43,8 @@ def test_inputs_with_recorded_times_are_trusted_unless_rehashed(pretend: Any) ->
         before = records.stat()
         records.write_bytes(bytes(before.st_size))
         os.utime(records, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert changed_inputs(record.path, rehash=False) == ([], 1)
-    assert changed_inputs(record.path, rehash=True) == (["records: other bytes"], 0)
+    assert changed_inputs(Run.load(record.path), rehash=False) == ([], 1)
+    assert changed_inputs(Run.load(record.path), rehash=True) == (["records: other bytes"], 0)
     text, _ = verify(record.path)
     assert "note: 1 inputs trusted by size and time; --rehash reads them\n" in text
     assert "note: [expect] not checked: the run is abandoned\n" in text
@@ -147,7 +148,7 @@ EXPECTATIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize(("expect", "failures"), EXPECTATIONS.values(), ids=EXPECTATIONS)
 def test_expectations(pretend: Any, expect: dict[str, Any], failures: list[str]) -> None:
     path = pretend("a", expect=expect).run()
-    assert expectation_failures(path) == failures
+    assert expectation_failures(Run.load(path)) == failures
     text, code = verify(path)
     assert code == (1 if failures else 0)
     assert all(f"[expect] {failure}" in text for failure in failures)
@@ -157,7 +158,7 @@ def test_losses_that_are_not_finite_fail_where_they_must_be(pretend: Any) -> Non
     run = pretend("a", expect={"finite_loss": True, "metrics": {"loss": {"max": 1e9}}})
     run.noise = float("inf")
     # noise * 0 is not a number, and every later loss is infinite
-    assert expectation_failures(run.run()) == [
+    assert expectation_failures(Run.load(run.run())) == [
         "the loss was not finite in 12 steps",
         "loss is inf, above 1000000000.0",
     ]
@@ -168,7 +169,7 @@ def with_reference(pretend: Any, expect: dict[str, Any], **facts: Any) -> list[s
     run = pretend("a", expect={"reference": "manifests/tiny.reference.json", **expect}, **facts)
     (run.root / "manifests").mkdir(parents=True)
     shutil.copy(reference, run.root / "manifests" / "tiny.reference.json")
-    return expectation_failures(run.run())
+    return expectation_failures(Run.load(run.run()))
 
 
 def test_a_reference_that_is_met(pretend: Any) -> None:
@@ -204,7 +205,7 @@ def test_a_reference_without_tolerance(pretend: Any) -> None:
 def test_a_missing_reference(pretend: Any) -> None:
     path = pretend("a", expect={"reference": "manifests/gone.json"}).run()
     place = path.parent.parent / "manifests" / "gone.json"
-    assert expectation_failures(path) == [
+    assert expectation_failures(Run.load(path)) == [
         f"reference: cannot read the manifest: no such file or directory ({place})"
     ]
 
@@ -215,21 +216,21 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
         record.keep_patch(b"abc")
     names = ("runner.py", "tinybert/stages.py")
     patch = record.path.with_suffix(".patch").name
-    assert changed_code(record.path, run.root) == (
+    assert changed_code(Run.load(record.path), run.root) == (
         f"the program differs now in 2 files, first {names[0]}; it ran at commit {'ab' * 20}"
         f" with the patch {patch}"
     )
     (run.root / names[1]).parent.mkdir(parents=True, exist_ok=True)
     (run.root / names[1]).write_text(names[1])
     run.code[names[1]] = digest_file(run.root / names[1]).sha256
-    one = changed_code(run.run(), run.root)
+    one = changed_code(Run.load(run.run()), run.root)
     assert one == f"the program differs now in runner.py; it ran at commit {'ab' * 20}"
     run = pretend("b")
     for name in names:
         (run.root / name).parent.mkdir(parents=True, exist_ok=True)
         (run.root / name).write_text(name)
         run.code[name] = digest_file(run.root / name).sha256
-    assert changed_code(run.run(), run.root) is None
+    assert changed_code(Run.load(run.run()), run.root) is None
 
 
 def child(pretend: Any, parent: Path, outcome: str) -> Path:

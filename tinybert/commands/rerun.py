@@ -6,10 +6,10 @@ import structlog
 
 from tinybert.atomic import write_bytes
 from tinybert.commands.run import run
+from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_inputs
 from tinybert.errors import InputError
 from tinybert.files import PROGRAM
-from tinybert.manifest.document import read_manifest, root_of
 from tinybert.manifest.identity import code_identity
 from tinybert.report.text import diff
 from tinybert.run.options import RunOptions
@@ -30,9 +30,9 @@ def rerun(path: Path) -> tuple[str, int]:
         InputError: An input is missing or is not what it was.
         TinybertError: As `run`.
     """
-    manifest = read_manifest(path)
-    root = root_of(path, manifest)
-    changed, _ = changed_inputs(path, rehash=False)
+    source = Run.load(path)
+    manifest, root = source.manifest, source.root
+    changed, _ = changed_inputs(source, rehash=False)
     if changed:
         listed = "".join(f"\n  - {change}" for change in changed)
         cure = "restore the files; `verify` lists them"

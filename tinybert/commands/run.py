@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.verdict import Run
 from tinybert.device import require_ascend
 from tinybert.errors import (
     DeviceError,
@@ -87,7 +88,7 @@ def run(options: RunOptions) -> str:
             if isinstance(error, TinybertError) and not error.where:
                 error.where = manifest
             raise
-    if failures := expectation_failures(record.path):
+    if failures := expectation_failures(Run.load(record.path)):
         raise ExpectationError(
             "the run finished, but not as its [expect] says:"
             + "".join(f"\n  - {failure}" for failure in failures),

@@ -5,19 +5,10 @@ from typing import Any
 
 from tinybert.compare.verdict import Run, first_step, out_of_tolerance
 from tinybert.errors import ManifestError
-from tinybert.manifest.document import root_of
 
 
-def expectation_failures(path: Path) -> list[str]:
-    """Return how a run differs from its recipe's `[expect]`; nothing if it holds or there is none.
-
-    Args:
-        path: The run's manifest, in a final state.
-
-    Raises:
-        ManifestError: It is missing, or is no manifest.
-    """
-    run = Run.load(path)
+def expectation_failures(run: Run) -> list[str]:
+    """Return how a finished run differs from its `[expect]`; empty if it holds or there is none."""
     expect: dict[str, Any] = run.manifest.inputs.recipe.values.get("expect") or {}
     outcome = run.manifest.outcome
     failures = []
@@ -28,7 +19,7 @@ def expectation_failures(path: Path) -> list[str]:
     for name, bounds in (expect.get("metrics") or {}).items():
         failures += _out_of_bounds(name, bounds, run)
     if expect.get("reference"):
-        reference = root_of(path, run.manifest) / expect["reference"]
+        reference = run.root / expect["reference"]
         failures += _other_than_reference(reference, expect.get("tolerance"), run)
     return failures
 

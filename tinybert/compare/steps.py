@@ -1,10 +1,9 @@
-"""Where two traces part, without reading most of them."""
+"""The first step in which two traces differ, found without parsing most of their records."""
 
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tinybert.errors import ManifestError
 from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
@@ -12,16 +11,8 @@ from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
 BLOCK = 1 << 16  # bytes
 LOSS = re.compile(rb'"loss":"([^"]*)"')
 BATCH = re.compile(rb'"batch_digest":"([^"]*)"')
-QUANTITIES = (
-    "batch_digest",
-    "loss",
-    "parts",
-    "loss_scale",
-    "overflow",
-    "learning_rate",
-    "gradient_norm",
-    "optimizer_step",
-)
+Quantity = float | str | None
+"""A value of a trace record; None for a part of the loss that one record lacks."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class StepDifference:
     """
 
     global_step: int
-    values: dict[str, tuple[Any, Any]]
+    values: dict[str, tuple[Quantity, Quantity]]
     ended: str | None
     batches_from: int | None
     same_batches: bool
@@ -102,13 +93,13 @@ def first_difference(a: Trace, b: Trace) -> StepDifference | None:
         return None
     start = a.data.rfind(b"\n", 0, position) + 1
     first, second = a.record(start), b.record(start)
-    found = first or second
-    assert found is not None
+    record = first or second
+    assert record is not None
     batches = a.batches(start), b.batches(start)
-    pairs = enumerate(zip(*batches, strict=False), found.global_step)
+    pairs = enumerate(zip(*batches, strict=False), record.global_step)
     return StepDifference(
-        global_step=found.global_step,
-        values=_values(first, second) if first and second else {},
+        global_step=record.global_step,
+        values=_differing_quantities(first, second) if first and second else {},
         ended=None if first and second else ("A" if second else "B"),
         batches_from=next((step for step, (x, y) in pairs if x != y), None),
         same_batches=sorted(batches[0]) == sorted(batches[1]),
@@ -135,21 +126,27 @@ def _common_prefix(a: bytes, b: bytes) -> int | None:
     return None if len(a) == len(b) else min(len(a), len(b))
 
 
-def _values(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
-    """Return what differs in two records."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for name in QUANTITIES:
-        x, y = getattr(a, name), getattr(b, name)
-        if isinstance(x, dict):
-            for part in {**x, **y}:
-                if not _equal(x.get(part), y.get(part)):
-                    found[f"{name}.{part}"] = (x.get(part), y.get(part))
-        elif not _equal(x, y):
-            found[name] = (x, y)
-    return found
+def _differing_quantities(a: Record, b: Record) -> dict[str, tuple[Quantity, Quantity]]:
+    """Return what differs in two records, with both values."""
+    first, second = _quantities(a), _quantities(b)
+    pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
+    return {name: (x, y) for name, (x, y) in pairs.items() if not _same_bits(x, y)}
 
 
-def _equal(x: Any, y: Any) -> bool:
+def _quantities(record: Record) -> dict[str, Quantity]:
+    return {
+        "batch_digest": record.batch_digest,
+        "loss": record.loss,
+        **{f"parts.{name}": value for name, value in record.parts.items()},
+        "loss_scale": record.loss_scale,
+        "overflow": record.overflow,
+        "learning_rate": record.learning_rate,
+        "gradient_norm": record.gradient_norm,
+        "optimizer_step": record.optimizer_step,
+    }
+
+
+def _same_bits(x: Quantity, y: Quantity) -> bool:
     if isinstance(x, float) and isinstance(y, float):
         return x.hex() == y.hex()
-    return bool(x == y)
+    return x == y

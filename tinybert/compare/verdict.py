@@ -9,8 +9,8 @@ from typing import Any, Literal
 from tinybert.compare.causes import NOTE, Cause, causes, differing_leaves
 from tinybert.compare.steps import StepDifference, Trace, first_difference
 from tinybert.compare.tensors import TensorDifference, first_tensor, other_tensors
-from tinybert.manifest.document import read_manifest, run_directory, status
-from tinybert.manifest.model import Effective, Manifest, Number
+from tinybert.manifest.document import read_manifest, root_of, run_directory, status
+from tinybert.manifest.model import Manifest
 from tinybert.manifest.record import TRACE
 
 ACROSS = 1e-3
@@ -37,13 +37,23 @@ class Run:
         return cls(path, read_manifest(path))
 
     @property
+    def root(self) -> Path:
+        """The directory that the manifest's relative paths start from."""
+        return root_of(self.path, self.manifest)
+
+    @property
     def folder(self) -> Path:
         """The run's folder."""
         return run_directory(self.path, self.manifest)
 
     @property
+    def status(self) -> str:
+        """The recorded status, or `abandoned` if the run's process is gone."""
+        return status(self.path, self.manifest)
+
+    @property
     def trace(self) -> Trace | None:
-        """The trace, if it is at hand and the manifest's."""
+        """The trace; None if it is missing or not the manifest's."""
         return Trace.load(self.folder / TRACE, self.manifest.outcome.trace_digest)
 
 
@@ -60,7 +70,7 @@ class Comparison:
         outcome: Differing facts of the outcomes, with both values.
         step: The first differing step.
         tensor: The first differing tensor.
-        notes: What could not be looked at.
+        notes: What could not be compared.
     """
 
     across_topology: bool
@@ -117,7 +127,7 @@ def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
 
 
 def first_step(a: Run, b: Run) -> tuple[StepDifference | None, list[str]]:
-    """Return the first differing step of two runs, and what kept from looking for it."""
+    """Return the first differing step of two runs, and why it could not be looked for."""
     if a.manifest.outcome.trace_digest == b.manifest.outcome.trace_digest:
         return None, []
     first, second = a.trace, b.trace
@@ -134,9 +144,10 @@ def out_of_tolerance(
     failures = []
     if x.outcome.steps != y.outcome.steps:
         failures.append(f"steps: {x.outcome.steps} in A, {y.outcome.steps} in B")
-    for group in ("metrics", "best_metrics"):
-        first: dict[str, Number] = getattr(x.outcome, group)
-        second: dict[str, Number] = getattr(y.outcome, group)
+    for group, first, second in (
+        ("metrics", x.outcome.metrics, y.outcome.metrics),
+        ("best_metrics", x.outcome.best_metrics, y.outcome.best_metrics),
+    ):
         for name in {**first, **second}:
             if name not in first or name not in second:
                 failures.append(f"{group}.{name} is in {'A' if name in first else 'B'} alone")
@@ -167,9 +178,8 @@ def _near(p: float, q: float, tolerance: dict[str, float]) -> bool:
 
 def _incomparable(a: Run, b: Run) -> Iterator[str]:
     for name, run in (("A", a), ("B", b)):
-        state = status(run.path, run.manifest)
-        if state != "finished":
-            yield f"{name} is {state}"
+        if run.status != "finished":
+            yield f"{name} is {run.status}"
     stages = a.manifest.inputs.stage, b.manifest.inputs.stage
     if stages[0] != stages[1]:
         yield f"another stage: {stages[0]} in A, {stages[1]} in B"
@@ -192,24 +202,16 @@ def _verdict(x: Manifest, y: Manifest, step: StepDifference | None) -> tuple[Ver
 def _across_topology(
     x: Manifest, y: Manifest, step: StepDifference | None, notes: list[str]
 ) -> tuple[Verdict, list[str]]:
-    """Return whether two runs saw the same, and what they did not share."""
-    if x.effective is None or y.effective is None:
+    """Return whether two runs share what no topology changes, and what they do not share."""
+    first, second = _shared_facts(x), _shared_facts(y)
+    if not first or not second:
         return "incomparable", ["a run has no section `effective`"]
-    pairs = {
-        "global batch size": tuple(
-            _built(e, "global_batch_size") for e in (x.effective, y.effective)
-        ),
-        "samples": (x.outcome.samples, y.outcome.samples),
-        "initial weights": tuple(_built(e, "initial_weights") for e in (x.effective, y.effective)),
-    }
-    if x.inputs.stage != "evaluate":
-        pairs["masks"] = tuple(_built(e, "masks") for e in (x.effective, y.effective))
-    unknown = [n for n, pair in pairs.items() if any(v is None or v == 0 for v in pair)]
+    unknown = [name for name in first if None in (*first[name], *second[name])]
     if notes:
         unknown.append("order of the samples")
     if unknown:
         return "incomparable", [f"not recorded: {', '.join(unknown)}"]
-    other = [name for name, (p, q) in pairs.items() if p != q]
+    other = [name for name in first if first[name] != second[name]]
     if step is not None and step.batches_from is not None:
         other.append(f"order of the samples from step {step.batches_from}")
     reasons = [f"another {name}" for name in other]
@@ -219,13 +221,19 @@ def _across_topology(
     return ("different" if reasons else "equal"), reasons
 
 
-def _built(effective: Effective, name: str) -> Any:
-    """Return a fact of what was built, of each phase where there are several; None if unknown.
+def _shared_facts(manifest: Manifest) -> dict[str, list[Any]]:
+    """Return the facts that a run has on every topology, None where unknown; empty if not built.
 
     Later phases begin from weights that were trained, and differ by their rounding.
     """
-    facts = [phase.get(name) for phase in effective.phases.values()] or [getattr(effective, name)]
-    if name == "initial_weights":
-        facts = facts[:1]
-    known = all(fact is not None and (fact or name == "masks") for fact in facts)
-    return facts if known else None
+    if manifest.effective is None:
+        return {}
+    trainings = list(manifest.effective.phases.values()) or [manifest.effective.model_dump()]
+    facts = {
+        "global batch size": [facts.get("global_batch_size") or None for facts in trainings],
+        "samples": [manifest.outcome.samples or None],
+        "initial weights": [trainings[0].get("initial_weights") or None],
+    }
+    if manifest.inputs.stage != "evaluate":
+        facts["masks"] = [facts.get("masks") for facts in trainings]
+    return facts

@@ -8,103 +8,87 @@ from tinybert.compare.verdict import Run
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
-from tinybert.manifest.digests import (
-    read_tensor_table,
-    tensor_digest,
-    tensor_table,
-)
-from tinybert.manifest.document import root_of, status
+from tinybert.manifest.digests import read_tensor_table, tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import trace_digest
 
 
-def verify(path: Path, rehash: bool = False) -> tuple[str, int]:
-    """Check a run's inputs, what it left, and its expectations; or the files of an export.
+def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
+    """Check a run's inputs, its outputs and its expectations; or the files of an export.
 
     An input with the recorded size and time of change is taken as unchanged, one with another
     time is hashed. Traces and tensor tables are always read.
 
     Args:
-        path: The manifest, or the record of an export.
+        manifest: The run's manifest, or the record of an export.
         rehash: Hash every input, and read every tensor of every checkpoint.
 
     Returns:
-        The answer, and its exit code: 0 all holds, 1 something does not.
+        The report, and the exit code: 0 everything holds, 1 something does not.
 
     Raises:
-        ManifestError: The manifest is missing, or is none.
+        ManifestError: The file is missing, or is no manifest.
     """
-    if path.name == exported.NAME:
-        return exported.Exported.load(path).verify()
-    run = Run.load(path)
-    changed, trusted = changed_inputs(path, rehash=rehash)
+    if manifest.name == exported.NAME:
+        return exported.Exported.load(manifest).verify()
+    run = Run.load(manifest)
+    problems, trusted = changed_inputs(run, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
     if run.folder.is_dir():
-        changed += _changed_outputs(run, rehash)
+        problems += _changed_outputs(run, rehash)
     else:
         notes.append(f"outputs not checked: {run.folder} is not here")
-    problems = list(changed)
-    state = status(path, run.manifest)
-    if state == "finished":
-        problems += [f"[expect] {failure}" for failure in expectation_failures(path)]
+    if run.status == "finished":
+        problems += [f"[expect] {failure}" for failure in expectation_failures(run)]
     else:
-        notes.append(f"[expect] not checked: the run is {state}")
-    if code := changed_code(path):
+        notes.append(f"[expect] not checked: the run is {run.status}")
+    if code := changed_code(run):
         notes.append(code)
     first = f"different: {problems[0]}" if problems else "same: every file is what it was"
     lines = [first, *(f"  {text}" for text in problems[1:]), *(f"note: {note}" for note in notes)]
     return "\n".join(lines) + "\n", 1 if problems else 0
 
 
-def changed_inputs(path: Path, *, rehash: bool) -> tuple[list[str], int]:
+def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
     """Return which inputs of a run are missing or changed, and how many were not read.
 
     Args:
-        path: The manifest.
+        run: The run.
         rehash: Hash every file, also one with the recorded size and time of change.
-
-    Raises:
-        ManifestError: The manifest is missing, or is none.
     """
-    manifest = Run.load(path).manifest
-    root = root_of(path, manifest)
-    changed, to_hash, trusted = [], {}, 0
-    for file in manifest.inputs.files:
-        place = root / file.path
+    changed, to_hash, trusted = [], [], 0
+    for file in run.manifest.inputs.files:
         try:
-            found = place.stat()
+            now = (run.root / file.path).stat()
         except OSError:
             changed.append(f"{file.path}: missing")
             continue
-        recorded = manifest.volatile.modified.get(file.path)
-        if found.st_size != file.size:
-            changed.append(f"{file.path}: {found.st_size} bytes, not {file.size}")
-        elif rehash or recorded != found.st_mtime_ns // 1000:
-            to_hash[place] = file
+        recorded = run.manifest.volatile.modified.get(file.path)
+        if now.st_size != file.size:
+            changed.append(f"{file.path}: {now.st_size} bytes, not {file.size}")
+        elif rehash or recorded != now.st_mtime_ns // 1000:
+            to_hash.append(file)
         else:
             trusted += 1
     try:
-        digests = digest_files(to_hash)
+        digests = digest_files(run.root / file.path for file in to_hash)
     except InputError as error:
         return [*changed, f"{error.where}: {error.message}"], trusted
-    for file, now in zip(to_hash.values(), digests, strict=True):
-        if now.sha256 != file.sha256:
+    for file, digest in zip(to_hash, digests, strict=True):
+        if digest.sha256 != file.sha256:
             changed.append(f"{file.path}: other bytes")
     return changed, trusted
 
 
-def changed_code(path: Path, program: Path = PROGRAM) -> str | None:
-    """Return how a program differs from the one that ran, and where to find that; or None.
+def changed_code(run: Run, program: Path = PROGRAM) -> str | None:
+    """Return how a program differs from the one that ran, and where that one is; None if equal.
 
     Args:
-        path: The manifest.
+        run: The run.
         program: The directory of runner.py.
-
-    Raises:
-        ManifestError: The manifest is missing, or is none.
     """
-    code = Run.load(path).manifest.inputs.code
+    code = run.manifest.inputs.code
     changed = [name for name, sha256 in code.files.items() if _sha256(program / name) != sha256]
     if not changed:
         return None
@@ -153,9 +137,9 @@ def _changed_checkpoint(folder: Path, checkpoint: Checkpoint, rehash: bool) -> I
         from safetensors.numpy import load_file
 
         try:
-            found = tensor_digest(tensor_table(load_file(folder / checkpoint.file)))
+            digest = tensor_digest(tensor_table(load_file(folder / checkpoint.file)))
         except (SafetensorError, OSError) as error:
             yield f"{checkpoint.file}: damaged: {error}"
             return
-        if found != checkpoint.tensor_digest:
+        if digest != checkpoint.tensor_digest:
             yield f"{checkpoint.file}: other tensors"

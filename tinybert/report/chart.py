@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 
+from markupsafe import Markup, escape
+
 from tinybert.report.curves import BUCKETS, LARGEST, Curve, Point, points, spans
-from tinybert.report.markup import element, escaped
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 34
@@ -72,7 +73,7 @@ def chart(
     marks: Sequence[Mark] = (),
     event: str = "overflow",
     dots: bool = False,
-) -> str:
+) -> Markup:
     """Return a chart with title and description for those who cannot see it.
 
     Args:
@@ -87,8 +88,8 @@ def chart(
     y = _values_axis([line.curve for line in lines])
     x = _steps_axis(reach)
     parts = [
-        element("title", title, id=f"{identity}-title"),
-        element("desc", description(lines, y), id=f"{identity}-desc"),
+        f'<title id="{identity}-title">{escape(title)}</title>',
+        f'<desc id="{identity}-desc">{escape(description(lines, y))}</desc>',
         *_grid(x, y),
     ]
     for line in lines:
@@ -96,7 +97,7 @@ def chart(
         parts.extend(_events(line.events, event, line.name, x))
         parts.extend(_events(line.curve.lost, f"{title} not finite", "lost", x))
     parts += [_mark(mark, x) for mark in marks if reach[0] <= mark.step <= reach[1]]
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="{identity}-title {identity}-desc">{"".join(parts)}</svg>'
     )
@@ -104,17 +105,17 @@ def chart(
 
 def description(lines: Sequence[Line], y: Axis) -> str:
     """Return in words what a chart shows."""
-    told = []
+    sentences = []
     for line in lines:
         name = f"{line.run}: " if line.run else ""
         if (extent := line.curve.extent) is None:
-            told.append(f"{name}no finite value.")
+            sentences.append(f"{name}no finite value.")
             continue
         first, least, greatest, last = (
             f"{value:.4g} at step {step}" for value, step in astuple(extent)
         )
-        told.append(f"{name}from {first} to {last}, least {least}, greatest {greatest}.")
-    return " ".join([*told, "Logarithmic scale." if y.logarithmic else "Linear scale."])
+        sentences.append(f"{name}from {first} to {last}, least {least}, greatest {greatest}.")
+    return " ".join([*sentences, "Logarithmic scale." if y.logarithmic else "Linear scale."])
 
 
 def _values_axis(curves: Sequence[Curve]) -> Axis:
@@ -164,13 +165,13 @@ def _line(line: Line, x: Axis, y: Axis, dots: bool) -> Iterator[str]:
             yield f'<path class="line {line.name}" d="M{path}"/>'
         for point in run if dots or len(run) == 1 else ():
             where, height = _at(x.place(point.step)), _at(y.place(point.mean))
-            told = element("title", f"{point.mean!r} at step {point.step:g}")
-            yield f'<circle class="{line.name}" cx="{where}" cy="{height}" r="3">{told}</circle>'
+            title = f"<title>{point.mean!r} at step {point.step:g}</title>"
+            yield f'<circle class="{line.name}" cx="{where}" cy="{height}" r="3">{title}</circle>'
 
 
-def _unbroken(found: Sequence[Point | None]) -> Iterator[list[Point]]:
+def _unbroken(curve: Sequence[Point | None]) -> Iterator[list[Point]]:
     run: list[Point] = []
-    for point in [*found, None]:
+    for point in [*curve, None]:
         if point is not None:
             run.append(point)
         elif run:
@@ -183,16 +184,16 @@ def _events(steps: Sequence[int], what: str, name: str, x: Axis) -> Iterator[str
     bottom = HEIGHT - BOTTOM - (10 if name == "b" else 0)
     for start, end in spans(steps, BUCKETS // 2):
         many = f"{end - start} x {what}, steps {steps[start]} to {steps[end - 1]}"
-        told = element("title", many if end - start > 1 else f"{what}, step {steps[start]}")
-        at = _at(x.place(steps[start]))
-        yield f'<path class="event {name}" d="M{at} {bottom}v-9">{told}</path>'
+        text = escape(many if end - start > 1 else f"{what}, step {steps[start]}")
+        path = f'class="event {name}" d="M{_at(x.place(steps[start]))} {bottom}v-9"'
+        yield f"<path {path}><title>{text}</title></path>"
 
 
 def _mark(mark: Mark, x: Axis) -> str:
     at = x.place(mark.step)
     left = at < (LEFT + WIDTH) / 2
     place = f'x="{_at(at + (4 if left else -4))}" y="{TOP + 8}"'
-    text = f'<text class="{"after" if left else "before"}" {place}>{escaped(mark.text)}</text>'
+    text = f'<text class="{"after" if left else "before"}" {place}>{escape(mark.text)}</text>'
     return f'<path class="mark" d="M{_at(at)} {TOP}V{HEIGHT - BOTTOM}"/>{text}'
 
 

@@ -1,38 +1,104 @@
-"""One run, or two compared, as one HTML page without scripts or other files: the command report."""
+"""One run, or two compared, as one HTML page without scripts or other files: the command report.
 
-from collections.abc import Callable, Iterator, Sequence
+`page.html.jinja` lays the page out, `page.css` says how it looks.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from tinybert.atomic import write_bytes
-from tinybert.compare.causes import NOTE
-from tinybert.compare.steps import StepDifference
-from tinybert.compare.tensors import TensorDifference
+from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.steps import relative_difference
 from tinybert.compare.verdict import Comparison, Run, compare
 from tinybert.errors import UsageError
-from tinybert.report import facts as about
-from tinybert.report.curves import steps_of
-from tinybert.report.markup import (
-    element,
-    escaped,
-    folded,
-    html_table,
-    items,
-    page,
-    run_key,
-    section,
+from tinybert.report.curves import BUCKETS, Steps, steps_of
+from tinybert.report.differences import LISTED, Differences, differences
+from tinybert.report.facts import (
+    Row,
+    ending,
+    final_metrics,
+    kept_checkpoints,
+    resolved_recipe,
+    run_facts,
+    timing,
 )
-from tinybert.report.plots import curves, evaluations
-from tinybert.report.text import LISTED, evidence, headline, value_text
+from tinybert.report.figures import (
+    NUMBERS,
+    Figure,
+    curve_rows,
+    evaluation_figures,
+    evaluation_rows,
+    step_figures,
+)
+from tinybert.report.text import lineage
 
-SAME = ("bitwise", "equal", "within tolerance")
+FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that HTML and XML cannot hold, such as a terminal's colours in a log."""
+LOOKS = {
+    **{"finished": "good", "failed": "bad", "abandoned": "bad"},
+    **{"bitwise": "good", "equal": "good", "within tolerance": "good", "different": "bad"},
+}
+"""How a status and a verdict look; others are open."""
 
 
-def report(a: Path, b: Path | None, *, output: Path | None, force: bool) -> tuple[str, int]:
+@dataclass(frozen=True)
+class RunView:
+    """What a page shows of one run alone."""
+
+    name: str
+    """`A` or `B`; empty on a page about one run."""
+    run: Run
+    ending: str
+    expectations: list[str] | None
+    """How it differs from its `[expect]`; None if there is none or it is not finished."""
+    lineage: str
+    """The runs that led to it; empty without parents."""
+    checkpoints: list[Row]
+    """Name, file and tensor digest."""
+    recipe: list[Row]
+    """Key, value and origin."""
+    note: str
+    """What to know about its curves; empty if nothing."""
+
+
+@dataclass(frozen=True)
+class PageView:
+    """What a page shows."""
+
+    title: str
+    banner: str
+    """The verdict, or how the only run ended."""
+    look: str
+    """`good`, `bad` or `open`."""
+    runs: list[RunView]
+    comparison: Comparison | None
+    differences: Differences | None
+    results: list[Row]
+    """Metric and value; of two runs both values and their difference, absolute and relative."""
+    figures: list[Figure]
+    shortened: bool
+    """Whether a curve has more steps than a chart has points."""
+    numbers: list[Row]
+    evaluations: list[Figure]
+    evaluation_rows: list[Row]
+    facts: list[Row]
+    """Name, and a text for each run."""
+    timing: list[Row]
+    """Name, and a text for each run."""
+
+
+def report(
+    manifest: Path, other: Path | None, *, output: Path | None, force: bool
+) -> tuple[str, int]:
     """Write the page about a run, or about two.
 
     Args:
-        a: A manifest.
-        b: Another one to compare with.
+        manifest: Of the run.
+        other: Of another one to compare with.
         output: The page; None: named after the runs, in the current directory.
         force: Replace an existing file.
 
@@ -43,10 +109,10 @@ def report(a: Path, b: Path | None, *, output: Path | None, force: bool) -> tupl
         ManifestError: A manifest is missing, or is none.
         UsageError: The file exists and `force` is not given, or its folder does not.
     """
-    given = [a] if b is None else [a, b]
-    target = output or Path(f"{'-against-'.join(path.stem for path in given)}.html")
+    sources = [manifest] if other is None else [manifest, other]
+    target = output or Path(f"{'-against-'.join(path.stem for path in sources)}.html")
     cure = "name another with --output"
-    if any(target.resolve() == path.resolve() for path in given):
+    if any(target.resolve() == path.resolve() for path in sources):
         raise UsageError("the page would replace a manifest", where=str(target), cure=cure)
     if target.is_dir():
         raise UsageError("the page's file is a directory", where=str(target), cure=cure)
@@ -56,7 +122,7 @@ def report(a: Path, b: Path | None, *, output: Path | None, force: bool) -> tupl
     if not target.parent.is_dir():
         cure = "create it, or name another with --output"
         raise UsageError("the page's folder is missing", where=str(target.parent), cure=cure)
-    write_bytes(target, html(a, b).encode())
+    write_bytes(target, html(manifest, other).encode())
     return str(target), 0
 
 
@@ -66,91 +132,80 @@ def html(a: Path, b: Path | None = None) -> str:
     Raises:
         ManifestError: A manifest is missing, or is none.
     """
+    templates = Environment(
+        loader=PackageLoader("tinybert.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = templates.get_template("page.html.jinja")
     runs = [Run.load(path) for path in ([a] if b is None else [a, b])]
     comparison = None if b is None else compare(a, b)
+    page = template.render(page=_page_view(runs, comparison), listed=LISTED, numbers=NUMBERS)
+    return FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", page)
+
+
+def _page_view(runs: list[Run], comparison: Comparison | None) -> PageView:
     steps = [steps_of(run) for run in runs]
-    title = " against ".join(run.path.stem for run in runs)
-    parts = [
-        element("h1", title),
-        _banner(runs, comparison),
-        *_of_each("Failure", runs, about.failure),
-        _differences(comparison) if comparison else "",
-        section("Results", about.results(runs)),
-        *_of_each("Expectations", runs, about.expectations),
-        section("Curves", *curves(runs, steps, comparison)),
-        section("Evaluations", *evaluations(runs, steps)),
-        section("Facts", about.facts_table(runs)),
-        section("Time and place", about.timing(runs)),
-        *_of_each("What is behind it", runs, about.provenance),
-    ]
-    return page(title, parts)
-
-
-def _of_each(title: str, runs: Sequence[Run], told: Callable[[Run], str]) -> Iterator[str]:
-    """Yield a section a run, for runs about which there is something to say."""
-    for name, run in zip("AB", runs, strict=False):
-        yield section(f"{title}: {name}" if len(runs) > 1 else title, told(run))
-
-
-def _banner(runs: Sequence[Run], comparison: Comparison | None) -> str:
-    """Return the verdict, or how the only run ended."""
-    if comparison is None:
-        told, looks = about.ending(runs[0])
-        return element("p", told, class_=f"verdict {looks}")
-    looks = "good" if comparison.verdict in SAME else "bad"
-    looks = "open" if comparison.verdict == "incomparable" else looks
-    told = element("p", headline(comparison), class_=f"verdict {looks}")
-    lines = [
-        f"<p>{run_key(name)} {escaped(run.path)}, {escaped(about.ending(run)[0])}</p>"
-        for name, run in zip("AB", runs, strict=True)
-    ]
-    return told + "".join(lines)
-
-
-def _differences(comparison: Comparison) -> str:
-    """Return what differs, causes first."""
-    causes = [cause.text for cause in comparison.causes if cause.rank != NOTE]
-    notes = [cause.text for cause in comparison.causes if cause.rank == NOTE]
-    without = comparison.verdict in ("bitwise", "equal")
-    outcome = [(name, value_text(x), value_text(y)) for name, (x, y) in comparison.outcome.items()]
-    parts = [
-        _group("Without effect" if without else "Causes, the most probable first", causes),
-        _group("Reasons", comparison.reasons),
-        _first_step(comparison.step) if comparison.step else "",
-        _first_tensor(comparison.tensor) if comparison.tensor else "",
-        element("h3", "Outcome") + html_table(["", "A", "B"], outcome) if outcome else "",
-        _group("What causes nothing", notes),
-        _group("Not looked at", comparison.notes),
-    ]
-    told = "".join(parts) or element("p", "Nothing that the manifests record differs.")
-    return section("Differences", told)
-
-
-def _group(title: str, texts: Sequence[str]) -> str:
-    """Return a titled list; what is beyond a page's patience is folded."""
-    if not texts:
-        return ""
-    more = folded(f"and {len(texts) - LISTED} more", items(texts[LISTED:]))
-    return element("h3", title) + items(texts[:LISTED], ordered=True) + more
-
-
-def _first_step(step: StepDifference) -> str:
-    rows = [(name, value_text(x), value_text(y)) for name, (x, y) in step.values.items()]
-    title = f"First differing step: {step.global_step}"
-    far = f"Largest relative difference of a step's loss: {step.loss_difference:.3g}."
-    told = evidence(step)
-    return (
-        element("h3", title)
-        + element("p", f"{told[:1].upper()}{told[1:]}.")
-        + html_table(["", "A", "B"], rows)
-        + (element("p", far) if all(step.losses) else "")
+    names = ["A", "B"] if comparison else [""]
+    found = differences(comparison) if comparison else None
+    return PageView(
+        title=" against ".join(run.path.stem for run in runs),
+        banner=found.headline if found else ending(runs[0]),
+        look=LOOKS.get(comparison.verdict if comparison else runs[0].status, "open"),
+        runs=[_run_view(*given) for given in zip(names, runs, steps, strict=True)],
+        comparison=comparison,
+        differences=found,
+        results=_results(runs),
+        figures=list(step_figures(runs, steps, comparison)),
+        shortened=any(len(c.steps) > BUCKETS for each in steps for c in each.curves.values()),
+        numbers=list(curve_rows(steps)),
+        evaluations=list(evaluation_figures(runs, steps)),
+        evaluation_rows=list(evaluation_rows(steps)),
+        facts=_side_by_side([run_facts(run) for run in runs]),
+        timing=_side_by_side([timing(run) for run in runs]),
     )
 
 
-def _first_tensor(tensor: TensorDifference) -> str:
-    rows: list[tuple[str, object]] = [("checkpoint of step", tensor.step)]
-    if tensor.absolute is not None and tensor.relative is not None:
-        rows.append(("largest absolute difference", f"{tensor.absolute:.3g}"))
-        rows.append(("largest relative difference", f"{tensor.relative:.3g}"))
-    rows.append(("tensors that differ", f"{tensor.differing} of {tensor.tensors}"))
-    return element("h3", f"First differing tensor: {tensor.name}") + html_table([], rows)
+def _run_view(name: str, run: Run, steps: Steps) -> RunView:
+    outcome = run.manifest.outcome
+    expected = run.manifest.inputs.recipe.values.get("expect") and outcome.steps
+    checked = expected and outcome.status == "finished"
+    note = f"{name}: {steps.note}." if name else f"{steps.note[:1].upper()}{steps.note[1:]}."
+    return RunView(
+        name=name,
+        run=run,
+        ending=ending(run),
+        expectations=expectation_failures(run) if checked else None,
+        lineage=lineage(run.path)[0] if run.manifest.inputs.parents else "",
+        checkpoints=[(n, kept.file, kept.tensor_digest) for n, kept in kept_checkpoints(run)],
+        recipe=list(resolved_recipe(run)),
+        note=note if steps.note else "",
+    )
+
+
+def _results(runs: list[Run]) -> list[Row]:
+    columns: list[dict[str, float]] = []
+    for run in runs:
+        best = run.manifest.outcome.best_step
+        columns.append(final_metrics(run) | ({} if best is None else {"best step": best}))
+    if len(columns) == 1:
+        return [(name, repr(value)) for name, value in columns[0].items()]
+    rows: list[Row] = []
+    for name in {**columns[0], **columns[1]}:
+        x, y = (column.get(name) for column in columns)
+        values = ["-" if value is None else repr(value) for value in (x, y)]
+        far = ["-", "-"]
+        if x is not None and y is not None:
+            far = [f"{y - x:.4g}", f"{relative_difference(x, y):.3g}"]
+        rows.append((name, *values, *far))
+    return rows
+
+
+def _side_by_side(facts: Iterable[Iterable[tuple[str, str]]]) -> list[Row]:
+    """Return a row for each name that a run has, with the texts of all runs."""
+    columns = [dict(each) for each in facts]
+    names = {name: None for column in columns for name in column}
+    return [(name, *(column.get(name, "-") for column in columns)) for name in names]
