@@ -17,17 +17,18 @@ RUNNING = ("run", "rerun")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0].endswith(".toml"):
-        given.insert(0, "run")
-    options = parser(Path(__file__).resolve().parent).parse_args(given)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0].endswith(".toml"):
+        words.insert(0, "run")
+    options = parser(Path(__file__).resolve().parent).parse_args(words)
+    command: str = vars(options).pop("command")
     try:
-        text, code = dispatch(options)
+        text, code = dispatch(command, options)
         if text:
             print(text, end="" if text.endswith("\n") else "\n", flush=True)
         return code
     except TinybertError as error:
-        return report_error(error, options)
+        return report_error(error, command)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -35,31 +36,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if isinstance(error, OSError) and (known := of_machine(error)):
-            return report_error(known, options)
+            return report_error(known, command)
         traceback.print_exc()
         print("error: this is a defect of the program; please report it", file=sys.stderr)
         return OUR_BUG
 
 
-def report_error(error: TinybertError, options: argparse.Namespace) -> int:
-    """Say what went wrong; returns the exit code."""
+def report_error(error: TinybertError, command: str) -> int:
+    """Print an error; returns the command's exit code."""
     print(f"error: {error}", file=sys.stderr)
-    return error.exit_code if options.command in RUNNING else UsageError.exit_code
+    return error.exit_code if command in RUNNING else UsageError.exit_code
 
 
-def dispatch(options: argparse.Namespace) -> tuple[str, int]:
-    """Import what the command needs, carry it out, return what to print and the exit code."""
-    if options.command in (*RUNNING, "worker"):
+def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
+    """Import what a command needs and carry it out.
+
+    The options of a command are the parameters of its function.
+
+    Returns:
+        What to print, and the exit code.
+    """
+    if command in (*RUNNING, "worker"):
         from tinybert.signals import hold_signals
 
         hold_signals()
-    match options.command:
+    match command:
         case "run":
             from tinybert.commands.run import run
             from tinybert.run.options import RunOptions
 
-            fields = {name: getattr(options, name) for name in RunOptions.__dataclass_fields__}
-            return run(RunOptions(**fields)), 0
+            return run(RunOptions(**vars(options))), 0
         case "rerun":
             from tinybert.commands.rerun import rerun
 
@@ -67,16 +73,15 @@ def dispatch(options: argparse.Namespace) -> tuple[str, int]:
         case "worker":
             from tinybert.launch.worker import WorkerOptions, worker
 
-            fields = {name: getattr(options, name) for name in WorkerOptions.__dataclass_fields__}
-            return "", worker(WorkerOptions(**fields))
+            return "", worker(WorkerOptions(**vars(options)))
         case "validate":
             from tinybert.recipe.validate import validate
 
-            return validate(options.recipes, options.format, options.overrides)
+            return validate(**vars(options))
         case "explain":
             from tinybert.recipe.explain import explain
 
-            return explain(options.recipe, options.key, options.overrides, options.device)
+            return explain(**vars(options))
         case "schema":
             from tinybert.recipe.schema import schema
 
@@ -97,40 +102,30 @@ def dispatch(options: argparse.Namespace) -> tuple[str, int]:
             from tinybert.commands.predict import predict
 
             return predict(options), 0
-        case "doctor":
-            from tinybert.commands.doctor import doctor
-
-            return doctor()
-        case _:
-            return about_manifests(options)
-
-
-def about_manifests(options: argparse.Namespace) -> tuple[str, int]:
-    """Answer a question about finished runs."""
-    from tinybert.compare.verify import verify
-    from tinybert.report.text import diff, lineage, show
-
-    match options.command:
         case "diff":
-            return diff(
-                options.a,
-                options.b,
-                require=options.require,
-                across_topology=options.across_topology,
-                format=options.format,
-            )
+            from tinybert.report.text import diff
+
+            return diff(**vars(options))
         case "verify":
-            return verify(options.manifest, options.rehash)
+            from tinybert.compare.verify import verify
+
+            return verify(**vars(options))
         case "show":
+            from tinybert.report.text import show
+
             return show(options.manifest)
+        case "lineage":
+            from tinybert.report.text import lineage
+
+            return lineage(options.manifest)
         case "report":
             from tinybert.report.page import report
 
-            return report(
-                options.manifest, options.other, output=options.output, force=options.force
-            )
+            return report(**vars(options))
         case _:
-            return lineage(options.manifest)
+            from tinybert.commands.doctor import doctor
+
+            return doctor()
 
 
 if __name__ == "__main__":

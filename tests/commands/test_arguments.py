@@ -1,6 +1,44 @@
-from tinybert.commands.arguments import GLUE_NAMES
-from tinybert.prepare.glue import GLUE_TASKS
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tinybert.commands.arguments import parser
+from tinybert.compare.verify import verify
+from tinybert.launch.worker import WorkerOptions
+from tinybert.recipe.explain import explain
+from tinybert.recipe.validate import validate
+from tinybert.report.page import report
+from tinybert.report.text import diff
+from tinybert.run.options import RunOptions
+
+WORKER = "worker x --root . --manifest m --run-id i --recipe-digest d --code-digest e --launcher 1"
 
 
-def test_the_command_line_knows_every_glue_task():
-    assert GLUE_NAMES == tuple(GLUE_TASKS)
+@pytest.mark.parametrize(
+    ("line", "function"),
+    [
+        ("run x.toml", RunOptions),
+        (WORKER, WorkerOptions),
+        ("validate x.toml", validate),
+        ("explain x.toml", explain),
+        ("diff a b", diff),
+        ("verify a", verify),
+        ("report a", report),
+    ],
+)
+def test_the_options_of_a_command_are_the_parameters_of_its_function(line, function):
+    options = vars(parser(ROOT).parse_args(line.split()))
+    assert options.pop("command") == line.split()[0]
+    assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
+
+
+def test_reading_the_command_line_imports_nothing_slow():
+    slow = ("numpy", "pydantic", "mindspore", "jinja2", "rich", "tree_sitter")
+    code = f"import sys, tinybert.commands.arguments; print({{*{slow}}} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"

@@ -363,10 +363,3 @@ def test_a_description_of_something_else_is_refused(tmp_path, change, problem):
         f"  --> {tmp_path / 'config.json'}\n"
         "help: describe the network by a recipe: --recipe RECIPE --network student"
     )
-
-
-def test_the_families_of_the_command_line_are_those_of_the_model():
-    from tinybert.commands import arguments
-    from tinybert.model.families import FAMILIES
-
-    assert arguments.FAMILIES == FAMILIES

@@ -3,16 +3,14 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
-GLUE_NAMES = (
-    "CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI", "TNEWS",
-)  # fmt: skip
-"""The tasks of `tinybert.prepare.glue`, without its imports; a test compares them."""
+from tinybert.export import Format
+from tinybert.model.families import FAMILIES
+from tinybert.prepare.glue import GLUE_TASKS
+
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
-FAMILIES = ("huggingface", "mindspore", "mindspore-older", "mindspore-student")
-EXPORTS = ("onnx", "mindir", "air", "huggingface")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -152,7 +150,7 @@ def _prepare(commands: Commands) -> None:
     corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
     corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
     glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
-    glue.add_argument("task", choices=GLUE_NAMES, metavar="TASK", help=", ".join(GLUE_NAMES))
+    glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
     ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
     ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
     table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")
@@ -186,7 +184,7 @@ def _networks(commands: Commands, program: Path) -> None:
     )
     convert.add_argument("--to", required=True, choices=FAMILIES)
     export = commands.add_parser("export", help="a network as ONNX, MINDIR, or for transformers")
-    export.add_argument("--format", required=True, choices=EXPORTS, type=str.lower)
+    export.add_argument("--format", required=True, choices=get_args(Format), type=str.lower)
     for command in (convert, export):
         _source(command, program)
         command.add_argument("--output", type=Path, required=True, metavar="PATH")

@@ -1,1 +1,6 @@
 """A trained network in the formats of others: checkpoint families, ONNX, MINDIR."""
+
+from typing import Literal
+
+Format = Literal["onnx", "mindir", "air", "huggingface"]
+"""What `export` writes; here, so that the command line knows it without loading the exporters."""

@@ -3,12 +3,13 @@
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError
+from tinybert.export import Format
 from tinybert.export.check import Batch, Difference, Outputs, Runner, measure_differences
 from tinybert.export.checkpoint import WEIGHTS, write_huggingface
 from tinybert.export.config import require_expressible
@@ -18,7 +19,6 @@ from tinybert.files import digest_file
 from tinybert.model.families import canonical_names
 from tinybert.model.weights import read_arrays
 
-Format = Literal["onnx", "mindir", "air", "huggingface"]
 INPUTS = ("input_ids", "segment_ids", "input_mask")
 """(B, S) int32 each, in this order; also the order of MINDIR's inputs."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.atomic import atomic_directory
-from tinybert.export.formats import Format, files_of, versions, write
+from tinybert.export import Format
+from tinybert.export.formats import files_of, versions, write
 from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, relative_to, writing
 from tinybert.manifest.canonical import digest

@@ -14,7 +14,7 @@ DERIVED = {("topology", "device_count"): "Processes of the whole run."}
 
 
 def explain(
-    path: str, key: str = "", overrides: Sequence[str] = (), device: str | None = None
+    recipe: str, key: str = "", overrides: Sequence[str] = (), device: str | None = None
 ) -> tuple[str, int]:
     """Return each value of a recipe, or of one table or key, with its origin and meaning.
 
@@ -22,13 +22,14 @@ def explain(
         RecipeError: The recipe cannot be read, or has problems.
         UsageError: A recipe of this stage has no such key.
     """
-    recipe = load(path, overrides, device)
+    resolved = load(recipe, overrides, device)
     place: TablePath = tuple(key.split(".")) if key else ()
-    rows = [row for row in leaves(recipe.values) if row[: len(place)] == place]
+    rows = [row for row in leaves(resolved.values) if row[: len(place)] == place]
     if not rows:
-        return _not_written(type(recipe.recipe), place), 0
-    text = _listed(recipe, rows)
-    return text if key else f"{path}: {recipe.recipe.stage}, digest {recipe.digest}\n\n{text}", 0
+        return _not_written(type(resolved.recipe), place), 0
+    text = _listed(resolved, rows)
+    head = f"{recipe}: {resolved.recipe.stage}, digest {resolved.digest}\n\n"
+    return text if key else head + text, 0
 
 
 def _listed(recipe: ResolvedRecipe, rows: Sequence[TablePath]) -> str:

@@ -20,41 +20,41 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 
 
 def validate(
-    paths: Sequence[str], output: Format = "text", overrides: Sequence[str] = ()
+    recipes: Sequence[str], format: Format = "text", overrides: Sequence[str] = ()
 ) -> tuple[str, int]:
-    """Return what to print about some recipes, and the exit code.
+    """Check recipes.
 
     Args:
-        paths: The recipes.
-        output: For people, for programs, or for annotations of a GitHub workflow.
+        recipes: Their paths.
+        format: For people, for programs, or for annotations of a GitHub workflow.
         overrides: `a.b=c` each, as after `--set`; they apply to every recipe.
 
     Returns:
-        The text, and 0 if all recipes are fine, 1 if one has problems, 2 if one is unreadable.
+        The report, and 0 if all recipes are fine, 1 if one has problems, 2 if one is unreadable.
     """
-    found: dict[str, list[Problem]] = {}
+    problems: dict[str, list[Problem]] = {}
     worst = FINE
-    for path in paths:
-        found[path] = []
+    for path in recipes:
+        problems[path] = []
         try:
             load(path, overrides)
         except InvalidRecipeError as error:
-            found[path] = error.problems
+            problems[path] = error.problems
             worst = max(worst, PROBLEMS)
         except RecipeError as error:
-            found[path] = [Problem(error.message, Place(error.where), error.cure)]
+            problems[path] = [Problem(error.message, Place(error.where), error.cure)]
             worst = UNREADABLE
-    if output == "json":
+    if format == "json":
         report = [
-            {"path": path, "valid": not problems, "problems": [as_json(item) for item in problems]}
-            for path, problems in found.items()
+            {"path": path, "valid": not found, "problems": [as_json(item) for item in found]}
+            for path, found in problems.items()
         ]
         return json.dumps({"recipes": report}, indent=2, ensure_ascii=False), worst
-    if output == "github":
-        lines = [as_github(item, path) for path, problems in found.items() for item in problems]
+    if format == "github":
+        lines = [as_github(item, path) for path, found in problems.items() for item in found]
         return "\n".join(lines), worst
-    blocks = [as_text(item) for problems in found.values() for item in problems]
-    blocks.append("\n".join(f"{path}: {_count(problems)}" for path, problems in found.items()))
+    blocks = [as_text(item) for found in problems.values() for item in found]
+    blocks.append("\n".join(f"{path}: {_count(found)}" for path, found in problems.items()))
     return "\n\n".join(blocks), worst
 
 

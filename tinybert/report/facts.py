@@ -61,7 +61,7 @@ def duration(run: Run) -> str:
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
-def run_facts(run: Run) -> Iterator[tuple[str, str]]:
+def describe_run(run: Run) -> Iterator[tuple[str, str]]:
     """Yield name and text of what was run and how far it came."""
     inputs, built = run.manifest.inputs, run.manifest.effective
     yield "status", run.status

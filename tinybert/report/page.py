@@ -19,11 +19,11 @@ from tinybert.report.curves import BUCKETS, Steps, steps_of
 from tinybert.report.differences import LISTED, Differences, differences
 from tinybert.report.facts import (
     Row,
+    describe_run,
     ending,
     final_metrics,
     kept_checkpoints,
     resolved_recipe,
-    run_facts,
     timing,
 )
 from tinybert.report.figures import (
@@ -164,7 +164,7 @@ def _page_view(runs: list[Run], comparison: Comparison | None) -> PageView:
         numbers=list(curve_rows(steps)),
         evaluations=list(evaluation_figures(runs, steps)),
         evaluation_rows=list(evaluation_rows(steps)),
-        facts=_side_by_side([run_facts(run) for run in runs]),
+        facts=_side_by_side([describe_run(run) for run in runs]),
         timing=_side_by_side([timing(run) for run in runs]),
     )
 
