@@ -1,27 +1,26 @@
 """Why two runs differ: what differs in their inputs, their graphs and their environments, ranked.
 
 Input comes before what was built from it, and that before the environment. The batches of the
-first differing step tell whether to look at the data or at the arithmetic first.
+first differing step decide whether the data or the arithmetic is the more probable cause.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinybert.compare.steps import StepDifference
-from tinybert.compare.tensors import differing_names
-from tinybert.errors import ManifestError
-from tinybert.manifest.digests import read_tensor_table
+from tinybert.compare.tensors import differing_names, tensor_tables
 from tinybert.manifest.leaf import Kind, iterate_facts
 from tinybert.manifest.model import InputFile, Inputs, Manifest, Section
 
 PLACE = re.compile(r"(_dir|_path)(\.|$)")
 """Options that say where a file is: the file's digest says what it is."""
 NO_CAUSE = re.compile(r"(expect|topology\.(master_|timeout_))")
-"""Options that nothing in the outcome follows from."""
+"""Options that do not change the outcome."""
 DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
 """Options that choose or order the rows of a batch."""
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -40,7 +39,7 @@ class Cause:
         kind: Its class.
         a: Its value in A.
         b: Its value in B.
-        text: One line that says it.
+        text: The difference in one line.
         rank: SEED to NOTE.
     """
 
@@ -62,14 +61,12 @@ def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folde
     Args:
         a: One run.
         b: The other.
-        step: The first step in which they differ, if traces are at hand.
+        step: The first step in which they differ, if their traces could be compared.
         folders: The folders of the runs, for tensor tables.
     """
-    found = differing_inputs(a.inputs, b.inputs, folders)
-    found += _order(found, step)
-    found += _built(a, b)
-    found += _environment(a, b)
-    return sorted(found, key=lambda cause: (_position(cause, step), cause.rank))
+    inputs = differing_inputs(a.inputs, b.inputs, folders)
+    every = [*inputs, *_order(inputs, step), *_built(a, b), *_environment(a, b)]
+    return sorted(every, key=lambda cause: (_position(cause, step), cause.rank))
 
 
 def differing_inputs(a: Inputs, b: Inputs, folders: Folders | None = None) -> list[Cause]:
@@ -115,8 +112,8 @@ def _cause(difference: Difference, name: str, rank: int) -> Cause:
 
 
 def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
-    found = list(differing_leaves("inputs.recipe", a.recipe, b.recipe))
-    for difference in found:
+    differences = list(differing_leaves("inputs.recipe", a.recipe, b.recipe))
+    for difference in differences:
         option = difference[0].removeprefix("inputs.recipe.values.")
         if option == "seed":
             yield _cause(difference, "seed", SEED)
@@ -124,25 +121,32 @@ def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
             yield _cause(difference, f"option {option}", NOTE)
         else:
             yield _cause(difference, f"option {option}", OPTION)
-    if not any(difference[0].endswith("values.seed") for difference in found):
-        for name in {**a.seeds, **b.seeds}:
-            x, y = (side.seeds.get(name, ABSENT) for side in (a, b))
-            if x != y:
-                yield _cause((f"inputs.seeds.{name}", "input", x, y), f"seed {name}", SEED)
+    if not any(difference[0].endswith("values.seed") for difference in differences):
+        for name, x, y in _differing_items(a.seeds, b.seeds):
+            yield _cause((f"inputs.seeds.{name}", "input", x, y), f"seed {name}", SEED)
 
 
-def _by_role(files: list[InputFile]) -> dict[tuple[str, int], InputFile]:
-    found: dict[tuple[str, int], InputFile] = {}
+def _differing_items(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key in {**a, **b}:
+        x, y = a.get(key, ABSENT), b.get(key, ABSENT)
+        if x != y:
+            yield key, x, y
+
+
+def _by_role(files: list[InputFile]) -> dict[str, InputFile]:
+    counts: Counter[str] = Counter()
+    named = {}
     for file in files:
-        found[file.role, sum(role == file.role for role, _ in found)] = file
-    return found
+        named[f"{file.role}.{counts[file.role]}"] = file
+        counts[file.role] += 1
+    return named
 
 
 def _files(a: Inputs, b: Inputs, folders: Folders | None) -> Iterator[Cause]:
     first, second = _by_role(a.files), _by_role(b.files)
     for key in {**first, **second}:
         x, y = first.get(key), second.get(key)
-        path = f"inputs.files.{key[0]}.{key[1]}"
+        path = f"inputs.files.{key}"
         if x is not None and y is not None:
             if x.sha256 != y.sha256:
                 yield _changed_file(path, x, y, folders)
@@ -165,35 +169,25 @@ def _changed_file(path: str, x: InputFile, y: InputFile, folders: Folders | None
 
 
 def _first_weight(x: InputFile, y: InputFile, folders: Folders | None) -> str:
-    """Return which tensors of two checkpoints differ, if their tables are at hand."""
-    if folders is None or x.tensor_table is None or y.tensor_table is None:
-        return ""
-    try:
-        tables = (
-            read_tensor_table(folders[0] / x.tensor_table),
-            read_tensor_table(folders[1] / y.tensor_table),
-        )
-    except ManifestError:
+    """Return which tensors of two checkpoints differ, if their tables can be read."""
+    tables = tensor_tables(x, y, folders) if folders else None
+    if tables is None:
         return ""
     names = differing_names(*tables)
     return f" in `{names[0]}`" + (f" and {len(names) - 1} more tensors" if len(names) > 1 else "")
 
 
 def _parents(a: Inputs, b: Inputs) -> Iterator[Cause]:
-    first = {parent.role: parent for parent in a.parents}
-    second = {parent.role: parent for parent in b.parents}
-    for role in {**first, **second}:
-        x, y = (side[role].outcome_digest if role in side else ABSENT for side in (first, second))
-        if x != y:
-            path = f"inputs.parents.{role}.outcome_digest"
-            yield _cause((path, "input", x, y), f"outcome of the {role}'s run", PARENT)
+    first, second = ({p.role: p.outcome_digest for p in side.parents} for side in (a, b))
+    for role, x, y in _differing_items(first, second):
+        path = f"inputs.parents.{role}.outcome_digest"
+        yield _cause((path, "input", x, y), f"outcome of the {role}'s run", PARENT)
 
 
 def _code(a: Inputs, b: Inputs) -> Iterator[Cause]:
     x, y = a.code, b.code
     first, second = {**x.untracked, **x.files}, {**y.untracked, **y.files}
-    names = sorted(name for name in {**first, **second} if first.get(name) != second.get(name))
-    if names:
+    if names := sorted(name for name, _, _ in _differing_items(first, second)):
         text = f"code: {names[0]}"
         if len(names) > 1:
             text += f" and {len(names) - 1} more files"

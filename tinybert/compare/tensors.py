@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.digests import TensorTable, read_tensor_table
-from tinybert.manifest.model import Checkpoint, Outcome
+from tinybert.manifest.digests import TensorTable, read_tensor_table, tensor_digest
+from tinybert.manifest.model import Checkpoint, InputFile, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ class TensorDifference:
     relative: float | None = None
 
 
-def network_order(name: str) -> tuple[Any, ...]:
+def network_order(name: str) -> tuple[bool, int, int, int, bool, str]:
     """Return the sorting key of a parameter's name: weights from input to output, then the rest.
 
     Embeddings, layers by number, pooler, head, projection; moments and counters of the optimizer
@@ -72,7 +72,7 @@ def other_tensors(a: Outcome, b: Outcome, folders: tuple[Path, Path]) -> str | N
     """Return how the last checkpoints' tensors differ in names, types or shapes; None if not."""
     if not a.checkpoints or not b.checkpoints:
         return None
-    tables = _tables(a.checkpoints[-1], b.checkpoints[-1], folders)
+    tables = tensor_tables(a.checkpoints[-1], b.checkpoints[-1], folders)
     if tables is None:
         return None
     first, second = tables
@@ -91,14 +91,14 @@ def other_tensors(a: Outcome, b: Outcome, folders: tuple[Path, Path]) -> str | N
 def first_tensor(a: Outcome, b: Outcome, folders: tuple[Path, Path]) -> TensorDifference | None:
     """Return the first differing tensor of the first checkpoints that differ.
 
-    Returns None if no two checkpoints of one step differ, or their tables are not at hand.
+    Returns None if no two checkpoints of one step differ, or their tables cannot be read.
     """
     others = {checkpoint.step: checkpoint for checkpoint in b.checkpoints}
     for mine in a.checkpoints:
         other = others.get(mine.step)
         if other is None or other.tensor_digest == mine.tensor_digest:
             continue
-        tables = _tables(mine, other, folders)
+        tables = tensor_tables(mine, other, folders)
         if tables is None:
             continue
         names = differing_names(*tables)
@@ -108,14 +108,20 @@ def first_tensor(a: Outcome, b: Outcome, folders: tuple[Path, Path]) -> TensorDi
     return None
 
 
-def _tables(
-    a: Checkpoint, b: Checkpoint, folders: tuple[Path, Path]
+def tensor_tables(
+    a: Checkpoint | InputFile, b: Checkpoint | InputFile, folders: tuple[Path, Path]
 ) -> tuple[TensorTable, TensorTable] | None:
-    try:
-        first = read_tensor_table(folders[0] / a.tensor_table)
-        return first, read_tensor_table(folders[1] / b.tensor_table)
-    except ManifestError:
-        return None
+    """Return the tensor tables of two checkpoints; None unless both are there and as recorded."""
+    tables = []
+    for folder, checkpoint in zip(folders, (a, b), strict=True):
+        try:
+            table = read_tensor_table(folder / (checkpoint.tensor_table or ""))
+        except ManifestError:
+            return None
+        if tensor_digest(table) != checkpoint.tensor_digest:
+            return None
+        tables.append(table)
+    return tables[0], tables[1]
 
 
 def _largest(a: Path, b: Path, name: str) -> tuple[float, float] | tuple[None, None]:

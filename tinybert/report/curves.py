@@ -1,4 +1,4 @@
-"""What a run's trace and log say step by step, and how much of it a page can show."""
+"""The quantities that a run's trace and log have for each step, cut to what a page can show."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from tinybert.compare.steps import StepDifference, relative_difference
 from tinybert.compare.verdict import Run
 from tinybert.errors import ManifestError
 from tinybert.manifest.record import TRACE
-from tinybert.manifest.trace import CHAIN, TAIL, Record, read_trace
+from tinybert.manifest.trace import Record, read_trace
 
 LOG = "log.jsonl"
 """The log, in a run's folder; evaluations are nowhere else."""
@@ -88,24 +88,25 @@ def steps_of(run: Run) -> Steps:
 
     A trace that is missing, damaged or another run's leaves no curves, but a note.
     """
-    path = run.folder / TRACE
+    path, outcome = run.folder / TRACE, run.manifest.outcome
     evaluations = _evaluations(run.folder / LOG)
-    recorded = run.manifest.outcome.trace_digest
     if not path.exists():
-        trained = recorded is not None or run.manifest.outcome.steps > 0
+        trained = outcome.trace_digest is not None or outcome.steps > 0
         note = f"no trace at hand ({path})" if trained else "it left no trace of a step"
         return Steps({}, [], evaluations, note)
-    if recorded is not None and _last_chain(path) not in (recorded, None):
-        note = f"the trace at hand is not the one of this manifest ({path})"
-        return Steps({}, [], evaluations, note)
     try:
-        curves, overflows = _read(read_trace(path))
+        curves, overflows, chain = _read(read_trace(path))
     except ManifestError as error:
         return Steps({}, [], evaluations, f"{error.message} ({error.where})")
-    note = "" if curves else "it left no trace of a step"
-    if curves and recorded is None:
+    if not curves:
+        return Steps({}, [], evaluations, "it left no trace of a step")
+    if outcome.trace_digest is None:
         note = f"the run has no final trace: {len(curves['loss'].steps)} steps were written"
-    return Steps(curves, overflows, evaluations, note)
+        return Steps(curves, overflows, evaluations, note)
+    if outcome.trace_digest != chain:
+        note = f"the trace at hand is not the one of this manifest ({path})"
+        return Steps({}, [], evaluations, note)
+    return Steps(curves, overflows, evaluations, "")
 
 
 def apart(step: StepDifference) -> Curve:
@@ -131,18 +132,18 @@ def points(curve: Curve, buckets: int = BUCKETS) -> list[Point | None]:
     if len(curve.steps) <= buckets:
         pairs = zip(curve.steps, curve.values, strict=True)
         return [Point(s, v, v, v) if finite(v) else None for s, v in pairs]
-    found: list[Point | None] = []
+    bucketed: list[Point | None] = []
     for start, end in spans(curve.steps, buckets):
         values = [value for value in curve.values[start:end] if finite(value)]
         middle = (curve.steps[start] + curve.steps[end - 1]) / 2
         if not values:
-            found.append(None)
+            bucketed.append(None)
             continue
         low, high = min(values), max(values)
         mean = math.fsum(value / len(values) for value in values)
         # A mean of equal values may be rounded out of their range.
-        found.append(Point(middle, low, min(max(mean, low), high), high))
-    return found
+        bucketed.append(Point(middle, low, min(max(mean, low), high), high))
+    return bucketed
 
 
 def spans(steps: Sequence[int], buckets: int = BUCKETS) -> Iterator[tuple[int, int]]:
@@ -158,73 +159,49 @@ def spans(steps: Sequence[int], buckets: int = BUCKETS) -> Iterator[tuple[int, i
         start = end
 
 
-def _read(records: Iterator[Record]) -> tuple[dict[str, Curve], list[int]]:
-    """Return the curves of a trace, the loss and its parts first, and its overflows."""
-    loss: dict[str, tuple[array[int], array[float]]] = {}
-    rest: dict[str, tuple[array[int], array[float]]] = {}
-    overflows = []
+def _read(records: Iterator[Record]) -> tuple[dict[str, Curve], list[int], str]:
+    """Return the curves of a trace, the loss and its parts first, its overflows and its digest."""
+    columns: dict[str, tuple[array[int], array[float]]] = {}
+    overflows, chain = [], ""
     for record in records:
-        step = record.global_step
-        _add(loss, "loss", step, record.loss)
-        for name, value in record.parts.items():
-            _add(loss, f"parts.{name}", step, value)
-        _add(rest, "learning_rate", step, record.learning_rate)
-        _add(rest, "gradient_norm", step, record.gradient_norm)
-        _add(rest, "loss_scale", step, record.loss_scale)
+        chain = record.chain
         if record.overflow:
-            overflows.append(step)
-    return {name: Curve(*columns) for name, columns in {**loss, **rest}.items()}, overflows
-
-
-def _add(
-    columns: dict[str, tuple["array[int]", "array[float]"]], name: str, step: int, value: float
-) -> None:
-    if name not in columns:
-        columns[name] = array("q"), array("d")
-    steps, values = columns[name]
-    steps.append(step)
-    values.append(value)
-
-
-def _last_chain(path: Path) -> str | None:
-    """Return the digest that a trace ends in, empty without one; None if nothing is in it."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            tail = file.read()
-    except OSError:
-        return None
-    if not tail:
-        return None
-    return tail[len(CHAIN) : -3].decode("ascii", "replace") if tail.startswith(CHAIN) else ""
+            overflows.append(record.global_step)
+        quantities = {
+            "loss": record.loss,
+            **{f"parts.{name}": value for name, value in record.parts.items()},
+            "learning_rate": record.learning_rate,
+            "gradient_norm": record.gradient_norm,
+            "loss_scale": record.loss_scale,
+        }
+        for name, value in quantities.items():
+            steps, values = columns.setdefault(name, (array("q"), array("d")))
+            steps.append(record.global_step)
+            values.append(value)
+    names = sorted(columns, key=lambda name: name != "loss" and not name.startswith("parts."))
+    return {name: Curve(*columns[name]) for name in names}, overflows, chain
 
 
 def _evaluations(path: Path) -> dict[str, Curve]:
-    """Return the metrics of a log's evaluations; of a step that was done twice, the later."""
-    found: dict[str, dict[int, float]] = {}
-    for event in _events(path):
-        step = event.get("step")
-        if event.get("event") != "evaluation" or not isinstance(step, int):
-            continue
-        for name, value in event.items():
-            if name != "step" and isinstance(value, int | float):
-                found.setdefault(name, {})[step] = float(value)
-    return {name: Curve(*zip(*sorted(at.items()), strict=True)) for name, at in found.items()}
+    """Return the metrics of a log's evaluations; of a step that was done twice, the later.
 
-
-def _events(path: Path) -> Iterator[dict[str, object]]:
-    """Yield the events of a log; what is no event, such as a torn line, is passed over."""
+    Lines that are no evaluation, such as a torn one, are passed over.
+    """
+    metrics: dict[str, dict[int, float]] = {}
     try:
-        file = path.open("rb")
+        with path.open("rb") as log:
+            lines = [line for line in log if b'"evaluation"' in line]
     except OSError:
-        return
-    with file:
-        for line in file:
-            if b'"evaluation"' not in line:
-                continue
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event
+        return {}
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(event, dict) or event.get("event") != "evaluation":
+            continue
+        step = event.pop("step", None)
+        for name, value in event.items() if isinstance(step, int) else ():
+            if isinstance(value, int | float):
+                metrics.setdefault(name, {})[step] = float(value)
+    return {name: Curve(*zip(*sorted(at.items()), strict=True)) for name, at in metrics.items()}
