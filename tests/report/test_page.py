@@ -272,7 +272,7 @@ def test_unfinished_runs_are_compared_as_far_as_they_go(pretend: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "note"),
     [
         (lambda trace: trace.unlink(), "No trace at hand ("),
         (lambda trace: trace.write_bytes(trace.read_bytes()[:-900]), "The trace at hand is not"),
@@ -284,12 +284,12 @@ def test_unfinished_runs_are_compared_as_far_as_they_go(pretend: Any) -> None:
     ids=["missing", "another run's", "damaged"],
 )
 def test_a_trace_that_cannot_be_used_leaves_a_page_that_says_so(
-    pretend: Any, damage: Any, told: str
+    pretend: Any, damage: Any, note: str
 ) -> None:
     path = pretend("a").run()
     damage(next(path.parents[1].glob("runs/tiny/*/trace.jsonl")))
     page = html(path)
-    assert any(line.startswith(told) for line in seen(page))
+    assert any(line.startswith(note) for line in seen(page))
     assert not charts(page)
     assert rows(page)["loss"] == ["16.610599999999998"]
 
@@ -467,14 +467,14 @@ def test_the_page_is_named_after_the_runs_and_never_replaces_a_file(
 
 def test_the_page_never_takes_the_place_of_what_is_no_page(pretend: Any, tmp_path: Path) -> None:
     a = pretend("a").run()
-    for output, told in [
+    for output, message in [
         (a, "the page would replace a manifest"),
         (tmp_path, "the page's file is a directory"),
         (tmp_path / "gone" / "page.html", "the page's folder is missing"),
     ]:
         with pytest.raises(UsageError) as caught:
             report(a, None, output=output, force=True)
-        assert caught.value.message == told
+        assert caught.value.message == message
     assert read_manifest(a).outcome.status == "finished"
 
 

@@ -26,9 +26,9 @@ def doctor() -> tuple[str, int]:
 
 
 def _python() -> tuple[bool, str]:
-    found = ".".join(map(str, sys.version_info[:3]))
+    current = ".".join(map(str, sys.version_info[:3]))
     fine = (3, 10) <= sys.version_info[:2] <= (3, 12)
-    return fine, f"Python {found}" + ("" if fine else ": 3.10 to 3.12 is needed")
+    return fine, f"Python {current}" + ("" if fine else ": 3.10 to 3.12 is needed")
 
 
 def _package(name: str) -> tuple[bool, str]:

@@ -15,10 +15,10 @@ from typing import Any
 from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
 from tinybert.manifest.leaf import Kind, iterate_facts
-from tinybert.manifest.model import InputFile, Inputs, Manifest, Section
+from tinybert.manifest.model import InputFile, Inputs, Manifest, Number, Section
 
 PLACE = re.compile(r"(_dir|_path)(\.|$)")
-"""Options that say where a file is: the file's digest says what it is."""
+"""Options that name the place of a file; its digest is what identifies it."""
 NO_CAUSE = re.compile(r"(expect|topology\.(master_|timeout_))")
 """Options that do not change the outcome."""
 DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
@@ -72,6 +72,13 @@ def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folde
 def differing_inputs(a: Inputs, b: Inputs, folders: Folders | None = None) -> list[Cause]:
     """Return every difference of two runs' inputs: seed and options, files, parents, code."""
     return [*_options(a, b), *_files(a, b, folders), *_parents(a, b), *_code(a, b)]
+
+
+def exact_value(value: Any) -> str:
+    """Return a value of a manifest or a trace in one line, numbers exact."""
+    if isinstance(value, Number):
+        value = float(value)
+    return f"{value!r} ({value.hex()})" if isinstance(value, float) else format_value(value)
 
 
 def format_value(value: Any) -> str:
@@ -214,7 +221,7 @@ def _environment(a: Manifest, b: Manifest) -> Iterator[Cause]:
     for difference in differing_leaves("environment", a.environment, b.environment):
         name = difference[0].removeprefix("environment.")
         if name == "distributions.mindspore":
-            continue  # mindspore.version says it
+            continue  # the same fact as mindspore.version
         name = name.replace("mindspore.version", "distributions.mindspore")
         name = name.replace("distributions.", "library ")
         yield _cause(difference, name, ENVIRONMENT)

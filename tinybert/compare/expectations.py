@@ -1,4 +1,4 @@
-"""Whether a finished run did what its recipe's `[expect]` says."""
+"""Whether a finished run meets its recipe's `[expect]`."""
 
 from pathlib import Path
 from typing import Any

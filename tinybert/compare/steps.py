@@ -41,6 +41,17 @@ class StepDifference:
         return self.batches_from == self.global_step
 
     @property
+    def evidence(self) -> str:
+        """What this step shows about the cause."""
+        if self.ended:
+            return f"{self.ended} ends before step {self.global_step}"
+        if not self.other_data:
+            return f"other arithmetic on equal batches from step {self.global_step}"
+        if self.same_batches:
+            return f"the same batches in another order from step {self.global_step}"
+        return f"other batches from step {self.global_step}"
+
+    @property
     def loss_difference(self) -> float:
         """Largest difference of a step's loss, relative to the larger of the two."""
         return max(map(relative_difference, *self.losses), default=0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tinybert.compare.causes import NOTE, Cause, causes, differing_leaves
+from tinybert.compare.causes import NOTE, ORDER, Cause, causes, differing_leaves
 from tinybert.compare.steps import StepDifference, Trace, first_difference
 from tinybert.compare.tensors import TensorDifference, first_tensor, other_tensors
 from tinybert.manifest.document import read_manifest, root_of, run_directory, status
@@ -67,6 +67,7 @@ class Comparison:
         reasons: Why the runs are incomparable, what two topologies do not share, or what is out
             of tolerance.
         causes: What differs outside the outcomes, the most probable cause first.
+        harmless: What differs outside the outcomes and is no cause.
         outcome: Differing facts of the outcomes, with both values.
         step: The first differing step.
         tensor: The first differing tensor.
@@ -77,15 +78,36 @@ class Comparison:
     verdict: Verdict
     reasons: list[str]
     causes: list[Cause]
+    harmless: list[Cause]
     outcome: dict[str, tuple[Any, Any]]
     step: StepDifference | None
     tensor: TensorDifference | None
     notes: list[str]
 
     @property
-    def cause(self) -> Cause | None:
-        """The most probable cause, if anything that was recorded can be one."""
-        return next((cause for cause in self.causes if cause.rank != NOTE), None)
+    def same(self) -> bool:
+        """Whether the outcomes are the same, so that no cause had an effect."""
+        return self.verdict in ("bitwise", "equal")
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line, with the most probable cause of a difference."""
+        if self.verdict == "bitwise":
+            return "bitwise: the outcomes are equal"
+        if self.verdict == "equal":
+            far = self.step.loss_difference if self.step else 0.0
+            shared = "the same samples in the same order, initial weights and masks"
+            return f"equal: {shared}; losses within {far:.2g} relative"
+        if self.across_topology:
+            return f"{self.verdict}: {'; '.join(self.reasons)}"
+        causes = [cause.text for cause in self.causes[:1]]
+        if self.verdict == "incomparable":
+            return f"incomparable: {'; '.join([*self.reasons, *causes])}"
+        if not causes:
+            causes = ["no cause is recorded: inputs, graphs and environments are equal"]
+        if self.step is not None and (not self.causes or self.causes[0].rank != ORDER):
+            causes.append(self.step.evidence)
+        return f"{self.verdict}: {'; '.join(causes)}"
 
 
 def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
@@ -111,11 +133,13 @@ def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
         verdict, reasons = _across_topology(x, y, step, notes)
     else:
         verdict, reasons = _verdict(x, y, step)
+    other = causes(x, y, step, folders)
     return Comparison(
         across_topology=across_topology,
         verdict=verdict,
         reasons=reasons,
-        causes=causes(x, y, step, folders),
+        causes=[cause for cause in other if cause.rank != NOTE],
+        harmless=[cause for cause in other if cause.rank == NOTE],
         outcome={
             path.removeprefix("outcome."): (p, q)
             for path, _, p, q in differing_leaves("outcome", x.outcome, y.outcome)

@@ -11,6 +11,8 @@ from tinybert.manifest.model import Checkpoint
 
 Row = tuple[str, ...]
 """A row of a table; its name comes first."""
+LISTED = 20
+"""Differences of each kind that are shown at once."""
 
 
 def code_text(run: Run) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tinybert.atomic import write_bytes
+from tinybert.compare.causes import exact_value
 from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.verdict import Comparison, Run, compare
 from tinybert.errors import UsageError
 from tinybert.report.curves import BUCKETS, Steps, steps_of
-from tinybert.report.differences import LISTED, Differences, differences
 from tinybert.report.facts import (
+    LISTED,
     Row,
     describe_run,
     ending,
@@ -76,7 +77,6 @@ class PageView:
     """`good`, `bad` or `open`."""
     runs: list[RunView]
     comparison: Comparison | None
-    differences: Differences | None
     results: list[Row]
     """Metric and value; of two runs both values and their difference, absolute and relative."""
     figures: list[Figure]
@@ -140,6 +140,7 @@ def html(a: Path, b: Path | None = None) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.filters["exact_value"] = exact_value
     template = templates.get_template("page.html.jinja")
     runs = [Run.load(path) for path in ([a] if b is None else [a, b])]
     comparison = None if b is None else compare(a, b)
@@ -150,14 +151,12 @@ def html(a: Path, b: Path | None = None) -> str:
 def _page_view(runs: list[Run], comparison: Comparison | None) -> PageView:
     steps = [steps_of(run) for run in runs]
     names = ["A", "B"] if comparison else [""]
-    found = differences(comparison) if comparison else None
     return PageView(
         title=" against ".join(run.path.stem for run in runs),
-        banner=found.headline if found else ending(runs[0]),
+        banner=comparison.headline if comparison else ending(runs[0]),
         look=LOOKS.get(comparison.verdict if comparison else runs[0].status, "open"),
         runs=[_run_view(*given) for given in zip(names, runs, steps, strict=True)],
         comparison=comparison,
-        differences=found,
         results=_results(runs),
         figures=list(step_figures(runs, steps, comparison)),
         shortened=any(len(c.steps) > BUCKETS for each in steps for c in each.curves.values()),

@@ -1,20 +1,19 @@
 """Manifests and their comparison as text and JSON: the commands diff, show and lineage."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from tinybert.compare.causes import NOTE
+from tinybert.compare.causes import Cause, exact_value
 from tinybert.compare.tensors import TensorDifference
 from tinybert.compare.verdict import Comparison, Run, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.model import Number
-from tinybert.report.differences import LISTED, Differences, differences, value_text
-from tinybert.report.facts import Row, code_text, final_metrics, kept_checkpoints
+from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints
 
 
 def diff(
@@ -42,13 +41,11 @@ def diff(
         ManifestError: A file is missing, or is no manifest.
     """
     comparison = compare(a, b, across_topology=across_topology)
-    differing = differences(comparison)
     same = {"bitwise", "equal"} | ({"within tolerance"} if require == "tolerance" else set())
     code = {"incomparable": 2}.get(comparison.verdict, 0 if comparison.verdict in same else 1)
     if format == "json":
-        document = _document(comparison, differing.headline, a, b, code)
-        return json.dumps(document, indent=2) + "\n", code
-    return "\n".join(_diff_lines(comparison, differing, a, b)) + "\n", code
+        return json.dumps(_document(comparison, a, b, code), indent=2) + "\n", code
+    return "\n".join(_diff_lines(comparison, a, b)) + "\n", code
 
 
 def show(manifest: Path) -> tuple[str, int]:
@@ -59,7 +56,7 @@ def show(manifest: Path) -> tuple[str, int]:
     """
     run = Run.load(manifest)
     inputs, outcome, volatile = run.manifest.inputs, run.manifest.outcome, run.manifest.volatile
-    rows: list[Row] = [
+    rows = [
         ("status", run.status),
         ("recipe", f"{inputs.recipe.path} {' '.join(inputs.recipe.overrides)}".rstrip()),
         ("stage", inputs.stage),
@@ -72,7 +69,7 @@ def show(manifest: Path) -> tuple[str, int]:
         versions = f"{environment.python}, MindSpore {environment.mindspore.version}"
         rows.append(("environment", f"{versions}, {environment.cpu.model}"))
     rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
-    rows += [(name, value_text(value)) for name, value in final_metrics(run).items()]
+    rows += [(name, exact_value(value)) for name, value in final_metrics(run).items()]
     rows += [(name, checkpoint.file) for name, checkpoint in kept_checkpoints(run)]
     if error := outcome.error:
         rows.append(("error", f"{error.type}: {error.message}"))
@@ -143,29 +140,32 @@ def _run_line(run: Run) -> str:
     return f"{start}  {best}{values}".rstrip()
 
 
-def _diff_lines(comparison: Comparison, differing: Differences, a: Path, b: Path) -> Iterator[str]:
-    yield differing.headline
+def _diff_lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
+    yield comparison.headline
     yield f"  A  {a}"
     yield f"  B  {b}"
     if comparison.verdict == "different" and not comparison.across_topology:
         yield from (f"  {reason}" for reason in comparison.reasons)
     if step := comparison.step:
-        yield f"first differing step: {step.global_step} ({differing.evidence})"
-        yield from _pair_lines(differing.step)
+        yield f"first differing step: {step.global_step} ({step.evidence})"
+        yield from _pair_lines(step.values)
         if all(step.losses):
             yield f"  largest relative difference of a step's loss: {step.loss_difference:.3g}"
     if comparison.tensor is not None:
         yield from _tensor_lines(comparison.tensor)
-    yield from _block("outcome", list(_pair_lines(differing.outcome)))
-    effect = "differences without effect" if differing.without_effect else None
-    title = effect or "causes, the most probable first"
-    yield from _block(title, [f"  {text}" for text in differing.causes])
-    yield from _block("differences that cause nothing", [f"  {text}" for text in differing.notes])
+    yield from _block("outcome", _pair_lines(comparison.outcome))
+    title = "differences without effect" if comparison.same else "causes, the most probable first"
+    yield from _block(title, _cause_lines(comparison.causes))
+    yield from _block("differences that cause nothing", _cause_lines(comparison.harmless))
     yield from (f"note: {note}" for note in comparison.notes)
 
 
-def _pair_lines(rows: Sequence[Row]) -> Iterator[str]:
-    yield from (f"  {name}: {x} in A, {y} in B" for name, x, y in rows)
+def _pair_lines(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    return [f"  {k}: {exact_value(x)} in A, {exact_value(y)} in B" for k, (x, y) in pairs.items()]
+
+
+def _cause_lines(causes: Sequence[Cause]) -> list[str]:
+    return [f"  {cause.text}" for cause in causes]
 
 
 def _block(title: str, lines: list[str]) -> list[str]:
@@ -183,20 +183,19 @@ def _tensor_lines(tensor: TensorDifference) -> Iterator[str]:
     yield f"  {tensor.differing} of {tensor.tensors} tensors differ"
 
 
-def _document(comparison: Comparison, headline: str, a: Path, b: Path, code: int) -> dict[str, Any]:
+def _document(comparison: Comparison, a: Path, b: Path, code: int) -> dict[str, Any]:
     """Return the comparison as JSON."""
     step = comparison.step
     return {
         "verdict": comparison.verdict,
         "exit_code": code,
-        "headline": headline,
+        "headline": comparison.headline,
         "a": str(a),
         "b": str(b),
         "reasons": comparison.reasons,
         "causes": [
             {"path": item.path, "class": item.kind, "a": item.a, "b": item.b, "text": item.text}
             for item in comparison.causes
-            if item.rank != NOTE
         ],
         "step": step
         and {
