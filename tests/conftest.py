@@ -11,6 +11,8 @@ import pytest
 pytest_plugins = ["tests.fake_runs"]
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = {path.stem: path for path in sorted((ROOT / "recipes").rglob("*.toml"))}
+"""The shipped recipes, by name."""
 
 
 class Runner:

@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import runner
+from tests.conftest import ROOT, SHIPPED
 from tests.model.networks import random_weights
 from tinybert.files import digest_file
 from tinybert.manifest.digests import tensor_table
@@ -18,8 +19,7 @@ from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 from tinybert.run.resume import recipe_facts
 
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "recipes" / "tiny.toml"
+TINY = SHIPPED["tiny"]
 VOCAB = ROOT / "recipes" / "tiny" / "vocab.txt"
 ENVIRONMENT = {
     "python": "CPython 3.11.7",
@@ -60,7 +60,7 @@ def call(capsys, tmp_path):
 
 def task_recipe(folder: Path, **changes: str) -> Path:
     """Write a recipe that fine-tunes a tiny teacher."""
-    text = (ROOT / "recipes" / "finetune_sst2.toml").read_text().partition("[expect]")[0]
+    text = SHIPPED["finetune_sst2"].read_text().partition("[expect]")[0]
     for key, value in (SIZES | changes).items():
         text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
         assert count == 1, key

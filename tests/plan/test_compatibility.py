@@ -30,8 +30,13 @@ def change(directory, **changes):
     (directory / "records.json").write_bytes(content)
 
 
+def recipe_of(root, name):
+    (path,) = (root / "recipes").rglob(f"{name}.toml")
+    return path
+
+
 def problems_of(root, recipe, *changes):
-    _, problems = make_plan(load(root / "recipes" / f"{recipe}.toml", changes), root)
+    _, problems = make_plan(load(recipe_of(root, recipe), changes), root)
     return [str(problem).replace(f"{root}/", "") for problem in problems]
 
 
@@ -43,7 +48,7 @@ def run_on(root, recipe, *directories):
         content = path.read_bytes()
         entry = {"role": "sidecar", "path": str(path.relative_to(root)), "size": len(content)}
         files.append(entry | {"sha256": hashlib.sha256(content).hexdigest()})
-    stand_in_run(root, root / "recipes" / f"{recipe}.toml", files)
+    stand_in_run(root, recipe_of(root, recipe), files)
     (manifest,) = (root / "manifests").glob(f"{recipe}-2*.json")
     return manifest.relative_to(root)
 
@@ -103,7 +108,7 @@ def test_records_that_were_made_anew_since_a_run_say_nothing_about_it(root):
 
 def test_a_directory_of_hugging_face_says_its_vocabulary(root):
     vocabulary = (ROOT / "recipes/tiny/vocab.txt").read_bytes()
-    text = (root / "recipes/tiny_finetune.toml").read_text()
+    text = (root / "recipes/tiny/tiny_finetune.toml").read_text()
     source = f'load_teacher_ckpt_path = "{root}/bert"'
     (root / "recipes/real.toml").write_text(text.replace('init = "seeded"', source))
     (root / "bert").mkdir()

@@ -1,20 +1,18 @@
 """Shipped recipes that link to others describe the networks that those leave."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT, SHIPPED
 from tinybert.recipe.base import RecipeLink
 from tinybert.recipe.load import load
 from tinybert.recipe.network import head, network
 
-ROOT = Path(__file__).parents[2]
-
 
 def links():
     """Yield (recipe, `teacher` or `student`, linked recipe) of all shipped recipes."""
-    for path in sorted((ROOT / "recipes").glob("*.toml")):
+    for path in SHIPPED.values():
         recipe = load(path).recipe
         for which in ("teacher", "student"):
             source = getattr(getattr(recipe, which, None), f"load_{which}_ckpt_path", None)

@@ -1,162 +1,146 @@
-"""Shipped recipes of one family differ where they should, and nowhere else."""
+"""The presets are those that `tools/make_presets.py` writes, with the published values."""
 
-import copy
+from pathlib import Path
 
 import pytest
 import tomli
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tests.stand_ins import option, prepare_commands
+from tools.make_presets import presets
 
-FAMILIES = ("finetune", "td", "evaluate")
-OFTEN, SELDOM = (50, 50), (500, 100)
-"""`save_ckpt_step` and `data_sink_steps` for short trainings, and for large dev sets."""
-TASKS = {
-    "sst2": ("SST-2", "classification", 2, "accuracy", (100, 100)),
-    "qnli": ("QNLI", "classification", 2, "accuracy", SELDOM),
-    "mnli": ("MNLI", "classification", 3, "accuracy", SELDOM),
-    "mrpc": ("MRPC", "classification", 2, "bf1", OFTEN),
-    "cola": ("CoLA", "classification", 2, "matthews", OFTEN),
-    "rte": ("RTE", "classification", 2, "accuracy", OFTEN),
-    "stsb": ("STS-B", "regression", 1, "pearson", OFTEN),
-    "qqp": ("QQP", "classification", 2, "bf1", SELDOM),
-    "tnews": ("TNEWS", "classification", 15, "accuracy", SELDOM),
-    "cluener": ("CLUENER", "ner", 21, "entity_f1", (100, 100)),
+PRESETS = {Path(preset.path).stem: preset for preset in presets()}
+
+# The MindSpore TinyBERT example: `research/nlp/tinybert` of the MindSpore models.
+NETWORK = {
+    "num_attention_heads": 12,
+    "hidden_act": "gelu_tanh",
+    "layer_norm_eps": 1e-7,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+    "use_relative_positions": False,
+    "dtype": "float32",
+    "compute_type": "float16",
 }
-CHINESE = ("tnews", "cluener")
-DEV_SETS = {"mnli": ("dev_matched", "dev_mismatched")}
-"""Names of a task's dev sets where there is not one alone."""
-
-
-def text(name):
-    return (ROOT / "recipes" / f"{name}.toml").read_text()
+TEACHER = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
+STUDENT = {"hidden_size": 384, "num_hidden_layers": 4, "intermediate_size": 1536}
+DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+OPTIMIZER = {"optimizer": "AdamWeightDecay", "weight_decay": 1e-4, "eps": 1e-6, "clip_norm": 1.0}
+NO_DECAY = ["layernorm", "bias"]
+TRAININGS = {
+    "gd": (32, 3, 5e-5, 1e-14, {"warmup_ratio": 0.1}, (65536, 2, 1000)),
+    "phase1": (32, 10, 5e-5, 0.0, {"warmup_epoch_ratio": 0.1}, (256, 2, 50)),
+    "phase2": (32, 3, 2e-5, 0.0, {"warmup_ratio": 0.1}, (65536, 2, 50)),
+}
+"""Batch, epochs, learning rate and where it ends, warmup, loss scale."""
+TASKS = {
+    "sst2": ("SST-2", "classification", 2, "accuracy"),
+    "qnli": ("QNLI", "classification", 2, "accuracy"),
+    "mnli": ("MNLI", "classification", 3, "accuracy"),
+    "mrpc": ("MRPC", "classification", 2, "bf1"),
+    "cola": ("CoLA", "classification", 2, "matthews"),
+    "rte": ("RTE", "classification", 2, "accuracy"),
+    "stsb": ("STS-B", "regression", 1, "pearson"),
+    "qqp": ("QQP", "classification", 2, "bf1"),
+    "tnews": ("TNEWS", "classification", 15, "accuracy"),
+    "cluener": ("CLUENER", "ner", 21, "entity_f1"),
+}
+VOCABULARIES = {30522: "bert_base", 21128: "bert_base_chinese"}
 
 
 def values(name):
-    return tomli.loads(text(name))
+    return tomli.loads(SHIPPED[name].read_text())
 
 
-def dev_sets(task):
-    return DEV_SETS.get(task, ("dev",))
+def vocab_size(task):
+    return 21128 if task in ("tnews", "cluener") else 30522
 
 
-def evaluations(task):
-    """Return the names of the recipes that evaluate a task's student, by dev set."""
-    return {dev: "_".join(["evaluate", task, *dev.split("_")[1:]]) for dev in dev_sets(task)}
+def assert_holds(table, published):
+    assert {key: table[key] for key in published} == published
 
 
-def presets(family):
-    """Return (task, dev set, recipe's name) of a family."""
-    for task in TASKS:
-        if family == "evaluate":
-            yield from ((task, dev, name) for dev, name in evaluations(task).items())
-        else:
-            yield task, dev_sets(task)[0], f"{family}_{task}"
+def assert_trains(table, training, batch_size):
+    batch, epochs, rate, end, warmup, (scale, factor, window) = training
+    assert batch_size == batch
+    assert table["training"] == {"epoch_size": epochs}
+    schedule = {"learning_rate": rate, "end_learning_rate": end, "power": 1.0, **warmup}
+    assert table["optimizer"].pop("schedule") == schedule
+    assert_holds(table["optimizer"], OPTIMIZER | {"no_decay": NO_DECAY})
+    loss_scale = {"loss_scale_value": scale, "scale_factor": factor, "scale_window": window}
+    assert table["loss_scale"] == loss_scale
 
 
-ALL = [(family, *preset) for family in FAMILIES for preset in presets(family)]
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_what_its_generator_writes(name):
+    preset = PRESETS[name]
+    assert SHIPPED[name] == ROOT / preset.path
+    assert SHIPPED[name].read_text() == preset.text(), "run `python -m tools.make_presets`"
 
 
-def as_for(task, dev, family, recipe):
-    """Return SST-2's recipe of a family with all in which a task's may differ from it."""
-    wanted = copy.deepcopy(recipe)
-    name, kind, labels, metric, (save, sink) = TASKS[task]
-    wanted["task"] = {
-        "task_type": kind,
-        "task_name": name,
-        "num_labels": labels,
-        "assessment_method": metric,
-    }
-    data = wanted["data"]
-    data["eval_data_dir"] = f"data/{task}/{dev}"
-    if family == "evaluate":
-        data["schema_dir"] = f"data/{task}/{dev}/schema.json"
-        wanted["student"]["load_student_ckpt_path"] = {"recipe": f"recipes/td_{task}.toml"}
-    else:
-        data["train_data_dir"] = f"data/{task}/train"
-        data["schema_dir"] = f"data/{task}/train/schema.json"
-        data["eval_schema_dir"] = f"data/{task}/{dev}/schema.json"
-        wanted["runtime"]["data_sink_steps"] = sink
-        for table in (wanted, wanted.get("phase1", {}), wanted.get("phase2", {})):
-            if "checkpoints" in table:
-                table["checkpoints"]["save_ckpt_step"] = save
-    chinese = "_chinese" if task in CHINESE else ""
-    wanted["network"]["vocab_size"] = 21128 if chinese else 30522
-    if family == "finetune":
-        wanted["teacher"]["load_teacher_ckpt_path"] = f"checkpoints/bert_base{chinese}.ckpt"
-    if family == "td":
-        wanted["teacher"]["load_teacher_ckpt_path"] = {"recipe": f"recipes/finetune_{task}.toml"}
-        link = f"recipes/gd_bert_base{chinese}_8p.toml"
-        wanted["student"]["load_student_ckpt_path"] = {"recipe": link}
-    return wanted
+def test_every_recipe_for_ascend_is_a_preset():
+    ascend = {name for name in SHIPPED if values(name)["topology"]["device"] == "Ascend"}
+    assert ascend == set(PRESETS)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_task_has_its_recipe_and_no_other_is_there(family):
-    shipped = {path.stem for path in (ROOT / "recipes").glob(f"{family}_*.toml")}
-    assert shipped == {name for _, _, name in presets(family)}
-
-
-@pytest.mark.parametrize(("family", "task", "dev", "name"), ALL, ids=[name for *_, name in ALL])
-def test_a_preset_differs_from_the_one_of_sst2_only_as_its_task_does(family, task, dev, name):
-    assert values(name) == as_for(task, dev, family, values(f"{family}_sst2"))
-
-
-@pytest.mark.parametrize(("family", "task", "dev", "name"), ALL, ids=[name for *_, name in ALL])
-def test_the_commands_of_a_preset_make_the_records_that_it_reads(family, task, dev, name):
-    data = values(name)["data"]
-    keys = ("eval_data_dir",) if family == "evaluate" else ("train_data_dir", "eval_data_dir")
-    commands = prepare_commands(text(name))
-    assert [option(command, "--output") for command in commands] == [data[key] for key in keys]
-    vocabulary = "bert_base_chinese_vocab.txt" if task in CHINESE else "bert_base_vocab.txt"
-    for command in commands:
-        assert command[1] == ("ner" if task == "cluener" else "glue")
-        assert (TASKS[task][0] in command) == (task != "cluener")
-        assert option(command, "--seq-length") == str(data["seq_length"])
-        assert option(command, "--vocab") == f"checkpoints/{vocabulary}"
+@pytest.mark.parametrize(
+    ("name", "devices", "vocabulary"),
+    [
+        ("gd_bert_base_8p", 8, 30522),
+        ("gd_bert_base_1p", 1, 30522),
+        ("gd_bert_base_chinese_8p", 8, 21128),
+    ],
+)
+def test_a_general_distillation_has_the_published_values(name, devices, vocabulary):
+    recipe = values(name)
+    assert recipe["topology"]["devices_per_host"] == devices
+    assert_holds(recipe["network"], NETWORK | {"vocab_size": vocabulary})
+    assert_holds(recipe["teacher"], TEACHER)
+    assert_holds(recipe["student"], STUDENT | DROPOUT)
+    assert recipe["data"]["seq_length"] == 128
+    assert_trains(recipe, TRAININGS["gd"], recipe["data"]["batch_size"])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_recipes_of_a_task_describe_the_same_networks(task):
-    teach, distil = values(f"finetune_{task}"), values(f"td_{task}")
-    sizes = ("hidden_size", "num_hidden_layers", "intermediate_size", "head")
-    assert [teach["teacher"][key] for key in sizes] == [distil["teacher"][key] for key in sizes]
-    assert teach["network"] == distil["network"]
-    for name in evaluations(task).values():
-        measured = values(name)
-        assert {key: measured["student"][key] for key in sizes} == {
-            key: distil["student"][key] for key in sizes
-        }
-        assert (measured["network"], measured["task"]) == (distil["network"], distil["task"])
+def test_a_task_distillation_has_the_published_values(task):
+    recipe = values(f"td_{task}")
+    assert_holds(recipe["network"], NETWORK | {"vocab_size": vocab_size(task)})
+    assert_holds(recipe["teacher"], TEACHER)
+    assert_holds(recipe["student"], STUDENT | DROPOUT | {"head": "relu_linear"})
+    for phase in ("phase1", "phase2"):
+        assert_trains(recipe[phase], TRAININGS[phase], recipe[phase]["batch_size"])
+    assert recipe["phase2"]["distill"] == {"temperature": 1.0, "hard_label_weight": 0.0}
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_student_begins_as_the_general_distillation_leaves_it(task):
-    distil = values(f"td_{task}")
-    link = distil["student"]["load_student_ckpt_path"]["recipe"]
-    general = tomli.loads((ROOT / link).read_text())
-    assert general["network"] == distil["network"]
-    sizes = ("hidden_size", "num_hidden_layers", "intermediate_size")
-    assert [general["student"][key] for key in sizes] == [distil["student"][key] for key in sizes]
-
-
-def test_the_general_distillations_differ_in_devices_or_in_language():
-    eight, one, chinese = (values(f"gd_bert_base_{name}") for name in ("8p", "1p", "chinese_8p"))
-    assert (one["topology"].pop("devices_per_host"), eight["topology"]["devices_per_host"]) == (
-        1,
-        8,
-    )
-    assert one == {**eight, "topology": one["topology"]}
-    other = {
-        "network": eight["network"] | {"vocab_size": 21128},
-        "teacher": eight["teacher"]
-        | {"load_teacher_ckpt_path": "checkpoints/bert_base_chinese.ckpt"},
-        "data": eight["data"]
-        | {"data_dir": "data/wiki_zh/*.tfrecord", "schema_dir": "data/wiki_zh/schema.json"},
-    }
-    assert chinese == eight | other
-    for name in ("8p", "1p", "chinese_8p"):
-        (command,) = prepare_commands(text(f"gd_bert_base_{name}"))
-        assert values(f"gd_bert_base_{name}")["data"]["schema_dir"] == (
-            option(command, "--output") + "/schema.json"
+def test_all_recipes_of_a_task_are_of_its_folder_and_have_its_labels_and_metric(task):
+    evaluations = ("_matched", "_mismatched") if task == "mnli" else ("",)
+    names = [f"finetune_{task}", f"td_{task}", *(f"evaluate_{task}{end}" for end in evaluations)]
+    keys = ("task_name", "task_type", "num_labels", "assessment_method")
+    for name in names:
+        assert SHIPPED[name].parent.name == task
+        recipe = values(name)
+        assert [recipe["task"][key] for key in keys] == list(TASKS[task])
+        assert_holds(recipe["network"], NETWORK | {"vocab_size": vocab_size(task)})
+        dev = (
+            name.removeprefix(f"evaluate_{task}") if name.startswith("evaluate") else evaluations[0]
         )
+        assert recipe["data"]["eval_data_dir"] == f"data/{task}/dev{dev}"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_commands_of_a_preset_make_the_records_that_it_reads(name):
+    recipe = values(name)
+    data = recipe["data"]
+    schemas = [data[key] for key in ("schema_dir", "eval_schema_dir") if key in data]
+    commands = prepare_commands(SHIPPED[name].read_text())
+    assert [option(command, "--output") + "/schema.json" for command in commands] == schemas
+    for command in commands:
+        assert option(command, "--seq-length") == str(data["seq_length"])
+        vocabulary = f"checkpoints/{VOCABULARIES[recipe['network']['vocab_size']]}_vocab.txt"
+        assert option(command, "--vocab") == vocabulary
+        task = recipe.get("task", {"task_type": "corpus"})
+        kind = {"corpus": "corpus", "ner": "ner"}.get(task["task_type"], "glue")
+        assert command[1] == kind
+        assert kind != "glue" or command[2] == task["task_name"]

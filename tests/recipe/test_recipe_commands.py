@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from tests.conftest import ROOT, SHIPPED
 from tinybert.errors import RecipeError, UsageError
 from tinybert.field_texts import field_texts
 from tinybert.recipe.explain import explain
@@ -16,7 +17,6 @@ from tinybert.recipe.model import STAGES
 from tinybert.recipe.schema import schema
 from tinybert.recipe.validate import validate
 
-ROOT = Path(__file__).parents[2]
 BASES = Path(__file__).parent / "bases"
 GOOD = (BASES / "general_distill.toml").read_text()
 
@@ -253,7 +253,7 @@ def accepts(rule, value, definitions):
     return all(checks)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
 def test_the_schema_accepts_every_shipped_recipe(path):
     rules = json.loads(schema())
     values = tomli.loads(path.read_text())
@@ -262,6 +262,11 @@ def test_the_schema_accepts_every_shipped_recipe(path):
     assert not accepts(rules, values | {"seed": "1"}, rules["$defs"])
     assert not accepts(rules, values | {"seed": -1}, rules["$defs"])
     assert not accepts(rules, {**values, "topology": {}}, rules["$defs"])
+
+
+def test_the_schema_beside_the_recipes_is_the_program_s_own():
+    written = (ROOT / "recipes" / "recipe.schema.json").read_text()
+    assert written == schema() + "\n", "run `python runner.py schema > recipes/recipe.schema.json`"
 
 
 def test_the_schema_describes_every_key_and_knows_no_null():

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import rfc8785
 
+from tests.conftest import ROOT, SHIPPED
 from tinybert.errors import RecipeError
 from tinybert.recipe.derived import batch_size, device_count, global_batch_size
 from tinybert.recipe.load import Origin, load, resolve_path
 from tinybert.recipe.tables import Batches, Topology
 
-ROOT = Path(__file__).parents[2]
 BASES = Path(__file__).parent / "bases"
 GENERAL = BASES / "general_distill.toml"
 TASK = BASES / "task_distill.toml"
+SCHEMA = ROOT / "recipes" / "recipe.schema.json"
 
 
 def error_of(*args):
@@ -24,15 +25,22 @@ def error_of(*args):
     return f"error: {caught.value}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
 def test_every_shipped_recipe_is_valid_and_says_what_it_needs(path):
     recipe = load(path)
     assert recipe.name == path.stem
     head = recipe.text.split("\n\n")[0]
+    schema, launch, *_ = head.splitlines()
+    assert (path.parent / schema.removeprefix("#:schema ")).resolve() == SCHEMA
+    assert launch == f"# python runner.py {path.relative_to(ROOT)}"
     for word in ("# Reproduces ", "# Expected ", "# Needs ", "# Takes "):
         assert word in head
     if recipe.recipe.topology.device == "Ascend":
         assert "not yet run on Ascend hardware" in head
+
+
+def test_names_of_shipped_recipes_are_unique():
+    assert len(SHIPPED) == len(list((ROOT / "recipes").rglob("*.toml")))
 
 
 def test_the_tiny_recipe_drops_out_and_divides_by_8_over_at_least_40_steps():

@@ -1,22 +1,20 @@
 """Every shipped recipe plans its run, on records that the commands in its comment make."""
 
-from pathlib import Path
-
 import pytest
 
 import runner as program
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tests.stand_ins import prepare_commands, stand_in_run, write_raw
 from tinybert.recipe.load import load
-
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Carry out the `prepare` commands of all recipes, each once, on raw stand-ins."""
     root = tmp_path_factory.mktemp("prepared")
-    commands = {command for path in RECIPES for command in prepare_commands(path.read_text())}
+    commands = {
+        command for path in SHIPPED.values() for command in prepare_commands(path.read_text())
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for command in sorted(commands):
@@ -31,7 +29,7 @@ def sources(values):
             yield source
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
 def test_a_shipped_recipe_plans_its_run(runner, prepared, path, tmp_path):
     values = load(path).values
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
@@ -42,7 +40,7 @@ def test_a_shipped_recipe_plans_its_run(runner, prepared, path, tmp_path):
             (tmp_path / source).write_bytes(b"stand-in")
         else:
             stand_in_run(tmp_path, tmp_path / source["recipe"])
-    recipe = Path("recipes") / path.name
+    recipe = path.relative_to(ROOT)
     code, out, err = runner(recipe, "--root", tmp_path, "--dry-run", "--device", "CPU")
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({values['stage']})"]

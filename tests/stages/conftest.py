@@ -1,10 +1,9 @@
 """Small variants of the shipped tiny recipes, for runs of the stages with a task."""
 
-from pathlib import Path
-
 import pytest
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+from tests.conftest import SHIPPED
+
 NARROW = {
     "hidden_size = 48\nnum_hidden_layers = 4\nintermediate_size = 96": (
         "hidden_size = 16\nnum_hidden_layers = 2\nintermediate_size = 24"
@@ -21,7 +20,7 @@ def write_recipe(runner):
     """Write a variant of a shipped recipe with narrow networks; returns its path."""
 
     def write(name, shipped, changes=(), tail=""):
-        text = (RECIPES / f"{shipped}.toml").read_text().partition("\n[expect]")[0]
+        text = SHIPPED[shipped].read_text().partition("\n[expect]")[0]
         for old, new in (*NARROW.items(), *dict(changes).items()):
             assert old in text or old in NARROW, old
             text = text.replace(old, new)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 LONG = {"epoch_size = 4": "epoch_size = 10"}
 """Enough steps that a signal comes before the end."""
 SEEDED = {
-    'load_teacher_ckpt_path = { recipe = "recipes/tiny_finetune.toml" }': (
+    'load_teacher_ckpt_path = { recipe = "recipes/tiny/tiny_finetune.toml" }': (
         'load_teacher_ckpt_path = "TEACHER"'
     ),
     'load_student_ckpt_path = { recipe = "recipes/tiny.toml" }': 'init = "seeded"',

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tinybert.distill.prediction import LabelTraining, label_inputs
 from tinybert.errors import InputError
 from tinybert.model.bert import BertEncoder
@@ -17,8 +17,8 @@ from tinybert.stages import build, layers, tasks
 from tinybert.train.effective import read_step
 from tinybert.train.world import ALONE
 
-FINETUNE = ROOT / "recipes" / "tiny_finetune.toml"
-DISTILL = (ROOT / "recipes" / "tiny_task_distill.toml").read_text()
+FINETUNE = SHIPPED["tiny_finetune"]
+DISTILL = SHIPPED["tiny_task_distill"].read_text()
 
 
 def plan_of(*changes, recipe=FINETUNE):
@@ -123,7 +123,7 @@ def write_checkpoint(path, plan, which, *, labels=None, head=True, extra=()):
 def distill_recipe(tmp_path, phases=("phase1", "phase2")):
     """Write a task distillation whose networks come from files in `tmp_path`."""
     text = DISTILL.partition("\n[expect]")[0]
-    for which, recipe in (("teacher", "tiny_finetune"), ("student", "tiny")):
+    for which, recipe in (("teacher", "tiny/tiny_finetune"), ("student", "tiny")):
         path = json.dumps(str(tmp_path / f"{which}.safetensors"))
         text = text.replace(f'{{ recipe = "recipes/{recipe}.toml" }}', path)
     if "phase2" not in phases:

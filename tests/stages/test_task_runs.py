@@ -6,7 +6,7 @@ import shutil
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 
 SHORT = {"epoch_size = 4": "epoch_size = 1"}
 LINKED = {
@@ -34,7 +34,7 @@ def finetuned(runner, write_recipe):
 
 @pytest.fixture(scope="module")
 def distill_changes(runner):
-    teacher = {'"recipes/tiny_finetune.toml"': json.dumps(str(runner.root / "teach.toml"))}
+    teacher = {'"recipes/tiny/tiny_finetune.toml"': json.dumps(str(runner.root / "teach.toml"))}
     return LINKED | teacher
 
 
@@ -46,7 +46,7 @@ def distilled(runner, write_recipe, finetuned, distill_changes):
 
 @pytest.fixture(scope="module")
 def evaluated(runner, write_recipe, distilled):
-    link = {'"recipes/tiny_task_distill.toml"': json.dumps(str(runner.root / "distil.toml"))}
+    link = {'"recipes/tiny/tiny_task_distill.toml"': json.dumps(str(runner.root / "distil.toml"))}
     return runner.run(write_recipe("measure", "tiny_evaluate", link), "--fresh")
 
 
@@ -243,16 +243,17 @@ def test_numbers_and_tags_go_through_all_stages(
     runner, write_recipe, prepare, task_type, labels, method, metrics
 ):
     prepare(task_type)
-    shipped = {n: (ROOT / f"recipes/tiny_{n}.toml").read_text() for n in ("finetune", "evaluate")}
-    shipped["task_distill"] = (ROOT / "recipes/tiny_task_distill.toml").read_text()
-    tasks = {n: other_task(text, task_type, labels, method) for n, text in shipped.items()}
+    tasks = {
+        n: other_task(SHIPPED[f"tiny_{n}"].read_text(), task_type, labels, method)
+        for n in ("finetune", "task_distill", "evaluate")
+    }
     name = f"{task_type}_teach"
     taught = write_recipe(name, "tiny_finetune", SHORT | tasks["finetune"])
     runner.run(taught, "--fresh")
-    link = LINKED | {'"recipes/tiny_finetune.toml"': json.dumps(str(taught))}
+    link = LINKED | {'"recipes/tiny/tiny_finetune.toml"': json.dumps(str(taught))}
     distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", link | tasks["task_distill"])
     distilled = load(runner.run(distil, "--fresh"))["outcome"]
-    link = {'"recipes/tiny_task_distill.toml"': json.dumps(str(distil))}
+    link = {'"recipes/tiny/tiny_task_distill.toml"': json.dumps(str(distil))}
     measure = write_recipe(f"{task_type}_measure", "tiny_evaluate", link | tasks["evaluate"])
     evaluated = load(runner.run(measure, "--fresh"))["outcome"]
     assert metrics <= set(evaluated["metrics"])

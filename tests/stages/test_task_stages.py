@@ -7,7 +7,7 @@ import mindspore as ms
 import pytest
 from safetensors.numpy import save_file
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, finetune, task_distill, tasks
@@ -15,7 +15,6 @@ from tinybert.stages.evaluate import evaluate
 from tinybert.train.effective import read_step
 from tinybert.train.evaluation import Evaluation
 
-RECIPES = ROOT / "recipes"
 teach, distil = finetune.finetune, task_distill.task_distill
 OUTSIDE = build.RunContext(lambda result: None, lambda: False, {})
 ROWS, WHOLE_BATCHES = 59, 48
@@ -32,7 +31,7 @@ class ReachedError(Exception):
 def weights(tmp_path_factory):
     """Seeded checkpoints with heads; returns their folder."""
     folder = tmp_path_factory.mktemp("weights")
-    plan, _ = make_plan(load(RECIPES / "tiny_task_distill.toml"), ROOT)
+    plan, _ = make_plan(load(SHIPPED["tiny_task_distill"]), ROOT)
     for which, head in tasks.task_heads(plan).items():
         arrays = build.first_weights(plan, which, {}, head)
         save_file(arrays, folder / f"{which}.safetensors")
@@ -56,9 +55,13 @@ def reached(weights, tmp_path, monkeypatch):
 
     def carry_out(stage, name, *changes, without="", phases_before=0, as_student=False):
         passed[:] = [SimpleNamespace(steps=44, finished=True, stopped=False)] * phases_before
-        text = (RECIPES / f"{name}.toml").read_text().partition("\n[expect]")[0]
-        for which, link in (("teacher", "finetune"), ("student", "task_distill"), ("student", "")):
-            link = f'{{ recipe = "recipes/tiny{link and "_" + link}.toml" }}'
+        text = SHIPPED[name].read_text().partition("\n[expect]")[0]
+        for which, parent in (
+            ("teacher", "tiny/tiny_finetune"),
+            ("student", "tiny/tiny_task_distill"),
+            ("student", "tiny"),
+        ):
+            link = f'{{ recipe = "recipes/{parent}.toml" }}'
             text = text.replace(link, json.dumps(str(weights / f"{which}.safetensors")))
         if as_student:
             text = text.replace("[teacher]", "[student]")

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tests.model.networks import tiny
 from tinybert.data.importing import import_records
 from tinybert.data.sampler import Sampler
@@ -25,7 +25,7 @@ KINDS = ("hidden", "attention", "classifier")
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    plan, problems = make_plan(load(ROOT / "recipes" / "tiny_finetune.toml"), ROOT)
+    plan, problems = make_plan(load(SHIPPED["tiny_finetune"]), ROOT)
     assert problems == []
     return import_records(plan.records["eval_data"].source, tmp_path_factory.mktemp("store"))
 
