@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 PYTEST := $(RUN) -m pytest
 
-.PHONY: smoke test test-slow lint ascend-operators ascend-acceptance setup lock clean
+.PHONY: smoke test test-slow lint generated ascend-operators ascend-acceptance setup lock clean
 
 smoke: $(READY)
 	$(RUN) runner.py recipes/tiny.toml
@@ -22,11 +22,17 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# Writes anew what is made from the code: presets, the schemas, the table of a manifest's fields.
+generated: $(READY)
+	$(RUN) -m tools.make_presets
+	$(RUN) -m tools.manifest_docs
+	$(RUN) runner.py schema > recipes/recipe.schema.json
+
 # Compiles the graphs of all stages and writes the table in docs/ascend.md anew.
 ascend-operators: $(READY)
 	$(RUN) -m tools.ascend_operators
 
-# On a host with Ascend cards: runs the tiny recipe in every way that a card can tell apart.
+# On a host with Ascend cards: runs the tiny recipe in every way that differs on a card.
 ascend-acceptance: $(READY)
 	$(RUN) -m tools.ascend_acceptance
 

@@ -1,9 +1,9 @@
-"""What is to be run on an Ascend host before this program may claim to run there.
+"""Acceptance test on an Ascend host: nothing may claim to run there before it has passed.
 
     make ascend-acceptance      on a host with cards: everything that its cards allow
 
-Runs the tiny recipe in every way that a card can tell apart, holds the runs against each other,
-and prints a table. Each run leaves its manifest in manifests/, each command its output in
+Runs the tiny recipe in every way that differs on a card, compares the runs with each other, and
+prints a table. Each run leaves its manifest in manifests/, each command its output in
 runs/acceptance/. Exit code 0: all passed or lacked cards; 1: something failed; 4: no card here.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import ROOT
 from tinybert.device import ascend_problems
 
+ROOT = Path(__file__).parents[1]
 RECIPE = "recipes/tiny.toml"
 RUN = ("run", RECIPE, "--device", "Ascend")
 FRESH = (*RUN, "--fresh")
@@ -34,12 +34,12 @@ class Check:
     arguments: tuple[str, ...]
     """Of runner.py; `{name}` stands for the manifest of that run."""
     shows: str = ""
-    """What passing says; empty for a run that others are held against."""
+    """What passing shows; empty for a run that others are compared with."""
     cards: int = 1
     killed: bool = False
     """The run is killed in the middle, and must end so."""
     codes: tuple[int, ...] = (0,)
-    """Exit codes that are passing."""
+    """Exit codes that pass."""
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -55,7 +55,7 @@ def plan() -> list[Check]:
     return [
         Check("doctor", ("doctor",), "the machine has what a run needs"),
         Check("cpu", ("run", RECIPE, "--device", "CPU", "--fresh"), "the CPU of this host"),
-        Check("one", FRESH, "a run on one card; its [expect] holds it to the CPU reference"),
+        Check("one", FRESH, "a run on one card; its [expect] compares it with the CPU reference"),
         Check("again", FRESH),
         _same("one", "again", "two runs on a card are bitwise equal"),
         Check(
@@ -101,12 +101,12 @@ def _same(a: str, b: str, shows: str, cards: int = 1) -> Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check came to."""
+    """The result of a check."""
 
     check: Check
     passed: bool | None
     """None: it was not run."""
-    said: str
+    answer: str
     """The manifest, the verdict, or why it was not run."""
     seconds: float = 0.0
 
@@ -124,7 +124,7 @@ def carry_out(checks: Sequence[Check], cards: int, logs: Path) -> list[Result]:
         else:
             result = _run(check, manifests, logs)
             if result.passed and check.arguments[0] == "run":
-                manifests[check.name] = result.said
+                manifests[check.name] = result.answer
             results.append(result)
         print(_line(results[-1]), flush=True)
     return results
@@ -150,18 +150,18 @@ def _run(check: Check, manifests: Mapping[str, str], logs: Path) -> Result:
     (logs / f"{check.name.replace(' = ', '-')}.log").write_text(done.stdout)
     codes = (-signal.SIGKILL,) if check.killed else check.codes
     lines = done.stdout.strip().splitlines() or [""]
-    said = lines[0] if check.arguments[0] == "diff" else lines[-1]
-    return Result(check, done.returncode in codes, said, seconds)
+    answer = lines[0] if check.arguments[0] == "diff" else lines[-1]
+    return Result(check, done.returncode in codes, answer, seconds)
 
 
 def _line(result: Result) -> str:
     outcome = {True: "passed", False: "FAILED", None: "not run"}[result.passed]
-    shows = result.check.shows or "a run to hold another against"
-    return f"| {result.check.name} | {shows} | {outcome} | {result.seconds:.0f} | {result.said} |"
+    shows = result.check.shows or "a run to compare another with"
+    return f"| {result.check.name} | {shows} | {outcome} | {result.seconds:.0f} | {result.answer} |"
 
 
 def main() -> int:
-    """Run everything and write the table; return the exit code."""
+    """Run everything that the cards allow and write the table; return the exit code."""
     if problems := ascend_problems():
         print(
             "error: no Ascend card can be used here, so nothing was run:"

@@ -1,4 +1,4 @@
-"""The graphs of every stage, compiled small; a program that prints the operators of each as JSON.
+"""Compile the graph of every stage from small networks and print its operators as JSON.
 
 `tools.ascend_operators` starts it, with the environment in which the framework saves what it
 compiles. Networks are built as they are on Ascend, and compiled on the CPU.
@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
@@ -17,7 +18,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from tests.model.networks import random_batch, random_keeps, tiny
 from tinybert.distill.distiller import Distiller, FitDense, FitKind
 from tinybert.distill.losses import Padding, layer_loss_normalizers
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
@@ -27,7 +27,7 @@ from tinybert.model.dropout import dropout_sites
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
-from tinybert.recipe.network import HeadConfig
+from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph
 from tinybert.train.multi_step import MultiStep
@@ -43,6 +43,24 @@ Options = dict[str, Any]
 Inputs = list[Any]
 Made = tuple[nn.Cell, Inputs]
 
+SMALL = NetworkConfig(
+    vocab_size=31,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=4,
+    intermediate_size=24,
+    hidden_act="gelu",
+    layer_norm_eps=1e-12,
+    max_position_embeddings=LENGTH,
+    type_vocab_size=2,
+    initializer_range=0.02,
+    use_relative_positions=False,
+    enable_fused_layernorm=True,
+    dtype="float32",
+    compute_type="float32",
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
 # Each value of a network's options is in one of these, so that few graphs show every operator.
 PLAIN: Options = {"hidden_act": "relu"}
 FULL: Options = {"hidden_act": "gelu", "use_relative_positions": True}
@@ -86,8 +104,8 @@ def layers(
     options: Options, *, padding: Padding = "include", fit: FitKind = "shared", drops: bool = True
 ) -> Made:
     """Return the network of general distillation, and of phase 1 of a task's."""
-    student = tiny(num_hidden_layers=1, **options, **(DROPOUT if drops else {}))
-    teacher = tiny(num_hidden_layers=1, hidden_size=24, **options)
+    student = replace(SMALL, **options, **(DROPOUT if drops else {}))
+    teacher = replace(SMALL, hidden_size=24, **options)
     network = Distiller(
         BertEncoder(teacher, "teacher."),
         BertEncoder(student, "student."),
@@ -97,9 +115,9 @@ def layers(
         hidden_weight=2.0,
         padding=padding,
     )
-    batch = random_batch(student, ROWS, LENGTH)
+    batch = _batch()
     weights = layer_loss_normalizers(batch[2].sum(1), np.ones(ROWS, bool), LENGTH, padding)
-    return network, [*batch, *weights, *random_keeps(student, ROWS, LENGTH)]
+    return network, [*batch, *weights, *_keeps(student)]
 
 
 def labels(options: Options, task: TaskType, head: Literal["linear", "relu_linear"]) -> Made:
@@ -138,8 +156,8 @@ def held_out(options: Options) -> Made:
 
 def exported(options: Options) -> Made:
     """Return an encoder as it is exported."""
-    config = tiny(num_hidden_layers=1, **options)
-    return Compiled(Pooling(BertEncoder(config, ""))), random_batch(config, ROWS, LENGTH)
+    config = replace(SMALL, **options)
+    return Compiled(Pooling(BertEncoder(config, ""))), _batch()
 
 
 def trained(made: Made, world: World = ALONE) -> Made:
@@ -185,15 +203,30 @@ def _with_head(
     options: Options, task: TaskType, head: Literal["linear", "relu_linear"], prefix: str
 ) -> tuple[TaskNetwork, Inputs, Inputs]:
     """Return a network with head, its batch, and its dropout masks."""
-    config = tiny(num_hidden_layers=1, **options, **DROPOUT)
+    config = replace(SMALL, **options, **DROPOUT)
     classes = 1 if task == "regression" else 3
     network = TaskNetwork(BertEncoder(config, prefix), HeadConfig(task, classes, head, 0.1))
     width = (LENGTH, config.hidden_size) if task == "ner" else (config.hidden_size,)
-    keeps = [*random_keeps(config, ROWS, LENGTH), np.ones((1, ROWS, *width), bool)]
-    return network, list(random_batch(config, ROWS, LENGTH)), keeps
+    keeps = [*_keeps(config), np.ones((1, ROWS, *width), bool)]
+    return network, _batch(), keeps
+
+
+def _batch() -> Inputs:
+    """Return input_ids, segment_ids and input_mask, all (B, S) int32; only their types matter."""
+    return [np.ones((ROWS, LENGTH), np.int32)] * 3
+
+
+def _keeps(config: NetworkConfig) -> Inputs:
+    """Return hidden_keep and attention_keep, each None where the rate is 0."""
+    keeps: Inputs = []
+    for kind in ("hidden", "attention"):
+        shapes = [site.shape for site in dropout_sites(config, LENGTH) if site.kind == kind]
+        keeps.append(np.ones((len(shapes), ROWS, *shapes[0]), bool) if shapes else None)
+    return keeps
 
 
 def _labels(task: TaskType) -> Inputs:
+    """Return labels and the weight of each."""
     shape = (ROWS, LENGTH) if task == "ner" else (ROWS,)
     kind = np.float32 if task == "regression" else np.int32
     return [np.zeros(shape, kind), np.full(shape, 1 / ROWS, np.float32)]

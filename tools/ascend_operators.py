@@ -1,4 +1,4 @@
-"""What is known of each operator's support on Ascend: read it, judge graphs by it, write the page.
+"""Support of the compiled graphs' operators on Ascend: checks it, and writes the page about it.
 
     make ascend-operators       compiles the graphs and writes docs/ascend.md anew
 
@@ -7,8 +7,8 @@
     answer      "supported", "unsupported" or "unknown"
     documented  an object of the framework whose docstring says on which platforms it runs
     plugin      what the wheel's own Ascend plugin has for it, see PLUGIN
-    page        an official page that says it
-    why         what needs saying; required where the answer is "unknown"
+    page        an official page about it
+    why         a remark; required where the answer is "unknown"
     outside     where it is used, if that is in no compiled graph
 """
 
@@ -22,9 +22,9 @@ from pathlib import Path
 
 import tomli
 
-from tests.conftest import ROOT
 from tinybert.train.graph import saving_environment
 
+ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "ascend_operators.toml"
 PAGE = ROOT / "docs" / "ascend.md"
 BEGIN, END = "<!-- operators: make ascend-operators -->\n", "<!-- end of operators -->\n"
@@ -58,7 +58,7 @@ def compiled_operators(*names: str) -> dict[str, list[str]]:
 
 
 def problems(graphs: Graphs, known: Operators) -> list[str]:
-    """Return what is wrong with the operators of some graphs, in the order of their names."""
+    """Return a problem for each operator that no graph may have, in the order of their names."""
     found = []
     for name in sorted(set().union(*graphs.values())):
         where = ", ".join(graph for graph, operators in graphs.items() if name in operators)
@@ -73,7 +73,7 @@ def problems(graphs: Graphs, known: Operators) -> list[str]:
 
 
 def unused(graphs: Graphs, known: Operators) -> list[str]:
-    """Return the entries that no graph has, unless they say where else they are used."""
+    """Return the entries that no graph has, except those with another place of use."""
     compiled = set().union(*graphs.values())
     return [name for name, entry in known.items() if not (name in compiled or "outside" in entry)]
 

@@ -1,4 +1,4 @@
-"""Asks the Ascend plugin in MindSpore's wheel what it has for an operator; needs g++.
+"""Ask the Ascend plugin in MindSpore's wheel which kernel it has for an operator; needs g++.
 
     python -m tools.ascend_plugin OPERATOR...       a line each: aclnn, CANN, host or none
 
@@ -63,7 +63,7 @@ def asked(operators: Sequence[str]) -> dict[str, str]:
         command = [sys.executable, "-m", "tools.ascend_plugin", str(ascend), *operators]
         done = subprocess.run(
             command,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[1],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -76,7 +76,7 @@ def assert_trains(table, training, batch_size):
 def test_a_preset_is_what_its_generator_writes(name):
     preset = PRESETS[name]
     assert SHIPPED[name] == ROOT / preset.path
-    assert SHIPPED[name].read_text() == preset.text(), "run `python -m tools.make_presets`"
+    assert SHIPPED[name].read_text() == preset.text(), "run `make generated`"
 
 
 def test_every_recipe_for_ascend_is_a_preset():

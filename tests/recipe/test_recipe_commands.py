@@ -266,7 +266,7 @@ def test_the_schema_accepts_every_shipped_recipe(path):
 
 def test_the_schema_beside_the_recipes_is_the_program_s_own():
     written = (ROOT / "recipes" / "recipe.schema.json").read_text()
-    assert written == schema() + "\n", "run `python runner.py schema > recipes/recipe.schema.json`"
+    assert written == schema() + "\n", "run `make generated`"
 
 
 def test_the_schema_describes_every_key_and_knows_no_null():

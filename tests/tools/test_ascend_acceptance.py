@@ -44,10 +44,10 @@ def test_names_are_unique_and_verdicts_come_after_their_runs():
         assert set(check.needs) <= {run.name for run in RUNS if run in PLAN[:place]}
 
 
-def test_every_run_is_held_against_something():
-    held = {name for check in PLAN for name in check.needs}
+def test_every_run_is_compared_with_another():
+    compared = {name for check in PLAN for name in check.needs}
     # `resumed` goes on with the one, the other has no result
-    assert {check.name for check in RUNS} - held == {"killed", "simulation"}
+    assert {check.name for check in RUNS} - compared == {"killed", "simulation"}
 
 
 def verdicts(results):
@@ -68,6 +68,6 @@ def test_commands_are_carried_out_and_their_output_is_kept(tmp_path, capsys):
     ]
     results = carry_out(checks, 1, tmp_path)
     assert verdicts(results) == {"same": True, "bad": False}
-    assert results[0].said == "bitwise: the outcomes are equal"
-    assert (tmp_path / "same.log").read_text().startswith(results[0].said)
+    assert results[0].answer == "bitwise: the outcomes are equal"
+    assert (tmp_path / "same.log").read_text().startswith(results[0].answer)
     assert "| same | equal manifests are equal | passed |" in capsys.readouterr().out
