@@ -1,4 +1,4 @@
-"""The JSON schema file of a TFRecord set, as the seed has it.
+"""The JSON schema file of a TFRecord set, as the MindSpore example has it.
 
     {"datasetType": "TF", "numRows": 1000,
      "columns": {"input_ids": {"type": "int64", "rank": 1, "shape": [128]}, ...}}

@@ -9,7 +9,7 @@ from tinybert.randomness import truncated_normal
 from tinybert.recipe.network import NetworkConfig
 
 MAX_RELATIVE_POSITION = 16
-"""Distance from which on all keys share one relative position, as in the seed."""
+"""Distance from which on all keys share one relative position, as in MindSpore's BERT."""
 
 _POSITIONS = "embeddings.position_embeddings.weight"
 _POOLER = "pooler.dense"
