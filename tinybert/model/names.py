@@ -1,15 +1,96 @@
-"""Parameter names of the known families of checkpoints, and their canonical names.
+"""The names of a network's parameters in every family of checkpoints: one table, read both ways.
 
-Canonical names are those of Hugging Face's BertModel. Names alone tell the family and the text
-in front of them, by the word embedding that every family has once.
+Canonical names are those of Hugging Face: the encoder's as in BertModel, without prefix;
+`classifier.*` the head of a task; `cls.*` the heads of pretraining; `fit_dense.*` the
+distillation's projection.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Literal
 
-_HUGGING_FACE_WORDS = "embeddings.word_embeddings.weight"
-_MINDSPORE_WORDS = re.compile(r"(?:tiny)?bert_embedding_lookup\.embedding_table$")
+Family = Literal["huggingface", "mindspore", "mindspore-older", "mindspore-student"]
+FAMILIES: tuple[Family, ...] = (
+    "huggingface",
+    "mindspore",
+    "mindspore-older",
+    "mindspore-student",
+)
+"""`mindspore`: as the official programs save a pretrained or fine-tuned network.
+
+`mindspore-older`: the same before the embedding tables had cells of their own.
+`mindspore-student`: the student of the official general distillation, which has no head.
+"""
+
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+POSITION_EMBEDDINGS = "embeddings.position_embeddings.weight"
+POOLER = "pooler.dense"
+CLASSIFIER = "classifier"
+FIT_DENSE = "fit_dense"
+
+_LINEAR_MAPS = {
+    "encoder.layer.{i}.attention.self.query": (
+        "bert_encoder.layers.{i}.attention.attention.query_layer"
+    ),
+    "encoder.layer.{i}.attention.self.key": "bert_encoder.layers.{i}.attention.attention.key_layer",
+    "encoder.layer.{i}.attention.self.value": (
+        "bert_encoder.layers.{i}.attention.attention.value_layer"
+    ),
+    "encoder.layer.{i}.attention.output.dense": "bert_encoder.layers.{i}.attention.output.dense",
+    "encoder.layer.{i}.intermediate.dense": "bert_encoder.layers.{i}.intermediate",
+    "encoder.layer.{i}.output.dense": "bert_encoder.layers.{i}.output.dense",
+    POOLER: "dense",
+    CLASSIFIER: "dense_1",
+    "cls.predictions.transform.dense": "cls1.dense",
+    "cls.seq_relationship": "cls2.dense",
+}
+_LAYER_NORMS = {
+    "embeddings.LayerNorm": "bert_embedding_postprocessor.layernorm",
+    "encoder.layer.{i}.attention.output.LayerNorm": (
+        "bert_encoder.layers.{i}.attention.output.layernorm"
+    ),
+    "encoder.layer.{i}.output.LayerNorm": "bert_encoder.layers.{i}.output.layernorm",
+    "cls.predictions.transform.LayerNorm": "cls1.layernorm",
+}
+_RELATIVE_POSITIONS = "encoder.layer.{i}.attention.self.relative_positions.weight"
+_ATTENTION = "bert_encoder.layers.{i}.attention.attention"
+_MINDSPORE = {
+    WORD_EMBEDDINGS: "bert_embedding_lookup.embedding_table",
+    POSITION_EMBEDDINGS: "bert_embedding_postprocessor.full_position_embedding.embedding_table",
+    "embeddings.token_type_embeddings.weight": (
+        "bert_embedding_postprocessor.token_type_embedding.embedding_table"
+    ),
+    _RELATIVE_POSITIONS: f"{_ATTENTION}._generate_relative_positions_embeddings.embeddings_table",
+    "cls.predictions.bias": "cls1.output_bias",
+    **{f"{ours}.{x}": f"{theirs}.{x}" for x in ("weight", "bias")
+       for ours, theirs in _LINEAR_MAPS.items()},
+    **{f"{ours}.weight": f"{theirs}.gamma" for ours, theirs in _LAYER_NORMS.items()},
+    **{f"{ours}.bias": f"{theirs}.beta" for ours, theirs in _LAYER_NORMS.items()},
+}
+"""The official programs' name of every parameter by canonical name; `{i}` is the layer."""
+_OLDER = _MINDSPORE | {
+    POSITION_EMBEDDINGS: "bert_embedding_postprocessor.full_position_embeddings",
+    "embeddings.token_type_embeddings.weight": "bert_embedding_postprocessor.embedding_table",
+    _RELATIVE_POSITIONS: (
+        f"{_ATTENTION}._generate_relative_positions_embeddings.embeddings_for_position"
+    ),
+}
+TIED = {
+    "cls.predictions.decoder.weight": WORD_EMBEDDINGS,
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+"""Names under which Hugging Face may save a parameter a second time."""
+
+_FROM_HUGGING_FACE = {
+    **{name: name for name in (*_MINDSPORE, *TIED)},
+    **{f"{norm}.gamma": f"{norm}.weight" for norm in _LAYER_NORMS},
+    **{f"{norm}.beta": f"{norm}.bias" for norm in _LAYER_NORMS},
+}
+_FROM_MINDSPORE = {
+    **{theirs: ours for table in (_MINDSPORE, _OLDER) for ours, theirs in table.items()},
+    f"{_ATTENTION}.embeddings_table": _RELATIVE_POSITIONS,
+    f"{_ATTENTION}.embeddings_for_position": _RELATIVE_POSITIONS,
+}
 
 TRAINING_STATE = re.compile(
     r"^(?:adam_[mv]|moments?[12]?|accu_grads|accumulation|lamb_[mv])\."
@@ -17,110 +98,17 @@ TRAINING_STATE = re.compile(
     r"|epoch_num|learning_rate|beta[12]_power|current_iterator_step|last_overflow_iterator_step)$"
 )
 """What checkpoints hold besides networks: optimizer slots, counters, loss scale."""
-
-_OTHER_PARTS = re.compile(
-    r"(?:^|\.)(?:cls|cls[12]|classifier|qa_outputs|dense_1|fit_dense)\."
-    r"|(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$"
+_BUFFER = re.compile(r"(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$")
+_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_dense)\..*)$")
+"""Heads and the distillation's projection, behind any prefix."""
+_ANCHOR = re.compile(
+    r"(?:(?P<mindspore>(?:tiny)?bert_embedding_lookup\.embedding_table)"
+    r"|embeddings\.word_embeddings\.weight)$"
 )
-"""Heads, the distillation's projection, and buffers."""
-
-_PARTS = (
-    (re.compile(r"(?:^|.*\.)(?:classifier|dense_1)\.(weight|bias)$"), r"classifier.\1"),
-    (re.compile(r"(?:^|.*\.)(fit_dense\..+)$"), r"\1"),
-)
-"""Of these other parts, the ones that a task or a distillation may use."""
-
-_MINDSPORE = (
-    (r"(?:tiny)?bert_embedding_lookup\.embedding_table", _HUGGING_FACE_WORDS),
-    (
-        r"(?:tiny)?bert_embedding_postprocessor\.(?:token_type_embedding\.)?embedding_table",
-        "embeddings.token_type_embeddings.weight",
-    ),
-    (
-        r"(?:tiny)?bert_embedding_postprocessor"
-        r"\.full_position_embedding(?:s|\.embedding_table)",
-        "embeddings.position_embeddings.weight",
-    ),
-    (r"(?:tiny)?bert_embedding_postprocessor\.layernorm\.", "embeddings.LayerNorm."),
-    (r"(?:tiny)?bert_encoder\.layers\.(\d+)\.", r"encoder.layer.\1."),
-    (r"\.attention\.attention\.(query|key|value)_layer\.", r".attention.self.\1."),
-    (
-        r"\.attention\.attention\.(?:.*\.)?embeddings_(?:for_position|table)$",
-        ".attention.self.relative_positions.weight",
-    ),
-    (r"\.intermediate\.(weight|bias)$", r".intermediate.dense.\1"),
-    (r"\.output\.layernorm\.", ".output.LayerNorm."),
-    (r"^dense\.", "pooler.dense."),
-)
-"""Patterns of the MindSpore family's names and what they become, applied in order."""
-
-_NORM = (
-    (r"LayerNorm\.gamma$", "LayerNorm.weight"),
-    (r"LayerNorm\.beta$", "LayerNorm.bias"),
-)
+"""The word embeddings, which tell the family and the prefix: every family has them once."""
+_LAYER = re.compile(r"(?<=\blayer\.|layers\.)\d+")
 
 
-@dataclass(frozen=True)
-class Names:
-    """What the names of a checkpoint mean.
-
-    Attributes:
-        canonical: Name in the file by canonical name.
-        dropped: Names of parts that are no encoder's: heads, buffers, optimizer slots.
-        parts: Of these, a task's head, `classifier.*`, and the distillation's projection,
-            `fit_dense.*`, by canonical name.
-    """
-
-    canonical: dict[str, str]
-    dropped: tuple[str, ...]
-    parts: dict[str, str]
-
-
-def translate(names: Iterable[str]) -> Names:
-    """Return the canonical names of a checkpoint's parameters.
-
-    A name that no family knows stays as it is, for the comparison with the network to refuse.
-
-    Raises:
-        ValueError: No network or more than one is in the file, or two names mean the same.
-    """
-    weights: list[str] = []
-    dropped: list[str] = []
-    for name in names:
-        known = TRAINING_STATE.search(name) or _OTHER_PARTS.search(name)
-        (dropped if known else weights).append(name)
-    anchors = [n for n in weights if n.endswith(_HUGGING_FACE_WORDS) or _MINDSPORE_WORDS.search(n)]
-    if not anchors:
-        raise ValueError("no word embeddings of a known family of names")
-    if len(anchors) > 1:
-        raise ValueError("word embeddings of several networks: " + ", ".join(anchors))
-    mindspore = _MINDSPORE_WORDS.search(anchors[0])
-    prefix = anchors[0][: mindspore.start() if mindspore else -len(_HUGGING_FACE_WORDS)]
-    rules = (*_MINDSPORE, *_NORM) if mindspore else _NORM
-    canonical: dict[str, str] = {}
-    for name in weights:
-        meaning = _apply(rules, name.removeprefix(prefix))
-        if meaning in canonical:
-            raise ValueError(f"{canonical[meaning]} and {name} are both {meaning}")
-        canonical[meaning] = name
-    return Names(canonical, tuple(dropped), _parts(dropped))
-
-
-def _parts(names: Iterable[str]) -> dict[str, str]:
-    """Return head and projection by canonical name."""
-    parts: dict[str, str] = {}
-    for name in names:
-        for pattern, meaning in _PARTS:
-            if pattern.match(name) and not TRAINING_STATE.search(name):
-                canonical = pattern.sub(meaning, name)
-                if canonical in parts:
-                    raise ValueError(f"{parts[canonical]} and {name} are both {canonical}")
-                parts[canonical] = name
-    return parts
-
-
-def _apply(rules: Iterable[tuple[str, str]], name: str) -> str:
-    """Return the name with every rule applied."""
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
+def is_head(name: str) -> bool:
+    """Return whether a canonical name belongs to a head or to the distillation's projection."""
+    return name.startswith(("cls.", f"{CLASSIFIER}.", f"{FIT_DENSE}."))
