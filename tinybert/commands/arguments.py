@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias, get_args
 
 from tinybert.export import Format
-from tinybert.model.families import FAMILIES
+from tinybert.model.names import FAMILIES
 from tinybert.prepare.glue import GLUE_TASKS
 
 HOST_RANK = "TINYBERT_HOST_RANK"

@@ -24,21 +24,20 @@ FAMILIES: tuple[Family, ...] = (
 
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 POSITION_EMBEDDINGS = "embeddings.position_embeddings.weight"
+SEGMENT_EMBEDDINGS = "embeddings.token_type_embeddings.weight"
 POOLER = "pooler.dense"
 CLASSIFIER = "classifier"
-FIT_DENSE = "fit_dense"
 
+_OURS, _THEIRS = "encoder.layer.{i}", "bert_encoder.layers.{i}"
+_RELATIVE_POSITIONS = f"{_OURS}.attention.self.relative_positions.weight"
+_THEIR_RELATIVE_POSITIONS = f"{_THEIRS}.attention.attention._generate_relative_positions_embeddings"
 _LINEAR_MAPS = {
-    "encoder.layer.{i}.attention.self.query": (
-        "bert_encoder.layers.{i}.attention.attention.query_layer"
-    ),
-    "encoder.layer.{i}.attention.self.key": "bert_encoder.layers.{i}.attention.attention.key_layer",
-    "encoder.layer.{i}.attention.self.value": (
-        "bert_encoder.layers.{i}.attention.attention.value_layer"
-    ),
-    "encoder.layer.{i}.attention.output.dense": "bert_encoder.layers.{i}.attention.output.dense",
-    "encoder.layer.{i}.intermediate.dense": "bert_encoder.layers.{i}.intermediate",
-    "encoder.layer.{i}.output.dense": "bert_encoder.layers.{i}.output.dense",
+    f"{_OURS}.attention.self.query": f"{_THEIRS}.attention.attention.query_layer",
+    f"{_OURS}.attention.self.key": f"{_THEIRS}.attention.attention.key_layer",
+    f"{_OURS}.attention.self.value": f"{_THEIRS}.attention.attention.value_layer",
+    f"{_OURS}.attention.output.dense": f"{_THEIRS}.attention.output.dense",
+    f"{_OURS}.intermediate.dense": f"{_THEIRS}.intermediate",
+    f"{_OURS}.output.dense": f"{_THEIRS}.output.dense",
     POOLER: "dense",
     CLASSIFIER: "dense_1",
     "cls.predictions.transform.dense": "cls1.dense",
@@ -46,35 +45,29 @@ _LINEAR_MAPS = {
 }
 _LAYER_NORMS = {
     "embeddings.LayerNorm": "bert_embedding_postprocessor.layernorm",
-    "encoder.layer.{i}.attention.output.LayerNorm": (
-        "bert_encoder.layers.{i}.attention.output.layernorm"
-    ),
-    "encoder.layer.{i}.output.LayerNorm": "bert_encoder.layers.{i}.output.layernorm",
+    f"{_OURS}.attention.output.LayerNorm": f"{_THEIRS}.attention.output.layernorm",
+    f"{_OURS}.output.LayerNorm": f"{_THEIRS}.output.layernorm",
     "cls.predictions.transform.LayerNorm": "cls1.layernorm",
 }
-_RELATIVE_POSITIONS = "encoder.layer.{i}.attention.self.relative_positions.weight"
-_ATTENTION = "bert_encoder.layers.{i}.attention.attention"
 _MINDSPORE = {
     WORD_EMBEDDINGS: "bert_embedding_lookup.embedding_table",
     POSITION_EMBEDDINGS: "bert_embedding_postprocessor.full_position_embedding.embedding_table",
-    "embeddings.token_type_embeddings.weight": (
-        "bert_embedding_postprocessor.token_type_embedding.embedding_table"
-    ),
-    _RELATIVE_POSITIONS: f"{_ATTENTION}._generate_relative_positions_embeddings.embeddings_table",
+    SEGMENT_EMBEDDINGS: "bert_embedding_postprocessor.token_type_embedding.embedding_table",
+    _RELATIVE_POSITIONS: f"{_THEIR_RELATIVE_POSITIONS}.embeddings_table",
     "cls.predictions.bias": "cls1.output_bias",
-    **{f"{ours}.{x}": f"{theirs}.{x}" for x in ("weight", "bias")
-       for ours, theirs in _LINEAR_MAPS.items()},
+    **{f"{ours}.weight": f"{theirs}.weight" for ours, theirs in _LINEAR_MAPS.items()},
+    **{f"{ours}.bias": f"{theirs}.bias" for ours, theirs in _LINEAR_MAPS.items()},
     **{f"{ours}.weight": f"{theirs}.gamma" for ours, theirs in _LAYER_NORMS.items()},
     **{f"{ours}.bias": f"{theirs}.beta" for ours, theirs in _LAYER_NORMS.items()},
 }
 """The official programs' name of every parameter by canonical name; `{i}` is the layer."""
-_OLDER = _MINDSPORE | {
+_OLDER = {
     POSITION_EMBEDDINGS: "bert_embedding_postprocessor.full_position_embeddings",
-    "embeddings.token_type_embeddings.weight": "bert_embedding_postprocessor.embedding_table",
-    _RELATIVE_POSITIONS: (
-        f"{_ATTENTION}._generate_relative_positions_embeddings.embeddings_for_position"
-    ),
+    SEGMENT_EMBEDDINGS: "bert_embedding_postprocessor.embedding_table",
+    _RELATIVE_POSITIONS: f"{_THEIR_RELATIVE_POSITIONS}.embeddings_for_position",
 }
+"""What the older programs call differently."""
+_BARE = {_RELATIVE_POSITIONS: f"{_THEIRS}.attention.attention.embeddings_for_position"}
 TIED = {
     "cls.predictions.decoder.weight": WORD_EMBEDDINGS,
     "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -87,28 +80,114 @@ _FROM_HUGGING_FACE = {
     **{f"{norm}.beta": f"{norm}.bias" for norm in _LAYER_NORMS},
 }
 _FROM_MINDSPORE = {
-    **{theirs: ours for table in (_MINDSPORE, _OLDER) for ours, theirs in table.items()},
-    f"{_ATTENTION}.embeddings_table": _RELATIVE_POSITIONS,
-    f"{_ATTENTION}.embeddings_for_position": _RELATIVE_POSITIONS,
+    student + theirs: ours
+    for student in ("", "tiny")
+    for table in (_MINDSPORE, _OLDER, _BARE)
+    for ours, theirs in table.items()
 }
-
+_WORD_EMBEDDINGS = re.compile(
+    r"(embeddings\.word_embeddings\.weight|(?:tiny)?bert_embedding_lookup\.embedding_table)$"
+)
+_LAYER = re.compile(r"(?<=\.layer\.)\d+|(?<=\.layers\.)\d+")
+_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_dense)\..*)$")
+"""A head or the distillation's projection, behind any prefix."""
+_BUFFER = re.compile(r"(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$")
 TRAINING_STATE = re.compile(
     r"^(?:adam_[mv]|moments?[12]?|accu_grads|accumulation|lamb_[mv])\."
     r"|^(?:loss_scale|scale_sense|scale_window|clean_steps|global_step|optimizer_step|step_num"
     r"|epoch_num|learning_rate|beta[12]_power|current_iterator_step|last_overflow_iterator_step)$"
 )
 """What checkpoints hold besides networks: optimizer slots, counters, loss scale."""
-_BUFFER = re.compile(r"(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$")
-_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_dense)\..*)$")
-"""Heads and the distillation's projection, behind any prefix."""
-_ANCHOR = re.compile(
-    r"(?:(?P<mindspore>(?:tiny)?bert_embedding_lookup\.embedding_table)"
-    r"|embeddings\.word_embeddings\.weight)$"
-)
-"""The word embeddings, which tell the family and the prefix: every family has them once."""
-_LAYER = re.compile(r"(?<=\blayer\.|layers\.)\d+")
 
 
 def is_head(name: str) -> bool:
-    """Return whether a canonical name belongs to a head or to the distillation's projection."""
-    return name.startswith(("cls.", f"{CLASSIFIER}.", f"{FIT_DENSE}."))
+    """Return whether a canonical name is of a head or of the distillation's projection."""
+    return name.startswith((f"{CLASSIFIER}.", "cls.", "fit_dense."))
+
+
+def canonical_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the file's name of every parameter by canonical name.
+
+    Buffers, the state of a training and unknown heads have none. A name of no family stays as
+    it is, for the comparison with the network to refuse.
+
+    Args:
+        names: The names in a checkpoint of any family.
+
+    Raises:
+        ValueError: No network or more than one is in the file, or two names mean the same.
+    """
+    encoder: list[str] = []
+    heads: list[tuple[str, str]] = []
+    for name in names:
+        if TRAINING_STATE.search(name) or _BUFFER.search(name):
+            continue
+        if (head := _HEAD.search(name)) is None:
+            encoder.append(name)
+        elif known := (_FROM_HUGGING_FACE | _FROM_MINDSPORE).get(head[1]):
+            heads.append((known, name))
+        elif head[1].startswith("fit_dense."):
+            heads.append((head[1], name))
+    prefix, table = _family_of(encoder)
+    canonical: dict[str, str] = {}
+    for meaning, name in (
+        *((_translated(table, name.removeprefix(prefix)), name) for name in encoder),
+        *heads,
+    ):
+        if meaning in canonical:
+            raise ValueError(f"{canonical[meaning]} and {name} are both {meaning}")
+        canonical[meaning] = name
+    return canonical
+
+
+def _family_of(names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return what all names start with, and canonical names by the family's, from the anchor.
+
+    Every family has the word embeddings once.
+    """
+    anchors = [match for name in names if (match := _WORD_EMBEDDINGS.search(name))]
+    if not anchors:
+        raise ValueError("no word embeddings of a known family of names")
+    if len(anchors) > 1:
+        listed = ", ".join(match.string for match in anchors)
+        raise ValueError(f"word embeddings of several networks: {listed}")
+    (anchor,) = anchors
+    table = _FROM_HUGGING_FACE if anchor[1] == WORD_EMBEDDINGS else _FROM_MINDSPORE
+    return anchor.string[: anchor.start()], table
+
+
+def names_in(family: Family, names: Iterable[str]) -> dict[str, str]:
+    """Return the family's name of every parameter by canonical name.
+
+    Args:
+        family: The family to write.
+        names: Canonical names of a whole network.
+
+    Raises:
+        ValueError: The family has no name for one of them.
+    """
+    names = list(names)
+    if family == "huggingface":
+        prefix = "bert." if any(map(is_head, names)) else ""
+        return {name: name if is_head(name) else prefix + name for name in names}
+    table = _MINDSPORE | _OLDER if family == "mindspore-older" else _MINDSPORE
+    return {name: _mindspore_name(family, table, name) for name in names}
+
+
+def _mindspore_name(family: Family, table: dict[str, str], name: str) -> str:
+    student = family == "mindspore-student"
+    theirs = _translated(table, name)
+    if theirs == name or (student and is_head(name)):
+        raise ValueError(f"{family} has no name for {name}")
+    if student:
+        return "bert." + re.sub("^bert_", "tinybert_", theirs)
+    return f"bert.{theirs}" if is_head(name) else f"bert.bert.{theirs}"
+
+
+def _translated(table: dict[str, str], name: str) -> str:
+    """Return what a table has for a name; without entry, the name."""
+    layer = _LAYER.search(name)
+    if layer is None:
+        return table.get(name, name)
+    template = name[: layer.start()] + "{i}" + name[layer.end() :]
+    return table.get(template, template).replace("{i}", layer[0])

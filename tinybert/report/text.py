@@ -92,12 +92,12 @@ def lineage(manifest: Path) -> tuple[str, int]:
     """
     if manifest.name == exported.NAME:
         record = exported.Exported.load(manifest)
-        first, source = f"{manifest}  {record.content['format']}", record.source
-        if "manifest" in source:
-            name, digest = source["manifest"], source["outcome_digest"]
-            links = list(_link("network", name, record.manifest(), digest, 1))
+        first, source = f"{manifest}  {record.content.format}", record.content.source
+        place = record.manifest()
+        if source.manifest is None or source.outcome_digest is None or place is None:
+            links = [(f"  network: {source.checkpoint}", "")]
         else:
-            links = [(f"  network: {source['checkpoint']}", "")]
+            links = list(_link("network", source.manifest, place, source.outcome_digest, 1))
     else:
         run = Run.load(manifest)
         first, links = _run_line(run), list(_parent_links(run, 1))

@@ -98,7 +98,9 @@ def read_checkpoints(
         config = plan.networks[which]
         head = head_shapes(config, heads[which]) if heads and which in heads else None
         with_fit = fit and which == "student"
-        weights = read_weights(path, config, f"{which}.", pooler=pooler, head=head, fit=with_fit)
+        weights = read_weights(
+            path, config, f"{which}.", pooler=pooler, head=head, fit_dense=with_fit
+        )
         if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
             log.info("weights left out", network=which, names=names)
         loaded[which] = weights
