@@ -23,7 +23,7 @@ EXPORT_FILES = {
     "config.json",
     "vocab.txt",
     "tokenizer_config.json",
-    exported.NAME,
+    exported.RECORD_FILE,
     "model.onnx",
     "model.mindir",
     "model.air",

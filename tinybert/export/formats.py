@@ -108,7 +108,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
             ),
             versions=_versions(format),
         )
-        (directory / exported.NAME).write_bytes(record.encode())
+        (directory / exported.RECORD_FILE).write_bytes(record.encode())
     return record
 
 

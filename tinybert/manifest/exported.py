@@ -13,7 +13,7 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.model import Number, Section
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
-NAME = "export.json"
+RECORD_FILE = "export.json"
 """The record's name, which no run's manifest has."""
 
 

@@ -91,17 +91,17 @@ def read_weights(
     shapes = encoder_shapes(config) | dict(head or {})
     if POSITION_EMBEDDINGS not in shapes:  # relative positions in their place
         names.pop(POSITION_EMBEDDINGS, None)
-    found = {n: arrays[at] for n, at in names.items() if n in shapes or not is_head(n)}
+    used = {n: arrays[at] for n, at in names.items() if n in shapes or not is_head(n)}
     projection = {
         n: arrays[at] for n, at in names.items() if fit_dense and n.startswith("fit_dense.")
     }
-    absent = [n for n in shapes if n.startswith(POOLER) and n not in found and not pooler]
+    absent = [n for n in shapes if n.startswith(POOLER) and n not in used and not pooler]
     for name in absent:
         del shapes[name]
-    check_match(found, shapes, dict.fromkeys(shapes, config.dtype), where=str(file))
+    check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=str(file))
     return LoadedWeights(
-        arrays={prefix + name: found[name] for name in shapes},
-        dropped=tuple(sorted(arrays.keys() - {names[name] for name in (*found, *projection)})),
+        arrays={prefix + name: used[name] for name in shapes},
+        dropped=tuple(sorted(arrays.keys() - {names[name] for name in (*used, *projection)})),
         absent=tuple(prefix + name for name in absent),
         files=files,
         fit_dense=projection,

@@ -90,7 +90,7 @@ def lineage(manifest: Path) -> tuple[str, int]:
     Raises:
         ManifestError: The manifest or the export's record is missing, or is none.
     """
-    if manifest.name == exported.NAME:
+    if manifest.name == exported.RECORD_FILE:
         record = exported.Exported.load(manifest)
         first, source = f"{manifest}  {record.content.format}", record.content.source
         place = record.manifest()
