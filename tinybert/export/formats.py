@@ -87,7 +87,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
         if source.vocab is not None and format != "huggingface":
             shutil.copyfile(source.vocab, directory / "vocab.txt")
         files = digest_files(sorted(directory.iterdir()))
-        code = code_identity(PROGRAM).facts
+        code, _ = code_identity(PROGRAM)
         record = exported.ExportRecord(
             format=format,
             source=_record_source(source),
@@ -104,7 +104,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
             check=written.check,
             files=[exported.ExportedFile.of(file) for file in files],
             program=exported.ExportProgram(
-                digest=code["digest"], commit=code.get("commit"), dirty=code.get("dirty")
+                digest=code.digest, commit=code.commit, dirty=code.dirty if code.commit else None
             ),
             versions=_versions(format),
         )

@@ -3,7 +3,7 @@
 import platform
 import socket
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGTERM
@@ -22,7 +22,7 @@ from tinybert.launch.preflight import checks_table, preflight
 from tinybert.launch.view import RankProgress
 from tinybert.launch.watch import JobFailure
 from tinybert.launch.worker import DIGESTS, OUR_BUG, RANKS, RECORD_DIGESTS, RecordDigests
-from tinybert.manifest.identity import CodeIdentity
+from tinybert.manifest.model import Code, RankFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.tables import Topology
@@ -55,7 +55,7 @@ def cluster_of(topology: Topology, host_rank: int = 0) -> Cluster:
 def run_first_host(
     options: RunOptions,
     plan: Plan,
-    code: CodeIdentity,
+    code: Code,
     cluster: Cluster,
     record: RunRecord,
     stop: StopRequest,
@@ -76,9 +76,9 @@ def run_first_host(
         part = HostJob(options, plan, code, cluster, digests, run_id, record.path)
         fall, beats = part.carry_out(stop, peers)
     record.reload()
-    ranks = {str(rank): {"pid": beat.pid, "host": beat.host} for rank, beat in beats.items()}
+    ranks = {str(rank): RankFacts(pid=beat.pid, host=beat.host) for rank, beat in beats.items()}
     with suppress(OSError):  # the disk may be what failed
-        record.update(volatile={"ranks": ranks})
+        record.update(volatile=replace(record.manifest.volatile, ranks=ranks))
     if fall is not None and fall.ended and fall.ended.type == "StoppedError":
         signum = fall.ended.exit_code - 128
         raise StoppedError("stopped before there was anything to save", signum=signum)
@@ -89,7 +89,7 @@ def run_first_host(
 
 
 def run_other_host(
-    options: RunOptions, plan: Plan, code: CodeIdentity, cluster: Cluster, stop: StopRequest
+    options: RunOptions, plan: Plan, code: Code, cluster: Cluster, stop: StopRequest
 ) -> str:
     """Carry out the part of a host that is not the first; returns what to tell the user.
 
@@ -119,7 +119,7 @@ class HostJob:
 
     options: RunOptions
     plan: Plan
-    code: CodeIdentity
+    code: Code
     cluster: Cluster
     digests: RecordDigests
     run_id: str
@@ -170,7 +170,7 @@ class HostJob:
             f"--manifest={self.manifest}",
             f"--launcher={port}",
             f"--recipe-digest={self.plan.resolved.digest}",
-            f"--code-digest={self.code.facts['digest']}",
+            f"--code-digest={self.code.digest}",
         ]
 
 
@@ -194,11 +194,11 @@ def describe_job(plan: Plan, cluster: Cluster) -> str:
     return "\n".join(lines)
 
 
-def _facts(plan: Plan, code: CodeIdentity) -> dict[str, str | None]:
+def _facts(plan: Plan, code: Code) -> dict[str, str | None]:
     """Return what must be the same on every host."""
     return {
         "recipe": plan.resolved.digest,
-        "program": str(code.facts["digest"]),
+        "program": code.digest,
         "Python": platform.python_version(),
         "MindSpore": version("mindspore"),
         "NumPy": version("numpy"),
@@ -224,10 +224,14 @@ def _fallen(fall: JobFailure, record: RunRecord) -> TinybertError:
     )
     place = error.where or str(record.directory / RANKS / f"worker_{fall.rank}.log")
     error.where = f"{place} (process {fall.rank}, step {fall.step})"
-    facts = asdict(fall)
     with suppress(OSError):  # the disk may be what failed
-        record.update(outcome={"steps": fall.step})
-        record.fail(error, **{n: facts[n] for n in ("rank", "step", "exit_code", "last_lines")})
+        record.fail(
+            error,
+            rank=fall.rank,
+            step=fall.step,
+            exit_code=fall.exit_code,
+            last_lines=fall.last_lines,
+        )
     return error
 
 

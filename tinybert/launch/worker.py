@@ -16,6 +16,7 @@ from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
 from tinybert.files import PROGRAM, FileDigest
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
+from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan, make_plan
 from tinybert.recipe.load import load
@@ -116,8 +117,8 @@ def _take_part(
     plan, problems = make_plan(resolved, options.root)
     if problems:
         raise problems[0]
-    code = code_identity(PROGRAM)
-    if (resolved.digest, code.facts["digest"]) != (options.recipe_digest, options.code_digest):
+    code, _ = code_identity(PROGRAM)
+    if (resolved.digest, code.digest) != (options.recipe_digest, options.code_digest):
         cure = "change nothing while a run starts, and start it again"
         raise InputError("recipe or program changed since the launcher read them", cure=cure)
     ranks = Path("runs", resolved.name, options.run_id, RANKS)
@@ -125,12 +126,12 @@ def _take_part(
     if rank == 0:
         record = RunRecord.attach(options.manifest)
     else:
-        inputs = {
-            "stage": resolved.recipe.stage,
-            "recipe": recipe_facts(resolved),
-            "code": code.facts,
-            "seeds": {"seed": resolved.recipe.seed},
-        }
+        inputs = Inputs(
+            stage=resolved.recipe.stage,
+            recipe=recipe_facts(resolved),
+            code=code,
+            seeds={"seed": resolved.recipe.seed},
+        )
         record = RunRecord.fragment(options.root, ranks / str(rank), options.run_id, inputs)
     with record:
         try:

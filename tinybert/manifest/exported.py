@@ -5,27 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import TypeAdapter
 
 from tinybert.errors import ManifestError
 from tinybert.files import FileDigest, digest_file
-from tinybert.manifest.canonical import digest
-from tinybert.manifest.model import Number, Section
+from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.leaf import Section
+from tinybert.manifest.model import Number
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
 RECORD_FILE = "export.json"
 """The record's name, which no run's manifest has."""
 
 
-class _WithoutAbsent(Section):
-    """A table that leaves out the keys whose value is null."""
-
-    @model_serializer(mode="wrap")
-    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in write(self).items() if value is not None}
-
-
-class ExportSource(_WithoutAbsent):
+@dataclass(frozen=True, kw_only=True)
+class ExportSource(Section):
     """Where an exported network comes from."""
 
     checkpoint: str
@@ -40,6 +34,7 @@ class ExportSource(_WithoutAbsent):
     outcome_digest: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class ExportedNetwork(Section):
     """What the files compute, and what reads texts for it."""
 
@@ -50,6 +45,7 @@ class ExportedNetwork(Section):
     lowercase: bool | None
 
 
+@dataclass(frozen=True, kw_only=True)
 class OutputDifference(Section):
     """How one output of one batch differs between the exported file and the network."""
 
@@ -62,6 +58,7 @@ class OutputDifference(Section):
     allowed: float
 
 
+@dataclass(frozen=True, kw_only=True)
 class ExportCheck(Section):
     """How the file was compared with the network, and what came of it."""
 
@@ -69,6 +66,7 @@ class ExportCheck(Section):
     differences: tuple[OutputDifference, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
 class ExportedFile(Section):
     """A file of the export."""
 
@@ -83,6 +81,7 @@ class ExportedFile(Section):
         return cls(name=file.path.name, size=file.size, sha256=file.sha256)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ExportProgram(Section):
     """The program that made the export; see `inputs.code` of a manifest."""
 
@@ -91,7 +90,8 @@ class ExportProgram(Section):
     dirty: bool | None
 
 
-class ExportRecord(_WithoutAbsent):
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord(Section):
     """The content of export.json, without its seal."""
 
     format_version: int = 1
@@ -109,7 +109,7 @@ class ExportRecord(_WithoutAbsent):
 
     def encode(self) -> bytes:
         """Return the content of export.json, sealed by its digest."""
-        content = self.model_dump(mode="json")
+        content = _known(to_json(self) | {"source": _known(to_json(self.source))})
         sealed = content | {"sha256": digest(content)}
         return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -132,7 +132,9 @@ class Exported:
             content = json.loads(path.read_bytes())
             seal = content.pop("sha256")
             intact = seal == digest(content)
-            record = ExportRecord.model_validate_json(json.dumps(content)) if intact else None
+            record = (
+                TypeAdapter(ExportRecord).validate_json(json.dumps(content)) if intact else None
+            )
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ManifestError(f"cannot read the record: {reason}", where=str(path)) from error
@@ -175,3 +177,8 @@ class Exported:
         if not place.is_file():
             return "missing"
         return "" if digest_file(place).sha256 == file.sha256 else "changed"
+
+
+def _known(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without the keys whose value is null."""
+    return {key: value for key, value in table.items() if value is not None}

@@ -12,7 +12,6 @@ from tinybert.compare.verdict import Comparison, Run, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
-from tinybert.manifest.model import Number
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints
 
 
@@ -208,9 +207,6 @@ def _document(comparison: Comparison, a: Path, b: Path, code: int) -> dict[str, 
             "loss_difference": to_json(step.loss_difference),
         },
         "tensor": comparison.tensor and to_json(asdict(comparison.tensor)),
-        "outcome": {
-            path: [item.model_dump() if isinstance(item, Number) else item for item in pair]
-            for path, pair in comparison.outcome.items()
-        },
+        "outcome": {path: to_json(pair) for path, pair in comparison.outcome.items()},
         "notes": comparison.notes,
     }
