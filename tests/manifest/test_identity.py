@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from tinybert.manifest.built import Environment, ThreadFacts, TopologyFacts
 from tinybert.manifest.canonical import digest, to_json
-from tinybert.manifest.identity import INSTRUCTION_SETS, code_identity, environment
+from tinybert.manifest.identity import INSTRUCTION_SETS, code_identity, read_environment
 from tinybert.manifest.model import Code
 
 
@@ -110,8 +110,8 @@ def test_environment_fits_the_manifest_and_repeats(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("SECRET_TOKEN", "x")
     topology = TopologyFacts(device="CPU", hosts=1, processes=1)
-    facts = environment(threads=2, topology=topology, determinism={"a": True})
-    again = environment(threads=2, topology=topology, determinism={"a": True})
+    facts = read_environment(threads=2, topology=topology, determinism={"a": True})
+    again = read_environment(threads=2, topology=topology, determinism={"a": True})
     assert digest(facts) == digest(again)
     assert TypeAdapter(Environment).validate_json(json.dumps(to_json(facts))) == facts
     assert facts.variables["OMP_NUM_THREADS"] == "7"

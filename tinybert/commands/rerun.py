@@ -22,7 +22,7 @@ DIFFERENT = 3
 
 
 def rerun(path: Path) -> tuple[str, int]:
-    """Run again what a manifest says, and compare; returns the comparison and the exit code.
+    """Repeat the run of a manifest, and compare; return the comparison and the exit code.
 
     The recipe is the recorded text, not the file as it is now.
 

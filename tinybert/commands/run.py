@@ -45,7 +45,7 @@ def run(options: RunOptions) -> str:
     """Run a recipe; returns the manifest's path, or the plan of a dry run.
 
     Raises:
-        TinybertError: What went wrong; the manifest, if there is one yet, says so too.
+        TinybertError: What went wrong; the manifest, if there is one yet, records it too.
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)

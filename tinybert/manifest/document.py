@@ -1,7 +1,6 @@
 """Manifests as files: JSON with one fact a line, sealed by a digest a section."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 FOLDER = "manifests"
 """The folder of the manifests, below the root."""
 LIVE = ("planned", "running")
-"""States in which a process is at a run, or was when it was killed."""
+"""States in which a process carries out a run, or did when it was killed."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -74,9 +73,8 @@ def run_directory(path: Path, manifest: Manifest) -> Path:
 def newest_first(root: Path, recipe_name: str) -> list[Path]:
     """Return the manifests of a recipe's runs, the newest first."""
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
-    found = (root / FOLDER).glob(f"*-{tail}")
-    mine: Iterable[Path] = (path for path in found if path.name[:-29] == recipe_name)
-    return sorted(mine, reverse=True)
+    paths = (root / FOLDER).glob(f"*-{tail}")
+    return sorted((path for path in paths if path.name[:-29] == recipe_name), reverse=True)
 
 
 def _validated(document: dict[str, Any], path: Path) -> Manifest:

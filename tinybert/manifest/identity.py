@@ -79,7 +79,7 @@ def code_identity(root: Path) -> tuple[Code, bytes]:
     return known, patch or b""
 
 
-def environment(
+def read_environment(
     *, threads: int, topology: TopologyFacts, determinism: Mapping[str, bool | str]
 ) -> Environment:
     """Return what this process runs on.

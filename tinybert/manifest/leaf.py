@@ -17,8 +17,8 @@ Comparator = Literal["exact", "tolerance", "set", "ignored"]
 class Leaf:
     """Class of a fact, and how it is compared.
 
-    `tolerance`: equal bits, or near in the sense of `[expect.tolerance]`. `set`: order is
-    nothing. `ignored`: other facts already say it, or nothing follows from it.
+    `tolerance`: equal bits, or near in the sense of `[expect.tolerance]`. `set`: in any order.
+    `ignored`: it follows from other facts, or nothing follows from it.
     """
 
     kind: Kind

@@ -160,7 +160,7 @@ class Failure(Section):
     type: Annotated[str, OUTPUT]
     """Name of the exception."""
     message: Annotated[str, OUTPUT]
-    """What it said."""
+    """Its message."""
     rank: Annotated[int | None, OUTPUT] = None
     """The process that failed first, where there were several."""
     step: Annotated[int | None, OUTPUT] = None

@@ -1,8 +1,8 @@
 """The life of a run's manifest: planned, running, then finished, failed or interrupted.
 
 A run lives in `runs/<recipe>/<run id>/`; its manifest is `manifests/<recipe>-<run id>.json`, where
-a run id is a UTC time and six random digits. The run holds the lock of its folder: a manifest that
-says planned or running while nobody holds that lock was abandoned.
+a run id is a UTC time and six random digits. The run's process locks its folder: a run that is
+recorded as planned or running and whose folder no process has locked is abandoned.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class RunRecord:
         self.path = path
         """The manifest's file."""
         self.manifest = manifest
-        """What the file says."""
+        """The content of the file."""
         self.directory = root / manifest.volatile.directory
         """The run's folder."""
         self._lock = lock
@@ -312,7 +312,7 @@ class RunRecord:
         throughput: ThroughputFacts | NoFacts = NO_FACTS,
         memory: MemoryFacts | NoFacts = NO_FACTS,
     ) -> None:
-        """Record the end of a run that `finished` or was `interrupted`, and let go of its lock.
+        """Record the end of a run that `finished` or was `interrupted`, and release its lock.
 
         Steps, overflows, losses that are not finite and the trace's digest come from the trace.
         """
@@ -336,7 +336,7 @@ class RunRecord:
         exit_code: int | None = None,
         last_lines: Sequence[str] = (),
     ) -> None:
-        """Record what ended the run, and let go of its lock.
+        """Record what ended the run, and release its lock.
 
         Args:
             error: What was raised.
@@ -367,7 +367,7 @@ class RunRecord:
         self.manifest = read_manifest(self.path)
 
     def close(self) -> None:
-        """Let go of trace and lock; a run that has no final state now reads as abandoned."""
+        """Release trace and lock; a run without a final state is abandoned from now on."""
         if self._trace is not None:
             self._trace.close()
         if self._lock >= 0:

@@ -8,7 +8,7 @@ import structlog
 
 from tinybert.device import prepare_environment, require_infinities, select
 from tinybert.manifest.built import Environment, TopologyFacts
-from tinybert.manifest.identity import environment
+from tinybert.manifest.identity import read_environment
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.manifest.record import RunRecord
@@ -93,7 +93,7 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
     determinism = select(topology.device, device_id, threads)
     if topology.device == "Ascend" and _trains_in_half(plan):
         require_infinities()
-    return environment(
+    return read_environment(
         threads=threads,
         topology=TopologyFacts(
             device=topology.device, hosts=topology.hosts, processes=device_count(topology)

@@ -46,7 +46,7 @@ class TrainingSetup:
     weights: Sequence[Parameter]
     """What a checkpoint keeps, beside the training's state."""
     scopes: Mapping[str, str]
-    """Part of the operators' scope that tells a network, by the network's name."""
+    """Part of the operators' scope that identifies a network, by the network's name."""
     selection: BestMetric | None = None
     labels: Sequence[str] | None = None
     """Label names that the weights are trained for, where they are known."""
