@@ -13,6 +13,7 @@ from tinybert.data.mindrecord_reader import read_mindrecords
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
 from tinybert.prepare.corpus import prepare_corpus
+from tinybert.prepare.records import PrepareOptions
 
 NAME = "records-00000.mindrecord"
 PAGES = 1 << 20  # where the first page begins
@@ -24,16 +25,16 @@ WORDS = "[PAD] [UNK] [CLS] [SEP] one two three four .".split()
 def prepare(directory, output, dataset_type):
     (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
     (directory / "text.txt").write_text(TEXT)
-    prepare_corpus(
-        [str(directory / "text.txt")],
-        directory / "vocab.txt",
-        directory / output,
-        8,
+    options = PrepareOptions(
+        vocab=directory / "vocab.txt",
+        output=directory / output,
+        seq_length=8,
         format=dataset_type,
         lowercase=True,
         rows_per_file=100,
         force=False,
     )
+    prepare_corpus([str(directory / "text.txt")], options)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 
 from tinybert.data.importing import import_records
 from tinybert.data.source import RecordSource
-from tinybert.prepare.task_records import PrepareOptions
+from tinybert.prepare.records import PrepareOptions
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
 

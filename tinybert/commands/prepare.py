@@ -18,41 +18,23 @@ def prepare(options: argparse.Namespace) -> str:
             force=options.force,
         )
         return f"{options.output}: {tokens:,} tokens"
-    made = _corpus(options) if options.what == "corpus" else _labelled(options)
+    made = _records(options)
     counts = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
     return f"{options.output}: {made.rows:,} rows of {made.seq_length} tokens from {counts}"
 
 
-def _corpus(options: argparse.Namespace) -> Sidecar:
+def _records(options: argparse.Namespace) -> Sidecar:
+    """Make records of a corpus, a GLUE task, entities, or a table."""
     from tinybert.prepare.corpus import prepare_corpus
-
-    return prepare_corpus(
-        options.inputs,
-        options.vocab,
-        options.output,
-        options.seq_length,
-        format=options.format,
-        lowercase=options.lowercase,
-        rows_per_file=options.rows_per_file,
-        force=options.force,
-    )
-
-
-def _labelled(options: argparse.Namespace) -> Sidecar:
-    """Prepare rows with labels: a GLUE task, entities, or a table."""
     from tinybert.prepare.ner import prepare_ner
+    from tinybert.prepare.records import PrepareOptions
     from tinybert.prepare.sentences import prepare_glue, prepare_table
-    from tinybert.prepare.task_records import PrepareOptions
 
     common = PrepareOptions(
-        vocab=options.vocab,
-        output=options.output,
-        seq_length=options.seq_length,
-        format=options.format,
-        lowercase=options.lowercase,
-        rows_per_file=options.rows_per_file,
-        force=options.force,
+        **{field: getattr(options, field) for field in PrepareOptions.__dataclass_fields__}
     )
+    if options.what == "corpus":
+        return prepare_corpus(options.inputs, common)
     if options.what == "glue":
         return prepare_glue(options.task, options.inputs, common)
     if options.what == "ner":

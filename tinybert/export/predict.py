@@ -1,5 +1,6 @@
 """Text in, label out: what a trained network predicts for texts."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,7 @@ from tinybert.errors import UsageError
 from tinybert.export.network import inference_cell
 from tinybert.export.source import Source
 from tinybert.metrics.entities import find_entities
-from tinybert.prepare.encode import Encoder, Example, TaskRow
+from tinybert.prepare.encode import EncodedRow, Encoder, Example
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 
 BATCH = 32
@@ -128,16 +129,16 @@ def _encoder(source: Source, lowercase: bool | None) -> Encoder:
         )
     vocabulary = load_vocabulary(source.vocab)
     tokenizer = build_tokenizer(vocabulary, lower)
-    return Encoder(tokenizer, vocabulary, source.seq_length, allow_empty=False)
+    return Encoder(tokenizer, vocabulary, source.seq_length, Counter(), allow_empty=False)
 
 
-def _runner(source: Source) -> Callable[[Sequence[TaskRow]], Logits]:
+def _runner(source: Source) -> Callable[[Sequence[EncodedRow]], Logits]:
     """Return a function from rows to their logits (B, C), or (B, S, C) for tags."""
     import mindspore as ms
 
     cell = inference_cell(source.network)
 
-    def run(rows: Sequence[TaskRow]) -> Logits:
+    def run(rows: Sequence[EncodedRow]) -> Logits:
         batch = np.zeros((3, len(rows), max(len(row.input_ids) for row in rows)), np.int32)
         for index, row in enumerate(rows):
             length = len(row.input_ids)
@@ -157,7 +158,7 @@ def _most_probable(text: str, logits: Logits, names: Sequence[str]) -> ClassPred
     return ClassPrediction(text, names[best], float(probabilities[best]), by_label)
 
 
-def _word_tags(words: int, row: TaskRow, logits: Logits, names: Sequence[str]) -> list[str]:
+def _word_tags(words: int, row: EncodedRow, logits: Logits, names: Sequence[str]) -> list[str]:
     """Return the tag of each word's first piece from logits (S, C); a word without pieces has O."""
     assert isinstance(row.label, list)
     tags = ["O"] * words

@@ -17,7 +17,7 @@ from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
 from tinybert.prepare.reading import Advance, read_lines, read_objects
-from tinybert.prepare.task_records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, write_task
 
 CLUENER_TYPES = (
     "address",

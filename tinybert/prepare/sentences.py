@@ -13,7 +13,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
 from tinybert.prepare.reading import Advance, TableFormat, read_table
-from tinybert.prepare.task_records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, write_task
 
 _FORMATS: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -41,13 +41,13 @@ def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> 
     if task not in GLUE_TASKS:
         raise UsageError(f"there is no task `{task}`", cure=f"use {', '.join(GLUE_TASKS)}")
     facts = GLUE_TASKS[task]
-    left_out: Counter[str] | None = Counter(left_out_rows=0) if facts.damaged else None
+    left_out: Counter[str] = Counter(left_out_rows=0) if facts.damaged else Counter()
     rows = partial(
         read_table,
         format=facts.format,
         wanted=(*facts.texts, facts.label),
         columns=facts.columns,
-        damaged=left_out,
+        damaged=left_out if facts.damaged else None,
     )
     prepared = PreparedTask(
         name=task,
@@ -117,7 +117,11 @@ def prepare_table(
         name="table", label=label_kind, labels=names, columns=_columns(texts, label)
     )
     return write_task(
-        inputs, options, prepared, lambda path, advance: _examples(rows(path, advance), names)
+        inputs,
+        options,
+        prepared,
+        lambda path, advance: _examples(rows(path, advance), names),
+        Counter(),
     )
 
 
