@@ -91,8 +91,9 @@ class RecordSource:
         extra += [directory / sidecar.NAME for directory, _ in sidecars]
         files = digest_files([*self.record_files, *extra])
         for directory, prepared in sidecars:
-            here = [file for file in files if file.path.parent == directory]
-            sidecar.check_digests(prepared, here)
+            for file in files:
+                if file.path.parent == directory and file.path.name != sidecar.NAME:
+                    prepared.check_file(file.path, file.sha256)
             self.check_seq_length(directory, prepared)
         return files
 
@@ -154,8 +155,9 @@ def inspect(source: RecordSource) -> Inspection:
     rows = sum(counts) if len(counts) == len(source.paths) else None
     with _noted(problems):
         for directory, prepared in source.sidecars():
-            here = [path for path in source.record_files if path.parent == directory]
-            sidecar.check_sizes(prepared, here)
+            for path in source.record_files:
+                if path.parent == directory:
+                    prepared.check_file(path)
             source.check_seq_length(directory, prepared)
     with _noted(problems):
         source.check_schema(rows)

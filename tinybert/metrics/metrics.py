@@ -51,18 +51,18 @@ def task_metrics(
     counted = label_ids != IGNORED
     if not counted.any():
         raise InputError("there is no label to measure predictions against")
-    found, true = predictions[counted], label_ids[counted]
+    predicted, true = predictions[counted], label_ids[counted]
     if task_type == "regression":
-        scores = {"pearson": pearson(found, true), "spearman": spearman(found, true)}
+        scores = {"pearson": pearson(predicted, true), "spearman": spearman(predicted, true)}
     else:
         _check_range(true, num_labels)
-        scores = {"accuracy": accuracy(found, true), "mf1": mf1(found, true)}
+        scores = {"accuracy": accuracy(predicted, true), "mf1": mf1(predicted, true)}
         if task_type == "ner" and label_names is not None:
             scores |= entity_scores(predictions, label_ids, label_names)
         if task_type == "classification":
-            scores["matthews"] = matthews(found, true)
+            scores["matthews"] = matthews(predicted, true)
             if num_labels == 2:
-                scores["bf1"] = bf1(found, true)
+                scores["bf1"] = bf1(predicted, true)
     if assessment_method not in scores:
         raise InputError(
             f"`{assessment_method}` cannot be measured here; measured: {', '.join(scores)}",

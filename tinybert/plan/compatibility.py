@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tinybert.data.labels import check_label_order
 from tinybert.data.sidecar import Sidecar
-from tinybert.errors import InputError
+from tinybert.errors import InputError, quoted
 from tinybert.model.label_names import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.vocabulary import load_vocabulary
@@ -104,7 +104,7 @@ def agreed_labels(
     if names is not None and len(names) != task.num_labels:
         raise InputError(
             f"num_labels is {task.num_labels}; the records have {len(names)} labels: "
-            + ", ".join(f"`{name}`" for name in names),
+            + quoted(names),
             cure=f"write `num_labels = {len(names)}` in [task]",
         )
     if names is None and task.assessment_method == "entity_f1" and complete:

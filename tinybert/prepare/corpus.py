@@ -29,7 +29,7 @@ def prepare_corpus(inputs: Sequence[str], options: PrepareOptions) -> Sidecar:
     """Make a directory of records without labels.
 
     Args:
-        inputs: Text files, directories and globs; `text.py` says how they are read.
+        inputs: Text files, directories and globs; `text.py` states how they are read.
         options: Vocabulary, output and so on; at least 3 tokens a row.
 
     Returns:
@@ -59,7 +59,7 @@ def prepare_corpus(inputs: Sequence[str], options: PrepareOptions) -> Sidecar:
 def pack(
     sentences: Iterator[tuple[Document, list[int]]], seq_length: int, cls: int, sep: int
 ) -> Iterator[list[int]]:
-    """Pack sentences into rows, as the top of this module says.
+    """Pack sentences into rows, as the top of this module states.
 
     Args:
         sentences: (document, token ids) in document order; none is empty.

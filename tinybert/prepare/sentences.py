@@ -35,7 +35,7 @@ def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> 
         The content of records.json.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a row is not as the task has it.
+        InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
         UsageError: The task is unknown, or the output exists and may not be replaced.
     """
     if task not in GLUE_TASKS:
@@ -95,7 +95,7 @@ def prepare_table(
         The content of records.json.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a row is not as the columns say.
+        InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
         UsageError: The options contradict each other, or the output may not be replaced.
     """
     texts = (text,) if text_pair is None else (text, text_pair)
@@ -104,13 +104,13 @@ def prepare_table(
     def rows(path: Path, advance: Advance) -> Iterator[tuple[str, list[str]]]:
         return read_table(path, formats[path], (*texts, label), advance)
 
-    def found() -> set[str]:
+    def read_labels() -> set[str]:
         read = (rows(path, lambda size: None) for path in inputs)
         return {_label(cells[-1], where) for file in read for where, cells in file}
 
     names = None
     if label_kind == "class":
-        names = choose_labels(labels, labels_from, found, sort_labels)
+        names = choose_labels(labels, labels_from, read_labels, sort_labels)
     elif labels is not None or labels_from is not None:
         raise UsageError("labels that are numbers have no names", cure="leave out --labels")
     prepared = PreparedTask(
@@ -125,9 +125,9 @@ def prepare_table(
     )
 
 
-def sort_labels(found: Iterable[str]) -> list[str]:
+def sort_labels(labels: Iterable[str]) -> list[str]:
     """Sort label names: whole numbers by their value if all are, otherwise by code points."""
-    names = sorted(found)
+    names = sorted(labels)
     if all(name.removeprefix("-").isdecimal() for name in names):
         names.sort(key=int)
     return names
