@@ -89,7 +89,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         case "prepare":
             from tinybert.commands.prepare import prepare
 
-            return prepare(options), 0
+            return prepare(**vars(options)), 0
         case "convert":
             from tinybert.commands.convert import convert
 
