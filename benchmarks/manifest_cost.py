@@ -44,7 +44,8 @@ def put_clocks() -> None:
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
     from tinybert.run import execute
-    from tinybert.train import checkpoint, checkpoint_manager
+    from tinybert.train import checkpoint
+    from tinybert.train import checkpoint_manager as journal
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)
@@ -57,9 +58,9 @@ def put_clocks() -> None:
         setattr(TraceWriter, name, timed(getattr(TraceWriter, name), f"trace.{name}"))
     for module, name in (
         (run, "code_identity"),
-        (execute, "read_environment"),
+        (execute, "environment"),
         (run, "expectation_failures"),
-        (checkpoint_manager, "tensor_table"),
+        (journal, "tensor_table"),
         (checkpoint, "tensor_table"),
     ):
         setattr(module, name, timed(getattr(module, name), name))

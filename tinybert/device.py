@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tinybert.errors import DeviceError
 
@@ -36,7 +37,7 @@ def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
     os.environ.setdefault("GLOG_v", "3")  # errors; warnings of the framework help nobody here
 
 
-def select(device: str, device_id: int, threads: int) -> dict[str, bool | str]:
+def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
     """Make `device` the framework's device, with deterministic operators.
 
     Returns:
@@ -50,7 +51,7 @@ def select(device: str, device_id: int, threads: int) -> dict[str, bool | str]:
         os.environ.update(ASCEND_SWITCHES)
     import mindspore as ms
 
-    settings: dict[str, bool | str] = {"mode": "graph", "compile_cache": False}
+    settings: dict[str, Any] = {"mode": "graph", "compile_cache": False}
     if device == "Ascend":
         ms.set_device("Ascend", device_id)
         ms.set_deterministic(True)

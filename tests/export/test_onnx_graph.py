@@ -6,7 +6,8 @@ import pytest
 
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
-from tinybert.export.network import INPUT_NAMES, TrainedNetwork
+from tinybert.export.formats import INPUTS, output_names
+from tinybert.export.network import TrainedNetwork
 from tinybert.export.onnx_graph import onnx_model
 from tinybert.recipe.network import HeadConfig
 
@@ -41,10 +42,11 @@ def network_of(head, **changes):
 
 def run(network, batch):
     """Return the graph's outputs by name."""
-    model = onnx_model(network).SerializeToString()
+    names = output_names(network)
+    model = onnx_model(network, INPUTS, names).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, dict(zip(INPUT_NAMES, batch, strict=True)))
-    return dict(zip(network.output_names, outputs, strict=True))
+    outputs = session.run(None, dict(zip(INPUTS, batch, strict=True)))
+    return dict(zip(names, outputs, strict=True))
 
 
 def expected(network, batch):

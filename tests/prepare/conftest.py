@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from tinybert.data.importing import import_records
-from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
-from tinybert.prepare.records import PrepareOptions
+from tinybert.prepare.task_records import PrepareOptions
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
 
@@ -57,7 +56,12 @@ def read_batch(tmp_path):
             tmp_path,
             dataset_type=dataset_type,
             schema_dir=str(directory / "schema.json") if dataset_type == "tfrecord" else None,
-            format=RowFormat(seq_length, len(WORDS), 2, True, True, label),
+            seq_length=seq_length,
+            vocab_size=len(WORDS),
+            type_vocab_size=2,
+            input_mask_from_dataset=True,
+            token_type_ids_from_dataset=True,
+            label=label,
         )
         store = import_records(source, tmp_path / "store")
         return store.batch(np.arange(store.rows))

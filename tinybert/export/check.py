@@ -1,13 +1,14 @@
-"""Compare an exported file with the network it came from, on inputs drawn from a seed."""
+"""Hold an exported file to the network it came from, on inputs drawn from a seed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.errors import ExportError
 from tinybert.export.network import TrainedNetwork
-from tinybert.manifest.exported import OutputDifference
 from tinybert.manifest.model import Number
 from tinybert.randomness import uniform
 from tinybert.recipe.network import NetworkConfig
@@ -23,6 +24,27 @@ TOLERANCE = {"float32": 2e-5, "float16": 2e-2}
 the matrix products' inputs."""
 POOLED_TOLERANCE = 1e-4
 """The same for a float32 pooled output and what is computed from it: tanh widens differences."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one output of one batch differs."""
+
+    batch: int
+    sequence: int
+    output: str
+    largest: float
+    allowed: float
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return {
+            "batch": self.batch,
+            "sequence": self.sequence,
+            "output": self.output,
+            "largest_difference": Number.of(self.largest).model_dump(),
+            "allowed": self.allowed,
+        }
 
 
 def batches(config: NetworkConfig, seq_length: int) -> Iterator[Batch]:
@@ -48,7 +70,7 @@ def measure_differences(
     reference: Runner,
     exported: Runner,
     seq_length: int,
-) -> list[OutputDifference]:
+) -> list[Difference]:
     """Run both on the same batches.
 
     Args:
@@ -61,7 +83,7 @@ def measure_differences(
     Raises:
         ExportError: An output has another shape, is not finite, or differs by more than allowed.
     """
-    differences = []
+    found = []
     for batch in batches(network.config, seq_length):
         rows, length = batch[0].shape
         for name, ours, theirs in zip(names, reference(batch), exported(batch), strict=True):
@@ -72,22 +94,14 @@ def measure_differences(
                 )
             largest = float(np.abs(ours.astype(np.float64) - theirs).max())
             allowed = _tolerance(network, name) * max(1.0, float(np.abs(ours).max()))
+            found.append(Difference(rows, length, name, largest, allowed))
             if not largest <= allowed:  # also where it is not a number
                 raise ExportError(
                     f"the exported file differs from the network by {largest:.3g} in {name} of "
                     f"{rows} rows of {length} tokens, where {allowed:.3g} is allowed; "
                     "nothing was written"
                 )
-            differences.append(
-                OutputDifference(
-                    batch=rows,
-                    sequence=length,
-                    output=name,
-                    largest_difference=Number.of(largest),
-                    allowed=allowed,
-                )
-            )
-    return differences
+    return found
 
 
 def _tolerance(network: TrainedNetwork, name: str) -> float:

@@ -29,7 +29,7 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
     Raises:
         InputError: One of the inputs names no file.
     """
-    texts: list[Path] = []
+    found: list[Path] = []
     for name in inputs:
         path = Path(name)
         if path.is_dir():
@@ -39,8 +39,8 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
         files = sorted(file for file in files if file.is_file())
         if not files:
             raise InputError("the input names no text file", where=name)
-        texts += files
-    return texts
+        found += files
+    return found
 
 
 def paragraphs(path: Path) -> Iterator[tuple[int, str, int]]:

@@ -1,4 +1,4 @@
-"""Numbers that follow from a recipe's values."""
+"""Values that follow from those of a recipe."""
 
 from tinybert.recipe.tables import Batches, Topology
 

@@ -1,4 +1,4 @@
-"""Problems of a recipe with their place, and their three printed forms."""
+"""Problems of a recipe with their place, and the three forms in which they are printed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Problem:
 
 
 class InvalidRecipeError(RecipeError):
-    """A recipe that was read and has problems; `problems` has all of them."""
+    """A recipe that was read and has problems, which are all in `problems`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(
