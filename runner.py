@@ -71,9 +71,9 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
 
             return rerun(options.manifest)
         case "worker":
-            from tinybert.launch.worker import worker
+            from tinybert.launch.worker import WorkerOptions, worker
 
-            return "", worker(**vars(options))
+            return "", worker(WorkerOptions(**vars(options)))
         case "validate":
             from tinybert.recipe.validate import validate
 
@@ -89,7 +89,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         case "prepare":
             from tinybert.commands.prepare import prepare
 
-            return prepare(options), 0
+            return prepare(**vars(options)), 0
         case "convert":
             from tinybert.commands.convert import convert
 

@@ -44,8 +44,7 @@ def put_clocks() -> None:
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
     from tinybert.run import execute
-    from tinybert.train import checkpoint
-    from tinybert.train import checkpoint_manager as journal
+    from tinybert.train import checkpoint, checkpoint_manager
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)
@@ -58,9 +57,9 @@ def put_clocks() -> None:
         setattr(TraceWriter, name, timed(getattr(TraceWriter, name), f"trace.{name}"))
     for module, name in (
         (run, "code_identity"),
-        (execute, "environment"),
+        (execute, "read_environment"),
         (run, "expectation_failures"),
-        (journal, "tensor_table"),
+        (checkpoint_manager, "tensor_table"),
         (checkpoint, "tensor_table"),
     ):
         setattr(module, name, timed(getattr(module, name), name))

@@ -1,5 +1,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,38 @@ import pytest
 from safetensors.numpy import save_file
 
 from tinybert.files import digest_file
+from tinybert.manifest.built import (
+    BuiltTopology,
+    Effective,
+    Environment,
+    Framework,
+    Processor,
+    RuntimeFacts,
+    ThreadFacts,
+    TopologyFacts,
+)
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_digest, tensor_table, write_tensor_table
+from tinybert.manifest.model import Code, InputFile, Inputs, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
 
 STEPS = 12
 BATCH = 4
 TABLES = "teacher.tensors.json"
+ENVIRONMENT = Environment(
+    python="CPython 3.11.7",
+    platform="Linux x86_64 glibc 2.36",
+    mindspore=Framework(version="2.10.0", commit="2d550373"),
+    cpu=Processor(model="a processor", flags=["avx2", "fma"]),
+    threads=ThreadFacts(operators=1, processors=2),
+    distributions={"mindspore": "2.10.0"},
+    topology=TopologyFacts(device="CPU", hosts=1, processes=1),
+    determinism={"mode": "graph"},
+)
+EFFECTIVE = Effective(
+    topology=BuiltTopology(device="CPU", processes=1),
+    runtime=RuntimeFacts(mode="graph", enable_data_sink=False),
+)
 
 
 def at_noon() -> datetime:
@@ -51,55 +77,45 @@ class PretendedRun:
         }
         return {**values, "expect": self.expect} if self.expect else values
 
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> Inputs:
         values = self.values()
-        table = tensor_table(self.teacher)
-        files = [
-            self.file("data", "records"),
-            {
-                **self.file("teacher", "teacher.safetensors"),
-                "tensor_digest": tensor_digest(table),
-                "tensor_table": TABLES,
-            },
-        ]
-        recipe = {
-            "name": "tiny",
-            "path": "recipes/tiny.toml",
-            "text": "# text",
-            "text_sha256": hashlib.sha256(b"# text").hexdigest(),
-            "digest": digest(values),
-            "overrides": [],
-            "values": values,
-            "origins": {"seed": {"kind": "file", "place": "recipes/tiny.toml:2"}},
-        }
-        code = {"digest": digest(self.code), "files": self.code, "commit": "ab" * 20}
-        return {"recipe": recipe, "code": code, "files": files, "seeds": {"seed": self.seed}}
+        teacher = replace(
+            self.file("teacher", "teacher.safetensors"),
+            tensor_digest=tensor_digest(tensor_table(self.teacher)),
+            tensor_table=TABLES,
+        )
+        return Inputs(
+            stage="general_distill",
+            recipe=RecipeFacts(
+                name="tiny",
+                path="recipes/tiny.toml",
+                text="# text",
+                text_sha256=hashlib.sha256(b"# text").hexdigest(),
+                digest=digest(values),
+                overrides=[],
+                values=values,
+                origins={"seed": ValueOrigin(kind="file", place="recipes/tiny.toml:2")},
+            ),
+            code=Code(digest=digest(self.code), files=self.code, commit="ab" * 20),
+            files=[self.file("data", "records"), teacher],
+            seeds={"seed": self.seed},
+        )
 
-    def file(self, role: str, name: str) -> dict[str, Any]:
-        path = self.root / name
-        return {
-            "role": role,
-            "path": name,
-            "size": path.stat().st_size,
-            "sha256": digest_file(path).sha256,
-        }
+    def file(self, role: str, name: str) -> InputFile:
+        file = digest_file(self.root / name)
+        return InputFile(role=role, path=name, size=file.size, sha256=file.sha256)
 
-    def environment(self) -> dict[str, Any]:
-        return {
-            "python": "CPython 3.11.7",
-            "platform": "Linux x86_64 glibc 2.36",
-            "mindspore": {"version": "2.10.0", "commit": "2d550373"},
-            "cpu": {"model": "a processor", "flags": ["avx2", "fma"]},
-            "distributions": {"mindspore": "2.10.0", "numpy": self.numpy},
-        }
+    def environment(self) -> Environment:
+        return replace(ENVIRONMENT, distributions={"mindspore": "2.10.0", "numpy": self.numpy})
 
-    def effective(self) -> dict[str, Any]:
-        return {
-            "total_steps": STEPS,
-            "global_batch_size": BATCH,
-            "initial_weights": {"student": str(self.seed)},
-            "masks": {"embeddings": str(self.seed)},
-        }
+    def effective(self) -> Effective:
+        return replace(
+            EFFECTIVE,
+            total_steps=STEPS,
+            global_batch_size=BATCH,
+            initial_weights={"student": str(self.seed)},
+            masks={"embeddings": str(self.seed)},
+        )
 
     def write_inputs(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -108,7 +124,7 @@ class PretendedRun:
 
     def planned(self) -> RunRecord:
         self.write_inputs()
-        record = RunRecord.plan(self.root, "tiny", "general_distill", self.inputs(), now=at_noon)
+        record = RunRecord.plan(self.root, self.inputs(), now=at_noon)
         write_tensor_table(record.directory / TABLES, tensor_table(self.teacher))
         return record
 

@@ -10,6 +10,7 @@ import numpy as np
 from tests.conftest import ROOT
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.identity import code_identity
+from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.load import load
 from tinybert.run.resume import recipe_facts
@@ -73,12 +74,11 @@ def write_raw(command):
 def stand_in_run(root, recipe, files=()):
     """Leave a finished manifest of a recipe that read some files, with one checkpoint."""
     resolved = load(recipe)
-    inputs = {
-        "recipe": recipe_facts(resolved),
-        "code": code_identity(ROOT).facts,
-        "files": list(files),
-    }
-    with RunRecord.plan(root, resolved.name, resolved.recipe.stage, inputs) as record:
+    code, _ = code_identity(ROOT)
+    inputs = Inputs(
+        stage=resolved.recipe.stage, recipe=recipe_facts(resolved), code=code, files=list(files)
+    )
+    with RunRecord.plan(root, inputs) as record:
         checkpoint = record.directory / "checkpoints" / "step-00000001.safetensors"
         checkpoint.parent.mkdir()
         checkpoint.write_bytes(b"stand-in")

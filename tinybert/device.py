@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tinybert.errors import DeviceError
 
@@ -37,7 +36,7 @@ def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
     os.environ.setdefault("GLOG_v", "3")  # errors; warnings of the framework help nobody here
 
 
-def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
+def select(device: str, device_id: int, threads: int) -> dict[str, bool | str]:
     """Make `device` the framework's device, with deterministic operators.
 
     Returns:
@@ -51,7 +50,7 @@ def select(device: str, device_id: int, threads: int) -> dict[str, Any]:
         os.environ.update(ASCEND_SWITCHES)
     import mindspore as ms
 
-    settings: dict[str, Any] = {"mode": "graph", "compile_cache": False}
+    settings: dict[str, bool | str] = {"mode": "graph", "compile_cache": False}
     if device == "Ascend":
         ms.set_device("Ascend", device_id)
         ms.set_deterministic(True)

@@ -16,7 +16,7 @@ Commands other than `run` and `rerun` answer every one of them with 2.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class TinybertError(Exception):
@@ -123,6 +123,11 @@ def of_machine(error: OSError) -> TinybertError | None:
     reason = (error.strerror or str(error)).lower()
     cure = "see to the disk, its quota and its rights; what was saved before is whole"
     return InputError(f"the system refused: {reason}", where=str(error.filename or ""), cure=cure)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names for a message, as in "`a`, `b`"; "none" without any."""
+    return ", ".join(f"`{name}`" for name in names) or "none"
 
 
 def all_of(problems: Sequence[TinybertError]) -> TinybertError:

@@ -21,11 +21,10 @@ from mindspore import nn, ops
 from tinybert.distill.distiller import Distiller, FitDense, FitKind
 from tinybert.distill.losses import Padding, layer_loss_normalizers
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
-from tinybert.export.inference import Pooling
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
-from tinybert.model.heads import TaskNetwork
+from tinybert.model.heads import Pooling, TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.train.evaluation import Prediction

@@ -9,7 +9,7 @@ from pathlib import Path
 from tinybert.atomic import write_bytes
 from tinybert.errors import TinybertError, UsageError
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.model import Manifest, build_manifest
+from tinybert.manifest.model import Manifest, Volatile, replace_sections
 
 
 def reference(manifest: Manifest) -> Manifest:
@@ -21,19 +21,8 @@ def reference(manifest: Manifest) -> Manifest:
     if manifest.outcome.status != "finished":
         raise UsageError(f"a {manifest.outcome.status} run is no reference")
     kept = manifest.volatile
-    volatile = {
-        "run_id": kept.run_id,
-        "created": kept.created,
-        "root": "",
-        "directory": kept.directory,
-    }
-    return build_manifest(
-        inputs=manifest.inputs.model_dump(),
-        effective=manifest.effective.model_dump() if manifest.effective else None,
-        environment=manifest.environment.model_dump() if manifest.environment else None,
-        outcome=manifest.outcome.model_dump(),
-        volatile=volatile,
-    )
+    volatile = Volatile(run_id=kept.run_id, created=kept.created, root="", directory=kept.directory)
+    return replace_sections(manifest, volatile=volatile)
 
 
 def main() -> int:

@@ -8,6 +8,11 @@ from tests.conftest import ROOT
 from tinybert.commands.arguments import parser
 from tinybert.compare.verify import verify
 from tinybert.launch.worker import WorkerOptions
+from tinybert.prepare.corpus import prepare_corpus
+from tinybert.prepare.ner import prepare_ner
+from tinybert.prepare.records import PrepareOptions
+from tinybert.prepare.sentences import prepare_glue, prepare_table
+from tinybert.prepare.vocabulary import prepare_vocabulary
 from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
 from tinybert.report.page import report
@@ -32,6 +37,26 @@ WORKER = "worker x --root . --manifest m --run-id i --recipe-digest d --code-dig
 def test_the_options_of_a_command_are_the_parameters_of_its_function(line, function):
     options = vars(parser(ROOT).parse_args(line.split()))
     assert options.pop("command") == line.split()[0]
+    assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "function"),
+    [
+        ("vocab a --output b --size 9", prepare_vocabulary),
+        ("corpus a", prepare_corpus),
+        ("glue RTE a", prepare_glue),
+        ("ner a --input-format conll", prepare_ner),
+        ("table a --text t --label l", prepare_table),
+    ],
+)
+def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
+    records = [] if "vocab" in line else ["--vocab", "v", "--output", "b", "--seq-length", "8"]
+    options = vars(parser(ROOT).parse_args(["prepare", *line.split(), *records]))
+    del options["command"], options["what"]
+    if records:
+        fields = PrepareOptions.__dataclass_fields__
+        options["options"] = PrepareOptions(**{field: options.pop(field) for field in fields})
     assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
 
 

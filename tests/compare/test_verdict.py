@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.tensors import network_order
 from tinybert.errors import ManifestError
+from tinybert.manifest.built import TrainingFacts
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.model import build_manifest
+from tinybert.manifest.model import replace_sections
 from tinybert.manifest.trace import TraceWriter
 from tinybert.report.text import diff
 
@@ -221,10 +223,9 @@ def test_runs_that_did_not_finish_are_incomparable(pretend: Any) -> None:
 
 def test_another_stage_is_incomparable(pretend: Any) -> None:
     a, b = pretend("a").run(), pretend("b").run()
-    edited = read_manifest(b).model_dump()
-    edited["inputs"]["stage"] = "finetune"
-    sections = {k: v for k, v in edited.items() if k not in ("digests", "format_version")}
-    b.write_bytes(encode_manifest(build_manifest(**sections)))
+    manifest = read_manifest(b)
+    edited = replace_sections(manifest, inputs=replace(manifest.inputs, stage="finetune"))
+    b.write_bytes(encode_manifest(edited))
     text, code = diff(a, b)
     assert text.startswith("incomparable: another stage: general_distill in A, finetune in B\n")
     assert code == 2
@@ -286,7 +287,7 @@ def test_a_missing_manifest_is_an_error(pretend: Any, tmp_path: Path) -> None:
 
 def across(pretend: Any, **facts: Any) -> tuple[str, int]:
     a, b = pretend("a"), pretend("b")
-    effective = {**b.effective(), **facts}
+    effective = replace(b.effective(), **facts)
     b.effective = lambda: effective
     b.noise = 1e-7  # another order of the reduction
     text, code = diff(a.run(), b.run(), across_topology=True)
@@ -379,15 +380,15 @@ def test_relative_difference_without_numbers() -> None:
 
 
 def test_a_later_phase_may_begin_from_weights_that_were_rounded_otherwise(pretend: Any) -> None:
-    def phases(first: str, second: str) -> dict[str, Any]:
-        facts = {"global_batch_size": 4, "masks": {"step 0": "m"}}
+    def phases(first: str, second: str) -> dict[str, TrainingFacts]:
+        facts = TrainingFacts(global_batch_size=4, masks={"step 0": "m"})
         weights = {"phase1": first, "phase2": second}
-        return {name: {**facts, "initial_weights": {"student": w}} for name, w in weights.items()}
+        return {name: replace(facts, initial_weights={"student": w}) for name, w in weights.items()}
 
     def verdict(names: tuple[str, str], *later: str) -> str:
         runs = [pretend(name) for name in names]
         for run, first, second in zip(runs, later[:2], later[2:], strict=True):
-            effective = {**run.effective(), "phases": phases(first, second)}
+            effective = replace(run.effective(), phases=phases(first, second))
             run.effective = lambda effective=effective: effective
         text, _ = diff(*(run.run() for run in runs), across_topology=True)
         return text.partition(":")[0]

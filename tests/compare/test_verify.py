@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_code, changed_inputs, verify
 from tinybert.files import digest_file
 from tinybert.manifest.document import read_manifest
+from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.report.text import lineage, show
 
@@ -39,7 +41,7 @@ def test_inputs_with_recorded_times_are_trusted_unless_rehashed(pretend: Any) ->
     with run.planned() as record:
         records = run.root / "records"
         times = {"records": records.stat().st_mtime_ns // 1000}
-        record.update(volatile={"modified": times})
+        record.update(volatile=replace(record.manifest.volatile, modified=times))
         before = records.stat()
         records.write_bytes(bytes(before.st_size))
         os.utime(records, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -236,14 +238,10 @@ def test_a_changed_program_is_named_with_its_commit_and_patch(pretend: Any) -> N
 def child(pretend: Any, parent: Path, outcome: str) -> Path:
     run = pretend("child")
     run.write_inputs()
-    link = {
-        "role": "student",
-        "manifest": str(parent),
-        "stage": "general_distill",
-        "outcome_digest": outcome,
-    }
-    inputs = {**run.inputs(), "parents": [link]}
-    with RunRecord.plan(run.root, "tiny", "general_distill", inputs) as record:
+    link = Parent(
+        role="student", manifest=str(parent), stage="general_distill", outcome_digest=outcome
+    )
+    with RunRecord.plan(run.root, replace(run.inputs(), parents=[link])) as record:
         record.finish(metrics={"accuracy": 0.5})
     return record.path
 

@@ -1,17 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tinybert.data.example import encode_examples
+from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
 from tinybert.data.tfrecord import write_records
+from tinybert.prepare.corpus import prepare_corpus
+from tinybert.prepare.records import PrepareOptions
 
-FORMAT = {
-    "seq_length": 4,
-    "vocab_size": 300,
-    "type_vocab_size": 2,
-    "input_mask_from_dataset": True,
-    "token_type_ids_from_dataset": True,
-}
+FORMAT = RowFormat(4, 300, 2, input_mask_from_dataset=True, token_type_ids_from_dataset=True)
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def find(tmp_path):
             root,
             dataset_type=dataset_type,
             schema_dir=schema_dir,
-            **{**FORMAT, **options},
+            format=replace(FORMAT, **options),
         )
 
     return find_source
@@ -53,3 +52,24 @@ def columns():
         "input_mask": [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]],
         "segment_ids": [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]],
     }
+
+
+@pytest.fixture(scope="session")
+def prepare_text():
+    """Prepare a lower-cased text with a vocabulary of these words, both written beside it."""
+
+    def prepare(output, text, words, **changes):
+        directory = output.parent
+        (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in words.split()))
+        (directory / "text.txt").write_text(text)
+        settings = {
+            "vocab": directory / "vocab.txt",
+            "output": output,
+            "format": "tfrecord",
+            "lowercase": True,
+            "rows_per_file": 100,
+            "force": False,
+        }
+        prepare_corpus([str(directory / "text.txt")], PrepareOptions(**{**settings, **changes}))
+
+    return prepare

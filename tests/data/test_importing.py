@@ -257,13 +257,14 @@ STRESS = """
 import json, os, signal, sys
 from pathlib import Path
 from tinybert.data import importing
+from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
 from tinybert.data.store import TokenStore
 
 root, task = Path(sys.argv[1]), sys.argv[2]
 source = RecordSource.find(
-    "records", root, dataset_type="tfrecord", schema_dir=None, seq_length=4, vocab_size=300,
-    type_vocab_size=2, input_mask_from_dataset=True, token_type_ids_from_dataset=True,
+    "records", root, dataset_type="tfrecord", schema_dir=None,
+    format=RowFormat(4, 300, 2, input_mask_from_dataset=True, token_type_ids_from_dataset=True),
 )
 store_root = root / "store"
 

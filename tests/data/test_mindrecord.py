@@ -12,36 +12,20 @@ from tinybert.data.mindrecord import check_mindrecord, index_path
 from tinybert.data.mindrecord_reader import read_mindrecords
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
-from tinybert.prepare.corpus import prepare_corpus
 
 NAME = "records-00000.mindrecord"
 PAGES = 1 << 20  # where the first page begins
 RESTORE = "help: restore the file and its .db from their source"
 TEXT = "One two.\nThree four.\nOne.\nTwo three."
-WORDS = "[PAD] [UNK] [CLS] [SEP] one two three four .".split()
-
-
-def prepare(directory, output, dataset_type):
-    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
-    (directory / "text.txt").write_text(TEXT)
-    prepare_corpus(
-        [str(directory / "text.txt")],
-        directory / "vocab.txt",
-        directory / output,
-        8,
-        format=dataset_type,
-        lowercase=True,
-        rows_per_file=100,
-        force=False,
-    )
+WORDS = "[PAD] [UNK] [CLS] [SEP] one two three four ."
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, prepare_text):
     """A directory with the same rows as MindRecord and as TFRecord."""
     directory = tmp_path_factory.mktemp("made")
-    prepare(directory, "mindrecord", "mindrecord")
-    prepare(directory, "tfrecord", "tfrecord")
+    for format in ("mindrecord", "tfrecord"):
+        prepare_text(directory / format, TEXT, WORDS, seq_length=8, format=format)
     return directory
 
 
@@ -83,8 +67,8 @@ def test_the_same_rows_give_the_same_store_in_either_format(made, tmp_path, find
         import_records(find(directory, "mindrecord", seq_length=8, vocab_size=5), tmp_path / "s")
 
 
-def test_prepared_bytes_are_the_same_every_time(made, tmp_path):
-    prepare(tmp_path, "mindrecord", "mindrecord")
+def test_prepared_bytes_are_the_same_every_time(made, tmp_path, prepare_text):
+    prepare_text(tmp_path / "mindrecord", TEXT, WORDS, seq_length=8, format="mindrecord")
     for path in (tmp_path / "mindrecord").iterdir():
         assert path.read_bytes() == (made / "mindrecord" / path.name).read_bytes()
 

@@ -6,7 +6,6 @@ import pytest
 from tinybert.data.sidecar import load_sidecar
 from tinybert.data.source import inspect
 from tinybert.errors import InputError
-from tinybert.prepare.corpus import prepare_corpus
 
 FIND = "help: let the recipe name a record file, a directory of them, or a glob"
 RESTORE = "help: restore the directory as it was prepared, or prepare it anew"
@@ -24,20 +23,10 @@ def touch(tmp_path, *files):
 
 
 @pytest.fixture
-def prepared(tmp_path):
+def prepared(tmp_path, prepare_text):
     """Two prepared rows of 4 tokens in two files, in `records`."""
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n")
-    (tmp_path / "text.txt").write_text("A.\nB.")
-    prepare_corpus(
-        [str(tmp_path / "text.txt")],
-        tmp_path / "vocab.txt",
-        tmp_path / "records",
-        4,
-        format="tfrecord",
-        lowercase=True,
-        rows_per_file=1,
-        force=False,
-    )
+    words = "[PAD] [UNK] [CLS] [SEP] a b"
+    prepare_text(tmp_path / "records", "A.\nB.", words, seq_length=4, rows_per_file=1)
     return tmp_path / "records"
 
 

@@ -10,9 +10,11 @@ from safetensors.numpy import save_file
 
 import runner
 from tests.conftest import ROOT, SHIPPED
+from tests.fake_runs import EFFECTIVE, ENVIRONMENT
 from tests.model.networks import random_weights
 from tinybert.files import digest_file
 from tinybert.manifest.digests import tensor_table
+from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.model.label_names import encode_labels
 from tinybert.recipe.load import load
@@ -21,12 +23,6 @@ from tinybert.run.resume import recipe_facts
 
 TINY = SHIPPED["tiny"]
 VOCAB = ROOT / "recipes" / "tiny" / "vocab.txt"
-ENVIRONMENT = {
-    "python": "CPython 3.11.7",
-    "platform": "Linux",
-    "mindspore": {"version": "2.10.0", "commit": None},
-    "cpu": {"model": "a processor", "flags": []},
-}
 SIZES = {
     "vocab_size": "800",
     "num_attention_heads": "4",
@@ -88,20 +84,15 @@ def finished_run(root: Path, recipe: Path, arrays: dict[str, np.ndarray], labels
     """Leave the manifest and the checkpoint of a run that finished; returns the manifest."""
     resolved = load(recipe)
     vocabulary = ROOT / "recipes" / "tiny" / "records" / "records.json"
-    inputs = {
-        "recipe": recipe_facts(resolved),
-        "code": {"digest": "0" * 64, "files": {}},
-        "files": [
-            {
-                "role": "sidecar",
-                "path": str(vocabulary),
-                "size": vocabulary.stat().st_size,
-                "sha256": digest_file(vocabulary).sha256,
-            }
-        ],
-    }
-    with RunRecord.plan(root, resolved.name, resolved.recipe.stage, inputs) as record:
-        record.start({}, ENVIRONMENT)
+    file = digest_file(vocabulary)
+    inputs = Inputs(
+        stage=resolved.recipe.stage,
+        recipe=recipe_facts(resolved),
+        code=Code(digest="0" * 64, files={}),
+        files=[InputFile(role="sidecar", path=str(vocabulary), size=file.size, sha256=file.sha256)],
+    )
+    with RunRecord.plan(root, inputs) as record:
+        record.start(EFFECTIVE, ENVIRONMENT)
         path = record.directory / "checkpoints" / "step-00000002.safetensors"
         path.parent.mkdir()
         state = {f"adam_m.{name}": array for name, array in arrays.items()}

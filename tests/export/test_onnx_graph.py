@@ -6,8 +6,7 @@ import pytest
 
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
-from tinybert.export.formats import INPUTS, output_names
-from tinybert.export.network import TrainedNetwork
+from tinybert.export.network import INPUT_NAMES, TrainedNetwork
 from tinybert.export.onnx_graph import onnx_model
 from tinybert.recipe.network import HeadConfig
 
@@ -42,11 +41,10 @@ def network_of(head, **changes):
 
 def run(network, batch):
     """Return the graph's outputs by name."""
-    names = output_names(network)
-    model = onnx_model(network, INPUTS, names).SerializeToString()
+    model = onnx_model(network).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, dict(zip(INPUTS, batch, strict=True)))
-    return dict(zip(names, outputs, strict=True))
+    outputs = session.run(None, dict(zip(INPUT_NAMES, batch, strict=True)))
+    return dict(zip(network.output_names, outputs, strict=True))
 
 
 def expected(network, batch):

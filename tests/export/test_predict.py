@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.export.conftest import VOCAB, finished_run, task_recipe, task_weights
 from tests.model.numpy_bert import NumpyBert
 from tinybert.export.predict import Text, predict_texts
-from tinybert.export.source import Request, find
+from tinybert.export.source import SourceRequest, find_network
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
@@ -109,7 +109,7 @@ TAGS = ["O", "B-place", "I-place"]
 )
 def test_tags_become_entities(characters, text, tmp_path):
     run, bert = task_run(tmp_path, 3, TAGS, task_type='"ner"', assessment_method='"entity_f1"')
-    source = find(Request(run, tmp_path, None, None, VOCAB))
+    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB))
     assert not source.characters
     words = list(text) if characters else text.split()
     last = bert(*encoded(" ".join(words)))[0][-1]
@@ -139,7 +139,7 @@ def test_tags_become_entities(characters, text, tmp_path):
         words_of = words[first : last + 1]
         joined = ("" if characters else " ").join(words_of)
         entities.append({"type": "place", "text": joined, "first": first, "last": last})
-    assert answer == {"text": text, "entities": entities}
+    assert asdict(answer) == {"text": text, "entities": entities}
 
 
 def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):

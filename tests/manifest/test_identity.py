@@ -1,14 +1,18 @@
 import hashlib
+import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from tinybert.manifest.canonical import digest
-from tinybert.manifest.identity import INSTRUCTION_SETS, code_identity, environment
-from tinybert.manifest.model import Code, Environment
+from tinybert.manifest.built import Environment, ThreadFacts, TopologyFacts
+from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.identity import INSTRUCTION_SETS, code_identity, read_environment
+from tinybert.manifest.model import Code
 
 
 def sha256(text: str) -> str:
@@ -39,30 +43,29 @@ def commit(root: Path) -> str:
 
 
 def test_outside_a_repository(program: Path) -> None:
-    found = code_identity(program)
+    code, patch = code_identity(program)
     files = {"runner.py": sha256("import tinybert\n"), "tinybert/a.py": sha256("a = 1\n")}
-    assert found.facts == {"digest": digest(files), "files": files}
-    assert found.patch == b""
-    Code.model_validate(found.facts)
+    assert code == Code(digest=digest(files), files=files)
+    assert patch == b""
 
 
 def test_a_clean_tree(program: Path) -> None:
-    outside = code_identity(program)
+    outside, _ = code_identity(program)
     head = commit(program)
-    found = code_identity(program)
-    assert found.facts == {**outside.facts, "commit": head, "dirty": False, "untracked": {}}
-    assert found.patch == b""
+    code, patch = code_identity(program)
+    assert code == replace(outside, commit=head, dirty=False, untracked={})
+    assert patch == b""
 
 
 def test_a_dirty_tree_has_a_patch_that_leads_to_it(program: Path, tmp_path: Path) -> None:
     commit(program)
     (program / "tinybert" / "a.py").write_text("a = 2\n")
     (program / "notes.txt").write_text("changed\n")
-    found = code_identity(program)
-    assert found.facts["dirty"] is True
-    assert found.facts["files"]["tinybert/a.py"] == sha256("a = 2\n")
+    code, patch = code_identity(program)
+    assert code.dirty is True
+    assert code.files["tinybert/a.py"] == sha256("a = 2\n")
     git(program, "checkout", "-q", "--", ".")
-    subprocess.run(["git", "-C", str(program), "apply"], input=found.patch, check=True)
+    subprocess.run(["git", "-C", str(program), "apply"], input=patch, check=True)
     assert (program / "tinybert" / "a.py").read_text() == "a = 2\n"
     assert (program / "notes.txt").read_text() == "no part of the program\n"
 
@@ -70,10 +73,10 @@ def test_a_dirty_tree_has_a_patch_that_leads_to_it(program: Path, tmp_path: Path
 def test_an_untracked_module_makes_the_tree_dirty(program: Path) -> None:
     commit(program)
     (program / "tinybert" / "new file.py").write_text("b = 1\n")
-    found = code_identity(program)
-    assert found.facts["dirty"] is True
-    assert found.facts["untracked"] == {"tinybert/new file.py": sha256("b = 1\n")}
-    assert found.facts["files"]["tinybert/new file.py"] == sha256("b = 1\n")
+    code, _ = code_identity(program)
+    assert code.dirty is True
+    assert code.untracked == {"tinybert/new file.py": sha256("b = 1\n")}
+    assert code.files["tinybert/new file.py"] == sha256("b = 1\n")
 
 
 def test_an_imported_file_beside_the_program_is_hashed(
@@ -84,9 +87,9 @@ def test_an_imported_file_beside_the_program_is_hashed(
     monkeypatch.syspath_prepend(str(program))
     import plugin_of_mine  # type: ignore[import-not-found]  # noqa: F401
 
-    found = code_identity(program)
-    assert found.facts["untracked"] == {"plugin_of_mine.py": sha256("c = 1\n")}
-    assert "plugin_of_mine.py" not in found.facts["files"]
+    code, _ = code_identity(program)
+    assert code.untracked == {"plugin_of_mine.py": sha256("c = 1\n")}
+    assert "plugin_of_mine.py" not in code.files
 
 
 def test_a_repository_that_is_not_the_programs_is_not_named(program: Path) -> None:
@@ -94,30 +97,31 @@ def test_a_repository_that_is_not_the_programs_is_not_named(program: Path) -> No
     git(program, "init", "-q")
     git(program, "add", "-f", "notes.txt")
     git(program, "commit", "-q", "-m", "other things")
-    assert "commit" not in code_identity(program).facts
+    assert code_identity(program)[0].commit is None
 
 
 def test_without_git(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(program)
     monkeypatch.setenv("PATH", "")
-    assert "commit" not in code_identity(program).facts
+    assert code_identity(program)[0].commit is None
 
 
 def test_environment_fits_the_manifest_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("SECRET_TOKEN", "x")
-    facts = environment(threads={"operators": 2}, topology={"hosts": 1}, determinism={"a": True})
-    again = environment(threads={"operators": 2}, topology={"hosts": 1}, determinism={"a": True})
+    topology = TopologyFacts(device="CPU", hosts=1, processes=1)
+    facts = read_environment(threads=2, topology=topology, determinism={"a": True})
+    again = read_environment(threads=2, topology=topology, determinism={"a": True})
     assert digest(facts) == digest(again)
-    read = Environment.model_validate(facts)
-    assert read.variables["OMP_NUM_THREADS"] == "7"
-    assert "SECRET_TOKEN" not in read.variables
-    assert read.threads == {"operators": 2, "processors": os.cpu_count()}
-    assert read.distributions["pydantic"].startswith("2.")
-    assert read.mindspore.version == read.distributions["mindspore"]
-    assert read.mindspore.commit is not None
-    assert re.fullmatch("[0-9a-f]+", read.mindspore.commit)
-    assert read.cpu.model
+    assert TypeAdapter(Environment).validate_json(json.dumps(to_json(facts))) == facts
+    assert facts.variables["OMP_NUM_THREADS"] == "7"
+    assert "SECRET_TOKEN" not in facts.variables
+    assert facts.threads == ThreadFacts(operators=2, processors=os.cpu_count() or 1)
+    assert facts.distributions["pydantic"].startswith("2.")
+    assert facts.mindspore.version == facts.distributions["mindspore"]
+    assert facts.mindspore.commit is not None
+    assert re.fullmatch("[0-9a-f]+", facts.mindspore.commit)
+    assert facts.cpu.model
 
 
 @pytest.mark.parametrize("flag", ["avx2", "avx512f", "fma", "f16c", "amx_bf16", "asimd", "sve2"])

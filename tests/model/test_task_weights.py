@@ -75,7 +75,7 @@ def test_a_projection_is_returned_beside_the_weights_and_its_moments_are_not(tmp
     slots = {"adam_m.fit_dense.bias": np.zeros(4, np.float32)}
     student = {f"student.{name}": value for name, value in weights.items()}
     save_file(student | fit | slots, tmp_path / "a.safetensors")
-    loaded = read(tmp_path / "a.safetensors", fit=True)
-    assert set(loaded.fit) == set(fit)
+    loaded = read(tmp_path / "a.safetensors", fit_dense=True)
+    assert set(loaded.fit_dense) == set(fit)
     assert loaded.dropped == ("adam_m.fit_dense.bias",)
-    assert read(tmp_path / "a.safetensors").fit == {}
+    assert read(tmp_path / "a.safetensors").fit_dense == {}

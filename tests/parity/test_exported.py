@@ -15,9 +15,7 @@ from tests.model.networks import random_batch, random_weights, tiny
 from tests.parity.ours import GATES
 from tinybert.export.checkpoint import write_checkpoint
 from tinybert.export.config import decode_config
-from tinybert.export.formats import output_names
-from tinybert.export.inference import inference_cell
-from tinybert.export.network import TrainedNetwork, assemble
+from tinybert.export.network import TrainedNetwork, assemble, inference_cell
 from tinybert.model.weights import read_arrays
 from tinybert.recipe.network import HeadConfig
 
@@ -71,7 +69,7 @@ def test_transformers_computes_the_same(architecture, hidden_act, tmp_path):
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     wanted = theirs(model, batch)
     gates = {"last_hidden_state": "hidden", "pooler_output": "pooled", "logits": "pooled"}
-    for name, output in zip(output_names(network), outputs, strict=True):
+    for name, output in zip(network.output_names, outputs, strict=True):
         reference = wanted[name].numpy()
         difference = np.abs(output.asnumpy() - reference).max()
         assert difference <= GATES[gates[name]] * max(1, np.abs(reference).max())
@@ -114,7 +112,7 @@ def test_what_transformers_saves_is_read(architecture, tmp_path):
     if architecture == "BertForPreTraining":
         model, name = model.bert, "last_hidden_state"
     else:
-        name = output_names(network)[0]
+        name = network.output_names[0]
     output = outputs[0] if isinstance(outputs, tuple) else outputs
     reference = theirs(model, batch)[name].numpy()
     assert np.abs(output.asnumpy() - reference).max() <= GATES["hidden"]

@@ -1,6 +1,5 @@
 """Records and networks that do not mean the same by a token id are refused."""
 
-import hashlib
 import shutil
 
 import pytest
@@ -8,6 +7,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.stand_ins import stand_in_run
 from tinybert.data.sidecar import load_sidecar
+from tinybert.files import digest_file
+from tinybert.manifest.model import InputFile
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 
@@ -45,9 +46,9 @@ def run_on(root, recipe, *directories):
     files = []
     for directory in directories:
         path = directory / "records.json"
-        content = path.read_bytes()
-        entry = {"role": "sidecar", "path": str(path.relative_to(root)), "size": len(content)}
-        files.append(entry | {"sha256": hashlib.sha256(content).hexdigest()})
+        file = digest_file(path)
+        name = str(path.relative_to(root))
+        files.append(InputFile(role="sidecar", path=name, size=file.size, sha256=file.sha256))
     stand_in_run(root, recipe_of(root, recipe), files)
     (manifest,) = (root / "manifests").glob(f"{recipe}-2*.json")
     return manifest.relative_to(root)

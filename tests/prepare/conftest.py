@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tinybert.data.importing import import_records
+from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
-from tinybert.prepare.task_records import PrepareOptions
+from tinybert.prepare.records import PrepareOptions
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
 
@@ -56,12 +57,7 @@ def read_batch(tmp_path):
             tmp_path,
             dataset_type=dataset_type,
             schema_dir=str(directory / "schema.json") if dataset_type == "tfrecord" else None,
-            seq_length=seq_length,
-            vocab_size=len(WORDS),
-            type_vocab_size=2,
-            input_mask_from_dataset=True,
-            token_type_ids_from_dataset=True,
-            label=label,
+            format=RowFormat(seq_length, len(WORDS), 2, True, True, label),
         )
         store = import_records(source, tmp_path / "store")
         return store.batch(np.arange(store.rows))

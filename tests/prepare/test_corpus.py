@@ -23,13 +23,15 @@ def vocab(tmp_path):
     return path
 
 
-def prepare(tmp_path, vocab, text, seq_length=8, output="records", **options):
-    source = tmp_path / "text.txt"
-    source.write_bytes(text if isinstance(text, bytes) else text.encode())
-    settings = {"format": "tfrecord", "lowercase": True, "rows_per_file": 100, "force": False}
-    return prepare_corpus(
-        [str(source)], vocab, tmp_path / output, seq_length, **{**settings, **options}
-    )
+@pytest.fixture
+def prepare(write, options):
+    """Prepare a text with the words of this file, lower-cased."""
+
+    def prepare_text(text, output="records", **changes):
+        source = write("text.txt", text)
+        return prepare_corpus([str(source)], options(output, lowercase=True, **changes))
+
+    return prepare_text
 
 
 def read_rows(directory, seq_length):
@@ -42,12 +44,12 @@ def read_rows(directory, seq_length):
     return decode_examples(payloads, rows.columns)
 
 
-def test_sentences_are_packed_in_document_order_as_computed_by_hand(tmp_path, vocab):
+def test_sentences_are_packed_in_document_order_as_computed_by_hand(prepare, tmp_path):
     text = (
         '<doc id="1">\nThe title\n\nOne two. Three.\nFour five one two. Ones\n</doc>\n'
         '<doc id="2">\nTitle\n\nOne two three four five one two three.\n</doc>\n'
     )
-    sidecar = prepare(tmp_path, vocab, text)
+    sidecar = prepare(text)
     columns = read_rows(tmp_path / "records", 8)
     assert columns["input_ids"].tolist() == [
         [CLS, ONE, TWO, DOT, THREE, DOT, SEP, PAD],  # the third sentence does not fit
@@ -73,16 +75,16 @@ def test_the_last_piece_of_a_cut_sentence_is_packed_like_a_sentence():
     assert list(pack(iter(sentences), 5, 1, 2)) == [[1, 5, 2], [1, 6, 6, 6, 2], [1, 6, 6, 7, 2]]
 
 
-def test_text_never_makes_special_tokens(tmp_path, vocab):
-    prepare(tmp_path, vocab, "one [SEP] two")
+def test_text_never_makes_special_tokens(prepare, tmp_path):
+    prepare("one [SEP] two")
     ids = read_rows(tmp_path / "records", 8)["input_ids"]
     assert ids.tolist() == [[CLS, ONE, UNK, UNK, UNK, TWO, SEP, PAD]]
 
 
-def test_rows_are_spread_over_files_in_their_order(tmp_path, vocab):
+def test_rows_are_spread_over_files_in_their_order(prepare, tmp_path):
     text = "\n".join(["One two three four."] * 5)
-    whole = prepare(tmp_path, vocab, text, output="whole")
-    split = prepare(tmp_path, vocab, text, output="split", rows_per_file=2)
+    whole = prepare(text, output="whole")
+    split = prepare(text, output="split", rows_per_file=2)
     assert [file.rows for file in split.files] == [2, 2, 1, None]
     assert whole.rows == split.rows == 5
     assert np.array_equal(
@@ -90,17 +92,9 @@ def test_rows_are_spread_over_files_in_their_order(tmp_path, vocab):
     )
 
 
-def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path):
-    prepare_corpus(
-        [str(TINY / "text")],
-        TINY / "vocab.txt",
-        tmp_path / "records",
-        32,
-        format="tfrecord",
-        lowercase=True,
-        rows_per_file=1_000_000,
-        force=False,
-    )
+def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path, options):
+    changes = {"vocab": TINY / "vocab.txt", "seq_length": 32, "rows_per_file": 1_000_000}
+    prepare_corpus([str(TINY / "text")], options(lowercase=True, **changes))
     committed = {path.name: path.read_bytes() for path in (TINY / "records").iterdir()}
     assert {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()} == committed
     assert load_sidecar(TINY / "records").rows >= 400
@@ -113,29 +107,29 @@ def test_the_committed_vocabulary_can_be_made_again_byte_for_byte(tmp_path):
     assert path.read_bytes() == (TINY / "vocab.txt").read_bytes()
 
 
-def test_an_existing_output_stays_as_it_is(tmp_path, vocab):
-    prepare(tmp_path, vocab, "One.")
+def test_an_existing_output_stays_as_it_is(prepare, tmp_path):
+    prepare("One.")
     before = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
     with pytest.raises(UsageError) as error:
-        prepare(tmp_path, vocab, "Two.")
+        prepare("Two.")
     assert str(error.value) == (
         f"the output exists\n  --> {tmp_path / 'records'}\n"
         "help: name another, or replace it with --force"
     )
     with pytest.raises(InputError, match="not UTF-8"):
-        prepare(tmp_path, vocab, b"Two. \xff", force=True)
+        prepare(b"Two. \xff", force=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records", "text.txt", "vocab.txt"]
 
 
-def test_force_replaces_prepared_records_and_nothing_else(tmp_path, vocab):
-    prepare(tmp_path, vocab, "One.")
-    assert prepare(tmp_path, vocab, "One.\nTwo three four five one.", force=True).rows == 2
+def test_force_replaces_prepared_records_and_nothing_else(prepare, tmp_path):
+    prepare("One.")
+    assert prepare("One.\nTwo three four five one.", force=True).rows == 2
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("mine")
     with pytest.raises(UsageError) as error:
-        prepare(tmp_path, vocab, "One.", output="other", force=True)
+        prepare("One.", output="other", force=True)
     assert str(error.value) == (
         "the output was not made by `prepare` (it holds no records.json), and is not replaced\n"
         f"  --> {other}\nhelp: name another, or remove it yourself"
@@ -158,9 +152,9 @@ def test_force_replaces_prepared_records_and_nothing_else(tmp_path, vocab):
         (b"<doc id=1>\nT\n</doc>\nOne.", "text between two documents\n  --> {0}:4"),
     ],
 )
-def test_bad_text_is_one_clear_error(tmp_path, vocab, text, message):
+def test_bad_text_is_one_clear_error(prepare, tmp_path, text, message):
     with pytest.raises(InputError) as error:
-        prepare(tmp_path, vocab, text)
+        prepare(text)
     assert str(error.value) == message.format(tmp_path / "text.txt")
     assert not (tmp_path / "records").exists()
 
@@ -207,7 +201,7 @@ def test_a_vocabulary_is_not_replaced_unless_asked_and_has_room_for_the_letters(
     assert vocab.read_bytes() == before
 
 
-def test_an_output_that_cannot_be_written_is_an_error(tmp_path, vocab):
+def test_an_output_that_cannot_be_written_is_an_error(prepare, tmp_path):
     with pytest.raises(InputError) as error:
-        prepare(tmp_path, vocab, "One.", output="text.txt/records")
+        prepare("One.", output="text.txt/records")
     assert str(error.value) == f"cannot be written: File exists\n  --> {tmp_path / 'text.txt'}"

@@ -1,10 +1,12 @@
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert.data.labels import IGNORED as X
 from tinybert.errors import InputError
-from tinybert.prepare.encode import Encoder, Example, TaskRow, truncate
+from tinybert.prepare.encode import EncodedRow, Encoder, Example, truncate
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 
 PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
@@ -14,7 +16,7 @@ PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
 def encoder(vocab):
     vocabulary = load_vocabulary(vocab)
     tokenizer = build_tokenizer(vocabulary, lowercase=True)
-    return Encoder(tokenizer, vocabulary, 8, allow_empty=False)
+    return Encoder(tokenizer, vocabulary, 8, Counter(), allow_empty=False)
 
 
 def truncate_one_by_one(first, second, room):
@@ -39,9 +41,9 @@ def test_rows_are_as_encoded_by_hand(encoder):
         Example("f:3", ["a a a a a", "b b"], 2.5),
     ]
     assert list(encoder.rows(examples)) == [
-        TaskRow([CLS, A, B, DOT, SEP], [0] * 5, 1),
-        TaskRow([CLS, A, S, SEP, B, UNK, SEP], [0, 0, 0, 0, 1, 1, 1], 0),
-        TaskRow([CLS, A, A, A, SEP, B, B, SEP], [0, 0, 0, 0, 0, 1, 1, 1], 2.5),
+        EncodedRow([CLS, A, B, DOT, SEP], [0] * 5, 1),
+        EncodedRow([CLS, A, S, SEP, B, UNK, SEP], [0, 0, 0, 0, 1, 1, 1], 0),
+        EncodedRow([CLS, A, A, A, SEP, B, B, SEP], [0, 0, 0, 0, 0, 1, 1, 1], 2.5),
     ]
     assert encoder.counts == {
         "tokens": 20,

@@ -192,13 +192,12 @@ def test_label_orders_that_differ_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "corpus"])
-def test_labels_of_other_records_are_unknown(content, tmp_path, vocab, write):
+def test_labels_of_other_records_are_unknown(content, tmp_path, options, write):
     from tinybert.prepare.corpus import prepare_corpus
 
     if content == "corpus":
         text = write("text.txt", "a b")
-        settings = {"format": "tfrecord", "lowercase": False, "rows_per_file": 9, "force": False}
-        prepare_corpus([str(text)], vocab, tmp_path / "records", 8, **settings)
+        prepare_corpus([str(text)], options())
         assert load_sidecar(tmp_path / "records").task is None
     assert labels(tmp_path / "records") is None
 

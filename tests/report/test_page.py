@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from tinybert.errors import ManifestError, UsageError
-from tinybert.manifest.document import LOCK, read_manifest
+from tinybert.manifest.document import read_manifest
+from tinybert.manifest.lock import LOCK
+from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.report.chart import Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve, points, spans
@@ -142,7 +145,8 @@ def test_whatever_a_run_says_is_text(pretend: Any) -> None:
     with run.planned() as record:
         record.start(run.effective(), run.environment())
         evil = "<script>alert('x')</script> & \x1b[31mred\x00"
-        record.update(inputs={"recipe": {**run.inputs()["recipe"], "text": evil}})
+        inputs = record.manifest.inputs
+        record.update(inputs=replace(inputs, recipe=replace(inputs.recipe, text=evil)))
         record.fail(ValueError(evil), last_lines=[evil])
     page = html(record.path)
     assert "<script" not in page
@@ -343,13 +347,15 @@ def test_parents_are_named_and_a_broken_link_too(pretend: Any) -> None:
     parent = pretend("a").run()
     child = pretend("a")
     digest = read_manifest(parent).digests.outcome
-    facts = {"role": "teacher", "stage": "general_distill"}
     parents = [
-        {**facts, "manifest": f"manifests/{parent.name}", "outcome_digest": digest},
-        {**facts, "role": "student", "manifest": "manifests/gone.json", "outcome_digest": digest},
+        Parent(role=role, manifest=path, stage="general_distill", outcome_digest=digest)
+        for role, path in (
+            ("teacher", f"manifests/{parent.name}"),
+            ("student", "manifests/gone.json"),
+        )
     ]
     with child.planned() as record:
-        record.update(inputs={"parents": parents})
+        record.update(inputs=replace(record.manifest.inputs, parents=parents))
         record.finish()
     chain = next(pre.text or "" for pre in parsed(html(record.path)).iter("pre"))
     assert f"teacher: {parent.name}" in chain

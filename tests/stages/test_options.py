@@ -1,5 +1,6 @@
 """Every option of a general distillation reaches what is built: ignoring one fails its test."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import mindspore as ms
@@ -39,7 +40,7 @@ class Built:
         self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store, ALONE)
 
     def facts(self):
-        return read_step(self.step)
+        return asdict(read_step(self.step))
 
     def shapes(self):
         return {p.name: tuple(p.shape) for p in self.distiller.get_parameters()}

@@ -105,7 +105,7 @@ def test_what_the_recipe_asks_to_train_is_what_is_trained():
         recipe, (phase,) = plan.resolved.recipe, plan.phases
         network = LabelTraining(network_of(plan), recipe.task.task_type)
         step = build.training_step(network, phase, ALONE)
-        groups = read_step(step)["optimizer"]["decay_groups"]
+        groups = read_step(step).optimizer.decay_groups
         built = sorted(name for names in groups.values() for name in names)
         head = tasks.task_heads(plan)["teacher"]
         assert built == sorted(tasks.trained_names(plan, "teacher", head))

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, SHIPPED
+from tests.fake_runs import ENVIRONMENT
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, finetune, task_distill, tasks
@@ -16,7 +17,7 @@ from tinybert.train.effective import read_step
 from tinybert.train.evaluation import Evaluation
 
 teach, distil = finetune.finetune, task_distill.task_distill
-OUTSIDE = build.RunContext(lambda result: None, lambda: False, {})
+OUTSIDE = build.RunContext(lambda result: None, lambda: False, ENVIRONMENT)
 ROWS, WHOLE_BATCHES = 59, 48
 """Of the dev set: all, and those in full batches of 16."""
 AFTER = {"phase1": "[phase2]", "phase2": "[topology]"}
@@ -51,7 +52,7 @@ def reached(weights, tmp_path, monkeypatch):
     for module in (finetune, task_distill):
         monkeypatch.setattr(module, "run_training", end)
     monkeypatch.setattr(Evaluation, "logits", end)
-    record = SimpleNamespace(directory=tmp_path, start=lambda **facts: None)
+    record = SimpleNamespace(directory=tmp_path, start=lambda effective, environment: None)
 
     def carry_out(stage, name, *changes, without="", phases_before=0, as_student=False):
         passed[:] = [SimpleNamespace(steps=44, finished=True, stopped=False)] * phases_before
@@ -157,9 +158,9 @@ def test_each_phase_has_batch_optimizer_and_loss_scale_of_its_own(reached):
         )
         step = build.training_step(training.network, training.phase, OUTSIDE.world)
         built = read_step(step)
-        decays = set(built["optimizer"]["decay_groups"])
+        decays = set(built.optimizer.decay_groups)
         rows = len(training.feed(0).arrays[0])
-        return rows, decays, built["loss_scale"]["loss_scale_value"]
+        return rows, decays, built.loss_scale.loss_scale_value
 
     assert facts(0) == (16, {"0.0", "0.0001"}, 65536.0)
     assert facts(1) == (8, {"0.0", "0.5"}, 4.0)

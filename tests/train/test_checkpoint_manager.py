@@ -8,22 +8,27 @@ from mindspore import Parameter, Tensor
 from safetensors.numpy import load_file
 
 from tinybert.errors import InputError
+from tinybert.manifest.canonical import to_json
+from tinybert.manifest.model import Code, Inputs, RecipeFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.train.checkpoint import CheckpointFolder
 from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.loop import StepResult
 
-CODE = {"digest": "0" * 64, "files": {}}
-RECIPE = {
-    "name": "r",
-    "path": "r.toml",
-    "text": "",
-    "text_sha256": "0" * 64,
-    "digest": "1" * 64,
-    "overrides": [],
-    "values": {},
-    "origins": {},
-}
+INPUTS = Inputs(
+    stage="finetune",
+    recipe=RecipeFacts(
+        name="r",
+        path="r.toml",
+        text="",
+        text_sha256="0" * 64,
+        digest="1" * 64,
+        overrides=[],
+        values={},
+        origins={},
+    ),
+    code=Code(digest="0" * 64, files={}),
+)
 METRICS = {3: 0.5, 6: 0.75, 9: 0.75, 10: 0.25}
 """A metric by the weight that was trained, of ten steps with an evaluation every three."""
 
@@ -78,13 +83,13 @@ class Run:
 
 
 def begin(root):
-    return RunRecord.plan(root, "r", "finetune", {"recipe": RECIPE, "code": CODE})
+    return RunRecord.plan(root, INPUTS)
 
 
 def outcome(run):
     best = run.journal.best
     run.record.finish(best_step=best.global_step, best_metrics=best.metrics)
-    return run.record.manifest.outcome.model_dump()
+    return to_json(run.record.manifest.outcome)
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,21 @@
 """A silent override in anything that is built is caught before it can train."""
 
+from dataclasses import replace
+
 import mindspore as ms
 import numpy as np
 import pytest
 
 from tests.train.test_step import CLIP, build
 from tinybert.errors import TrainingError
+from tinybert.manifest.built import TrainingFacts, TrainingRuntimeFacts
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
 from tinybert.train.effective import (
-    read_compiled_graph,
     read_runtime,
     read_step,
     require_as_requested,
     sampled_steps,
+    with_graph,
 )
 from tinybert.train.graph import CompiledGraph, Operator
 from tinybert.train.multi_step import MultiStep
@@ -94,10 +97,11 @@ def test_precision_is_that_of_the_compiled_products():
         "digest",
     )
     scopes = {"teacher": "/teacher-BertEncoder/", "student": "/student-BertEncoder/"}
-    assert read_compiled_graph(graph, scopes) == {
-        "graph_digest": "digest",
-        "matrix_products": {"teacher": {"Float16": 1}, "student": {"Float16": 1, "Float32": 1}},
-    }
+    assert with_graph(TrainingFacts(total_steps=9), graph, scopes) == TrainingFacts(
+        total_steps=9,
+        graph_digest="digest",
+        matrix_products={"teacher": {"Float16": 1}, "student": {"Float16": 1, "Float32": 1}},
+    )
 
 
 def test_sampled_steps_hold_ends_quarters_and_the_end_of_the_warmup():
@@ -108,9 +112,12 @@ def test_sampled_steps_hold_ends_quarters_and_the_end_of_the_warmup():
 
 def test_the_runtime_is_that_of_the_cells_that_were_built():
     step = build()
-    facts = {"mode": "graph", "enable_data_sink": False, "data_sink_steps": 1}
-    assert read_runtime(step) == {**facts, "dropout_masks": "host"}
+    facts = TrainingRuntimeFacts(
+        mode="graph", enable_data_sink=False, data_sink_steps=1, dropout_masks="host"
+    )
+    assert read_runtime(step) == facts
     step.network = MaskedNetwork(step.network, GraphMasks(1, (), ()))
-    assert read_runtime(step) == {**facts, "dropout_masks": "graph"}
-    facts |= {"enable_data_sink": True, "data_sink_steps": 7, "dropout_masks": "graph"}
+    facts = replace(facts, dropout_masks="graph")
+    assert read_runtime(step) == facts
+    facts = replace(facts, enable_data_sink=True, data_sink_steps=7)
     assert read_runtime(MultiStep(step, steps=7, outputs=3)) == facts

@@ -3,9 +3,8 @@
 import argparse
 
 from tinybert.errors import UsageError
-from tinybert.export.checkpoint import require_free
-from tinybert.export.checkpoint import write_checkpoint as write
-from tinybert.export.source import Request, Source, find
+from tinybert.export.checkpoint import require_free, write_checkpoint
+from tinybert.export.source import Source, SourceRequest, find_network
 
 
 def convert(options: argparse.Namespace) -> str:
@@ -23,23 +22,25 @@ def convert(options: argparse.Namespace) -> str:
     if not directory and options.vocab is not None:
         raise UsageError("--vocab is for --to huggingface: a .ckpt file holds no vocabulary")
     require_free(options.output, directory=directory, force=options.force)
-    source = find(request(options))
-    write(
+    source = find_network(source_request(options))
+    write_checkpoint(
         source.network,
         options.to,
         options.output,
         vocab=source.vocab if directory else None,
         lowercase=source.lowercase,
     )
-    return f"{options.output}: {described(source)}"
+    return f"{options.output}: {describe_source(source)}"
 
 
-def request(options: argparse.Namespace) -> Request:
+def source_request(options: argparse.Namespace) -> SourceRequest:
     """Return what the command line says about the network."""
-    return Request(options.source, options.root, options.recipe, options.network, options.vocab)
+    return SourceRequest(
+        options.source, options.root, options.recipe, options.network, options.vocab
+    )
 
 
-def described(source: Source) -> str:
+def describe_source(source: Source) -> str:
     """Return the network in one line, and a second for what else its checkpoint held."""
     config, head = source.network.config, source.network.head
     text = f"{config.num_hidden_layers} x {config.hidden_size}"

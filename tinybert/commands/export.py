@@ -3,12 +3,11 @@
 import argparse
 import os
 
-from tinybert.commands.convert import described, request
+from tinybert.commands.convert import describe_source, source_request
 from tinybert.device import prepare_environment
 from tinybert.export.checkpoint import require_free
-from tinybert.export.formats import require_able
-from tinybert.export.record import export_network as write
-from tinybert.export.source import find
+from tinybert.export.formats import export_network, require_able
+from tinybert.export.source import find_network
 
 
 def export(options: argparse.Namespace) -> str:
@@ -23,11 +22,10 @@ def export(options: argparse.Namespace) -> str:
     require_able(options.format)
     require_free(options.output, directory=True, force=options.force)
     prepare_environment(os.cpu_count() or 1, {})
-    source = find(request(options))
-    facts = write(source, options.format, options.output)
-    lines = [f"{options.output}: {described(source)}", f"checked: {facts['check']['how']}"]
-    for each in facts["check"]["differences"]:
-        largest = each["largest_difference"]["value"]
-        shape = f"{each['batch']} x {each['sequence']}"
-        lines.append(f"  {each['output']} of {shape}: off by at most {largest:.2g}")
+    source = find_network(source_request(options))
+    check = export_network(source, options.format, options.output).check
+    lines = [f"{options.output}: {describe_source(source)}", f"checked: {check.how}"]
+    for each in check.differences:
+        largest, shape = float(each.largest_difference), f"{each.batch} x {each.sequence}"
+        lines.append(f"  {each.output} of {shape}: off by at most {largest:.2g}")
     return "\n".join(lines)

@@ -5,13 +5,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
 
-from tinybert.commands.convert import request
+from tinybert.commands.convert import source_request
 from tinybert.device import prepare_environment
-from tinybert.export.predict import Text
-from tinybert.export.predict import predict_texts as answers
-from tinybert.export.source import find
+from tinybert.export.predict import (
+    EntityPrediction,
+    Text,
+    TextPrediction,
+    ValuePrediction,
+    predict_texts,
+)
+from tinybert.export.source import find_network
 
 
 def predict(options: argparse.Namespace) -> str:
@@ -22,10 +27,11 @@ def predict(options: argparse.Namespace) -> str:
         UsageError: The network has no head, or it is not known how to read texts for it.
     """
     prepare_environment(os.cpu_count() or 1, {})
-    source = find(request(options))
-    found = answers(source, _texts(options.texts), lowercase=options.lowercase)
-    shown = _json if options.format == "json" else _text
-    return "".join(f"{shown(each)}\n" for each in found)
+    source = find_network(source_request(options))
+    predictions = predict_texts(source, _texts(options.texts), lowercase=options.lowercase)
+    if options.format == "json":
+        return "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
+    return "".join(f"{_result(p)}\t{p.text}\n" for p in predictions)
 
 
 def _texts(given: list[str]) -> Iterator[Text]:
@@ -37,14 +43,9 @@ def _texts(given: list[str]) -> Iterator[Text]:
         yield Text(f"standard input, line {number}", line.rstrip("\n"))
 
 
-def _json(answer: dict[str, Any]) -> str:
-    return json.dumps(answer, ensure_ascii=False)
-
-
-def _text(answer: dict[str, Any]) -> str:
-    if "entities" in answer:
-        entities = [f"{each['type']}: {each['text']}" for each in answer["entities"]]
-        return f"{'; '.join(entities) or '-'}\t{answer['text']}"
-    if "value" in answer:
-        return f"{answer['value']:.4f}\t{answer['text']}"
-    return f"{answer['label']}\t{answer['probability']:.4f}\t{answer['text']}"
+def _result(prediction: TextPrediction) -> str:
+    if isinstance(prediction, EntityPrediction):
+        return "; ".join(f"{e.type}: {e.text}" for e in prediction.entities) or "-"
+    if isinstance(prediction, ValuePrediction):
+        return f"{prediction.value:.4f}"
+    return f"{prediction.label}\t{prediction.probability:.4f}"

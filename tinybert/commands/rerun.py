@@ -22,7 +22,7 @@ DIFFERENT = 3
 
 
 def rerun(path: Path) -> tuple[str, int]:
-    """Run again what a manifest says, and compare; returns the comparison and the exit code.
+    """Repeat the run of a manifest, and compare; return the comparison and the exit code.
 
     The recipe is the recorded text, not the file as it is now.
 
@@ -38,18 +38,21 @@ def rerun(path: Path) -> tuple[str, int]:
         cure = "restore the files; `verify` lists them"
         raise InputError(f"inputs are not what they were:{listed}", where=str(path), cure=cure)
     facts = manifest.inputs.recipe
-    if manifest.inputs.code.digest != code_identity(PROGRAM).facts["digest"]:
+    code, _ = code_identity(PROGRAM)
+    if manifest.inputs.code.digest != code.digest:
         log.warning(
             "the program differs from the recorded one", recorded=origin_of(manifest.inputs.code)
         )
     recipe = root / "runs" / facts.name / f"{facts.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(recipe, facts.text.encode())
-    given = {"--set": list[str](), "--device": list[str]()}
+    overrides, device = [], None
     for argument in facts.overrides:
         option, _, value = argument.partition(" ")
-        given[option].append(value)
-    device = given["--device"][0] if given["--device"] else None
-    again = run(RunOptions(str(recipe), root, given["--set"], device, fresh=True))
-    text, code = diff(path, Path(again))
-    return text, DIFFERENT if code else 0
+        if option == "--device":
+            device = value
+        else:
+            overrides.append(value)
+    again = run(RunOptions(str(recipe), root, overrides, device, fresh=True))
+    text, differs = diff(path, Path(again))
+    return text, DIFFERENT if differs else 0

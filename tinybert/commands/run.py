@@ -19,9 +19,15 @@ from tinybert.errors import (
 )
 from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.preflight import preflight, require
-from tinybert.launch.processes import HostJob, cluster_of, describe_job
-from tinybert.manifest.identity import CodeIdentity, code_identity
-from tinybert.manifest.record import RunRecord, resumable
+from tinybert.launch.processes import (
+    cluster_of,
+    describe_job,
+    run_first_host,
+    run_other_host,
+)
+from tinybert.manifest.identity import code_identity
+from tinybert.manifest.model import Code, Inputs, Parent
+from tinybert.manifest.record import RunRecord
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, describe, make_plan
 from tinybert.recipe.derived import device_count
@@ -29,7 +35,7 @@ from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.run.execute import execute
 from tinybert.run.logs import configure
 from tinybert.run.options import RunOptions
-from tinybert.run.resume import recipe_facts, resume
+from tinybert.run.resume import recipe_facts, resumable, resume
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
@@ -39,7 +45,7 @@ def run(options: RunOptions) -> str:
     """Run a recipe; returns the manifest's path, or the plan of a dry run.
 
     Raises:
-        TinybertError: What went wrong; the manifest, if there is one yet, says so too.
+        TinybertError: What went wrong; the manifest, if there is one yet, records it too.
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
@@ -56,20 +62,20 @@ def run(options: RunOptions) -> str:
         return "\n".join([describe(plan), describe_job(plan, cluster)])
     if several:
         require(preflight(plan, cluster))
-    code = code_identity(PROGRAM)
-    if options.require_clean and code.facts.get("dirty"):
+    code, patch = code_identity(PROGRAM)
+    if options.require_clean and code.dirty:
         cure = "commit them, or leave out --require-clean"
         raise UsageError("the code has uncommitted changes", cure=cure)
     if options.host_rank:
         with StopRequest() as stop:
-            return HostJob(options, plan, code, cluster, stop).run_other()
-    with StopRequest() as stop, _record(options, plan, code) as record:
+            return run_other_host(options, plan, code, cluster, stop)
+    with StopRequest() as stop, _record(options, plan, code, patch) as record:
         manifest = relative_to(record.path, Path.cwd())
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
             if several:
-                HostJob(options, plan, code, cluster, stop).run_first(record)
+                run_first_host(options, plan, code, cluster, record, stop)
             elif not execute(plan, record, stop, live=sys.stderr.isatty(), profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
@@ -94,8 +100,8 @@ def run(options: RunOptions) -> str:
 
 def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
     """Return the plan, or raise one error with every problem of files and device."""
-    plan, found = make_plan(resolved, root)
-    problems: list[TinybertError] = [*found]
+    plan, plan_problems = make_plan(resolved, root)
+    problems: list[TinybertError] = [*plan_problems]
     topology = resolved.recipe.topology
     if topology.device == "Ascend":
         try:
@@ -107,35 +113,34 @@ def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
     return plan
 
 
-def _record(options: RunOptions, plan: Plan, code: CodeIdentity) -> RunRecord:
+def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRecord:
     """Return the record of a new run, or of one that was cut off and goes on."""
-    resolved, found = plan.resolved, None
+    resolved, record = plan.resolved, None
     if options.resume is not None:
-        found = resume(options.resume, resolved, code)
+        record = resume(options.resume, resolved, code)
     elif not options.fresh:
-        digest = str(code.facts["digest"])
-        found = resumable(options.root, resolved.name, resolved.digest, digest)
-    if found is not None:
-        log.warning(
-            "going on with a run that was cut off", manifest=relative_to(found.path, Path.cwd())
-        )
-        return found
-    inputs = {
-        "recipe": recipe_facts(resolved),
-        "code": code.facts,
-        "seeds": {"seed": resolved.recipe.seed},
-        "parents": [_parent(which, run, options.root) for which, run in plan.parents.items()],
-    }
-    record = RunRecord.plan(options.root, resolved.name, resolved.recipe.stage, inputs)
-    record.keep_patch(code.patch)
+        record = resumable(options.root, resolved.name, resolved.digest, code.digest)
+    if record is not None:
+        manifest = relative_to(record.path, Path.cwd())
+        log.warning("going on with a run that was cut off", manifest=manifest)
+        return record
+    inputs = Inputs(
+        stage=resolved.recipe.stage,
+        recipe=recipe_facts(resolved),
+        code=code,
+        seeds={"seed": resolved.recipe.seed},
+        parents=[_parent(role, run, options.root) for role, run in plan.parents.items()],
+    )
+    record = RunRecord.plan(options.root, inputs)
+    record.keep_patch(patch)
     return record
 
 
-def _parent(which: str, run: LinkedRun, root: Path) -> dict[str, str]:
+def _parent(role: str, run: LinkedRun, root: Path) -> Parent:
     """Return the manifest's facts about a run whose checkpoint this run reads."""
-    return {
-        "role": which,
-        "manifest": relative_to(run.path, root),
-        "stage": run.manifest.inputs.stage,
-        "outcome_digest": run.manifest.digests.outcome,
-    }
+    return Parent(
+        role=role,
+        manifest=relative_to(run.path, root),
+        stage=run.manifest.inputs.stage,
+        outcome_digest=run.manifest.digests.outcome,
+    )

@@ -14,8 +14,8 @@ from typing import Any
 
 from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
-from tinybert.manifest.leaf import Kind, iterate_facts
-from tinybert.manifest.model import InputFile, Inputs, Manifest, Number, Section
+from tinybert.manifest.leaf import Kind, Section, iterate_facts
+from tinybert.manifest.model import InputFile, Inputs, Manifest, Number
 
 PLACE = re.compile(r"(_dir|_path)(\.|$)")
 """Options that name the place of a file; its digest is what identifies it."""

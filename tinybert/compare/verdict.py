@@ -252,12 +252,12 @@ def _shared_facts(manifest: Manifest) -> dict[str, list[Any]]:
     """
     if manifest.effective is None:
         return {}
-    trainings = list(manifest.effective.phases.values()) or [manifest.effective.model_dump()]
-    facts = {
-        "global batch size": [facts.get("global_batch_size") or None for facts in trainings],
+    trainings = manifest.effective.trainings()
+    shared: dict[str, list[Any]] = {
+        "global batch size": [training.global_batch_size or None for training in trainings],
         "samples": [manifest.outcome.samples or None],
-        "initial weights": [trainings[0].get("initial_weights") or None],
+        "initial weights": [trainings[0].initial_weights or None],
     }
     if manifest.inputs.stage != "evaluate":
-        facts["masks"] = [facts.get("masks") for facts in trainings]
-    return facts
+        shared["masks"] = [training.masks for training in trainings]
+    return shared

@@ -30,7 +30,7 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     Raises:
         ManifestError: The file is missing, or is no manifest.
     """
-    if manifest.name == exported.NAME:
+    if manifest.name == exported.RECORD_FILE:
         return exported.Exported.load(manifest).verify()
     run = Run.load(manifest)
     problems, trusted = changed_inputs(run, rehash=rehash)

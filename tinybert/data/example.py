@@ -20,6 +20,8 @@ import numpy.typing as npt
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
 
+from tinybert.errors import quoted
+
 Columns = dict[str, npt.NDArray[np.int64] | npt.NDArray[np.float32]]
 
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int"}
@@ -116,8 +118,8 @@ def _features(index: int, payload: bytes) -> dict[str, Any]:
 def _numbers(index: int, features: Mapping[str, Any], column: Column) -> list[float]:
     name = column.name
     if name not in features:
-        found = ", ".join(f"`{other}`" for other in sorted(features)) or "none"
-        raise ExampleError(index, f"column `{name}` is missing; found: {found}")
+        there = quoted(sorted(features))
+        raise ExampleError(index, f"column `{name}` is missing; found: {there}")
     lists = features[name].ListFields()
     kind = _KINDS[lists[0][0].name] if lists else "no"
     if sum(len(same_kind) for _, same_kind in lists) > 1:

@@ -45,7 +45,7 @@ def import_records(
 
     Raises:
         InputError: A file is missing, damaged, changed since it was prepared, or holds rows
-            that are not as `source` says.
+            that do not fit `source`.
     """
     began = time.perf_counter()
     before = _stamps(source)
@@ -75,7 +75,7 @@ def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock of a store; the system releases it when the process ends, however it ends."""
+    """Take the lock of a store; the system releases it when the process ends, however it ends."""
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

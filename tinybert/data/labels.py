@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tinybert.data.sidecar import load_sidecar
-from tinybert.errors import InputError, UsageError
+from tinybert.errors import InputError, UsageError, quoted
 
 IGNORED = -100
 """Label id of a position that is neither trained on nor measured: a special token, padding, or
@@ -28,23 +28,23 @@ def labels(directory: Path) -> tuple[str, ...] | None:
 
 
 def check_label_order(
-    found: Sequence[str] | None, wanted: Sequence[str] | None, *, where: str, source: str
+    names: Sequence[str] | None, expected: Sequence[str] | None, *, where: str, source: str
 ) -> None:
-    """Refuse two label orders that differ; where one of them is unknown there is nothing to hold.
+    """Refuse two label orders that differ; where one of them is unknown, nothing is compared.
 
     Args:
-        found: Label names at `where`.
-        wanted: Label names they must equal.
-        where: Place of `found`, such as the dev set's directory.
-        source: What `wanted` belongs to, such as "the training records".
+        names: Label names at `where`.
+        expected: Label names they must equal.
+        where: Place of `names`, such as the dev set's directory.
+        source: What `expected` belongs to, such as "the training records".
 
     Raises:
         InputError: They differ.
     """
-    if found is None or wanted is None or tuple(found) == tuple(wanted):
+    if names is None or expected is None or tuple(names) == tuple(expected):
         return
     raise InputError(
-        f"the labels are {_shown(found)}; those of {source} are {_shown(wanted)}",
+        f"the labels are {quoted(names)}; those of {source} are {quoted(expected)}",
         where=where,
         cure="prepare the records anew with --labels-from, or name the labels in one order",
     )
@@ -61,23 +61,23 @@ def label_ids(names: Sequence[str]) -> dict[str, int]:
         twice = next(name for index, name in enumerate(names) if ids[name] != index)
         raise UsageError(f"label `{twice}` is named twice")
     if len(ids) < 2:
-        raise UsageError(f"a task has at least 2 labels; here: {_shown(names) or 'none'}")
+        raise UsageError(f"a task has at least 2 labels; here: {quoted(names)}")
     return ids
 
 
 def choose_labels(
     given: Sequence[str] | None,
     labels_from: Path | None,
-    found: Callable[[], Iterable[str]],
+    read: Callable[[], Iterable[str]],
     order: Callable[[Iterable[str]], list[str]],
 ) -> tuple[str, ...]:
-    """Return the label names in order: as given, as in other records, or as found and sorted.
+    """Return the label names in order: as given, as in other records, or as read and sorted.
 
     Args:
         given: Names on the command line.
         labels_from: Directory of records that were prepared before.
-        found: Reads all labels of the input; called only if neither is given.
-        order: Sorts what `found` returns.
+        read: Reads all labels of the input; called only if neither is given.
+        order: Sorts what `read` returns.
 
     Raises:
         InputError: `labels_from` names no labels.
@@ -88,7 +88,7 @@ def choose_labels(
     if given is not None:
         return tuple(given)
     if labels_from is None:
-        return tuple(order(found()))
+        return tuple(order(read()))
     names = labels(labels_from)
     if names is None:
         raise InputError(
@@ -99,8 +99,4 @@ def choose_labels(
 
 def unknown_label(label: str, known: Iterable[str], where: str) -> InputError:
     """Return the error for a label that the task does not have."""
-    return InputError(f"`{label}` is not a label of this task: {_shown(known)}", where=where)
-
-
-def _shown(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return InputError(f"`{label}` is not a label of this task: {quoted(known)}", where=where)

@@ -26,7 +26,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tinybert.data.example import Column
-from tinybert.errors import InputError
+from tinybert.errors import InputError, quoted
 
 _TYPES = {"int": ("int32", "int64"), "float": ("float32",)}
 _LENGTH_BYTES = 8
@@ -117,8 +117,8 @@ def _check_columns(
 ) -> None:
     for column in columns:
         if column.name not in types:
-            found = ", ".join(f"`{name}`" for name in sorted(types)) or "none"
-            raise InputError(f"column `{column.name}` is missing; found: {found}", where=str(path))
+            message = f"column `{column.name}` is missing; found: {quoted(sorted(types))}"
+            raise InputError(message, where=str(path))
         kind, shape = types[column.name]
         allowed = _TYPES[column.kind]
         if kind not in allowed:

@@ -49,19 +49,19 @@ class RowFormat:
 
         Rows count from 0; positions in a message count from 0 too.
         """
-        found = []
+        problems = []
         for column in self.columns:
             values = columns[column.name]
             if column.kind == "float":
-                illegal, law = ~np.isfinite(values), "labels are finite"
+                illegal, rule = ~np.isfinite(values), "labels are finite"
             else:
-                low, high, law = self._range(column.name)
+                low, high, rule = self._range(column.name)
                 illegal = (values < low) | (values > high)
             if illegal.any():
                 row, position = map(int, np.argwhere(illegal)[0])
                 value = values[row, position]
-                found.append((row, f"{column.name}[{position}] is {value}; {law}"))
-        return min(found, default=None, key=lambda item: item[0])
+                problems.append((row, f"{column.name}[{position}] is {value}; {rule}"))
+        return min(problems, default=None, key=lambda item: item[0])
 
     def _range(self, name: str) -> tuple[int, int, str]:
         if name == "input_ids":
@@ -71,7 +71,7 @@ class RowFormat:
             return 0, 1, "a mask is 0 or 1"
         if name == "segment_ids":
             high = self.type_vocab_size - 1
-            law = f"segment ids go from 0 to {high} (type_vocab_size {self.type_vocab_size})"
-            return 0, high, law
+            rule = f"segment ids go from 0 to {high} (type_vocab_size {self.type_vocab_size})"
+            return 0, high, rule
         bounds = np.iinfo(np.int32)
         return int(bounds.min), int(bounds.max), "labels have 32 bits"

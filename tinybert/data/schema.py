@@ -1,4 +1,4 @@
-"""The JSON schema file of a TFRecord set, as the seed has it.
+"""The JSON schema file of a TFRecord set, as the MindSpore example has it.
 
     {"datasetType": "TF", "numRows": 1000,
      "columns": {"input_ids": {"type": "int64", "rank": 1, "shape": [128]}, ...}}
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.example import Column
-from tinybert.errors import InputError
+from tinybert.errors import InputError, quoted
 
 _TYPES = {"int": ("int64", "int32"), "float": ("float32",)}
 
@@ -39,22 +39,22 @@ class TFRecordSchema(BaseModel):
 
 
 def load_schema(path: Path, columns: Sequence[Column]) -> TFRecordSchema:
-    """Read a schema file and hold it against the columns that a run reads.
+    """Read a schema file, and check that it has the columns that a run reads.
 
     Raises:
-        InputError: It cannot be read, or says otherwise.
+        InputError: It cannot be read, or has other columns.
     """
     schema = _parse(path)
     for column in columns:
         if column.name not in schema.columns:
-            found = ", ".join(f"`{name}`" for name in schema.columns) or "none"
-            raise _contradiction(path, f"column `{column.name}` is missing; found: {found}")
+            there = quoted(schema.columns)
+            raise _contradiction(path, f"column `{column.name}` is missing; found: {there}")
         _check(path, schema.columns[column.name], column)
     return schema
 
 
 def check_rows(path: Path, schema: TFRecordSchema, rows: int) -> None:
-    """Hold the rows that were counted against `numRows`, where the schema gives it.
+    """Compare the number of rows with `numRows`, where the schema has it.
 
     Raises:
         InputError: They differ.

@@ -1,4 +1,4 @@
-"""records.json: what `prepare` writes beside its records, so that any later change shows.
+"""records.json: what `prepare` writes beside its records, so that any later change is an error.
 
 The file names every file that belongs to the records, with size and SHA-256, and is itself
 sealed by a SHA-256 over the rest of it. Where it is present, a record file that was changed,
@@ -7,7 +7,6 @@ cut, exchanged, removed or added is an error.
 
 import hashlib
 import json
-from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
-from tinybert.files import FileDigest
 
 NAME = "records.json"
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
@@ -89,6 +87,36 @@ class Sidecar(BaseModel):
         content = self.model_dump(mode="json", exclude=None if self.task else {"task"})
         return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()
 
+    def check_file(self, path: Path, sha256: str | None = None) -> None:
+        """Compare a file that belongs to the records with its entry.
+
+        Args:
+            path: The file.
+            sha256: Its digest; None: only its size is compared.
+
+        Raises:
+            InputError: It is missing, or was added, changed, cut, or exchanged.
+        """
+        entry = next((file for file in self.files if file.name == path.name), None)
+        if entry is None:
+            raise InputError(
+                f"the file was added to prepared records: {NAME} does not list it",
+                where=str(path),
+                cure="move it to a directory of its own",
+            )
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        if size != entry.size:
+            change = f"it has {size} bytes, {entry.size} when prepared"
+        elif sha256 not in (None, entry.sha256):
+            change = "its SHA-256 differs"
+        else:
+            return
+        message = f"the file was changed after it was prepared: {change}"
+        raise InputError(message, where=str(path), cure=_RESTORE)
+
 
 def load_sidecar(directory: Path) -> Sidecar | None:
     """Read the records.json of a directory, if it has one.
@@ -117,72 +145,23 @@ def load_sidecar(directory: Path) -> Sidecar | None:
         raise InputError(message, where=str(path), cure=_RESTORE) from error
 
 
-def check_missing(directory: Path, sidecar: Sidecar, pattern: str, found: set[str]) -> None:
-    """Look for prepared record files that are gone.
+def check_missing(directory: Path, sidecar: Sidecar, pattern: str, names: set[str]) -> None:
+    """Check that no prepared record file is missing.
 
     Args:
         directory: Where they were.
         sidecar: Its records.json.
         pattern: Glob of the record files that should be there.
-        found: Names of those that are.
+        names: Names of those that are.
 
     Raises:
         InputError: One is missing.
     """
     for file in sidecar.files:
         wanted = file.rows is not None and fnmatchcase(file.name, pattern)
-        if wanted and file.name not in found:
+        if wanted and file.name not in names:
             where = str(directory / file.name)
             raise InputError("a prepared record file is missing", where=where, cure=_RESTORE)
-
-
-def check_sizes(sidecar: Sidecar, paths: Iterable[Path]) -> None:
-    """Hold sizes against the sidecar, without reading the files.
-
-    Raises:
-        InputError: A file was added, has another size, or cannot be found.
-    """
-    for path in paths:
-        wanted = _listed(sidecar, path)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        if size != wanted.size:
-            raise _changed(path, f"it has {size} bytes, {wanted.size} when prepared")
-
-
-def check_digests(sidecar: Sidecar, files: Iterable[FileDigest]) -> None:
-    """Hold sizes and digests against the sidecar.
-
-    Raises:
-        InputError: A file was added, changed, cut, or exchanged.
-    """
-    for file in files:
-        if file.path.name == NAME:
-            continue
-        wanted = _listed(sidecar, file.path)
-        if file.size != wanted.size:
-            raise _changed(file.path, f"it has {file.size} bytes, {wanted.size} when prepared")
-        if file.sha256 != wanted.sha256:
-            raise _changed(file.path, "its SHA-256 differs")
-
-
-def _listed(sidecar: Sidecar, path: Path) -> SidecarFile:
-    for file in sidecar.files:
-        if file.name == path.name:
-            return file
-    raise InputError(
-        f"the file was added to prepared records: {NAME} does not list it",
-        where=str(path),
-        cure="move it to a directory of its own",
-    )
-
-
-def _changed(path: Path, how: str) -> InputError:
-    return InputError(
-        f"the file was changed after it was prepared: {how}", where=str(path), cure=_RESTORE
-    )
 
 
 def _seal(content: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""The record files of a run: which they are, and what can be said of them before reading them."""
+"""The record files of a run: which they are, and what can be checked before reading them."""
 
 import glob
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Literal
 
 from tinybert.data import sidecar
 from tinybert.data.mindrecord import check_mindrecord, index_path
-from tinybert.data.rows import LabelKind, RowFormat
+from tinybert.data.rows import RowFormat
 from tinybert.data.schema import check_rows, load_schema
 from tinybert.data.tfrecord import count_records
 from tinybert.errors import InputError
@@ -41,12 +41,7 @@ class RecordSource:
         *,
         dataset_type: DatasetType,
         schema_dir: str | None,
-        seq_length: int,
-        vocab_size: int,
-        type_vocab_size: int,
-        input_mask_from_dataset: bool,
-        token_type_ids_from_dataset: bool,
-        label: LabelKind | None = None,
+        format: RowFormat,
     ) -> "RecordSource":
         """Resolve a recipe's `data_dir`: a record file, a directory of them, or a glob.
 
@@ -55,30 +50,14 @@ class RecordSource:
             root: Directory that relative paths start from.
             dataset_type: Format of the record files.
             schema_dir: The TFRecord schema file, if any, as in the recipe.
-            seq_length: Tokens a row.
-            vocab_size: Number of token ids.
-            type_vocab_size: Number of segment ids.
-            input_mask_from_dataset: false: every position counts as a token.
-            token_type_ids_from_dataset: false: every segment id is 0.
-            label: Kind of the column `label_ids`, if it is read.
+            format: What a record holds.
 
         Raises:
             InputError: Nothing is there, the files are of both formats, or a file that belongs
                 to prepared records is missing or was added.
         """
-        return cls(
-            _select(data_dir, root, dataset_type),
-            dataset_type,
-            None if schema_dir is None else root / schema_dir,
-            RowFormat(
-                seq_length=seq_length,
-                vocab_size=vocab_size,
-                type_vocab_size=type_vocab_size,
-                input_mask_from_dataset=input_mask_from_dataset,
-                token_type_ids_from_dataset=token_type_ids_from_dataset,
-                label=label,
-            ),
-        )
+        paths = _select(data_dir, root, dataset_type)
+        return cls(paths, dataset_type, None if schema_dir is None else root / schema_dir, format)
 
     @property
     def record_files(self) -> tuple[Path, ...]:
@@ -99,7 +78,7 @@ class RecordSource:
         return check_mindrecord(path, self.format.columns)
 
     def digest_files(self) -> tuple[FileDigest, ...]:
-        """Hash every file that is read, and hold them against the records.json beside them.
+        """Hash every file that is read, and check them by the records.json beside them.
 
         Returns:
             Record files and indexes, the schema, and the records.json files.
@@ -112,16 +91,17 @@ class RecordSource:
         extra += [directory / sidecar.NAME for directory, _ in sidecars]
         files = digest_files([*self.record_files, *extra])
         for directory, prepared in sidecars:
-            here = [file for file in files if file.path.parent == directory]
-            sidecar.check_digests(prepared, here)
+            for file in files:
+                if file.path.parent == directory and file.path.name != sidecar.NAME:
+                    prepared.check_file(file.path, file.sha256)
             self.check_seq_length(directory, prepared)
         return files
 
     def check_schema(self, rows: int | None) -> None:
-        """Hold the schema against the columns that are read, and its numRows against `rows`.
+        """Check that the schema fits the columns that are read, and its numRows `rows`.
 
         Raises:
-            InputError: The schema is wrong, or says otherwise.
+            InputError: The schema is malformed, or does not fit.
         """
         if self.schema is not None:
             schema = load_schema(self.schema, self.format.columns)
@@ -129,7 +109,7 @@ class RecordSource:
                 check_rows(self.schema, schema, rows)
 
     def check_seq_length(self, directory: Path, prepared: sidecar.Sidecar) -> None:
-        """Hold the row length that prepared records state against the recipe's.
+        """Compare the row length that prepared records state with the recipe's.
 
         Raises:
             InputError: They differ.
@@ -155,7 +135,7 @@ class RecordSource:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a dry run finds."""
+    """Result of looking at record files without reading every row."""
 
     rows: int | None
     """Rows of all files; None if one of them cannot be counted."""
@@ -163,9 +143,9 @@ class Inspection:
 
 
 def inspect(source: RecordSource) -> Inspection:
-    """Look at record files without importing them: presence, sidecar, schema, row counts.
+    """Check record files without importing them: presence, sidecar, schema, row counts.
 
-    Damage inside a row, and values that are not legal, show at the import alone.
+    Damage inside a row, and values that are not legal, are found by the import alone.
     """
     problems: list[InputError] = []
     counts = []
@@ -175,8 +155,9 @@ def inspect(source: RecordSource) -> Inspection:
     rows = sum(counts) if len(counts) == len(source.paths) else None
     with _noted(problems):
         for directory, prepared in source.sidecars():
-            here = [path for path in source.record_files if path.parent == directory]
-            sidecar.check_sizes(prepared, here)
+            for path in source.record_files:
+                if path.parent == directory:
+                    prepared.check_file(path)
             source.check_seq_length(directory, prepared)
     with _noted(problems):
         source.check_schema(rows)

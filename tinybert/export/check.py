@@ -1,14 +1,13 @@
-"""Hold an exported file to the network it came from, on inputs drawn from a seed."""
+"""Compare an exported file with the network it came from, on inputs drawn from a seed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.errors import ExportError
 from tinybert.export.network import TrainedNetwork
+from tinybert.manifest.exported import OutputDifference
 from tinybert.manifest.model import Number
 from tinybert.randomness import uniform
 from tinybert.recipe.network import NetworkConfig
@@ -24,27 +23,6 @@ TOLERANCE = {"float32": 2e-5, "float16": 2e-2}
 the matrix products' inputs."""
 POOLED_TOLERANCE = 1e-4
 """The same for a float32 pooled output and what is computed from it: tanh widens differences."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one output of one batch differs."""
-
-    batch: int
-    sequence: int
-    output: str
-    largest: float
-    allowed: float
-
-    def plain(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {
-            "batch": self.batch,
-            "sequence": self.sequence,
-            "output": self.output,
-            "largest_difference": Number.of(self.largest).model_dump(),
-            "allowed": self.allowed,
-        }
 
 
 def batches(config: NetworkConfig, seq_length: int) -> Iterator[Batch]:
@@ -70,7 +48,7 @@ def measure_differences(
     reference: Runner,
     exported: Runner,
     seq_length: int,
-) -> list[Difference]:
+) -> list[OutputDifference]:
     """Run both on the same batches.
 
     Args:
@@ -83,7 +61,7 @@ def measure_differences(
     Raises:
         ExportError: An output has another shape, is not finite, or differs by more than allowed.
     """
-    found = []
+    differences = []
     for batch in batches(network.config, seq_length):
         rows, length = batch[0].shape
         for name, ours, theirs in zip(names, reference(batch), exported(batch), strict=True):
@@ -94,14 +72,22 @@ def measure_differences(
                 )
             largest = float(np.abs(ours.astype(np.float64) - theirs).max())
             allowed = _tolerance(network, name) * max(1.0, float(np.abs(ours).max()))
-            found.append(Difference(rows, length, name, largest, allowed))
             if not largest <= allowed:  # also where it is not a number
                 raise ExportError(
                     f"the exported file differs from the network by {largest:.3g} in {name} of "
                     f"{rows} rows of {length} tokens, where {allowed:.3g} is allowed; "
                     "nothing was written"
                 )
-    return found
+            differences.append(
+                OutputDifference(
+                    batch=rows,
+                    sequence=length,
+                    output=name,
+                    largest_difference=Number.of(largest),
+                    allowed=allowed,
+                )
+            )
+    return differences
 
 
 def _tolerance(network: TrainedNetwork, name: str) -> float:

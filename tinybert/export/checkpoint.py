@@ -11,17 +11,19 @@ from safetensors.numpy import save_file
 from tinybert.atomic import atomic_directory, atomic_replace
 from tinybert.errors import UsageError
 from tinybert.export import config as description
-from tinybert.export.network import Array, TrainedNetwork
+from tinybert.export.network import TrainedNetwork
 from tinybert.files import writing
-from tinybert.model.families import Family, names_in
+from tinybert.manifest import exported
+from tinybert.model.names import Family, names_in
+from tinybert.model.parameters import Array
 
 WEIGHTS = "model.safetensors"
-_OURS = {
+EXPORT_FILES = {
     WEIGHTS,
     "config.json",
     "vocab.txt",
     "tokenizer_config.json",
-    "export.json",
+    exported.RECORD_FILE,
     "model.onnx",
     "model.mindir",
     "model.air",
@@ -141,7 +143,7 @@ def require_free(output: Path, *, directory: bool, force: bool) -> None:
     if output.is_dir() != directory:
         kinds = ("a directory", "a file") if directory else ("a file", "a directory")
         raise UsageError(f"the output must be {kinds[0]} and is {kinds[1]}", where=str(output))
-    others = sorted({file.name for file in output.iterdir()} - _OURS) if directory else []
+    others = sorted({file.name for file in output.iterdir()} - EXPORT_FILES) if directory else []
     if others:
         raise UsageError(
             f"the directory holds files that are not of an export, such as {others[0]}, "

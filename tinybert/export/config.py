@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.errors import InputError, UsageError
-from tinybert.export.network import Array, TrainedNetwork
+from tinybert.export.network import TrainedNetwork
+from tinybert.model.parameters import Array
 from tinybert.model.weights import ACTIVATIONS
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.tables import TaskType

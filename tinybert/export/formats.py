@@ -1,5 +1,7 @@
-"""Write a network in one format, and run the file that was written."""
+"""Export a network: write it in one format, run the file, and record both in `export.json`."""
 
+import shutil
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,29 +9,37 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.atomic import atomic_directory
 from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError
 from tinybert.export import Format
-from tinybert.export.check import Batch, Difference, Outputs, Runner, measure_differences
+from tinybert.export.check import Batch, Outputs, Runner, measure_differences
 from tinybert.export.checkpoint import WEIGHTS, write_huggingface
 from tinybert.export.config import require_expressible
-from tinybert.export.network import TrainedNetwork
+from tinybert.export.network import INPUT_NAMES, TrainedNetwork, inference_cell
 from tinybert.export.source import Source
-from tinybert.files import digest_file
-from tinybert.model.families import canonical_names
+from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
+from tinybert.manifest import exported
+from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.document import root_of
+from tinybert.manifest.identity import code_identity
+from tinybert.model.names import canonical_names
 from tinybert.model.weights import read_arrays
 
-INPUTS = ("input_ids", "segment_ids", "input_mask")
-"""(B, S) int32 each, in this order; also the order of MINDIR's inputs."""
+Axes = tuple[int | str, int | str]
+"""Batch and sequence of a graph's inputs: a size, or a name where any is taken."""
+ANY: Axes = ("batch", "sequence")
 
 
-def output_names(network: TrainedNetwork) -> tuple[str, ...]:
-    """Return the names of the network's outputs, all float32.
+@dataclass(frozen=True)
+class WrittenFile:
+    """What was written, and how it was compared with the network."""
 
-    `logits` (B, C), or (B, S, C) for tags, where there is a head; otherwise
-    `last_hidden_state` (B, S, H) and `pooler_output` (B, H).
-    """
-    return ("last_hidden_state", "pooler_output") if network.head is None else ("logits",)
+    check: exported.ExportCheck
+    axes: Axes | None = None
+    """Of a graph."""
+    opset: int | None = None
+    """Of an ONNX graph."""
 
 
 def require_able(format: Format) -> None:
@@ -54,16 +64,56 @@ def require_able(format: Format) -> None:
         )
 
 
-def write(source: Source, format: Format, directory: Path) -> dict[str, Any]:
-    """Write a network into an existing, empty directory, and run what was written.
+def export_network(source: Source, format: Format, output: Path) -> exported.ExportRecord:
+    """Write a network into the directory `output`, run it, and record it.
+
+    An existing `output` is replaced at the end, when all is well.
+
+    Args:
+        source: The network.
+        format: The format.
+        output: The directory; it will hold the model, a named vocab.txt, and export.json.
 
     Returns:
-        The facts about the file for export.json.
+        What export.json holds.
 
     Raises:
         ExportError: The file does not compute what the network does.
+        InputError: The output cannot be written.
         UsageError: The format has no such network.
     """
+    with writing(output), atomic_directory(output, replace=True) as directory:
+        written = _write(source, format, directory)
+        if source.vocab is not None and format != "huggingface":
+            shutil.copyfile(source.vocab, directory / "vocab.txt")
+        files = digest_files(sorted(directory.iterdir()))
+        code, _ = code_identity(PROGRAM)
+        record = exported.ExportRecord(
+            format=format,
+            source=_record_source(source),
+            network=exported.ExportedNetwork(
+                config=source.network.config,
+                head=source.network.head,
+                labels=source.network.labels,
+                seq_length=source.seq_length,
+                lowercase=source.lowercase,
+            ),
+            opset=written.opset,
+            inputs=None if written.axes is None else dict.fromkeys(INPUT_NAMES, written.axes),
+            outputs=None if written.axes is None else source.network.output_names,
+            check=written.check,
+            files=[exported.ExportedFile.of(file) for file in files],
+            program=exported.ExportProgram(
+                digest=code.digest, commit=code.commit, dirty=code.dirty if code.commit else None
+            ),
+            versions=_versions(format),
+        )
+        (directory / exported.RECORD_FILE).write_bytes(record.encode())
+    return record
+
+
+def _write(source: Source, format: Format, directory: Path) -> WrittenFile:
+    """Write a network into an existing, empty directory, and run what was written."""
     match format:
         case "huggingface":
             return _huggingface(source, directory)
@@ -75,68 +125,50 @@ def write(source: Source, format: Format, directory: Path) -> dict[str, Any]:
             return _air(source, directory / "model.air")
 
 
-def _huggingface(source: Source, directory: Path) -> dict[str, Any]:
+def _huggingface(source: Source, directory: Path) -> WrittenFile:
     network = source.network
     require_expressible(network.config, network.head)
     write_huggingface(network, directory, source.vocab, source.lowercase)
     _, arrays = read_arrays(directory / WEIGHTS)
-    names, _ = canonical_names(arrays)
+    names = canonical_names(arrays)
     for name, array in network.arrays.items():
         again = arrays[names[name]]
         if again.dtype != array.dtype or again.tobytes() != array.tobytes():
             raise ExportError(f"{name} reads back with other bits; nothing was written")
-    return {"check": {"how": "read back, every tensor bit for bit", "differences": []}}
+    return WrittenFile(exported.ExportCheck(how="read back, every tensor bit for bit"))
 
 
-def _onnx(source: Source, file: Path) -> dict[str, Any]:
+def _onnx(source: Source, file: Path) -> WrittenFile:
     import onnx
     import onnxruntime
 
     from tinybert.export.onnx_graph import OPSET, onnx_model
 
-    network, names = source.network, output_names(source.network)
-    onnx.save(onnx_model(network, INPUTS, names), file)
+    onnx.save(onnx_model(source.network), file)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
     def run(batch: Batch) -> Outputs:
-        outputs: Outputs = session.run(list(names), dict(zip(INPUTS, batch, strict=True)))
+        inputs = dict(zip(INPUT_NAMES, batch, strict=True))
+        outputs: Outputs = session.run(list(source.network.output_names), inputs)
         return outputs
 
-    differences = _compared(source, run)
-    return {
-        "opset": OPSET,
-        "inputs": {name: ["batch", "sequence"] for name in INPUTS},
-        "outputs": list(names),
-        "check": {
-            "how": "run by onnxruntime on the CPU, against the network in MindSpore",
-            "differences": [each.plain() for each in differences],
-        },
-    }
+    how = "run by onnxruntime on the CPU, against the network in MindSpore"
+    return WrittenFile(_compared(source, how, run), ANY, OPSET)
 
 
-def _mindir(source: Source, file: Path) -> dict[str, Any]:
+def _mindir(source: Source, file: Path) -> WrittenFile:
     import mindspore as ms
 
     _ms_export(source.network, file, "MINDIR", (None, None))
     cell = ms.nn.GraphCell(ms.load(str(file)))
-    differences = _compared(source, lambda batch: _run_cell(cell, batch))
-    return {
-        "inputs": {name: ["batch", "sequence"] for name in INPUTS},
-        "outputs": list(output_names(source.network)),
-        "check": {
-            "how": "run by MindSpore from the file, against the network",
-            "differences": [each.plain() for each in differences],
-        },
-    }
+    how = "run by MindSpore from the file, against the network"
+    return WrittenFile(_compared(source, how, lambda batch: _run_cell(cell, batch)), ANY)
 
 
-def _air(source: Source, file: Path) -> dict[str, Any]:
-    _ms_export(source.network, file, "AIR", (1, source.seq_length))
-    return {
-        "inputs": {name: [1, source.seq_length] for name in INPUTS},
-        "outputs": list(output_names(source.network)),
-        "check": {"how": "not run: MindSpore does not read AIR", "differences": []},
-    }
+def _air(source: Source, file: Path) -> WrittenFile:
+    axes = (1, source.seq_length)
+    _ms_export(source.network, file, "AIR", axes)
+    return WrittenFile(exported.ExportCheck(how="not run: MindSpore does not read AIR"), axes)
 
 
 def _ms_export(
@@ -145,9 +177,7 @@ def _ms_export(
     """Export by the framework, whose file is read-only."""
     import mindspore as ms
 
-    from tinybert.export.inference import inference_cell
-
-    inputs = [ms.Tensor(shape=list(shape), dtype=ms.int32) for _ in INPUTS]
+    inputs = [ms.Tensor(shape=list(shape), dtype=ms.int32) for _ in INPUT_NAMES]
     ms.export(
         inference_cell(network),
         *inputs,
@@ -157,14 +187,13 @@ def _ms_export(
     file.chmod(0o644)
 
 
-def _compared(source: Source, exported: Runner) -> list[Difference]:
-    from tinybert.export.inference import inference_cell
-
-    cell = inference_cell(source.network)
-    names = output_names(source.network)
-    return measure_differences(
-        source.network, names, lambda batch: _run_cell(cell, batch), exported, source.seq_length
+def _compared(source: Source, how: str, run: Runner) -> exported.ExportCheck:
+    network = source.network
+    cell = inference_cell(network)
+    differences = measure_differences(
+        network, network.output_names, lambda batch: _run_cell(cell, batch), run, source.seq_length
     )
+    return exported.ExportCheck(how=how, differences=tuple(differences))
 
 
 def _run_cell(cell: Any, batch: Batch) -> Outputs:
@@ -175,14 +204,21 @@ def _run_cell(cell: Any, batch: Batch) -> Outputs:
     return [np.asarray(output.asnumpy()) for output in outputs]
 
 
-def versions(format: Format) -> dict[str, str]:
+def _record_source(source: Source) -> exported.ExportSource:
+    run = source.run
+    root = Path.cwd() if run is None else root_of(run.path, run.manifest)
+    return exported.ExportSource(
+        checkpoint=relative_to(source.file, root),
+        sha256=digest_file(source.file).sha256,
+        tensor_digest=tensor_digest(tensor_table(source.network.arrays)),
+        manifest=None if run is None else relative_to(run.path, root),
+        stage=None if run is None else run.manifest.inputs.stage,
+        outcome_digest=None if run is None else run.manifest.digests.outcome,
+    )
+
+
+def _versions(format: Format) -> dict[str, str]:
     """Return the versions of the packages that wrote and ran the file."""
     names = ["mindspore", "numpy", "safetensors"]
     names += ["onnx", "onnxruntime"] if format == "onnx" else []
     return {name: metadata.version(name) for name in names}
-
-
-def files_of(directory: Path) -> list[dict[str, Any]]:
-    """Return name, size and SHA-256 of every file, sorted by name."""
-    found = [digest_file(path) for path in sorted(directory.iterdir())]
-    return [{"name": f.path.name, "size": f.size, "sha256": f.sha256} for f in found]

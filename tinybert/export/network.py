@@ -1,22 +1,27 @@
 """A trained network whole: its description, its head, its values under canonical names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from tinybert.errors import InputError
-from tinybert.model.families import TIED, canonical_names, pretraining_shapes
-from tinybert.model.names import TRAINING_STATE
-from tinybert.model.parameters import encoder_shapes, linear_shapes
-from tinybert.model.weights import check_match
+from tinybert.model.names import CLASSIFIER, POOLER, POSITION_EMBEDDINGS, TIED, TRAINING_STATE
+from tinybert.model.parameters import (
+    Array,
+    encoder_shapes,
+    linear_shapes,
+    pretraining_shapes,
+)
+from tinybert.model.weights import check_match, parameter_names
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
-Array = npt.NDArray[np.generic]
+if TYPE_CHECKING:
+    from tinybert.model.heads import Pooling, TaskNetwork
 
-_POOLER = ("pooler.dense.weight", "pooler.dense.bias")
-_POSITIONS = "embeddings.position_embeddings.weight"
+
+INPUT_NAMES = ("input_ids", "segment_ids", "input_mask")
+"""(B, S) int32 each, in this order; also the order of MINDIR's inputs."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,18 @@ class TrainedNetwork:
     left: tuple[str, ...]
     """Names in the checkpoint that are neither of this network nor a training's state."""
 
-    @property
-    def has_pooler(self) -> bool:
-        """Whether the pooler is there; a network that labels tokens may lack it."""
-        return _POOLER[0] in self.arrays
-
     def without_pretraining(self) -> dict[str, Array]:
         """Return the values of encoder and task head."""
         return {n: array for n, array in self.arrays.items() if not n.startswith("cls.")}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the network's outputs, all float32.
+
+        `logits` (B, C), or (B, S, C) for tags, where there is a head; otherwise
+        `last_hidden_state` (B, S, H) and `pooler_output` (B, H).
+        """
+        return ("last_hidden_state", "pooler_output") if self.head is None else ("logits",)
 
 
 def assemble(
@@ -64,34 +73,55 @@ def assemble(
         InputError: There is not exactly one network in the file, or names or shapes differ on
             either side; one error lists all.
     """
-    try:
-        names, left = canonical_names(arrays)
-    except ValueError as error:
-        raise InputError(
-            f"not the weights of one BERT network: {error}",
-            where=where,
-            cure="name a checkpoint of BERT or of a run of this program",
-        ) from error
-    found = {meaning: arrays[name] for meaning, name in names.items()}
-    for copy, original in TIED.items():
-        if copy in found and _equal(found[copy], found.get(original)):
-            del found[copy]
-    unused = [] if head is not None else [n for n in found if n.startswith("classifier.")]
-    if config.use_relative_positions and _POSITIONS in found:
-        unused.append(_POSITIONS)
-    for name in unused:
-        del found[name]
+    names = parameter_names(arrays, where=where)
+    used = {n: arrays[at] for n, at in names.items() if not n.startswith("fit_dense.")}
+    copies = [copy for copy, original in TIED.items() if _equal(used.get(copy), used.get(original))]
+    unused = [n for n in used if head is None and n.startswith(f"{CLASSIFIER}.")]
+    unused += [POSITION_EMBEDDINGS] if config.use_relative_positions else []
+    for name in (*copies, *unused):
+        used.pop(name, None)
     shapes = encoder_shapes(config)
-    if head is not None and head.task_type == "ner" and not set(_POOLER) & set(found):
-        shapes = {name: shape for name, shape in shapes.items() if name not in _POOLER}
+    if head is not None and head.task_type == "ner" and not any(n.startswith(POOLER) for n in used):
+        shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     if head is not None:
-        shapes |= linear_shapes("classifier", config.hidden_size, head.num_labels)
-    shapes |= pretraining_shapes(found, config.vocab_size, config.hidden_size)
-    check_match(found, shapes, dict.fromkeys(shapes, config.dtype), where=where)
-    ordered = {name: found[name] for name in shapes}
-    left = tuple(name for name in left if not TRAINING_STATE.search(name))
-    return TrainedNetwork(config, head, labels, ordered, (*left, *(names[name] for name in unused)))
+        shapes |= linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
+    shapes |= pretraining_shapes(used, config.vocab_size, config.hidden_size)
+    check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=where)
+    left = set(arrays) - {names[n] for n in (*shapes, *copies)}
+    return TrainedNetwork(
+        config,
+        head,
+        labels,
+        {name: used[name] for name in shapes},
+        tuple(name for name in arrays if name in left and not TRAINING_STATE.search(name)),
+    )
 
 
-def _equal(array: Array, other: Array | None) -> bool:
-    return other is not None and array.dtype == other.dtype and np.array_equal(array, other)
+def _equal(array: Array | None, other: Array | None) -> bool:
+    return (
+        array is not None
+        and other is not None
+        and array.dtype == other.dtype
+        and np.array_equal(array, other)
+    )
+
+
+def inference_cell(network: TrainedNetwork) -> "Pooling | TaskNetwork":
+    """Return the network, built and loaded, which computes its `output_names`."""
+    from tinybert.model.bert import BertEncoder
+    from tinybert.model.heads import Pooling, TaskNetwork
+    from tinybert.model.loading import load_into
+
+    shapes = encoder_shapes(network.config)
+    # a network of tags has no use for a pooler, and its file may lack it
+    arrays = {n: np.zeros(s, np.float32) for n, s in shapes.items() if n.startswith(POOLER)}
+    # without dropout, so whatever rates a description has
+    config = replace(network.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    encoder = BertEncoder(config, "")
+    if network.head is None:
+        cell: Pooling | TaskNetwork = Pooling(encoder)
+    else:
+        cell = TaskNetwork(encoder, replace(network.head, classifier_dropout_prob=0.0))
+    load_into(cell, arrays | network.without_pretraining())
+    cell.set_train(False)
+    return cell

@@ -5,16 +5,16 @@ forms of Gelu. MindSpore's exporter fixes shapes and knows no Erf.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinybert.export.network import Array, TrainedNetwork
+from tinybert.export.network import INPUT_NAMES, TrainedNetwork
 from tinybert.model.bert import MASKED
-from tinybert.model.parameters import MAX_RELATIVE_POSITION, layer_name
+from tinybert.model.parameters import MAX_RELATIVE_POSITION, Array, layer_name
 from tinybert.recipe.network import NetworkConfig
 
 OPSET = 20
@@ -23,19 +23,11 @@ IR_VERSION = 9
 """Of the file: what belongs to the opset."""
 
 
-def onnx_model(
-    network: TrainedNetwork, inputs: Sequence[str], outputs: Sequence[str]
-) -> onnx.ModelProto:
-    """Return the ONNX model of a network.
-
-    Args:
-        network: The network.
-        inputs: Names of token ids, segment ids and mask, (batch, sequence) int32.
-        outputs: Names of the outputs, float32.
-    """
+def onnx_model(network: TrainedNetwork) -> onnx.ModelProto:
+    """Return the ONNX model of a network, with its `INPUT_NAMES` and `output_names`."""
     graph = _Graph(network.without_pretraining(), network.config)
-    results = _outputs(graph, network, inputs)
-    for result, name in zip(results, outputs, strict=True):
+    results = _outputs(graph, network)
+    for result, name in zip(results, network.output_names, strict=True):
         graph.nodes.append(helper.make_node("Identity", [result], [name]))
     axes = ["batch", "sequence"]
     config, head = network.config, network.head
@@ -47,10 +39,10 @@ def onnx_model(
         helper.make_graph(
             graph.nodes,
             "bert",
-            [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in inputs],
+            [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in INPUT_NAMES],
             [
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-                for name, shape in zip(outputs, shapes, strict=True)
+                for name, shape in zip(network.output_names, shapes, strict=True)
             ],
             graph.initializers,
         ),
@@ -128,9 +120,9 @@ class _Graph:
         return self.add("Gelu", x, approximate=approximate)
 
 
-def _outputs(graph: _Graph, network: TrainedNetwork, inputs: Sequence[str]) -> list[str]:
+def _outputs(graph: _Graph, network: TrainedNetwork) -> list[str]:
     """Add the whole network; return its outputs."""
-    input_ids, segment_ids, input_mask = inputs
+    input_ids, segment_ids, input_mask = INPUT_NAMES
     length = graph.add("Gather", graph.add("Shape", input_ids), graph.integers(1), axis=0)
     x = _embeddings(graph, input_ids, segment_ids, length)
     unmasked = graph.add("Cast", input_mask, to=TensorProto.FLOAT)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -14,9 +15,10 @@ MINUS_INFINITY = "float:-Infinity"
 def to_json(value: Any) -> Any:
     """Return `value` as JSON knows it: dict with text keys, list, text, int, float, bool, None.
 
-    Tuples become lists, paths text, NumPy scalars Python numbers, and a float that JSON cannot
-    write one of the strings `float:NaN`, `float:Infinity`, `float:-Infinity`. Plain values stay
-    as they are, so that a value and what was read back from its JSON have equal digests.
+    A dataclass becomes a dict of its fields, tuples become lists, paths text, NumPy scalars
+    Python numbers, and a float that JSON cannot write one of the strings `float:NaN`,
+    `float:Infinity`, `float:-Infinity`. Plain values stay as they are, so that a value and what
+    was read back from its JSON have equal digests.
 
     Raises:
         TypeError: A value of another kind, or a key that is not text.
@@ -31,6 +33,8 @@ def to_json(value: Any) -> Any:
         return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, PurePath):
         return value.as_posix()
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
@@ -39,7 +43,7 @@ def to_json(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """Return the RFC 8785 bytes of `plain(value)`.
+    """Return the RFC 8785 bytes of `to_json(value)`.
 
     Raises:
         TypeError: As `to_json`.

@@ -38,7 +38,7 @@ def tensor_table(arrays: "Mapping[str, np.ndarray[Any, Any]]") -> TensorTable:
 
 
 def tensor_digest(table: TensorTable) -> str:
-    """Return the digest of a table: equal weights agree, whatever file format held them."""
+    """Return the digest of a table: equal weights have equal digests in every file format."""
     return digest({name: table[name] for name in sorted(table)})
 
 

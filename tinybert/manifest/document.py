@@ -1,29 +1,28 @@
 """Manifests as files: JSON with one fact a line, sealed by a digest a section."""
 
-import fcntl
 import json
-from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.canonical import digest
-from tinybert.manifest.model import FORMAT_VERSION, SECTIONS, Manifest
+from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.lock import is_locked
+from tinybert.manifest.model import FORMAT_VERSION, Digests, Manifest
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
-LOCK = "lock"
-"""The file in a run's folder that its process has locked."""
 FOLDER = "manifests"
 """The folder of the manifests, below the root."""
 LIVE = ("planned", "running")
-"""States in which a process is at a run, or was when it was killed."""
+"""States in which a process carries out a run, or did when it was killed."""
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest's file: stable order of keys, one fact a line, a newline at the end."""
-    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(manifest), indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
 
@@ -55,7 +54,7 @@ def read_manifest(path: Path) -> Manifest:
 def status(path: Path, manifest: Manifest) -> str:
     """Return the run's status: the recorded one, or `abandoned` if its process is gone."""
     recorded = manifest.outcome.status
-    if recorded in LIVE and not _is_locked(run_directory(path, manifest) / LOCK):
+    if recorded in LIVE and not is_locked(run_directory(path, manifest)):
         return "abandoned"
     return recorded
 
@@ -74,16 +73,15 @@ def run_directory(path: Path, manifest: Manifest) -> Path:
 def newest_first(root: Path, recipe_name: str) -> list[Path]:
     """Return the manifests of a recipe's runs, the newest first."""
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
-    found = (root / FOLDER).glob(f"*-{tail}")
-    mine: Iterable[Path] = (path for path in found if path.name[:-29] == recipe_name)
-    return sorted(mine, reverse=True)
+    paths = (root / FOLDER).glob(f"*-{tail}")
+    return sorted((path for path in paths if path.name[:-29] == recipe_name), reverse=True)
 
 
 def _validated(document: dict[str, Any], path: Path) -> Manifest:
     from pydantic import ValidationError
 
     digests = document.get("digests")
-    for name in SECTIONS:
+    for name in (field.name for field in fields(Digests)):
         sealed = digests.get(name) if isinstance(digests, dict) else None
         if name not in document or sealed is None:
             raise ManifestError(f"manifest has no section `{name}`", where=str(path))
@@ -94,9 +92,16 @@ def _validated(document: dict[str, Any], path: Path) -> Manifest:
                 cure="use the manifest as the run wrote it",
             )
     try:
-        return Manifest.model_validate(document)
+        return _reader().validate_json(json.dumps(document))
     except ValidationError as error:
         raise ManifestError(f"no manifest: {_first(error)}", where=str(path)) from error
+
+
+@cache
+def _reader() -> "TypeAdapter[Manifest]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
 
 
 def _first(error: "ValidationError") -> str:
@@ -104,14 +109,3 @@ def _first(error: "ValidationError") -> str:
     problem = error.errors()[0]
     place = ".".join(str(key) for key in problem["loc"])
     return f"`{place}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -5,12 +5,113 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import ManifestError
-from tinybert.files import digest_file
-from tinybert.manifest.canonical import digest
+from pydantic import TypeAdapter
 
-NAME = "export.json"
+from tinybert.errors import ManifestError
+from tinybert.files import FileDigest, digest_file
+from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.leaf import Section
+from tinybert.manifest.model import Number
+from tinybert.recipe.network import HeadConfig, NetworkConfig
+
+RECORD_FILE = "export.json"
 """The record's name, which no run's manifest has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSource(Section):
+    """Where an exported network comes from."""
+
+    checkpoint: str
+    """The file; relative to the run's root, or to the working directory, if it lies below it."""
+    sha256: str
+    """SHA-256 of the file's bytes."""
+    tensor_digest: str
+    """SHA-256 over the network's tensors, whatever the file format."""
+    manifest: str | None = None
+    """The run that left the checkpoint; absent with the next two where no run is known."""
+    stage: str | None = None
+    outcome_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedNetwork(Section):
+    """What the files compute, and what reads texts for it."""
+
+    config: NetworkConfig
+    head: HeadConfig | None
+    labels: tuple[str, ...] | None
+    seq_length: int
+    lowercase: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDifference(Section):
+    """How one output of one batch differs between the exported file and the network."""
+
+    batch: int
+    """Rows of the batch."""
+    sequence: int
+    """Tokens of each row."""
+    output: str
+    largest_difference: Number
+    allowed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCheck(Section):
+    """How the file was compared with the network, and what came of it."""
+
+    how: str
+    differences: tuple[OutputDifference, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile(Section):
+    """A file of the export."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+
+    @classmethod
+    def of(cls, file: FileDigest) -> "ExportedFile":
+        """Return the entry of a file."""
+        return cls(name=file.path.name, size=file.size, sha256=file.sha256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportProgram(Section):
+    """The program that made the export; see `inputs.code` of a manifest."""
+
+    digest: str
+    commit: str | None
+    dirty: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord(Section):
+    """The content of export.json, without its seal."""
+
+    format_version: int = 1
+    format: str
+    source: ExportSource
+    network: ExportedNetwork
+    opset: int | None = None
+    inputs: dict[str, tuple[int | str, int | str]] | None = None
+    """Batch and sequence of each input of a graph; a name where any size is taken."""
+    outputs: tuple[str, ...] | None = None
+    check: ExportCheck
+    files: list[ExportedFile]
+    program: ExportProgram
+    versions: dict[str, str]
+
+    def encode(self) -> bytes:
+        """Return the content of export.json, sealed by its digest."""
+        content = _known(to_json(self) | {"source": _known(to_json(self.source))})
+        sealed = content | {"sha256": digest(content)}
+        return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -18,11 +119,11 @@ class Exported:
     """A record with where it is."""
 
     path: Path
-    content: dict[str, Any]
+    content: ExportRecord
 
     @classmethod
     def load(cls, path: Path) -> "Exported":
-        """Read a record, and hold it against its seal.
+        """Read a record, and compare it with its seal.
 
         Raises:
             ManifestError: It is missing, is none, or was edited.
@@ -30,50 +131,54 @@ class Exported:
         try:
             content = json.loads(path.read_bytes())
             seal = content.pop("sha256")
+            intact = seal == digest(content)
+            record = (
+                TypeAdapter(ExportRecord).validate_json(json.dumps(content)) if intact else None
+            )
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ManifestError(f"cannot read the record: {reason}", where=str(path)) from error
         except (ValueError, AttributeError, TypeError, KeyError) as error:
             raise ManifestError("file is no record of an export", where=str(path)) from error
-        if seal != digest(content):
+        if record is None:
             raise ManifestError(
                 "the record was edited: its digest is not the recorded one",
                 where=str(path),
                 cure="use the record as the export wrote it",
             )
-        return cls(path, content)
+        return cls(path, record)
 
-    @property
-    def source(self) -> dict[str, Any]:
-        """Where the network comes from: its checkpoint and, if a run left it, the manifest."""
-        source: dict[str, Any] = self.content["source"]
-        return source
-
-    def manifest(self) -> Path:
-        """Return where the run's manifest is: below the nearest folder that has it.
+    def manifest(self) -> Path | None:
+        """Return where the manifest of the run is that left the network, if one did.
 
         The record names it relative to the run's root, which is looked for from the export
         upwards, then in the working directory.
         """
-        named = Path(self.source["manifest"])
+        if self.content.source.manifest is None:
+            return None
+        named = Path(self.content.source.manifest)
         folders = [*self.path.absolute().parents, Path.cwd()]
         return next((f / named for f in folders if (f / named).is_file()), named)
 
     def verify(self) -> tuple[str, int]:
-        """Hold the exported files against the record.
+        """Compare the exported files with the record.
 
         Returns:
             The answer, and its exit code: 0 all are as they were, 1 one is not.
         """
-        changed = [
-            f"{file['name']}: {how}" for file in self.content["files"] if (how := self._how(file))
-        ]
+        changed = [f"{f.name}: {how}" for f in self.content.files if (how := self._change(f))]
         if not changed:
             return "same: every file is what it was\n", 0
         return "\n  ".join([f"different: {changed[0]}", *changed[1:]]) + "\n", 1
 
-    def _how(self, file: dict[str, Any]) -> str:
-        place = self.path.parent / file["name"]
+    def _change(self, file: ExportedFile) -> str:
+        """Return how a file differs from its entry; empty where it does not."""
+        place = self.path.parent / file.name
         if not place.is_file():
             return "missing"
-        return "" if digest_file(place).sha256 == file["sha256"] else "changed"
+        return "" if digest_file(place).sha256 == file.sha256 else "changed"
+
+
+def _known(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without the keys whose value is null."""
+    return {key: value for key, value in table.items() if value is not None}

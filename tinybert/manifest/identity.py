@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
 
 from tinybert.files import digest_files
+from tinybert.manifest.built import Environment, Framework, Processor, ThreadFacts, TopologyFacts
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.model import Code
 
 PARTS = ("runner.py", "tinybert", "requirements.lock")
 """The files and folders that are the program."""
@@ -44,21 +45,15 @@ INSTRUCTION_SETS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class CodeIdentity:
-    """The program that runs."""
-
-    facts: dict[str, Any]
-    """The manifest's `inputs.code`, but for `patch`, which `RunRecord.keep_patch` adds."""
-    patch: bytes
-    """What leads from the commit to the tracked files; empty where nothing does."""
-
-
-def code_identity(root: Path) -> CodeIdentity:
+def code_identity(root: Path) -> tuple[Code, bytes]:
     """Return what the program below `root` is, inside or outside a Git repository.
 
     Args:
         root: The directory of runner.py.
+
+    Returns:
+        The program, but for `patch`, which `RunRecord.keep_patch` adds; and what leads from the
+        commit to the tracked files, empty where nothing does.
     """
     root = root.resolve()
     program = _program_files(root)
@@ -68,59 +63,57 @@ def code_identity(root: Path) -> CodeIdentity:
         for file in digest_files(sorted(program | imported))
     }
     files = {name: hashes[name] for name in hashes if root / name in program}
-    facts: dict[str, Any] = {"digest": digest(files), "files": files}
+    code = Code(digest=digest(files), files=files)
     commit = _git(root, "rev-parse", "HEAD")
     tracked = set((_git(root, "ls-files", "-z") or b"").decode().split("\0"))
     if commit is None or not tracked & set(files):
-        return CodeIdentity(facts, b"")  # no repository, or one that is not of this program
+        return code, b""  # no repository, or one that is not of this program
     patch = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", *PARTS)
     untracked = {name: hashes[name] for name in hashes if name not in tracked}
-    facts |= {
-        "commit": commit.decode().strip(),
-        "dirty": bool(patch or untracked),
-        "untracked": untracked,
-    }
-    return CodeIdentity(facts, patch or b"")
+    known = replace(
+        code,
+        commit=commit.decode().strip(),
+        dirty=bool(patch or untracked),
+        untracked=untracked,
+    )
+    return known, patch or b""
 
 
-def environment(
-    *,
-    threads: Mapping[str, int],
-    topology: Mapping[str, Any],
-    determinism: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the manifest's `environment`.
+def read_environment(
+    *, threads: int, topology: TopologyFacts, determinism: Mapping[str, bool | str]
+) -> Environment:
+    """Return what this process runs on.
 
     Args:
-        threads: Threads of the framework's operators, by kind.
+        threads: Threads of an operator of the framework.
         topology: Device, hosts and processes.
         determinism: The framework's switches for determinism.
     """
-    installed = {
-        re.sub(r"[-_.]+", "-", found.name).lower(): found.version
-        for found in metadata.distributions()
-        if found.name
+    versions = {
+        re.sub(r"[-_.]+", "-", installed.name).lower(): installed.version
+        for installed in metadata.distributions()
+        if installed.name
     }
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
-        "mindspore": {"version": installed.get("mindspore"), "commit": _framework_commit()},
-        "ascend": _ascend(),
-        "cpu": _processor(),
-        "threads": {**threads, "processors": os.cpu_count() or 1},
-        "distributions": dict(sorted(installed.items())),
-        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
-        "topology": dict(topology),
-        "determinism": dict(determinism),
-    }
+    return Environment(
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
+        mindspore=Framework(version=versions.get("mindspore"), commit=_framework_commit()),
+        ascend=_ascend(),
+        cpu=_processor(),
+        threads=ThreadFacts(operators=threads, processors=os.cpu_count() or 1),
+        distributions=dict(sorted(versions.items())),
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        topology=topology,
+        determinism=dict(determinism),
+    )
 
 
 def _program_files(root: Path) -> set[Path]:
-    found = [root / name for name in PARTS if (root / name).is_file()]
-    found += (root / "tinybert").rglob("*")
+    paths = [root / name for name in PARTS if (root / name).is_file()]
+    paths += (root / "tinybert").rglob("*")
     return {
         path
-        for path in found
+        for path in paths
         if path.is_file()
         and "__pycache__" not in path.parts
         and not path.name.startswith(".")
@@ -156,15 +149,15 @@ def _git(root: Path, *arguments: str) -> bytes | None:
 
 def _framework_commit() -> str | None:
     """Return the commit that the installed MindSpore was built from, without importing it."""
-    found = util.find_spec("mindspore")
-    if found is None or not found.submodule_search_locations:
+    spec = util.find_spec("mindspore")
+    if spec is None or not spec.submodule_search_locations:
         return None
-    file = Path(found.submodule_search_locations[0]) / ".commit_id"
+    file = Path(spec.submodule_search_locations[0]) / ".commit_id"
     match = re.search(r"\[sha1\]:([0-9a-f]+)", _text(file))
     return match[1] if match else None
 
 
-def _processor() -> dict[str, Any]:
+def _processor() -> Processor:
     """Return name and instruction sets of the first processor."""
     facts: dict[str, str] = {}
     for line in _text(Path("/proc/cpuinfo")).splitlines():
@@ -172,10 +165,10 @@ def _processor() -> dict[str, Any]:
         facts.setdefault(name.strip(), value.strip())
     flags = (facts.get("flags") or facts.get("Features") or "").split()
     part = f"{facts.get('CPU implementer', '')} {facts.get('CPU part', '')}".strip()
-    return {
-        "model": facts.get("model name") or part or platform.machine(),
-        "flags": sorted(flag for flag in set(flags) if INSTRUCTION_SETS.fullmatch(flag)),
-    }
+    return Processor(
+        model=facts.get("model name") or part or platform.machine(),
+        flags=sorted(flag for flag in set(flags) if INSTRUCTION_SETS.fullmatch(flag)),
+    )
 
 
 def _ascend() -> dict[str, str]:
@@ -186,12 +179,12 @@ def _ascend() -> dict[str, str]:
         "driver": [Path("/usr/local/Ascend/driver/version.info")],
         "firmware": [Path("/usr/local/Ascend/firmware/version.info")],
     }
-    found = {}
+    versions = {}
     for name, files in places.items():
         text = "\n".join(_text(file) for file in files)
         if match := re.search(r"^version\s*=\s*(\S+)", text, re.IGNORECASE | re.MULTILINE):
-            found[name] = match[1]
-    return found
+            versions[name] = match[1]
+    return versions
 
 
 def _text(path: Path) -> str:

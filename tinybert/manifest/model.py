@@ -1,36 +1,29 @@
 """The manifest's sections, typed. The text below a field explains it, here and in the README."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from tinybert.manifest.built import Effective, Environment
 from tinybert.manifest.canonical import digest, parse_number, to_json
-from tinybert.manifest.leaf import Leaf
+from tinybert.manifest.leaf import (
+    DERIVED_NOTE,
+    ENVIRONMENT_NOTE,
+    INPUT,
+    INPUT_NOTE,
+    NO_FACTS,
+    OUTPUT,
+    OUTPUT_NUMBER,
+    VOLATILE,
+    NoFacts,
+    Section,
+)
 
 FORMAT_VERSION = 1
 
-INPUT = Leaf("input")
-INPUT_NOTE = Leaf("input", "ignored")
-DERIVED = Leaf("derived")
-DERIVED_NOTE = Leaf("derived", "ignored")
-ENVIRONMENT = Leaf("environment")
-ENVIRONMENT_SET = Leaf("environment", "set")
-OUTPUT = Leaf("output")
-OUTPUT_NUMBER = Leaf("output", "tolerance")
-VOLATILE = Leaf("volatile", "ignored")
-
 Status = Literal["planned", "running", "finished", "failed", "interrupted"]
-OpenTable = dict[str, Any]
-"""A table whose keys the manifest does not fix; its values are plain."""
 
 
-class Section(BaseModel):
-    """A table of the manifest."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
+@dataclass(frozen=True, kw_only=True)
 class Number(Section):
     """A float, readable and exact."""
 
@@ -48,6 +41,7 @@ class Number(Section):
         return parse_number(self.value)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ValueOrigin(Section):
     """Where a resolved value comes from."""
 
@@ -57,6 +51,7 @@ class ValueOrigin(Section):
     """File and line, or the option of the command line."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RecipeFacts(Section):
     """The recipe as it was read."""
 
@@ -72,12 +67,13 @@ class RecipeFacts(Section):
     """SHA-256 over the canonical JSON of `values`: equal for recipes that differ in comments."""
     overrides: Annotated[list[str], INPUT_NOTE]
     """What `--set` and `--device` changed, as written."""
-    values: Annotated[OpenTable, INPUT]
+    values: Annotated[dict[str, Any], INPUT]
     """Every resolved value, in the recipe's tables."""
     origins: dict[str, ValueOrigin]
     """Where each value comes from, by dotted key."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Patch(Section):
     """Uncommitted changes of the code."""
 
@@ -89,6 +85,7 @@ class Patch(Section):
     """Bytes of the patch."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Code(Section):
     """The program that ran."""
 
@@ -102,10 +99,11 @@ class Code(Section):
     """Whether these files differ from the commit."""
     patch: Patch | None = None
     """What leads from the commit to the tracked files; null where nothing does."""
-    untracked: Annotated[dict[str, str], INPUT] = {}
+    untracked: Annotated[dict[str, str], INPUT] = field(default_factory=dict)
     """SHA-256 of files that were imported from the project and are not in the commit."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class InputFile(Section):
     """A file that the run read."""
 
@@ -123,6 +121,7 @@ class InputFile(Section):
     """Of a checkpoint: the file of its tensor table, in the run's folder."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Parent(Section):
     """A run whose result this run read."""
 
@@ -136,6 +135,7 @@ class Parent(Section):
     """The digest of its `outcome`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Inputs(Section):
     """What the run was given."""
 
@@ -145,111 +145,33 @@ class Inputs(Section):
     """The recipe."""
     code: Code
     """The program."""
-    files: list[InputFile] = []
+    files: list[InputFile] = field(default_factory=list)
     """Every data file, vocabulary and checkpoint, in the order they are read in."""
-    seeds: Annotated[dict[str, int], INPUT] = {}
+    seeds: Annotated[dict[str, int], INPUT] = field(default_factory=dict)
     """The seeds that random choices derive from."""
-    parents: list[Parent] = []
+    parents: list[Parent] = field(default_factory=list)
     """The runs whose results are read."""
 
 
-class Effective(Section):
-    """What the built graph really uses, read back from it."""
-
-    total_steps: Annotated[int | None, DERIVED] = None
-    """Length of the learning-rate table, in steps."""
-    warmup_steps: Annotated[int | None, DERIVED] = None
-    """Steps of warmup."""
-    global_batch_size: Annotated[int | None, DERIVED] = None
-    """Rows a step over all processes."""
-    rows: Annotated[dict[str, int], DERIVED] = {}
-    """Rows of each set of records."""
-    topology: Annotated[OpenTable, DERIVED] = {}
-    """Device and number of processes that really run."""
-    runtime: Annotated[OpenTable, DERIVED] = {}
-    """Data sink, mode of execution and the like, as they really are."""
-    optimizer: Annotated[OpenTable, DERIVED] = {}
-    """The optimizer's settings and its decay groups."""
-    learning_rates: Annotated[dict[str, float], DERIVED] = {}
-    """The learning rate of sampled updates."""
-    loss_scale: Annotated[OpenTable, DERIVED] = {}
-    """The loss scale's settings."""
-    matrix_products: Annotated[OpenTable, DERIVED] = {}
-    """How many matrix products have inputs of each element type, by network."""
-    parameters: Annotated[dict[str, int], DERIVED] = {}
-    """Scalars of each network."""
-    initial_weights: Annotated[dict[str, str], DERIVED] = {}
-    """Tensor digest of each network before the first step."""
-    masks: Annotated[dict[str, str] | None, DERIVED] = None
-    """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
-    graph_digest: Annotated[str | None, DERIVED] = None
-    """SHA-256 of the compiled graph, without pointers and debug names."""
-    phases: Annotated[dict[str, OpenTable], DERIVED] = {}
-    """Of a run of phases, what is above of a single training, for each phase by its name."""
-    deviations: Annotated[list[str], DERIVED_NOTE] = []
-    """Where the run differs from its recipe because the user asked for it by name."""
-
-
-class Framework(Section):
-    """The installed MindSpore."""
-
-    version: Annotated[str | None, ENVIRONMENT]
-    """Its version; null where it is not installed."""
-    commit: Annotated[str | None, ENVIRONMENT]
-    """The commit it was built from."""
-
-
-class Processor(Section):
-    """The processor."""
-
-    model: Annotated[str, ENVIRONMENT]
-    """Its name."""
-    flags: Annotated[list[str], ENVIRONMENT_SET]
-    """Those of its instruction sets that change how sums are rounded."""
-
-
-class Environment(Section):
-    """What the run ran on; equal digests promise equal bits."""
-
-    python: Annotated[str, ENVIRONMENT]
-    """Implementation and version."""
-    platform: Annotated[str, ENVIRONMENT]
-    """Operating system, machine, C library."""
-    mindspore: Framework
-    """The framework."""
-    ascend: Annotated[dict[str, str], ENVIRONMENT] = {}
-    """Versions of CANN and driver; empty where there are none."""
-    cpu: Processor
-    """The processor."""
-    threads: Annotated[dict[str, int], ENVIRONMENT] = {}
-    """Threads of the framework's operators, and processors there are."""
-    distributions: Annotated[dict[str, str], ENVIRONMENT] = {}
-    """Version of every installed Python distribution."""
-    variables: Annotated[dict[str, str], ENVIRONMENT] = {}
-    """Environment variables that can change results, of those that are set."""
-    topology: Annotated[OpenTable, ENVIRONMENT] = {}
-    """Device, hosts and processes."""
-    determinism: Annotated[OpenTable, ENVIRONMENT] = {}
-    """The framework's switches for determinism."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class Failure(Section):
     """Why a run ended early."""
 
     type: Annotated[str, OUTPUT]
     """Name of the exception."""
     message: Annotated[str, OUTPUT]
-    """What it said."""
+    """Its message."""
     rank: Annotated[int | None, OUTPUT] = None
     """The process that failed first, where there were several."""
     step: Annotated[int | None, OUTPUT] = None
     """Steps that it had done."""
     exit_code: Annotated[int | None, OUTPUT] = None
     """How it ended; negative: by that signal; null: it had to be killed."""
-    last_lines: Annotated[list[str], OUTPUT] = []
+    last_lines: Annotated[list[str], OUTPUT] = field(default_factory=list)
     """The end of its log."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint(Section):
     """Tensors that the run left."""
 
@@ -263,6 +185,7 @@ class Checkpoint(Section):
     """Name, type, shape and SHA-256 of every tensor, in the run's folder."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Outcome(Section):
     """What came out; the verdict on two runs compares this section alone."""
 
@@ -278,15 +201,15 @@ class Outcome(Section):
     """Steps whose gradients were not finite."""
     nonfinite_losses: Annotated[int, OUTPUT] = 0
     """Steps whose loss was infinite or not a number."""
-    metrics: Annotated[dict[str, Number], OUTPUT_NUMBER] = {}
+    metrics: Annotated[dict[str, Number], OUTPUT_NUMBER] = field(default_factory=dict)
     """Final metrics."""
     best_step: Annotated[int | None, OUTPUT] = None
     """The step of the best evaluation."""
-    best_metrics: Annotated[dict[str, Number], OUTPUT_NUMBER] = {}
+    best_metrics: Annotated[dict[str, Number], OUTPUT_NUMBER] = field(default_factory=dict)
     """Metrics of the best evaluation."""
     trace_digest: Annotated[str | None, OUTPUT] = None
     """The last `chain` of the trace; null where nothing was trained."""
-    checkpoints: list[Checkpoint] = []
+    checkpoints: list[Checkpoint] = field(default_factory=list)
     """The checkpoints kept, oldest first."""
     best_checkpoint: Checkpoint | None = None
     """The checkpoint of the best evaluation."""
@@ -294,6 +217,7 @@ class Outcome(Section):
     """Why it failed."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Segment(Section):
     """One process of a run that was resumed, or the only one."""
 
@@ -311,6 +235,33 @@ class Segment(Section):
     """The digest of the `environment` it ran in."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ThroughputFacts(Section):
+    """How fast a training was."""
+
+    samples_per_second: Annotated[float, VOLATILE]
+    """Rows a second over all processes, without the first call of the device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFacts(Section):
+    """Memory at most."""
+
+    peak_resident_bytes: Annotated[int, VOLATILE]
+    """Of the process that writes the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankFacts(Section):
+    """A process of a distributed run."""
+
+    pid: Annotated[int, VOLATILE]
+    """Its process id."""
+    host: Annotated[str, VOLATILE]
+    """Name of its machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Volatile(Section):
     """What differs from run to run, and what no verdict looks at."""
 
@@ -324,22 +275,27 @@ class Volatile(Section):
     """The directory that relative paths start from."""
     directory: Annotated[str, VOLATILE]
     """The run's folder, below the root: trace, checkpoints, tensor tables, log."""
-    command: Annotated[list[str], VOLATILE] = []
+    command: Annotated[list[str], VOLATILE] = field(default_factory=list)
     """The command line."""
-    segments: list[Segment] = []
+    segments: list[Segment] = field(default_factory=list)
     """The processes of the run, in order."""
-    modified: Annotated[dict[str, int], VOLATILE] = {}
+    modified: Annotated[dict[str, int], VOLATILE] = field(default_factory=dict)
     """Time of the last change of every input file, in microseconds, when it was hashed."""
     hashing_seconds: Annotated[float | None, VOLATILE] = None
     """Time spent hashing inputs, beside other work."""
-    throughput: Annotated[OpenTable, VOLATILE] = {}
-    """Samples a second, seconds a step and the like."""
-    memory: Annotated[OpenTable, VOLATILE] = {}
+    throughput: ThroughputFacts | NoFacts = NO_FACTS
+    """How fast it trained; empty where nothing was trained."""
+    memory: MemoryFacts | NoFacts = NO_FACTS
     """Bytes at most, by kind."""
-    ranks: Annotated[OpenTable, VOLATILE] = {}
+    ranks: dict[str, RankFacts] = field(default_factory=dict)
     """What the other processes of a distributed run left."""
 
+    def with_last_segment(self, segment: Segment) -> "Volatile":
+        """Return these facts with another last segment."""
+        return replace(self, segments=[*self.segments[:-1], segment])
 
+
+@dataclass(frozen=True, kw_only=True)
 class Digests(Section):
     """SHA-256 of each section over its canonical JSON (RFC 8785)."""
 
@@ -347,7 +303,7 @@ class Digests(Section):
     """Of `inputs`."""
     effective: Annotated[str, DERIVED_NOTE]
     """Of `effective`."""
-    environment: Annotated[str, Leaf("environment", "ignored")]
+    environment: Annotated[str, ENVIRONMENT_NOTE]
     """Of `environment`."""
     outcome: Annotated[str, OUTPUT]
     """Of `outcome`: equal ones are what the verdict `bitwise` means."""
@@ -355,6 +311,7 @@ class Digests(Section):
     """Of `volatile`."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Section):
     """One run."""
 
@@ -379,30 +336,53 @@ SECTIONS: tuple[str, ...] = ("inputs", "effective", "environment", "outcome", "v
 
 def build_manifest(
     *,
-    inputs: Mapping[str, Any],
-    outcome: Mapping[str, Any],
-    volatile: Mapping[str, Any],
-    effective: Mapping[str, Any] | None = None,
-    environment: Mapping[str, Any] | None = None,
+    inputs: Inputs,
+    outcome: Outcome,
+    volatile: Volatile,
+    effective: Effective | None = None,
+    environment: Environment | None = None,
 ) -> Manifest:
-    """Return the manifest of these sections, with their digests.
-
-    Raises:
-        pydantic.ValidationError: A section has an unknown key, lacks one, or has a wrong type.
-    """
-    sections: dict[str, Section | None] = {
-        "inputs": Inputs.model_validate(to_json(inputs)),
-        "effective": None if effective is None else Effective.model_validate(to_json(effective)),
-        "environment": (
-            None if environment is None else Environment.model_validate(to_json(environment))
+    """Return the manifest of these sections, with their digests."""
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        digests=Digests(
+            inputs=digest(inputs),
+            effective=digest(effective),
+            environment=digest(environment),
+            outcome=digest(outcome),
+            volatile=digest(volatile),
         ),
-        "outcome": Outcome.model_validate(to_json(outcome)),
-        "volatile": Volatile.model_validate(to_json(volatile)),
-    }
-    digests = {name: section_digest(section) for name, section in sections.items()}
-    return Manifest(format_version=FORMAT_VERSION, digests=Digests(**digests), **sections)  # type: ignore[arg-type]
+        inputs=inputs,
+        effective=effective,
+        environment=environment,
+        outcome=outcome,
+        volatile=volatile,
+    )
 
 
-def section_digest(section: Section | None) -> str:
-    """Return the SHA-256 over a section's canonical JSON."""
-    return digest(None if section is None else section.model_dump())
+def replace_sections(
+    manifest: Manifest,
+    *,
+    inputs: Inputs | None = None,
+    effective: Effective | None = None,
+    environment: Environment | None = None,
+    outcome: Outcome | None = None,
+    volatile: Volatile | None = None,
+) -> Manifest:
+    """Return a manifest with new sections; the others stay, and so do their digests."""
+    digests = manifest.digests
+    return Manifest(
+        format_version=manifest.format_version,
+        digests=Digests(
+            inputs=digest(inputs) if inputs else digests.inputs,
+            effective=digest(effective) if effective else digests.effective,
+            environment=digest(environment) if environment else digests.environment,
+            outcome=digest(outcome) if outcome else digests.outcome,
+            volatile=digest(volatile) if volatile else digests.volatile,
+        ),
+        inputs=inputs or manifest.inputs,
+        effective=effective or manifest.effective,
+        environment=environment or manifest.environment,
+        outcome=outcome or manifest.outcome,
+        volatile=volatile or manifest.volatile,
+    )

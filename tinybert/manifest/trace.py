@@ -45,7 +45,7 @@ class TraceWriter:
     """Appends records to a trace, buffered; `flush` before a checkpoint that relies on them.
 
     Args:
-        path: The trace. What it holds beyond the first `records` is cut off.
+        path: The trace. Lines after the first `records` are cut off.
         records: Records to keep, one a step: 0 for a new trace, the step of the checkpoint for
             a resumed one.
 
@@ -159,15 +159,15 @@ def _whole_lines(path: Path, count: int | None) -> Iterator[bytes]:
         file = path.open("rb")
     except OSError as error:
         raise ManifestError("trace is missing", where=str(path)) from error
-    found = 0
+    whole = 0
     with file:
         for line in file:
-            if found == count or not line.endswith(b"\n"):
+            if whole == count or not line.endswith(b"\n"):
                 break
-            found += 1
+            whole += 1
             yield line
-    if count is not None and found < count:
-        message = f"trace has {found} whole records, not the {count} of the checkpoint"
+    if count is not None and whole < count:
+        message = f"trace has {whole} whole records, not the {count} of the checkpoint"
         raise ManifestError(message, where=str(path))
 
 

@@ -1,4 +1,4 @@
-"""Entities in rows of tags, and how many of them were found.
+"""Entities in rows of tags, and precision, recall and F1 of predicted ones.
 
 A tag is `O`, or a position and a type, such as `B-PER`: B begins an entity, I is inside it, E
 ends it, S is one alone; M, for I, is read too. A row need not be well formed: as in seqeval's
@@ -48,20 +48,20 @@ def entity_scores(
         InputError: A name is no tag.
     """
     check_tags(names)
-    found = true = correct = 0
+    predicted = true = correct = 0
     for predicted_row, true_row in zip(predictions, label_ids, strict=True):
         counted = true_row != IGNORED
         predicted_entities, true_entities = (
             find_entities([names[label] for label in row[counted].tolist()])
             for row in (predicted_row, true_row)
         )
-        found += len(predicted_entities)
+        predicted += len(predicted_entities)
         true += len(true_entities)
         correct += len(predicted_entities & true_entities)
     return {
-        "entity_precision": correct / max(1, found),
+        "entity_precision": correct / max(1, predicted),
         "entity_recall": correct / max(1, true),
-        "entity_f1": 2 * correct / max(1, found + true),
+        "entity_f1": 2 * correct / max(1, predicted + true),
     }
 
 

@@ -51,18 +51,18 @@ def task_metrics(
     counted = label_ids != IGNORED
     if not counted.any():
         raise InputError("there is no label to measure predictions against")
-    found, true = predictions[counted], label_ids[counted]
+    predicted, true = predictions[counted], label_ids[counted]
     if task_type == "regression":
-        scores = {"pearson": pearson(found, true), "spearman": spearman(found, true)}
+        scores = {"pearson": pearson(predicted, true), "spearman": spearman(predicted, true)}
     else:
         _check_range(true, num_labels)
-        scores = {"accuracy": accuracy(found, true), "mf1": mf1(found, true)}
+        scores = {"accuracy": accuracy(predicted, true), "mf1": mf1(predicted, true)}
         if task_type == "ner" and label_names is not None:
             scores |= entity_scores(predictions, label_ids, label_names)
         if task_type == "classification":
-            scores["matthews"] = matthews(found, true)
+            scores["matthews"] = matthews(predicted, true)
             if num_labels == 2:
-                scores["bf1"] = bf1(found, true)
+                scores["bf1"] = bf1(predicted, true)
     if assessment_method not in scores:
         raise InputError(
             f"`{assessment_method}` cannot be measured here; measured: {', '.join(scores)}",
@@ -117,7 +117,9 @@ def spearman(predictions: Numbers, labels: Numbers) -> float:
     """Return Pearson's correlation of the ranks; equal numbers share the mean of their ranks."""
     if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):
         return float("nan")
-    return pearson(_ranks(predictions), _ranks(labels))
+    from scipy.stats import rankdata  # takes half a second to import
+
+    return pearson(rankdata(predictions), rankdata(labels))
 
 
 def _check_range(label_ids: IntArray, num_labels: int) -> None:
@@ -141,9 +143,3 @@ def _counts(
         np.bincount(predictions, minlength=classes),
         np.bincount(label_ids, minlength=classes),
     )
-
-
-def _ranks(numbers: Numbers) -> npt.NDArray[np.float64]:
-    _, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2
-    return np.asarray(ranks[place])

@@ -94,7 +94,7 @@ class RelativePositions(Cell):
     """Learned embeddings of the distance from query to key (Shaw et al., arXiv 1803.02155).
 
     One table of 33 distances, from -16 to 16 and clipped there, serves keys and values of all
-    heads of a layer, as in the seed.
+    heads of a layer, as in MindSpore's.
     """
 
     def __init__(self, name: str, size: int, dtype: ms.Type, compute_type: ms.Type) -> None:

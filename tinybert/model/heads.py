@@ -1,4 +1,4 @@
-"""A task's head on an encoder: classes or a number from the pooled output, or tags of tokens."""
+"""What follows an encoder: its pooled output alone, or the head of a task."""
 
 import mindspore as ms
 from mindspore import ops
@@ -6,12 +6,10 @@ from mindspore import ops
 from tinybert.model.bert import BertEncoder, Dropout
 from tinybert.model.dropout import DropoutSite, dropout_sites
 from tinybert.model.layers import FLOATS, Cell, Linear
+from tinybert.model.names import CLASSIFIER
 from tinybert.model.parameters import linear_shapes
 from tinybert.randomness import drop_threshold
 from tinybert.recipe.network import HeadConfig, NetworkConfig
-
-CLASSIFIER = "classifier"
-"""What the names of a head's parameters start with, as in Hugging Face's networks for tasks."""
 
 
 def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int, ...]]:
@@ -28,6 +26,26 @@ def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tupl
     width = (config.hidden_size,)
     shape = (seq_length, *width) if head.task_type == "ner" else width
     return (*sites, DropoutSite(CLASSIFIER, "classifier", shape, rate))
+
+
+class Pooling(Cell):
+    """An encoder with both of its outputs.
+
+    Args:
+        encoder: The encoder.
+    """
+
+    def __init__(self, encoder: BertEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def construct(
+        self, input_ids: ms.Tensor, segment_ids: ms.Tensor, input_mask: ms.Tensor
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the last hidden states (B, S, H) and the pooled output (B, H), float32."""
+        hidden_states, _ = self.encoder(input_ids, segment_ids, input_mask)
+        last = hidden_states[-1]
+        return last, self.encoder.pooled(last)
 
 
 class TaskNetwork(Cell):

@@ -1,4 +1,4 @@
-"""The label order that a checkpoint was trained with, where the file says it."""
+"""The label order that a checkpoint was trained with, where the file records it."""
 
 import json
 import re
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-LABELS = "labels"
-"""Key of the label names in the metadata of a safetensors file: a JSON list."""
+_KEY = "labels"
+"""Of the label names in the metadata of a safetensors file: a JSON list."""
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 
 def encode_labels(labels: Sequence[str] | None) -> dict[str, str]:
-    """Return the metadata that keeps a label order; nothing where it is not known."""
-    return {} if labels is None else {LABELS: json.dumps(list(labels), ensure_ascii=False)}
+    """Return the metadata that records a label order; empty where it is not known."""
+    return {} if labels is None else {_KEY: json.dumps(list(labels), ensure_ascii=False)}
 
 
 def recorded_labels(path: Path) -> tuple[str, ...] | None:
     """Return the label names that a checkpoint's head was trained with, in the order of their ids.
 
     They are in the metadata of a run's checkpoint, or in Hugging Face's config.json. None where
-    neither says them, or cannot be read: reading the weights then tells what is wrong.
+    neither has them or can be read: reading the weights reports what is wrong.
 
     Args:
         path: The checkpoint, or a directory with a Hugging Face model.
@@ -35,7 +35,7 @@ def _in_metadata(file: Path) -> tuple[str, ...] | None:
         return None
     try:
         with safe_open(file, "numpy") as opened:
-            names = json.loads((opened.metadata() or {}).get(LABELS, "null"))
+            names = json.loads((opened.metadata() or {}).get(_KEY, "null"))
     except (SafetensorError, OSError, ValueError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 
 import mindspore as ms
-import numpy as np
-import numpy.typing as npt
 from mindspore import nn
 
+from tinybert.model.parameters import Array
 from tinybert.model.weights import check_match
 
 
-def load_into(
-    cell: nn.Cell, arrays: Mapping[str, npt.NDArray[np.generic]], *, where: str = ""
-) -> None:
+def load_into(cell: nn.Cell, arrays: Mapping[str, Array], *, where: str = "") -> None:
     """Set every parameter of `cell` exactly once, each from the array of its name.
 
     Values are converted to the parameter's type, to nearest; nothing is set unless all fit.

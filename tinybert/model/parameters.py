@@ -1,18 +1,18 @@
 """Names and shapes of an encoder's parameters, and their seeded initial values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.model.names import POOLER, POSITION_EMBEDDINGS, SEGMENT_EMBEDDINGS, WORD_EMBEDDINGS
 from tinybert.randomness import truncated_normal
 from tinybert.recipe.network import NetworkConfig
 
+Array = npt.NDArray[np.generic]
+"""A parameter's values."""
 MAX_RELATIVE_POSITION = 16
-"""Distance from which on all keys share one relative position, as in the seed."""
-
-_POSITIONS = "embeddings.position_embeddings.weight"
-_POOLER = "pooler.dense"
+"""Distance from which on all keys share one relative position, as in MindSpore's BERT."""
 
 
 def layer_name(layer: int) -> str:
@@ -29,13 +29,13 @@ def encoder_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (config.vocab_size, hidden),
-        _POSITIONS: (config.max_position_embeddings, hidden),
-        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, hidden),
+        WORD_EMBEDDINGS: (config.vocab_size, hidden),
+        POSITION_EMBEDDINGS: (config.max_position_embeddings, hidden),
+        SEGMENT_EMBEDDINGS: (config.type_vocab_size, hidden),
         **_norm("embeddings.LayerNorm", hidden),
     }
     if config.use_relative_positions:
-        del shapes[_POSITIONS]
+        del shapes[POSITION_EMBEDDINGS]
     for layer in map(layer_name, range(config.num_hidden_layers)):
         for part in ("query", "key", "value"):
             shapes |= linear_shapes(f"{layer}.attention.self.{part}", hidden, hidden)
@@ -48,7 +48,30 @@ def encoder_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         shapes |= linear_shapes(f"{layer}.intermediate.dense", hidden, inner)
         shapes |= linear_shapes(f"{layer}.output.dense", inner, hidden)
         shapes |= _norm(f"{layer}.output.LayerNorm", hidden)
-    return shapes | linear_shapes(_POOLER, hidden, hidden)
+    return shapes | linear_shapes(POOLER, hidden, hidden)
+
+
+def pretraining_shapes(
+    names: Iterable[str], vocab_size: int, hidden_size: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the pretraining heads whose parameters are among `names`.
+
+    A head is whole or absent: one of its names asks for all of them.
+
+    Args:
+        names: Canonical names.
+        vocab_size: V.
+        hidden_size: H.
+    """
+    present, transform = tuple(names), "cls.predictions.transform"
+    shapes: dict[str, tuple[int, ...]] = {}
+    if any(name.startswith("cls.predictions.") for name in present):
+        shapes |= linear_shapes(f"{transform}.dense", hidden_size, hidden_size)
+        shapes |= _norm(f"{transform}.LayerNorm", hidden_size)
+        shapes["cls.predictions.bias"] = (vocab_size,)
+    if any(name.startswith("cls.seq_relationship.") for name in present):
+        shapes |= linear_shapes("cls.seq_relationship", hidden_size, 2)
+    return shapes
 
 
 def linear_shapes(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:

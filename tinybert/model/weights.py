@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from tinybert.errors import InputError
-from tinybert.model.names import translate
-from tinybert.model.parameters import encoder_shapes
+from tinybert.model.names import POOLER, POSITION_EMBEDDINGS, canonical_names, is_head
+from tinybert.model.parameters import Array, encoder_shapes
 from tinybert.recipe.network import NetworkConfig
 from tinybert.recipe.network_tables import Activation
-
-Array = npt.NDArray[np.generic]
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -56,7 +53,7 @@ class LoadedWeights:
     """Parameters that the network never uses and the file lacks: the pooler's."""
     files: tuple[Path, ...]
     """The files that were read."""
-    fit: dict[str, Array] = field(default_factory=dict)
+    fit_dense: dict[str, Array] = field(default_factory=dict)
     """The distillation's projection, if it was asked for and is there."""
 
 
@@ -67,7 +64,7 @@ def read_weights(
     *,
     pooler: bool = True,
     head: Mapping[str, tuple[int, ...]] | None = None,
-    fit: bool = False,
+    fit_dense: bool = False,
 ) -> LoadedWeights:
     """Read the weights of one encoder and, where it is asked for, of its head.
 
@@ -79,7 +76,7 @@ def read_weights(
         prefix: What the network's parameter names start with, `student.` or `teacher.`.
         pooler: Whether the network uses its pooler; otherwise the file may lack it.
         head: Shapes of the head that must be there, by name; None: a head is left out.
-        fit: Whether to return the distillation's projection too, if the file has one.
+        fit_dense: Whether to return the distillation's projection too, if the file has one.
 
     Raises:
         InputError: The file is missing, damaged or of an unknown kind, `config.json` describes
@@ -87,39 +84,48 @@ def read_weights(
     """
     file, arrays = read_arrays(path)
     description = file.parent / "config.json"
-    files = [file]
+    files = (file, description) if description.is_file() else (file,)
     if description.is_file():
-        files.append(description)
         _check_description(description, config)
+    names = parameter_names(arrays, where=str(file))
+    shapes = encoder_shapes(config) | dict(head or {})
+    if POSITION_EMBEDDINGS not in shapes:  # relative positions in their place
+        names.pop(POSITION_EMBEDDINGS, None)
+    used = {n: arrays[at] for n, at in names.items() if n in shapes or not is_head(n)}
+    projection = {
+        n: arrays[at] for n, at in names.items() if fit_dense and n.startswith("fit_dense.")
+    }
+    absent = [n for n in shapes if n.startswith(POOLER) and n not in used and not pooler]
+    for name in absent:
+        del shapes[name]
+    check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=str(file))
+    return LoadedWeights(
+        arrays={prefix + name: used[name] for name in shapes},
+        dropped=tuple(sorted(arrays.keys() - {names[name] for name in (*used, *projection)})),
+        absent=tuple(prefix + name for name in absent),
+        files=files,
+        fit_dense=projection,
+    )
+
+
+def parameter_names(arrays: Mapping[str, Array], *, where: str) -> dict[str, str]:
+    """Return the name in a checkpoint of every parameter by canonical name.
+
+    Args:
+        arrays: Values under the names in the file.
+        where: The file.
+
+    Raises:
+        InputError: There is not exactly one network in the file, or two names mean the same.
+    """
     try:
-        names = translate(arrays)
+        return canonical_names(arrays)
     except ValueError as error:
         raise InputError(
             f"not the weights of one BERT network: {error}",
-            where=str(file),
+            where=where,
             cure="name a checkpoint of BERT or of a run of this program",
         ) from error
-    shapes = encoder_shapes(config) | dict(head or {})
-    found = {meaning: arrays[name] for meaning, name in names.canonical.items()}
-    found |= {n: arrays[at] for n, at in names.parts.items() if n in (head or {})}
-    projection = {n: at for n, at in names.parts.items() if fit and n.startswith("fit_dense.")}
-    used = {*projection.values(), *(at for n, at in names.parts.items() if n in found)}
-    dropped = [name for name in names.dropped if name not in used]
-    positions = "embeddings.position_embeddings.weight"
-    if positions in found and positions not in shapes:  # relative positions in their place
-        dropped.append(names.canonical[positions])
-        del found[positions]
-    absent = [n for n in shapes if n.startswith("pooler.") and n not in found and not pooler]
-    for name in absent:
-        del shapes[name]
-    check_match(found, shapes, dict.fromkeys(shapes, config.dtype), where=str(file))
-    return LoadedWeights(
-        arrays={prefix + name: found[name] for name in shapes},
-        dropped=tuple(sorted(dropped)),
-        absent=tuple(prefix + name for name in absent),
-        files=tuple(files),
-        fit={name: arrays[at] for name, at in projection.items()},
-    )
 
 
 def read_arrays(path: Path) -> tuple[Path, dict[str, Array]]:
@@ -207,11 +213,12 @@ def _check_description(path: Path, config: NetworkConfig) -> None:
         raise damaged from error
     if not isinstance(described, dict):
         raise damaged
+    if (activation := str(described.get("hidden_act"))) in ACTIVATIONS:
+        described["hidden_act"] = ACTIVATIONS[activation]
     problems = [
-        f"{key} is {theirs!r} there and {ours!r} in the recipe"
+        f"{key} is {described[key]!r} there and {getattr(config, key)!r} in the recipe"
         for key in _CONFIG_KEYS
-        if key in described
-        and (theirs := _ours(key, described[key])) != (ours := getattr(config, key))
+        if key in described and described[key] != getattr(config, key)
     ]
     if described.get("position_embedding_type", "absolute") != "absolute":
         problems.append("position_embedding_type is not 'absolute' there")
@@ -221,11 +228,6 @@ def _check_description(path: Path, config: NetworkConfig) -> None:
             where=str(path),
             cure="make the recipe's network that of the checkpoint",
         )
-
-
-def _ours(key: str, value: Any) -> Any:
-    """Return a value of config.json in the recipe's terms."""
-    return ACTIVATIONS.get(str(value), value) if key == "hidden_act" else value
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:

@@ -1,32 +1,33 @@
-"""What records and checkpoints must agree on: the vocabulary, and the order of labels."""
+"""What records and checkpoints must have in common: the vocabulary and the order of labels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinybert.data.labels import check_label_order
 from tinybert.data.sidecar import Sidecar
-from tinybert.errors import InputError
+from tinybert.errors import InputError, quoted
 from tinybert.model.label_names import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
+from tinybert.recipe.network import ROLES, Role
 
-Prepared = Sequence[tuple[Path, Sidecar]]
-"""Directories of prepared records, and what their records.json says."""
+PreparedRecords = Sequence[tuple[Path, Sidecar]]
+"""Directories of prepared records, each with the content of its records.json."""
 
-_ANEW = "prepare the records anew, with the vocab.txt and the case of the networks"
+_PREPARE_AGAIN = "prepare the records anew, with the vocab.txt and the case of the networks"
 
 
 def vocabulary_problems(
-    prepared: Prepared,
+    prepared: PreparedRecords,
     vocab_size: int,
     checkpoints: Mapping[str, Path],
     parents: Mapping[str, LinkedRun],
 ) -> Iterator[InputError]:
     """Yield where token ids do not mean the same: a token's id is its line in one vocab.txt.
 
-    Where one side is unknown there is nothing to hold: records that were not prepared here, a
-    checkpoint without the run that left it, or without a vocab.txt in its directory.
+    Records that were not prepared here are not compared, and neither is a checkpoint without a
+    known run and without a vocab.txt in its directory.
 
     Args:
         prepared: The recipe's records.
@@ -47,34 +48,34 @@ def vocabulary_problems(
         return
     (place, first), *others = prepared
     for directory, sidecar in others:
-        yield from _difference(sidecar, first, str(directory), f"those in {place}")
-    for which, run in parents.items():
+        yield from _differences(sidecar, first, str(directory), f"those in {place}")
+    for role, run in parents.items():
         for _, sidecar in run.sidecars()[:1]:  # they agreed with each other when it ran
-            yield from _difference(first, sidecar, str(place), f"those of the {which}, {run.path}")
-    for which, path in checkpoints.items():
+            yield from _differences(first, sidecar, str(place), f"those of the {role}, {run.path}")
+    for role, path in checkpoints.items():
         beside = path / "vocab.txt"
         if beside.is_file() and load_vocabulary(beside).sha256 != first.vocabulary.sha256:
-            message = f"the records were made with another vocabulary than the {which}'s, {beside}"
-            yield InputError(message, where=str(place), cure=_ANEW)
+            message = f"the records were made with another vocabulary than the {role}'s, {beside}"
+            yield InputError(message, where=str(place), cure=_PREPARE_AGAIN)
 
 
-def _difference(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterator[InputError]:
+def _differences(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterator[InputError]:
     """Yield how the token ids of two sets of records differ."""
     if one.vocabulary.sha256 != other.vocabulary.sha256:
         message = f"the records were made with another vocabulary than {name}"
-        yield InputError(message, where=where, cure=_ANEW)
+        yield InputError(message, where=where, cure=_PREPARE_AGAIN)
     elif one.vocabulary.lowercase != other.vocabulary.lowercase:
-        message = f"the records were made {_case(one)}, and {name}, {_case(other)}"
-        yield InputError(message, where=where, cure=_ANEW)
-
-
-def _case(sidecar: Sidecar) -> str:
-    return "with --lowercase" if sidecar.vocabulary.lowercase else "without --lowercase"
+        case, other_case = (
+            "with --lowercase" if each.vocabulary.lowercase else "without --lowercase"
+            for each in (one, other)
+        )
+        message = f"the records were made {case}, and {name}, {other_case}"
+        yield InputError(message, where=where, cure=_PREPARE_AGAIN)
 
 
 def agreed_labels(
     recipe: TaskDistill | Finetune | Evaluate,
-    prepared: Prepared,
+    prepared: PreparedRecords,
     checkpoints: Mapping[str, Path],
     *,
     complete: bool,
@@ -92,18 +93,18 @@ def agreed_labels(
     """
     task, names = recipe.task, None
     for directory, sidecar in prepared:
-        found = sidecar.task.labels if sidecar.task is not None else None
+        labels = sidecar.task.labels if sidecar.task is not None else None
         check_label_order(
-            found, names, where=str(directory), source="the other records of this recipe"
+            labels, names, where=str(directory), source="the other records of this recipe"
         )
-        names = names or found
-    for which in _frozen_heads(recipe):
-        if (path := checkpoints.get(which)) is not None:
+        names = names or labels
+    for role in _roles_with_trained_heads(recipe):
+        if (path := checkpoints.get(role)) is not None:
             check_label_order(recorded_labels(path), names, where=str(path), source="the records")
     if names is not None and len(names) != task.num_labels:
         raise InputError(
             f"num_labels is {task.num_labels}; the records have {len(names)} labels: "
-            + ", ".join(f"`{name}`" for name in names),
+            + quoted(names),
             cure=f"write `num_labels = {len(names)}` in [task]",
         )
     if names is None and task.assessment_method == "entity_f1" and complete:
@@ -114,8 +115,8 @@ def agreed_labels(
     return names
 
 
-def _frozen_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[str, ...]:
+def _roles_with_trained_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[Role, ...]:
     """Return the networks whose heads come from their checkpoints."""
     if isinstance(recipe, Evaluate):
-        return "teacher", "student"
+        return ROLES
     return ("teacher",) if isinstance(recipe, TaskDistill) and recipe.phase2 is not None else ()

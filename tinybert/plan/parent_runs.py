@@ -23,8 +23,8 @@ class LinkedRun:
     """The best checkpoint, or the last where nothing was evaluated."""
 
     def sidecars(self) -> list[tuple[Path, Sidecar]]:
-        """Return (directory, content) of each records.json that the run read and is still so."""
-        found = []
+        """Return (directory, content) of each records.json that the run read and nobody changed."""
+        sidecars = []
         for file in self.manifest.inputs.files:
             path = root_of(self.path, self.manifest) / file.path
             if file.role != "sidecar" or not path.is_file():
@@ -32,8 +32,8 @@ class LinkedRun:
             if digest_file(path).sha256 == file.sha256:
                 sidecar = load_sidecar(path.parent)
                 assert sidecar is not None
-                found.append((path.parent, sidecar))
-        return found
+                sidecars.append((path.parent, sidecar))
+        return sidecars
 
 
 def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
@@ -50,15 +50,15 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
     path = (
         resolve_path(root, link.manifest)
         if isinstance(link, ManifestLink)
-        else _run_of(resolve_path(root, link.recipe), root)
+        else _finished_run(resolve_path(root, link.recipe), root)
     )
     try:
         manifest = read_manifest(path)
     except ManifestError as error:
         raise InputError(error.message, where=error.where, cure=error.cure) from error
-    if (found := status(path, manifest)) != "finished":
+    if (state := status(path, manifest)) != "finished":
         cure = "finish that run first: the same command goes on with it"
-        raise InputError(f"the linked run is {found}", where=str(path), cure=cure)
+        raise InputError(f"the linked run is {state}", where=str(path), cure=cure)
     outcome = manifest.outcome
     chosen = outcome.best_checkpoint or (outcome.checkpoints[-1] if outcome.checkpoints else None)
     if chosen is None:
@@ -70,26 +70,26 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
     return LinkedRun(path, manifest, checkpoint)
 
 
-def _run_of(recipe: Path, root: Path) -> Path:
-    """Return the manifest of the finished run of a recipe as it reads now."""
+def _finished_run(recipe: Path, root: Path) -> Path:
+    """Return the manifest of the finished run of a recipe, as the recipe is now."""
     try:
         digest = load(recipe).digest
     except RecipeError as error:
         raise InputError("the linked recipe has problems", where=str(recipe)) from error
-    found: dict[str, Path] = {}
+    by_outcome: dict[str, Path] = {}
     for path in newest_first(root, recipe.stem):
         try:
             manifest = read_manifest(path)
         except ManifestError:
             continue
         if manifest.inputs.recipe.digest == digest and status(path, manifest) == "finished":
-            found.setdefault(manifest.digests.outcome, path)
-    if not found:
+            by_outcome.setdefault(manifest.digests.outcome, path)
+    if not by_outcome:
         cure = f"run it first: `python runner.py {recipe}`"
         raise InputError("the linked recipe has no finished run", where=str(recipe), cure=cure)
-    if len(found) > 1:
-        listed = "".join(f"\n  - {path}" for path in found.values())
+    if len(by_outcome) > 1:
+        listed = "".join(f"\n  - {path}" for path in by_outcome.values())
         cure = "name one of them: { manifest = ... }"
         message = f"the linked recipe has runs with different outcomes:{listed}"
         raise InputError(message, where=str(recipe), cure=cure)
-    return next(iter(found.values()))
+    return next(iter(by_outcome.values()))

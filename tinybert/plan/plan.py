@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert.data.rows import LabelKind
+from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.errors import InputError
@@ -134,12 +134,14 @@ def _records(
                 root,
                 dataset_type=data.dataset_type,
                 schema_dir=own or data.schema_dir,
-                seq_length=data.seq_length,
-                vocab_size=min(config.vocab_size for config in networks.values()),
-                type_vocab_size=min(config.type_vocab_size for config in networks.values()),
-                input_mask_from_dataset=data.input_mask_from_dataset,
-                token_type_ids_from_dataset=data.token_type_ids_from_dataset,
-                label=label,
+                format=RowFormat(
+                    seq_length=data.seq_length,
+                    vocab_size=min(config.vocab_size for config in networks.values()),
+                    type_vocab_size=min(config.type_vocab_size for config in networks.values()),
+                    input_mask_from_dataset=data.input_mask_from_dataset,
+                    token_type_ids_from_dataset=data.token_type_ids_from_dataset,
+                    label=label,
+                ),
             )
         except InputError as error:
             problems.append(error)

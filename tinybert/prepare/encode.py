@@ -27,13 +27,13 @@ class Example:
 
 
 @dataclass(frozen=True)
-class TaskRow:
+class EncodedRow:
     """A row without padding; all lists are equally long."""
 
     input_ids: list[int]
     segment_ids: list[int]
-    label: int | float | list[int]
-    """A class, a number, or one class or `IGNORED` a token."""
+    label: int | float | list[int] | None = None
+    """A class, a number, or one class or `IGNORED` a token; None without labels."""
 
 
 class Encoder:
@@ -47,22 +47,27 @@ class Encoder:
         tokenizer: As of `build_tokenizer`.
         vocabulary: The same tokens.
         seq_length: Most tokens a row (S).
+        counts: Counts what is encoded: tokens with special ones; the longest row before truncation.
         allow_empty: Accept texts without tokens.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, vocabulary: Vocabulary, seq_length: int, *, allow_empty: bool
+        self,
+        tokenizer: Tokenizer,
+        vocabulary: Vocabulary,
+        seq_length: int,
+        counts: Counter[str],
+        *,
+        allow_empty: bool,
     ) -> None:
         self._tokenizer = tokenizer
         self._cls, self._sep, self._unk = (vocabulary.ids[token] for token in (CLS, SEP, UNK))
         self._seq_length = seq_length
         self._allow_empty = allow_empty
-        self.counts: Counter[str] = Counter(
-            tokens=0, unknown=0, truncated_rows=0, cut_tokens=0, longest_row=0
-        )
-        """Of what was encoded: tokens with special ones; the longest row before truncation."""
+        self.counts = counts
+        counts.update(tokens=0, unknown=0, truncated_rows=0, cut_tokens=0, longest_row=0)
 
-    def rows(self, examples: Iterable[Example]) -> Iterator[TaskRow]:
+    def rows(self, examples: Iterable[Example]) -> Iterator[EncodedRow]:
         """Yield a row for each example.
 
         Raises:
@@ -80,7 +85,7 @@ class Encoder:
             for example in block:
                 yield self._row(example, [next(encodings) for _ in example.texts])
 
-    def _row(self, example: Example, texts: list[Encoding]) -> TaskRow:
+    def _row(self, example: Example, texts: list[Encoding]) -> EncodedRow:
         if not self._allow_empty and not all(text.ids for text in texts):
             raise InputError("a text is empty, or has no tokens", where=example.where)
         lengths = [len(text.ids) for text in texts]
@@ -98,7 +103,7 @@ class Encoder:
         label = example.label
         if not isinstance(label, int | float):
             label = [IGNORED, *_first_pieces(texts[0], label)[: kept[0]], IGNORED]
-        return TaskRow(input_ids, segment_ids, label)
+        return EncodedRow(input_ids, segment_ids, label)
 
 
 def truncate(lengths: Sequence[int], room: int) -> list[int]:

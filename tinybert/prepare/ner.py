@@ -17,7 +17,7 @@ from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
 from tinybert.prepare.reading import Advance, read_lines, read_objects
-from tinybert.prepare.task_records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, write_task
 
 CLUENER_TYPES = (
     "address",
@@ -60,7 +60,7 @@ def prepare_ner(
         The content of records.json.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a line is not as the format says.
+        InputError: A file or the vocabulary cannot be read, or a line does not have the format.
         UsageError: The options contradict each other, or the output may not be replaced.
     """
     read = _read_cluener if input_format == "cluener" else _read_conll
@@ -68,13 +68,13 @@ def prepare_ner(
     if input_format == "cluener":
         counts["overlapping_entities"] = 0
 
-    def found() -> set[str]:
+    def read_tags() -> set[str]:
         if input_format == "cluener":
             return {"O", *(f"{place}-{kind}" for place in "BI" for kind in CLUENER_TYPES)}
         files = (read(path, lambda size: None, Counter()) for path in inputs)
         return {tag for sentences in files for _, _, tags in sentences for tag in tags}
 
-    names = choose_labels(labels, labels_from, found, sort_tags)
+    names = choose_labels(labels, labels_from, read_tags, sort_tags)
     check_tags(names)
     prepared = PreparedTask(
         name=input_format,
@@ -92,9 +92,9 @@ def prepare_ner(
     )
 
 
-def sort_tags(found: Iterable[str]) -> list[str]:
+def sort_tags(tags: Iterable[str]) -> list[str]:
     """Sort tags: O, then by type, B before I."""
-    return sorted(found, key=lambda tag: (tag != "O", tag[2:], tag))
+    return sorted(tags, key=lambda tag: (tag != "O", tag[2:], tag))
 
 
 def _examples(

@@ -3,11 +3,11 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tinybert.errors import InputError
+from tinybert.errors import InputError, quoted
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
 Advance = Callable[[int], object]
@@ -85,7 +85,7 @@ def read_table(
             are errors.
 
     Raises:
-        InputError: A column is missing, or a row is not what the format says.
+        InputError: A column is missing, or a row does not have the format.
     """
     if format == "jsonl":
         for where, value in read_objects(path, advance):
@@ -143,10 +143,9 @@ def _text(value: dict[str, Any], name: str, where: str) -> str:
     raise InputError(f"column `{name}` is neither a text nor a number", where=where)
 
 
-def _missing(name: str, found: Sequence[str] | dict[str, Any], where: str) -> InputError:
-    shown = ", ".join(f"`{column}`" for column in found) or "none"
+def _missing(name: str, columns: Iterable[str], where: str) -> InputError:
     return InputError(
-        f"column `{name}` is missing; found: {shown}",
+        f"column `{name}` is missing; found: {quoted(columns)}",
         where=where,
         cure="records need every column: a test set without labels makes none",
     )

@@ -13,7 +13,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
 from tinybert.prepare.reading import Advance, TableFormat, read_table
-from tinybert.prepare.task_records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, write_task
 
 _FORMATS: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -35,19 +35,19 @@ def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> 
         The content of records.json.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a row is not as the task has it.
+        InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
         UsageError: The task is unknown, or the output exists and may not be replaced.
     """
     if task not in GLUE_TASKS:
         raise UsageError(f"there is no task `{task}`", cure=f"use {', '.join(GLUE_TASKS)}")
     facts = GLUE_TASKS[task]
-    left_out: Counter[str] | None = Counter(left_out_rows=0) if facts.damaged else None
+    left_out: Counter[str] = Counter(left_out_rows=0) if facts.damaged else Counter()
     rows = partial(
         read_table,
         format=facts.format,
         wanted=(*facts.texts, facts.label),
         columns=facts.columns,
-        damaged=left_out,
+        damaged=left_out if facts.damaged else None,
     )
     prepared = PreparedTask(
         name=task,
@@ -95,7 +95,7 @@ def prepare_table(
         The content of records.json.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a row is not as the columns say.
+        InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
         UsageError: The options contradict each other, or the output may not be replaced.
     """
     texts = (text,) if text_pair is None else (text, text_pair)
@@ -104,26 +104,30 @@ def prepare_table(
     def rows(path: Path, advance: Advance) -> Iterator[tuple[str, list[str]]]:
         return read_table(path, formats[path], (*texts, label), advance)
 
-    def found() -> set[str]:
+    def read_labels() -> set[str]:
         read = (rows(path, lambda size: None) for path in inputs)
         return {_label(cells[-1], where) for file in read for where, cells in file}
 
     names = None
     if label_kind == "class":
-        names = choose_labels(labels, labels_from, found, sort_labels)
+        names = choose_labels(labels, labels_from, read_labels, sort_labels)
     elif labels is not None or labels_from is not None:
         raise UsageError("labels that are numbers have no names", cure="leave out --labels")
     prepared = PreparedTask(
         name="table", label=label_kind, labels=names, columns=_columns(texts, label)
     )
     return write_task(
-        inputs, options, prepared, lambda path, advance: _examples(rows(path, advance), names)
+        inputs,
+        options,
+        prepared,
+        lambda path, advance: _examples(rows(path, advance), names),
+        Counter(),
     )
 
 
-def sort_labels(found: Iterable[str]) -> list[str]:
+def sort_labels(labels: Iterable[str]) -> list[str]:
     """Sort label names: whole numbers by their value if all are, otherwise by code points."""
-    names = sorted(found)
+    names = sorted(labels)
     if all(name.removeprefix("-").isdecimal() for name in names):
         names.sort(key=int)
     return names

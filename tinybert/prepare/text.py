@@ -29,7 +29,7 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
     Raises:
         InputError: One of the inputs names no file.
     """
-    found: list[Path] = []
+    texts: list[Path] = []
     for name in inputs:
         path = Path(name)
         if path.is_dir():
@@ -39,8 +39,8 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
         files = sorted(file for file in files if file.is_file())
         if not files:
             raise InputError("the input names no text file", where=name)
-        found += files
-    return found
+        texts += files
+    return texts
 
 
 def paragraphs(path: Path) -> Iterator[tuple[int, str, int]]:

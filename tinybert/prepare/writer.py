@@ -1,22 +1,22 @@
-"""Rows of token ids -> record files of either format."""
+"""Encoded rows -> record files of either format."""
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.example import encode_examples
+from tinybert.data.labels import IGNORED
 from tinybert.data.mindrecord import index_path
-from tinybert.data.rows import RowFormat
+from tinybert.data.rows import LabelArray, LabelKind, RowFormat
 from tinybert.data.schema import schema_bytes
 from tinybert.data.sidecar import SidecarFile
 from tinybert.data.source import DatasetType
 from tinybert.data.tfrecord import write_records
 from tinybert.files import digest_file
+from tinybert.prepare.encode import EncodedRow
 
 SCHEMA = "schema.json"
 _BLOCK_ROWS = 1024
@@ -24,36 +24,11 @@ _MINDRECORD_BYTES = 1 << 20  # of header and page; the framework's defaults make
 
 Block = dict[str, npt.NDArray[np.int32] | npt.NDArray[np.float32]]
 """Arrays (rows, length) by column."""
-_Row = TypeVar("_Row")
-
-
-def write_token_rows(
-    directory: Path,
-    rows: Iterable[list[int]],
-    format: RowFormat,
-    dataset_type: DatasetType,
-    rows_per_file: int,
-) -> tuple[SidecarFile, ...]:
-    """Write rows as `records-00000.tfrecord` and so on: mask 1 on their tokens, segments 0.
-
-    Args:
-        directory: An existing directory.
-        rows: Token ids, at most S each, without padding.
-        format: What a record holds; without labels.
-        dataset_type: Format of the files.
-        rows_per_file: Most rows in a file.
-
-    Returns:
-        What was written: records, and indexes or the schema.
-    """
-    to_block = partial(_token_block, seq_length=format.seq_length)
-    return write_rows(directory, rows, to_block, format, dataset_type, rows_per_file)
 
 
 def write_rows(
     directory: Path,
-    rows: Iterable[_Row],
-    to_block: Callable[[list[_Row]], Block],
+    rows: Iterable[EncodedRow],
     format: RowFormat,
     dataset_type: DatasetType,
     rows_per_file: int,
@@ -63,7 +38,6 @@ def write_rows(
     Args:
         directory: An existing directory.
         rows: What is written, in its order.
-        to_block: Makes arrays of some rows.
         format: What a record holds.
         dataset_type: Format of the files.
         rows_per_file: Most rows in a file.
@@ -72,12 +46,12 @@ def write_rows(
         What was written: records, and indexes or the schema.
     """
     left = iter(rows)
+    write = _write_tfrecord if dataset_type == "tfrecord" else _write_mindrecord
     records: list[tuple[Path, int]] = []
     while (first := next(left, None)) is not None:
         path = directory / f"records-{len(records):05d}.{dataset_type}"
         file_rows = chain([first], islice(left, rows_per_file - 1))
-        write = _write_tfrecord if dataset_type == "tfrecord" else _write_mindrecord
-        records.append((path, write(path, _blocks(file_rows, to_block))))
+        records.append((path, write(path, _blocks(file_rows, format))))
     others = [index_path(path) for path, _ in records] if dataset_type == "mindrecord" else []
     if dataset_type == "tfrecord":
         others.append(directory / SCHEMA)
@@ -85,24 +59,33 @@ def write_rows(
     return tuple(_listed(path, count) for path, count in [*records, *((p, None) for p in others)])
 
 
+def to_block(rows: Sequence[EncodedRow], seq_length: int, label: LabelKind | None) -> Block:
+    """Return rows as arrays (rows, length), padded with zeros, and with `IGNORED` token labels."""
+    input_ids, input_mask, segment_ids = np.zeros((3, len(rows), seq_length), np.int32)
+    block: Block = {"input_ids": input_ids, "input_mask": input_mask, "segment_ids": segment_ids}
+    width = seq_length if label == "token" else 1
+    label_ids: LabelArray = np.full((len(rows), width), IGNORED, np.int32)
+    if label is not None:
+        label_ids = label_ids.astype(np.float32) if label == "number" else label_ids
+        block["label_ids"] = label_ids
+    for index, row in enumerate(rows):
+        length = len(row.input_ids)
+        input_ids[index, :length] = row.input_ids
+        input_mask[index, :length] = 1
+        segment_ids[index, :length] = row.segment_ids
+        if label is not None:
+            label_ids[index, : min(length, width)] = row.label
+    return block
+
+
 def _listed(path: Path, rows: int | None) -> SidecarFile:
     file = digest_file(path)
     return SidecarFile(name=path.name, size=file.size, sha256=file.sha256, rows=rows)
 
 
-def _blocks(rows: Iterator[_Row], to_block: Callable[[list[_Row]], Block]) -> Iterator[Block]:
+def _blocks(rows: Iterator[EncodedRow], format: RowFormat) -> Iterator[Block]:
     while some := list(islice(rows, _BLOCK_ROWS)):
-        yield to_block(some)
-
-
-def _token_block(rows: list[list[int]], seq_length: int) -> Block:
-    input_ids = np.zeros((len(rows), seq_length), np.int32)
-    input_mask = np.zeros_like(input_ids)
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row)] = row
-        input_mask[index, : len(row)] = 1
-    segment_ids = np.zeros_like(input_ids)
-    return {"input_ids": input_ids, "input_mask": input_mask, "segment_ids": segment_ids}
+        yield to_block(some, format.seq_length, format.label)
 
 
 def _write_tfrecord(path: Path, blocks: Iterator[Block]) -> int:

@@ -1,4 +1,4 @@
-"""What every table of a recipe is made of: the strict base class, value types, links to runs."""
+"""The strict base class of a recipe's tables, value types, and links to runs."""
 
 from typing import Annotated, Any
 

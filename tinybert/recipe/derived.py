@@ -1,4 +1,4 @@
-"""Values that follow from those of a recipe."""
+"""Numbers that follow from a recipe's values."""
 
 from tinybert.recipe.tables import Batches, Topology
 

@@ -1,4 +1,4 @@
-"""From what pydantic says of single values to problems with place and cure."""
+"""Turn pydantic's errors about single values into problems with place and cure."""
 
 import re
 from collections.abc import Sequence
@@ -38,18 +38,18 @@ BOUNDS = {
 
 @dataclass
 class Diagnosis:
-    """The problems of single values, and what the rules between values must know of them."""
+    """The problems of single values, and the keys that rules between values must treat apart."""
 
     problems: list[Problem] = field(default_factory=list)
     broken: set[KeyPath] = field(default_factory=set)
-    """Written, but not valid."""
+    """Keys that are written, but not valid."""
     meant: set[KeyPath] = field(default_factory=set)
-    """Not written, but what an unknown key probably stands for."""
+    """Keys that are not written, but that an unknown key probably stands for."""
 
 
 def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetails]) -> Diagnosis:
-    """Return a problem for every error; keys that a table lacks are gathered in one."""
-    found = Diagnosis()
+    """Return a problem for every error; all keys that a table lacks make one problem."""
+    diagnosis = Diagnosis()
     missing: dict[KeyPath, list[str]] = {}
     for error in sorted(errors, key=lambda error: error["type"] != "extra_forbidden"):
         path = _key_path(error["loc"])
@@ -60,25 +60,25 @@ def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetai
             path = tuple(table)
             problem = _bad_link(document, path)
         elif error["type"] == "missing":
-            if path not in found.meant:
+            if path not in diagnosis.meant:
                 missing.setdefault(tuple(table), []).append(key)
             continue
         else:
             names = tuple(map(str, table))
             suggestion = suggest(stage, names, key)
-            found.meant.update(suggestion.meant)
+            diagnosis.meant.update(suggestion.meant)
             problem = _unknown_key(document, path, suggestion.help)
-        if problem not in found.problems:
-            found.problems.append(problem)
+        if problem not in diagnosis.problems:
+            diagnosis.problems.append(problem)
         whole = next((at for at, part in enumerate(path) if isinstance(part, int)), len(path))
-        found.broken.add(path[:whole])
+        diagnosis.broken.add(path[:whole])
     for place, keys in missing.items():
-        found.problems += _missing(document, stage, tuple(map(str, place)), keys)
-    return found
+        diagnosis.problems += _missing(document, stage, tuple(map(str, place)), keys)
+    return diagnosis
 
 
 def _key_path(location: Sequence[str | int]) -> KeyPath:
-    """Return pydantic's location without the parts that are no keys."""
+    """Return pydantic's location without the parts that are not keys."""
     return tuple(
         part
         for before, part in zip(("", *location), location, strict=False)
@@ -115,13 +115,13 @@ def missing_keys(
     """Return the problem that a table lacks keys, with an example for each that has one."""
     where = f"in [{dotted(table)}]" if table else "at the top level"
     names = listed([f"`{key}`" for key in keys], "and")
-    examples = [
-        f"`{key} = {as_toml(found[0])}`"
+    assignments = [
+        f"`{key} = {as_toml(examples[0])}`"
         for key in keys
-        if (found := fields.model_fields[key].examples)
+        if (examples := fields.model_fields[key].examples)
     ]
     message = f"missing {'key' if len(keys) == 1 else 'keys'} {names} {where}"
-    cure = f"for example {', '.join(examples)}" if examples else ""
+    cure = f"for example {', '.join(assignments)}" if assignments else ""
     return Problem(message, document.key_place(table), cure)
 
 
@@ -146,7 +146,7 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
     if kind == "missing":
         message, path = f"too few items in `{path[-2]}`", path[:-1]
     elif kind == "literal_error":
-        message = f"unknown value {_shown(value)} for {name}"
+        message = f"unknown value {_shortened(value)} for {name}"
         if not isinstance(value, str):
             message = f"expected string for {name}, got {_type_name(value)}"
         choices = [*STAGES] if path == ("stage",) else re.findall(r"'(.*?)'", limits["expected"])
@@ -160,7 +160,7 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
         cure = "leave it out, or write 0.0: nothing is dropped in a network that is not trained"
     elif kind in BOUNDS:
         limit, words = BOUNDS[kind]
-        message = f"expected {words} {limits[limit]:.16g} for {name}, got {_shown(value)}"
+        message = f"expected {words} {limits[limit]:.16g} for {name}, got {_shortened(value)}"
     elif kind == "finite_number":
         message = f"expected a finite number for {name}, got {as_toml(value)}"
     elif kind == "string_pattern_mismatch":
@@ -174,7 +174,7 @@ def _bad_value(document: Document, path: KeyPath, error: ErrorDetails) -> Proble
     return Problem(message, document.value_place(path), cure)
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = as_toml(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -187,7 +187,7 @@ def _type_name(value: Any) -> str:
 
 
 def _type_cure(expected: str, path: KeyPath, value: Any) -> str:
-    """Return how to write a value of another type, where its meaning is plain."""
+    """Return how to write a value of another type, where the meaning is clear."""
     if expected == "string or array":
         return 'write "uniform", "top", "bottom", or the teacher layer of each student layer'
     if expected == "path or link":

@@ -1,4 +1,4 @@
-"""What the tables of a recipe say about themselves: which keys there are, and what they mean."""
+"""The tables of a recipe by their paths, and how keys and values are written in TOML."""
 
 import json
 import re
@@ -42,16 +42,16 @@ def as_toml(value: Any) -> str:
 @cache
 def all_tables(table: type[Table], path: TablePath = ()) -> Mapping[TablePath, type[Table]]:
     """Return the table itself and every table in it, by path, outer tables first."""
-    found = {path: table}
+    tables = {path: table}
     for key, field in table.model_fields.items():
         for kind in (field.annotation, *get_args(field.annotation)):
             if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, Table):
-                found.update(all_tables(kind, (*path, key)))
-    return found
+                tables.update(all_tables(kind, (*path, key)))
+    return tables
 
 
 def table_at(stage: type[Table], path: TablePath) -> type[Table] | None:
-    """Return the table that belongs at a path, None if none does."""
+    """Return the table that belongs at a path, or None."""
     if path[:2] == ("expect", "metrics") and len(path) == 3:
         return Bounds
     return all_tables(stage).get(path)

@@ -1,4 +1,4 @@
-"""From a recipe's path to the validated, resolved recipe, or to all its problems."""
+"""Read, validate and resolve a recipe, or report all its problems."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tinybert.recipe.problems import InvalidRecipeError
 from tinybert.recipe.run_rules import run_problems
 from tinybert.recipe.source import Document, parse, read_source
 from tinybert.recipe.tables import Batches
-from tinybert.recipe.written import ValidValues
+from tinybert.recipe.valid_values import ValidValues
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _batches(recipe: AnyRecipe) -> Iterator[tuple[str, Batches]]:
 
 
 def leaves(values: dict[str, Any], table: TablePath = ()) -> Iterator[TablePath]:
-    """Yield the path of every value that is no table."""
+    """Yield the path of every value that is not a table."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, (*table, key))

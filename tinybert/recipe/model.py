@@ -1,9 +1,9 @@
 """The recipe of each stage: which tables it has.
 
 One class a TOML table, one field a key; a field without default must be written in the recipe.
-The string below a field is its meaning and unit; `examples` are the seed project's values.
-Rules between keys are in `network_rules.py` and `run_rules.py`. The seed project's option names
-are kept.
+The string below a field is its meaning and unit; `examples` are the values of
+the MindSpore TinyBERT example, whose option names are kept. Rules between keys are in
+`network_rules.py` and `run_rules.py`.
 """
 
 from typing import Annotated, Literal

@@ -17,6 +17,9 @@ from tinybert.recipe.network_tables import (
 )
 from tinybert.recipe.tables import TaskType
 
+Role = Literal["teacher", "student"]
+ROLES: tuple[Role, Role] = ("teacher", "student")
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -51,7 +54,7 @@ class HeadConfig:
     classifier_dropout_prob: float
 
 
-def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkConfig:
+def network(recipe: AnyRecipe, role: Role) -> NetworkConfig:
     """Return the description of the teacher or the student of a recipe that validates.
 
     A key comes from the network's own table or from `[network]`, where it is written once.
@@ -60,9 +63,9 @@ def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkC
     Raises:
         ValueError: The recipe has no such network.
     """
-    table = recipe.teacher if which == "teacher" else recipe.student
+    table = recipe.teacher if role == "teacher" else recipe.student
     if table is None:
-        raise ValueError(f"a recipe without [{which}]")
+        raise ValueError(f"a recipe without [{role}]")
     shared: dict[str, Any] = {}
     for key in NetworkKeys.model_fields:
         own = getattr(table, key)
@@ -79,15 +82,15 @@ def network(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> NetworkC
     )
 
 
-def head(recipe: AnyRecipe, which: Literal["teacher", "student"]) -> HeadConfig:
+def head(recipe: AnyRecipe, role: Role) -> HeadConfig:
     """Return the description of the head of the teacher or the student of a task's recipe.
 
     Raises:
         ValueError: The recipe has no such network, or no task.
     """
-    table = recipe.teacher if which == "teacher" else recipe.student
+    table = recipe.teacher if role == "teacher" else recipe.student
     if isinstance(recipe, GeneralDistill) or table is None:
-        raise ValueError(f"a recipe without a head of [{which}]")
+        raise ValueError(f"a recipe without a head of [{role}]")
     assert isinstance(table, TaskTeacher | TaskStudent | FinetunedTeacher | EvaluatedStudent)
     return HeadConfig(
         task_type=recipe.task.task_type,

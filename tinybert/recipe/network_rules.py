@@ -6,7 +6,7 @@ from itertools import chain
 from tinybert.recipe.diagnose import missing_keys
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.written import ValidValues
+from tinybert.recipe.valid_values import ValidValues
 
 DISTILLATIONS = ("general_distill", "task_distill")
 
@@ -37,7 +37,7 @@ def _one_network(written: ValidValues, stage: str) -> Iterator[Problem]:
 
 
 def _shared_keys_once(written: ValidValues) -> Iterator[Problem]:
-    """Hold each key to `[network]`, or to each of `[teacher]` and `[student]`."""
+    """Check that each key is in `[network]`, or in each of `[teacher]` and `[student]`."""
     networks = written.networks()
     both = " and ".join(f"[{name}]" for name in networks)
     nowhere = []
@@ -60,7 +60,7 @@ def _shared_keys_once(written: ValidValues) -> Iterator[Problem]:
 
 
 def _weights(written: ValidValues, stage: str) -> Iterator[Problem]:
-    """Hold each network to one origin of its weights that makes sense in its stage."""
+    """Check that each network has one origin of its weights, and one that its stage allows."""
     for name in written.networks():
         load = f"load_{name}_ckpt_path"
         yield from written.exactly_one((name,), ("init", load))

@@ -24,7 +24,7 @@ class NetworkKeys(Table):
     hidden_act: Activation | None = Field(default=None, examples=["gelu_tanh"])
     """Activation of the feed-forward part: GELU in its tanh form, GELU in its erf form, or ReLU."""
     layer_norm_eps: PositiveFloat | None = Field(default=None, examples=[1e-7])
-    """Added to the variance in every layer norm: 1e-12 in Hugging Face BERT, 1e-7 in the seed."""
+    """Added to the variance in every layer norm: 1e-12 in Hugging Face BERT, 1e-7 in MindSpore."""
     max_position_embeddings: PositiveInt | None = Field(default=None, examples=[512])
     """Rows of the position embedding table; at least `seq_length`."""
     type_vocab_size: PositiveInt | None = Field(default=None, examples=[2])
@@ -57,7 +57,7 @@ class Model(NetworkKeys):
     init: Literal["seeded"] | None = None
     """`seeded`: initial weights from `seed`, instead of a checkpoint."""
     embedding_initializer_range: PositiveFloat | None = Field(default=None, examples=[0.01])
-    """Standard deviation of seeded embeddings, 0.01 in the seed; absent: `initializer_range`."""
+    """Standard deviation of seeded embeddings, 0.01 in MindSpore's; absent: `initializer_range`."""
 
 
 class Frozen(Model):
@@ -89,7 +89,7 @@ class TaskTeacher(DistillTeacher):
     """`[teacher]` of a task distillation, or of an evaluation."""
 
     head: Head = Field(examples=["relu_linear"])
-    """Between pooled output and logits: a linear map, or ReLU and a linear map (the seed's)."""
+    """Between pooled output and logits: a linear map, or ReLU and a linear map (MindSpore)."""
 
 
 class DistillStudent(Trained):
@@ -103,7 +103,7 @@ class TaskStudent(DistillStudent):
     """`[student]` of a task distillation, or of a fine-tuning."""
 
     head: Head = Field(examples=["relu_linear"])
-    """Between pooled output and logits: a linear map, or ReLU and a linear map (the seed's)."""
+    """Between pooled output and logits: a linear map, or ReLU and a linear map (MindSpore)."""
     classifier_dropout_prob: DropoutRate = Field(examples=[0.1])
     """Dropout before the head."""
 
@@ -114,7 +114,7 @@ class FinetunedTeacher(Trained):
     load_teacher_ckpt_path: Source | None = None
     """Weights to start from: Hugging Face safetensors, MindSpore .ckpt, or a link to a run."""
     head: Head = Field(examples=["relu_linear"])
-    """Between pooled output and logits: a linear map, or ReLU and a linear map (the seed's)."""
+    """Between pooled output and logits: a linear map, or ReLU and a linear map (MindSpore)."""
     classifier_dropout_prob: DropoutRate = Field(examples=[0.1])
     """Dropout before the head."""
 
@@ -125,4 +125,4 @@ class EvaluatedStudent(Frozen):
     load_student_ckpt_path: Source | None = None
     """Weights: Hugging Face safetensors, MindSpore .ckpt, or a link to a run."""
     head: Head = Field(examples=["relu_linear"])
-    """Between pooled output and logits: a linear map, or ReLU and a linear map (the seed's)."""
+    """Between pooled output and logits: a linear map, or ReLU and a linear map (MindSpore)."""

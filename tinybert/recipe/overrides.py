@@ -1,4 +1,4 @@
-"""What the command line changes in a recipe: `--set KEY=VALUE` and `--device`."""
+"""Apply the changes of the command line to a recipe: `--set KEY=VALUE` and `--device`."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -41,7 +41,7 @@ def overridden(
 
 
 def _parsed(text: str) -> Any:
-    """Return a TOML value; a word that is none stands for itself."""
+    """Return a TOML value; a word that is not TOML is taken as a string."""
     try:
         values = tomli.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -52,7 +52,7 @@ def _parsed(text: str) -> Any:
 
 
 def _with_value(document: Document, path: tuple[str, ...], value: Any, place: Place) -> Document:
-    """Return a document with another value at a path, whose place is then the override."""
+    """Return the document with another value at a path; its place is the override."""
     values = deepcopy(document.values)
     table = values
     for part in path[:-1]:

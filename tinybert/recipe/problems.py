@@ -1,4 +1,4 @@
-"""Problems of a recipe with their place, and the three forms in which they are printed."""
+"""Problems of a recipe with their place, and their three printed forms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Problem:
 
 
 class InvalidRecipeError(RecipeError):
-    """A recipe that was read and has problems, which are all in `problems`."""
+    """A recipe that was read and has problems; `problems` has all of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = sorted(

@@ -5,7 +5,7 @@ from itertools import chain
 
 from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.written import ValidValues
+from tinybert.recipe.valid_values import ValidValues
 
 METRICS = {
     "classification": ("accuracy", "bf1", "mf1", "matthews"),

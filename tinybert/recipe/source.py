@@ -21,16 +21,16 @@ HINTS = {
     "Invalid value": "a string needs quotes; true and false are lower case",
     "Illegal character '\\n'": "close the quotes on the same line",
 }
-"""The likeliest cures for what tomli says."""
+"""The likeliest cure, by tomli's message."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A TOML document and where everything in it is written.
+    """A TOML document with the place of each key and value.
 
     Args:
         name: The file as the user named it.
-        values: What tomli read.
+        values: The values that tomli read.
         keys: Place of each key, table header and array item, by its path from the top.
         places: Place of each value but tables with a header, by its path from the top.
     """
@@ -53,7 +53,7 @@ class Document:
         return self.places.get(path) or self.key_place(path)
 
     def value(self, path: KeyPath) -> Any:
-        """Return what is written at a path, None if nothing is."""
+        """Return the value at a path, or None."""
         value: Any = self.values
         for part in path:
             try:

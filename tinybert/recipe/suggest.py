@@ -1,4 +1,4 @@
-"""What a key that is not known was probably meant to be."""
+"""Suggestions for unknown keys."""
 
 import difflib
 from collections.abc import Container, Sequence
@@ -22,7 +22,7 @@ RENAMED = {
     "epsilon": "eps",
     "lr": "learning_rate",
 }
-"""Options of the seed project and of its relatives that have another name here."""
+"""Options of the MindSpore example and of its relatives that have another name here."""
 
 GONE = {
     "distribute": "write `hosts` and `devices_per_host` in [topology]",
@@ -38,14 +38,14 @@ GONE = {
     "warmup_proportion": "write `warmup_ratio` in [optimizer.schedule]",
     "warmup": "write `warmup_steps` or `warmup_ratio` in [optimizer.schedule]",
 }
-"""Options of the seed project that are no key here, and what to do instead."""
+"""Options of the MindSpore example that are no keys here, and what to do instead."""
 
 TOP = "at the top level, above all tables"
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A cure for an unknown key, and the keys that it was meant to be."""
+    """A cure for an unknown key, and the keys that it probably stands for."""
 
     help: str
     meant: Sequence[TablePath] = ()

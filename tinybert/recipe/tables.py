@@ -26,7 +26,7 @@ class Batches(Table):
 
 
 class Records(Table):
-    """What every `[data]` says about its record files."""
+    """The keys of every `[data]`: its record files."""
 
     dataset_type: Literal["tfrecord", "mindrecord"] = Field(examples=["tfrecord"])
     """Format of the record files."""
@@ -75,7 +75,7 @@ class TaskData(PhaseData, Batches):
 
 
 class EvaluateData(Records, Batches):
-    """`[data]` of an evaluation; the seed's leaves out the last rows (`drop_remainder`)."""
+    """`[data]` of an evaluation; MindSpore's drops the last rows (`drop_remainder`)."""
 
     eval_data_dir: Path
     """Records to evaluate on: a file, a directory, or a glob."""
@@ -151,7 +151,7 @@ class Schedule(Table):
     warmup_ratio: Ratio | None = Field(default=None, examples=[0.1])
     """Warmup as a share of all steps."""
     warmup_epoch_ratio: Ratio | None = None
-    """Warmup as a share of one epoch's steps, as in the seed's phase 1."""
+    """Warmup as a share of one epoch's steps, as in phase 1 of MindSpore's."""
 
 
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -237,7 +237,7 @@ class Checkpoints(Table):
     save_ckpt_step: PositiveInt = Field(examples=[10000])
     """Steps between two checkpoints, and between two evaluations where there is a dev set."""
     max_ckpt_num: PositiveInt = Field(examples=[1])
-    """Checkpoints kept, the newest; the best is kept apart."""
+    """Newest checkpoints that are kept; the best is kept in addition."""
 
 
 class Bounds(Table):

@@ -1,13 +1,14 @@
 """Facts about a run as plain data, for the terminal and the page alike."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from tinybert.compare.causes import format_value
 from tinybert.compare.verdict import Run
 from tinybert.manifest.document import LIVE
-from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
 
 Row = tuple[str, ...]
 """A row of a table; its name comes first."""
@@ -86,10 +87,10 @@ def describe_run(run: Run) -> Iterator[tuple[str, str]]:
         yield "framework", f"{framework}, {environment.python}"
         yield "platform", environment.platform
         yield "processor", f"{environment.cpu.model} ({' '.join(environment.cpu.flags)})"
-        yield "topology", _pairs(environment.topology)
+        yield "topology", _pairs(asdict(environment.topology))
         if environment.ascend:
             yield "Ascend", _pairs(environment.ascend)
-        yield "threads", _pairs(environment.threads)
+        yield "threads", _pairs(asdict(environment.threads))
     yield "outcome", run.manifest.digests.outcome
 
 
@@ -105,9 +106,10 @@ def timing(run: Run) -> Iterator[tuple[str, str]]:
     yield "took", duration(run) or "-"
     if resumed := [str(segment.first_step) for segment in volatile.segments[1:]]:
         yield "resumed after step", ", ".join(resumed)
-    for name, value in {**volatile.throughput, **volatile.memory}.items():
-        text = f"{value:,}" if isinstance(value, int) else format_value(value)
-        yield name.replace("_", " "), f"{value:,.1f}" if isinstance(value, float) else text
+    if isinstance(volatile.throughput, ThroughputFacts):
+        yield "samples per second", f"{volatile.throughput.samples_per_second:,.1f}"
+    if isinstance(volatile.memory, MemoryFacts):
+        yield "peak resident bytes", f"{volatile.memory.peak_resident_bytes:,}"
 
 
 def resolved_recipe(run: Run) -> Iterator[Row]:

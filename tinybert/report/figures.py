@@ -124,7 +124,7 @@ def _marks(runs: Sequence[Run], comparison: Comparison | None) -> Iterator[Mark]
     for name, phase in (manifest.effective.phases if manifest.effective else {}).items():
         if before:
             yield Mark(before, name)
-        before += int(phase.get("total_steps") or 0)
+        before += phase.total_steps or 0
 
 
 def _figure(

@@ -12,7 +12,6 @@ from tinybert.compare.verdict import Comparison, Run, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
-from tinybert.manifest.model import Number
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints
 
 
@@ -90,14 +89,14 @@ def lineage(manifest: Path) -> tuple[str, int]:
     Raises:
         ManifestError: The manifest or the export's record is missing, or is none.
     """
-    if manifest.name == exported.NAME:
+    if manifest.name == exported.RECORD_FILE:
         record = exported.Exported.load(manifest)
-        first, source = f"{manifest}  {record.content['format']}", record.source
-        if "manifest" in source:
-            name, digest = source["manifest"], source["outcome_digest"]
-            links = list(_link("network", name, record.manifest(), digest, 1))
+        first, source = f"{manifest}  {record.content.format}", record.content.source
+        place = record.manifest()
+        if source.manifest is None or source.outcome_digest is None or place is None:
+            links = [(f"  network: {source.checkpoint}", "")]
         else:
-            links = [(f"  network: {source['checkpoint']}", "")]
+            links = list(_link("network", source.manifest, place, source.outcome_digest, 1))
     else:
         run = Run.load(manifest)
         first, links = _run_line(run), list(_parent_links(run, 1))
@@ -208,9 +207,6 @@ def _document(comparison: Comparison, a: Path, b: Path, code: int) -> dict[str, 
             "loss_difference": to_json(step.loss_difference),
         },
         "tensor": comparison.tensor and to_json(asdict(comparison.tensor)),
-        "outcome": {
-            path: [item.model_dump() if isinstance(item, Number) else item for item in pair]
-            for path, pair in comparison.outcome.items()
-        },
+        "outcome": {path: to_json(pair) for path, pair in comparison.outcome.items()},
         "notes": comparison.notes,
     }

@@ -1,23 +1,27 @@
 """Carrying out a plan in this process, alone or as one of several."""
 
 import resource
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import shutil
+from typing import TYPE_CHECKING
 
 import structlog
 
 from tinybert.device import prepare_environment, require_infinities, select
-from tinybert.manifest.identity import environment
+from tinybert.manifest.built import Environment, TopologyFacts
+from tinybert.manifest.identity import read_environment
+from tinybert.manifest.leaf import NO_FACTS, NoFacts
+from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.derived import device_count
+from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
 from tinybert.run.heartbeat import HeartbeatSender
 from tinybert.run.profiling import PROFILE, profiled
 from tinybert.signals import StopRequest
 from tinybert.train.graph import GRAPHS, saving_environment
 
 if TYPE_CHECKING:
-    from tinybert.stages.build import StageResult
+    from tinybert.stages.build import RunContext, StageResult
     from tinybert.train.loop import StepResult
 
 log = structlog.get_logger()
@@ -40,18 +44,17 @@ def execute(
         record: This process's record.
         stop: Whether the user asked to stop.
         live: Whether to draw a line of progress, rather than log one now and then.
-        heart: Tells the launcher of several processes what this one does.
+        heart: Sends the launcher of several processes what this one does.
         local_rank: This process among those of its host.
         profile: Calls of the device to profile, if any.
 
     Returns:
         Whether the run finished; otherwise it was stopped, and saved what it has.
     """
-    facts = _ready(plan, record, local_rank)
+    environment = _ready(plan, record, local_rank)
     # The framework reads its environment when these are imported.
     from tinybert.run.progress import StepProgress
     from tinybert.stages.build import RunContext
-    from tinybert.stages.dispatch import carry_out
     from tinybert.train.loop import ignore_activity
     from tinybert.train.world import ALONE, connect
 
@@ -74,15 +77,15 @@ def execute(
 
         world = ALONE if device_count(topology) == 1 else connect()
         report_activity = ignore_activity if heart is None else heart.report_activity
-        result = carry_out(
-            plan, record, RunContext(on_step, stop.requested, facts, world, report_activity)
-        )
-    _finish(record, result, {"samples_per_second": progress.rate} if total_steps else {})
+        context = RunContext(on_step, stop.requested, environment, world, report_activity)
+        result = _carry_out(plan, record, context)
+    throughput = ThroughputFacts(samples_per_second=progress.rate) if total_steps else NO_FACTS
+    _finish(record, result, throughput)
     return result.finished
 
 
-def _ready(plan: Plan, record: RunRecord, local_rank: int) -> dict[str, Any]:
-    """Get the device ready; returns the manifest's section `environment`."""
+def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
+    """Get the device ready; return what this process runs on."""
     recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
     threads = recipe.runtime.threads
     prepare_environment(threads, saving_environment(record.directory / GRAPHS))
@@ -90,16 +93,39 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> dict[str, Any]:
     determinism = select(topology.device, device_id, threads)
     if topology.device == "Ascend" and _trains_in_half(plan):
         require_infinities()
-    processes = device_count(topology)
-    return environment(
-        threads={"operators": threads},
-        topology={"device": topology.device, "hosts": topology.hosts, "processes": processes},
+    return read_environment(
+        threads=threads,
+        topology=TopologyFacts(
+            device=topology.device, hosts=topology.hosts, processes=device_count(topology)
+        ),
         determinism=determinism,
     )
 
 
-def _finish(record: RunRecord, result: "StageResult", throughput: Mapping[str, float]) -> None:
-    """Record what the stage came to."""
+def _carry_out(plan: Plan, record: RunRecord, context: "RunContext") -> "StageResult":
+    """Call the stage of the plan's recipe."""
+    from tinybert.stages.evaluate import evaluate
+    from tinybert.stages.finetune import finetune
+    from tinybert.stages.general_distill import general_distill
+    from tinybert.stages.task_distill import task_distill
+
+    recipe = plan.resolved.recipe
+    if isinstance(recipe, GeneralDistill):
+        result = general_distill(plan, recipe, record, context)
+    elif isinstance(recipe, Finetune):
+        result = finetune(plan, recipe, record, context)
+    elif isinstance(recipe, Evaluate):
+        result = evaluate(plan, recipe, record, context)
+    else:
+        result = task_distill(plan, recipe, record, context)
+    shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
+    return result
+
+
+def _finish(
+    record: RunRecord, result: "StageResult", throughput: ThroughputFacts | NoFacts
+) -> None:
+    """Record the result of the stage."""
     best = result.best
     record.finish(
         "finished" if result.finished else "interrupted",
@@ -108,10 +134,10 @@ def _finish(record: RunRecord, result: "StageResult", throughput: Mapping[str, f
         metrics=result.metrics,
         best_step=None if best is None else best.global_step,
         best_metrics=None if best is None else best.metrics,
-        volatile={
-            "throughput": throughput,
-            "memory": {"peak_resident_bytes": _peak_memory()},
-        },
+        throughput=throughput,
+        memory=MemoryFacts(
+            peak_resident_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        ),
     )
     if result.finished:
         log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
@@ -120,7 +146,3 @@ def _finish(record: RunRecord, result: "StageResult", throughput: Mapping[str, f
 def _trains_in_half(plan: Plan) -> bool:
     floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
     return bool(plan.phases) and "float16" in floats
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

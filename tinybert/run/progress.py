@@ -33,7 +33,7 @@ class StepProgress:
         """Time of those steps."""
         self._total_steps = total_steps
         self._began: float | None = None
-        self._said = -math.inf  # the first step is said at once
+        self._reported = -math.inf  # the first step is reported at once
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
         columns = (
             TextColumn("step"),
@@ -68,8 +68,8 @@ class StepProgress:
         )
         self._bar.update(self._task, completed=done, facts=facts)
         last = done == self._total_steps
-        if not self._live and (last or now - self._said >= QUIET_SECONDS):
-            self._said = now
+        if not self._live and (last or now - self._reported >= QUIET_SECONDS):
+            self._reported = now
             left = (self._total_steps - done) * self.seconds / max(1, self._steps(result))
             log.info(
                 "step",

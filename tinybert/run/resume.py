@@ -1,19 +1,18 @@
-"""Going on with a run that a manifest names, and only with that run."""
+"""Going on with a run that was cut off, and only with that run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import UsageError
-from tinybert.manifest.document import read_manifest
-from tinybert.manifest.identity import CodeIdentity
-from tinybert.manifest.model import Code, Manifest
+from tinybert.errors import ManifestError, UsageError
+from tinybert.manifest.document import newest_first, read_manifest, status
+from tinybert.manifest.model import Code, Manifest, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.load import ResolvedRecipe
 
 
-def resume(path: Path, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecord:
+def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
     """Reopen a run for the recipe and code that it began with.
 
     A value of the recipe may differ where the command line names it, by `--set` or `--device`.
@@ -41,14 +40,34 @@ def resume(path: Path, resolved: ResolvedRecipe, code: CodeIdentity) -> RunRecor
         )
     record = RunRecord.reopen(path)
     if manifest.inputs.recipe.digest != resolved.digest:
-        record.update(inputs={"recipe": recipe_facts(resolved)})
+        record.update(inputs=replace(manifest.inputs, recipe=recipe_facts(resolved)))
     return record
 
 
-def require_code(manifest: Manifest, code: CodeIdentity, path: Path) -> None:
+def resumable(
+    root: Path, recipe_name: str, recipe_digest: str, code_digest: str
+) -> RunRecord | None:
+    """Reopen the newest run of a recipe and a program if it was abandoned or interrupted.
+
+    A newer run of the same recipe and code that ended otherwise, or that is under way, leaves
+    nothing to resume. Manifests that cannot be read are passed over.
+    """
+    for path in newest_first(root, recipe_name):
+        try:
+            manifest = read_manifest(path)
+        except ManifestError:
+            continue
+        inputs = manifest.inputs
+        if (inputs.recipe.digest, inputs.code.digest) == (recipe_digest, code_digest):
+            cut_off = status(path, manifest) in ("abandoned", "interrupted")
+            return RunRecord.reopen(path) if cut_off else None
+    return None
+
+
+def require_code(manifest: Manifest, code: Code, path: Path) -> None:
     """Raise a UsageError unless the program is the one that wrote the manifest."""
     recorded = manifest.inputs.code
-    if recorded.digest != code.facts["digest"]:
+    if recorded.digest != code.digest:
         cure = f"go back to {origin_of(recorded)}, or start anew with --fresh"
         raise UsageError(
             "the program is not the one that began this run", where=str(path), cure=cure
@@ -66,32 +85,35 @@ def origin_of(code: Code) -> str:
     return f"commit {code.commit[:12]} with the patch manifests/{code.patch.file}"
 
 
-def recipe_facts(resolved: ResolvedRecipe) -> dict[str, Any]:
-    """Return the manifest's `inputs.recipe`."""
+def recipe_facts(resolved: ResolvedRecipe) -> RecipeFacts:
+    """Return the manifest's facts about a recipe."""
     arguments = [f"--set {override}" for override in resolved.overrides]
     if resolved.device is not None:
         arguments.append(f"--device {resolved.device}")
-    return {
-        "name": resolved.name,
-        "path": str(resolved.path),
-        "text": resolved.text,
-        "text_sha256": resolved.text_sha256,
-        "digest": resolved.digest,
-        "overrides": arguments,
-        "values": resolved.values,
-        "origins": {key: asdict(origin) for key, origin in resolved.origins.items()},
-    }
+    return RecipeFacts(
+        name=resolved.name,
+        path=str(resolved.path),
+        text=resolved.text,
+        text_sha256=resolved.text_sha256,
+        digest=resolved.digest,
+        overrides=arguments,
+        values=resolved.values,
+        origins={
+            key: ValueOrigin(kind=origin.kind, place=origin.place)
+            for key, origin in resolved.origins.items()
+        },
+    )
 
 
 def _changes(
     before: Mapping[str, Any], now: Mapping[str, Any], table: str = ""
 ) -> list[tuple[str, Any, Any]]:
     """Return dotted key and both values of everything that differs."""
-    found = []
+    changes = []
     for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _changes(old, new, f"{table}{key}.")
+            changes += _changes(old, new, f"{table}{key}.")
         elif old != new:
-            found.append((f"{table}{key}", old, new))
-    return found
+            changes.append((f"{table}{key}", old, new))
+    return changes

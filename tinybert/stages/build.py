@@ -2,17 +2,26 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-from mindspore import Parameter, nn
+from mindspore import nn
 
 from tinybert.data.importing import STORES, import_records
 from tinybert.data.store import TokenStore
-from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.built import (
+    BuiltTopology,
+    Effective,
+    Environment,
+    LossScaleFacts,
+    OptimizerFacts,
+    RuntimeFacts,
+    TrainingFacts,
+    TrainingRuntimeFacts,
+)
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import head_shapes
 from tinybert.model.names import TRAINING_STATE
@@ -37,29 +46,32 @@ FirstWeights = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a stage tells the outside, and asks it."""
+    """What a stage is given by the process that it runs in."""
 
     on_step: Callable[[StepResult], None]
-    """Told about every step."""
+    """Called with every step."""
     stop_requested: Callable[[], bool]
     """Whether to finish the step, save and end."""
-    environment: Mapping[str, Any]
-    """The manifest's section `environment`."""
+    environment: Environment
+    """What the process runs on."""
     world: World = ALONE
     """The processes of the run."""
     report_activity: Callable[[str], None] = ignore_activity
-    """Told what is done from now on, for those who watch; see `launch.beats.Beat.activity`."""
+    """Called with what is done from now on; see `run.heartbeat.Heartbeat.activity`."""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage came to."""
+    """The result of a stage."""
 
     finished: bool
     """false: it was asked to stop, and saved what it has."""
     optimizer_steps: int
+    """Updates, over all phases."""
     samples: int
+    """Rows trained on, or evaluated, over all processes and phases."""
     metrics: dict[str, float]
+    """Final metrics."""
     best: Best | None = None
     """The best evaluation, counted in steps of the run."""
 
@@ -94,20 +106,22 @@ def read_checkpoints(
         fit: Whether the distillation's projection goes on from the student's file if it is there.
     """
     loaded = {}
-    for which, path in plan.checkpoints.items():
-        config = plan.networks[which]
-        head = head_shapes(config, heads[which]) if heads and which in heads else None
-        with_fit = fit and which == "student"
-        weights = read_weights(path, config, f"{which}.", pooler=pooler, head=head, fit=with_fit)
+    for role, path in plan.checkpoints.items():
+        config = plan.networks[role]
+        head = head_shapes(config, heads[role]) if heads and role in heads else None
+        with_fit = fit and role == "student"
+        weights = read_weights(
+            path, config, f"{role}.", pooler=pooler, head=head, fit_dense=with_fit
+        )
         if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
-            log.info("weights left out", network=which, names=names)
-        loaded[which] = weights
+            log.info("weights left out", network=role, names=names)
+        loaded[role] = weights
     return loaded
 
 
 def first_weights(
     plan: Plan,
-    which: str,
+    role: str,
     loaded: Mapping[str, LoadedWeights],
     head: HeadConfig | None = None,
 ) -> FirstWeights:
@@ -115,12 +129,12 @@ def first_weights(
 
     Args:
         plan: The plan.
-        which: `teacher` or `student`.
+        role: `teacher` or `student`.
         loaded: The weights that were read from files, by network.
         head: The network's head, if it has one.
     """
-    config, prefix = plan.networks[which], f"{which}."
-    given = loaded[which].arrays if which in loaded else {}
+    config, prefix = plan.networks[role], f"{role}."
+    given = loaded[role].arrays if role in loaded else {}
     shapes = encoder_shapes(config) | (head_shapes(config, head) if head else {})
     missing = {name: shape for name, shape in shapes.items() if prefix + name not in given}
     values: dict[str, npt.NDArray[np.float32]] = {}
@@ -176,98 +190,99 @@ def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | Multi
     return MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
 
 
-def requested_facts(plan: Plan, phase: TrainingPhase, trained: Sequence[str]) -> dict[str, Any]:
-    """Return what the recipe asks for, in the words of the facts that are read back.
+def run_facts(plan: Plan, runtime: RuntimeFacts | TrainingRuntimeFacts) -> Effective:
+    """Return what is built whatever the stage: device, mode, rows, departures from the recipe.
 
     Args:
         plan: The plan.
-        phase: The training.
-        trained: Names of the parameters that it trains.
+        runtime: How what was built is executed.
     """
-    recipe, schedule = plan.resolved.recipe, phase.schedule
-    table, scale = phase.optimizer, phase.loss_scale
-    topology, sink = recipe.topology, recipe.runtime.enable_data_sink
-    groups: dict[str, list[str]] = {}
-    for name in sorted(trained):
-        decays = not any(part in name.lower() for part in table.no_decay)
-        groups.setdefault(repr(table.weight_decay if decays else 0.0), []).append(name)
-    steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
-    return {
-        "topology": {"device": topology.device, "processes": device_count(topology)},
-        "runtime": {
-            "enable_data_sink": sink,
-            "data_sink_steps": recipe.runtime.data_sink_steps if sink else 1,
-            "dropout_masks": mask_form(plan),
-        },
-        "total_steps": schedule.total_steps,
-        "warmup_steps": schedule.warmup_steps,
-        "learning_rates": {str(s): float(np.float32(schedule(s))) for s in steps},
-        "loss_scale": {
-            "loss_scale_value": float(np.float32(scale.loss_scale_value)),
-            "scale_factor": scale.scale_factor,
-            "scale_window": scale.scale_window,
-        },
-        "optimizer": {
-            "optimizer": table.optimizer,
-            "betas": list(table.betas),
-            "eps": table.eps,
-            "clip_norm": table.clip_norm,
-            "decay_groups": groups,
-        },
-    }
-
-
-def run_facts(plan: Plan) -> dict[str, Any]:
-    """Return what is built whatever the stage: device, mode, rows, where the user departed."""
-    return {
-        "topology": effective.read_topology(),
-        "runtime": {"mode": "graph", "enable_data_sink": False},
-        "deviations": _deviations(plan),
-        "rows": {role: records.rows for role, records in plan.records.items()},
-    }
-
-
-def network_facts(
-    groups: Mapping[str, Sequence[Parameter]], global_batch_size: int
-) -> dict[str, Any]:
-    """Return what is built of networks.
-
-    Args:
-        groups: Parameters by network.
-        global_batch_size: Rows that a call takes over all processes.
-    """
-    return {
-        "global_batch_size": global_batch_size,
-        "parameters": effective.parameter_counts(groups),
-        "initial_weights": {
-            name: tensor_digest(tensor_table({p.name: p.asnumpy() for p in parameters}))
-            for name, parameters in groups.items()
-        },
-    }
-
-
-def _deviations(plan: Plan) -> list[str]:
-    """Return where the run departs from the recipe's file because the user asked for it."""
     resolved = plan.resolved
     device = [] if resolved.device is None else [f"--device {resolved.device}"]
-    return device + [f"--set {override}" for override in resolved.overrides]
+    return Effective(
+        topology=effective.read_topology(),
+        runtime=runtime,
+        rows={role: records.rows for role, records in plan.records.items()},
+        deviations=device + [f"--set {override}" for override in resolved.overrides],
+    )
+
+
+def requested_run(run: Effective, plan: Plan) -> Effective:
+    """Return facts of a run that trains with what the recipe asks for in place of what was built.
+
+    Args:
+        run: What was built whatever the stage.
+        plan: The plan.
+    """
+    recipe = plan.resolved.recipe
+    topology, sink = recipe.topology, recipe.runtime.enable_data_sink
+    return replace(
+        run,
+        topology=BuiltTopology(device=topology.device, processes=device_count(topology)),
+        runtime=TrainingRuntimeFacts(
+            mode="graph",
+            enable_data_sink=sink,
+            data_sink_steps=recipe.runtime.data_sink_steps if sink else 1,
+            dropout_masks=mask_form(plan),
+        ),
+    )
+
+
+def requested_training(
+    facts: TrainingFacts, phase: TrainingPhase, trained: Sequence[str]
+) -> TrainingFacts:
+    """Return facts of a training with what the recipe asks for in place of what was built.
+
+    Args:
+        facts: What was built.
+        phase: The training as it is planned.
+        trained: Names of the parameters that it trains.
+    """
+    optimizer, loss_scale, schedule = phase.optimizer, phase.loss_scale, phase.schedule
+    groups: dict[str, list[str]] = {}
+    for name in sorted(trained):
+        decays = not any(part in name.lower() for part in optimizer.no_decay)
+        groups.setdefault(repr(optimizer.weight_decay if decays else 0.0), []).append(name)
+    steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
+    return replace(
+        facts,
+        total_steps=schedule.total_steps,
+        warmup_steps=schedule.warmup_steps,
+        learning_rates={str(s): float(np.float32(schedule(s))) for s in steps},
+        loss_scale=LossScaleFacts(
+            loss_scale_value=float(np.float32(loss_scale.loss_scale_value)),
+            scale_factor=loss_scale.scale_factor,
+            scale_window=loss_scale.scale_window,
+        ),
+        optimizer=OptimizerFacts(
+            optimizer=optimizer.optimizer,
+            betas=list(optimizer.betas),
+            eps=optimizer.eps,
+            clip_norm=optimizer.clip_norm,
+            decay_groups=groups,
+        ),
+    )
 
 
 def graph_facts(
-    record: RunRecord, plan: Plan, cell: str, scopes: Mapping[str, str]
-) -> dict[str, Any]:
-    """Read a compiled graph back, and hold its precision against the recipe.
+    facts: TrainingFacts, record: RunRecord, plan: Plan, cell: str, scopes: Mapping[str, str]
+) -> TrainingFacts:
+    """Return facts with what a compiled graph adds; compare its precision with the recipe.
 
     Args:
+        facts: What is known already.
         record: The run.
         plan: The plan.
         cell: Class name of the cell that was compiled.
-        scopes: Part of the operators' scope that tells a network, by the network's name.
+        scopes: Part of the operators' scope that identifies a network, by the network's name.
+
+    Raises:
+        TrainingError: A matrix product has inputs of another type than the recipe asks for.
     """
-    facts = effective.read_compiled_graph(read_graph(record.directory / GRAPHS, cell), scopes)
+    facts = effective.with_graph(facts, read_graph(record.directory / GRAPHS, cell), scopes)
     effective.require_as_requested(
-        {which: [plan.networks[which].compute_type.capitalize()] for which in scopes},
-        {which: list(types) for which, types in facts["matrix_products"].items()},
+        {role: [plan.networks[role].compute_type.capitalize()] for role in scopes},
+        {role: list(types) for role, types in facts.matrix_products.items()},
     )
     shutil.rmtree(record.directory / GRAPHS)
     return facts

@@ -9,6 +9,8 @@ from safetensors.numpy import save_file
 from tinybert.atomic import atomic_replace, write_bytes
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
+from tinybert.manifest.built import RuntimeFacts, TrainingFacts
+from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
@@ -16,6 +18,7 @@ from tinybert.plan.provenance import Provenance
 from tinybert.recipe.derived import global_batch_size
 from tinybert.recipe.model import Evaluate
 from tinybert.stages import build, tasks
+from tinybert.train import effective
 from tinybert.train.evaluation import Logits
 
 PREDICTIONS = "predictions"
@@ -23,16 +26,16 @@ PREDICTIONS = "predictions"
 
 
 def evaluate(
-    plan: Plan, recipe: Evaluate, record: RunRecord, outside: build.RunContext
+    plan: Plan, recipe: Evaluate, record: RunRecord, context: build.RunContext
 ) -> build.StageResult:
     """Measure a network on labelled rows, and keep its predictions."""
-    (which,) = plan.networks
-    head = tasks.task_heads(plan)[which]
-    stores = build.import_stores(plan, outside.world)
+    (role,) = plan.networks
+    head = tasks.task_heads(plan)[role]
+    stores = build.import_stores(plan, context.world)
     pooler = head.task_type != "ner"
-    loaded = build.read_checkpoints(plan, pooler=pooler, heads={which: head})
+    loaded = build.read_checkpoints(plan, pooler=pooler, heads={role: head})
     provenance = Provenance(stores, loaded)
-    network = tasks.task_network(plan, which, loaded, head)
+    network = tasks.task_network(plan, role, loaded, head)
     batch_size = global_batch_size(recipe.data, recipe.topology)
     evaluation = tasks.evaluation(
         plan,
@@ -41,16 +44,19 @@ def evaluate(
         stores["eval_data"],
         batch_size=batch_size,
         drop_remainder=recipe.data.drop_remainder,
-        world=outside.world,
+        world=context.world,
     )
-    facts = build.network_facts({which: list(network.get_parameters())}, batch_size)
-    outside.world.require_equal("networks and settings", json.dumps(facts, sort_keys=True))
-    record.start(effective=build.run_facts(plan) | facts, environment=outside.environment)
-    outside.report_activity("evaluating")
+    run = build.run_facts(plan, RuntimeFacts(mode="graph", enable_data_sink=False))
+    groups = {role: list(network.get_parameters())}
+    facts = effective.with_networks(TrainingFacts(), groups, batch_size)
+    context.world.require_equal("networks and settings", digest(facts))
+    record.start(run.with_training(facts, None), context.environment)
+    context.report_activity("evaluating")
     logits, label_ids = evaluation.logits()
     provenance.write(record)
-    scopes = {which: "/network-TaskNetwork/"}
-    record.update(effective=build.graph_facts(record, plan, "Prediction", scopes))
+    scopes = {role: "/network-TaskNetwork/"}
+    facts = build.graph_facts(facts, record, plan, "Prediction", scopes)
+    record.update(effective=run.with_training(facts, None))
     predictions = evaluation.predictions(logits)
     _keep(record, logits, predictions, label_ids, plan.labels)
     metrics = evaluation.measured(predictions, label_ids)
@@ -64,7 +70,7 @@ def _keep(
     label_ids: LabelArray,
     names: tuple[str, ...] | None,
 ) -> None:
-    """Write the predictions: as arrays, which the outcome holds by digest, and as lines."""
+    """Write the predictions: as arrays, whose digest is in the outcome, and as lines."""
     named = {"logits": logits, "predictions": predictions, "label_ids": label_ids}
     arrays = {name: np.ascontiguousarray(array) for name, array in named.items()}
     path = record.directory / f"{PREDICTIONS}.safetensors"
@@ -83,7 +89,7 @@ def _write_lines(
 ) -> None:
     """Write a line of JSON a row: its labels and predictions by name, its logits in hexadecimal."""
 
-    def shown(values: LabelArray) -> object:
+    def named(values: LabelArray) -> object:
         plain = values.tolist()
         if names is None or values.dtype.kind == "f":
             return plain
@@ -93,7 +99,7 @@ def _write_lines(
     for row, (label, prediction) in enumerate(zip(label_ids, predictions, strict=True)):
         line: dict[str, object] = {"row": row}
         counted = label != IGNORED if label.ndim else ...
-        line |= {"label": shown(label[counted]), "prediction": shown(prediction[counted])}
+        line |= {"label": named(label[counted]), "prediction": named(prediction[counted])}
         if not label.ndim:
             line["logits"] = [float(value).hex() for value in logits[row]]
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")

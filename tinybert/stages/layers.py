@@ -60,8 +60,8 @@ def build_distiller(
     """
     kind = table.fit_dense
     fit = FitDense(student.config, teacher.config, kind)
-    if started is not None and started.fit:
-        load_into(fit, started.fit, where=str(started.files[0]))
+    if started is not None and started.fit_dense:
+        load_into(fit, started.fit_dense, where=str(started.files[0]))
     else:
         shapes = fit_shapes(student.config, teacher.config, kind)
         std = student.config.initializer_range

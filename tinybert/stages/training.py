@@ -1,16 +1,16 @@
 """One training of a stage, from its networks to its last checkpoint, and the facts about it."""
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from mindspore import Parameter, nn
 
+from tinybert.manifest.built import Effective, TrainingFacts
+from tinybert.manifest.canonical import digest
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import read_trace
 from tinybert.model.graph_masks import MaskedNetwork
@@ -46,7 +46,7 @@ class TrainingSetup:
     weights: Sequence[Parameter]
     """What a checkpoint keeps, beside the training's state."""
     scopes: Mapping[str, str]
-    """Part of the operators' scope that tells a network, by the network's name."""
+    """Part of the operators' scope that identifies a network, by the network's name."""
     selection: BestMetric | None = None
     labels: Sequence[str] | None = None
     """Label names that the weights are trained for, where they are known."""
@@ -58,7 +58,7 @@ class TrainingSetup:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to."""
+    """The result of a training."""
 
     steps: int
     finished: bool
@@ -84,7 +84,7 @@ def run_training(
     plan: Plan,
     training: TrainingSetup,
     record: RunRecord,
-    outside: build.RunContext,
+    context: build.RunContext,
     provenance: Provenance,
     *,
     passed: bool = False,
@@ -95,7 +95,7 @@ def run_training(
         plan: The plan.
         training: What to train.
         record: The run.
-        outside: Told about every step, and asked whether to stop.
+        context: Called with every step, and asked whether to stop.
         provenance: The files that were read.
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
@@ -103,24 +103,25 @@ def run_training(
     masks, network = training.feed.masks_in_graph(), training.network
     if masks is not None:
         network = MaskedNetwork(network, masks)
-    step = build.training_step(network, phase, outside.world)
+    step = build.training_step(network, phase, context.world)
     called = build.called(plan, step, 1 + len(training.part_names))
-    journal = _journal(training, step, record, outside)
+    checkpoint_manager = _checkpoint_manager(training, step, record, context)
     stopped = False
     if passed:
-        journal.restore()
+        checkpoint_manager.restore()
     else:
-        _start(plan, training, called, record, outside)
-        first_step = journal.resume()
+        run, facts = _start(plan, training, called, record, context)
+        first_step = checkpoint_manager.resume()
 
         def after_step(result: StepResult) -> None:
             nonlocal stopped
             stopped = result.stops
             if result.global_step == training.steps_before + first_step:
                 provenance.write(record)
-                graph = build.graph_facts(record, plan, type(called).__name__, training.scopes)
-                record.update(effective=_placed(record, training.name, graph))
-            journal.after_step(result)
+                compiled = type(called).__name__
+                built = build.graph_facts(facts, record, plan, compiled, training.scopes)
+                record.update(effective=run.with_training(built, training.name))
+            checkpoint_manager.after_step(result)
 
         train(
             called,
@@ -129,15 +130,15 @@ def run_training(
             first_step=first_step,
             total_steps=phase.total_steps,
             after_step=after_step,
-            stop_requested=outside.stop_requested,
-            report_activity=outside.report_activity,
+            stop_requested=context.stop_requested,
+            report_activity=context.report_activity,
             steps_before=training.steps_before,
         )
-    return _trained(training, step, journal, record, stopped)
+    return _trained(training, step, checkpoint_manager, record, stopped)
 
 
-def _journal(
-    training: TrainingSetup, step: TrainingStep, record: RunRecord, outside: build.RunContext
+def _checkpoint_manager(
+    training: TrainingSetup, step: TrainingStep, record: RunRecord, context: build.RunContext
 ) -> CheckpointManager:
     phase, table = training.phase, training.phase.checkpoints
     folder = CheckpointFolder(
@@ -147,18 +148,18 @@ def _journal(
         every=table.save_ckpt_step,
         best=training.weights,
         metadata=encode_labels(training.labels),
-        writes=outside.world.first,
+        writes=context.world.first,
     )
     return CheckpointManager(
         record,
         folder,
         save_ckpt_step=table.save_ckpt_step,
         total_steps=phase.total_steps,
-        on_step=outside.on_step,
+        on_step=context.on_step,
         selection=training.selection,
         steps_before=training.steps_before,
-        world=outside.world,
-        report_activity=outside.report_activity,
+        world=context.world,
+        report_activity=context.report_activity,
     )
 
 
@@ -167,42 +168,45 @@ def _start(
     training: TrainingSetup,
     called: TrainingStep | MultiStep,
     record: RunRecord,
-    outside: build.RunContext,
-) -> None:
-    """Hold what was built against the recipe, and write it down."""
-    phase = training.phase
-    run = build.run_facts(plan) | {"runtime": effective.read_runtime(called)}
+    context: build.RunContext,
+) -> tuple[Effective, TrainingFacts]:
+    """Compare what was built with the recipe and with other processes, and record it.
+
+    Returns:
+        The facts of the run, with those of earlier phases, and the facts of this training.
+    """
+    run = build.run_facts(plan, effective.read_runtime(called))
     facts = effective.read_step(called.step if isinstance(called, MultiStep) else called)
-    facts |= build.network_facts(training.groups, phase.global_batch_size)
-    facts["masks"] = {"step 0": training.feed.mask_digest(0)}
-    requested = build.requested_facts(plan, phase, training.trained)
-    effective.require_as_requested(requested, run | facts)
-    outside.world.require_equal("networks and settings", json.dumps([run, facts], sort_keys=True))
-    record.start(
-        effective=run | _placed(record, training.name, facts), environment=outside.environment
+    facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
+    facts = replace(facts, masks={"step 0": training.feed.mask_digest(0)})
+    requested = build.requested_training(facts, training.phase, training.trained)
+    effective.require_as_requested(
+        build.requested_run(run, plan).with_training(requested, None),
+        run.with_training(facts, None),
     )
-
-
-def _placed(record: RunRecord, name: str | None, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts about a training where they belong in `effective`."""
-    if name is None:
-        return dict(facts)
-    known = record.manifest.effective
-    phases = {} if known is None else dict(known.phases)
-    return {"phases": {**phases, name: {**phases.get(name, {}), **facts}}}
+    context.world.require_equal("networks and settings", digest([run, facts]))
+    if (known := record.manifest.effective) is not None:
+        run = replace(run, phases=known.phases)
+        earlier = known if training.name is None else known.phases.get(training.name)
+        if earlier is not None:  # an earlier process compiled; this one may have no step to do
+            facts = replace(
+                facts, graph_digest=earlier.graph_digest, matrix_products=earlier.matrix_products
+            )
+    record.start(run.with_training(facts, training.name), context.environment)
+    return run, facts
 
 
 def _trained(
     training: TrainingSetup,
     step: TrainingStep,
-    journal: CheckpointManager,
+    checkpoint_manager: CheckpointManager,
     record: RunRecord,
     stopped: bool,
 ) -> TrainingResult:
     phase, before = training.phase, training.steps_before
     steps = int(step.global_step.asnumpy())
-    best, finished = journal.best, steps == phase.total_steps
-    metrics = journal.last_metrics
+    best, finished = checkpoint_manager.best, steps == phase.total_steps
+    metrics = checkpoint_manager.last_metrics
     if metrics is None and finished and training.selection is not None:
         metrics = dict(training.selection.metrics())  # they went with an earlier process
     return TrainingResult(

@@ -1,19 +1,25 @@
 """What the built objects really do, read from them and not from the recipe."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 
 import mindspore as ms
 from mindspore import Parameter
 from mindspore.communication import GlobalComm, get_group_size
 
 from tinybert.errors import TrainingError
+from tinybert.manifest.built import (
+    BuiltTopology,
+    LossScaleFacts,
+    OptimizerFacts,
+    TrainingFacts,
+    TrainingRuntimeFacts,
+)
+from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
 from tinybert.train.multi_step import MultiStep
 from tinybert.train.step import TrainingStep
-
-Facts = Mapping[str, Any]
 
 
 def sampled_steps(total_steps: int, warmup_steps: int) -> list[int]:
@@ -23,77 +29,102 @@ def sampled_steps(total_steps: int, warmup_steps: int) -> list[int]:
     return sorted(step for step in steps if 0 <= step <= last)
 
 
-def read_topology() -> dict[str, Any]:
+def read_topology() -> BuiltTopology:
     """Return the device and the number of processes that the framework computes on."""
     processes = get_group_size() if GlobalComm.INITED else 1
-    return {"device": ms.get_context("device_target"), "processes": processes}
+    return BuiltTopology(device=ms.get_context("device_target"), processes=processes)
 
 
-def read_runtime(called: TrainingStep | MultiStep) -> dict[str, Any]:
+def read_runtime(compiled_step: TrainingStep | MultiStep) -> TrainingRuntimeFacts:
     """Return how the compiled step, or steps, are executed."""
-    sink, steps, step = False, 1, called
-    if isinstance(called, MultiStep):
-        sink, steps, step = True, called.steps, called.step
-    return {
-        "mode": "graph",
-        "enable_data_sink": sink,
-        "data_sink_steps": steps,
-        "dropout_masks": "graph" if isinstance(step.network, MaskedNetwork) else "host",
-    }
+    sink, steps, step = False, 1, compiled_step
+    if isinstance(compiled_step, MultiStep):
+        sink, steps, step = True, compiled_step.steps, compiled_step.step
+    return TrainingRuntimeFacts(
+        mode="graph",
+        enable_data_sink=sink,
+        data_sink_steps=steps,
+        dropout_masks="graph" if isinstance(step.network, MaskedNetwork) else "host",
+    )
 
 
-def read_step(step: TrainingStep) -> dict[str, Any]:
+def read_step(step: TrainingStep) -> TrainingFacts:
     """Return schedule, loss scale, clipping and decay groups of a step before its first run."""
     rates = step.learning_rates.asnumpy()
     optimizer = step.optimizer
     decays = list(zip(optimizer.parameters, optimizer.decay, strict=True))
-    return {
-        "total_steps": len(rates),
-        "warmup_steps": step.schedule.warmup_steps,
-        "learning_rates": {
+    return TrainingFacts(
+        total_steps=len(rates),
+        warmup_steps=step.schedule.warmup_steps,
+        learning_rates={
             str(s): float(rates[s]) for s in sampled_steps(len(rates), step.schedule.warmup_steps)
         },
-        "loss_scale": {
-            "loss_scale_value": float(step.loss_scale.asnumpy()),
-            "scale_factor": step.scale_factor,
-            "scale_window": step.scale_window,
-        },
-        "optimizer": {
-            "optimizer": type(optimizer).__name__,
-            "betas": list(optimizer.betas),
-            "eps": optimizer.eps,
-            "clip_norm": step.clip_norm,
-            "decay_groups": {
+        loss_scale=LossScaleFacts(
+            loss_scale_value=float(step.loss_scale.asnumpy()),
+            scale_factor=step.scale_factor,
+            scale_window=step.scale_window,
+        ),
+        optimizer=OptimizerFacts(
+            optimizer=type(optimizer).__name__,
+            betas=list(optimizer.betas),
+            eps=optimizer.eps,
+            clip_norm=step.clip_norm,
+            decay_groups={
                 repr(value): sorted(p.name for p, decay in decays if decay == value)
                 for value in sorted(set(optimizer.decay))
             },
-        },
-    }
+        ),
+    )
 
 
-def read_compiled_graph(graph: CompiledGraph, scopes: Mapping[str, str]) -> dict[str, Any]:
-    """Return the graph's digest and its matrix products by type of their inputs.
+def with_networks(
+    facts: TrainingFacts, groups: Mapping[str, Sequence[Parameter]], global_batch_size: int
+) -> TrainingFacts:
+    """Return facts with the size and the first weights of the networks.
 
     Args:
-        graph: The compiled step.
-        scopes: Part of the operators' scope that tells a network, by the network's name.
+        facts: What is known already.
+        groups: Parameters by network.
+        global_batch_size: Rows that a call takes over all processes.
     """
-    return {
-        "graph_digest": graph.digest,
-        "matrix_products": {
+    return replace(
+        facts,
+        global_batch_size=global_batch_size,
+        parameters={name: sum(p.size for p in group) for name, group in groups.items()},
+        initial_weights={
+            name: tensor_digest(tensor_table({p.name: p.asnumpy() for p in group}))
+            for name, group in groups.items()
+        },
+    )
+
+
+def with_graph(
+    facts: TrainingFacts, graph: CompiledGraph, scopes: Mapping[str, str]
+) -> TrainingFacts:
+    """Return facts with the graph's digest and its matrix products by type of their inputs.
+
+    Args:
+        facts: What is known already.
+        graph: What was compiled.
+        scopes: Part of the operators' scope that identifies a network, by the network's name.
+    """
+    return replace(
+        facts,
+        graph_digest=graph.digest,
+        matrix_products={
             name: graph.matrix_product_inputs(scope) for name, scope in scopes.items()
         },
-    }
+    )
 
 
-def parameter_counts(groups: Mapping[str, Sequence[Parameter]]) -> dict[str, int]:
-    """Return the number of scalars in each group of parameters."""
-    return {name: sum(p.size for p in parameters) for name, parameters in groups.items()}
+def require_as_requested(requested: object, built: object) -> None:
+    """Raise a TrainingError that lists every requested fact that is not what was built.
 
-
-def require_as_requested(requested: Facts, effective: Facts) -> None:
-    """Raise a TrainingError that lists every requested fact that is not what was built."""
-    differences = _differences(requested, effective, "")
+    Args:
+        requested: Facts as the recipe asks for them: a section, or values by name.
+        built: The same facts as they were read back.
+    """
+    differences = list(_differences(requested, built, ""))
     if differences:
         raise TrainingError(
             "what was built is not what the recipe asks for:"
@@ -102,12 +133,17 @@ def require_as_requested(requested: Facts, effective: Facts) -> None:
         )
 
 
-def _differences(requested: Any, effective: Any, path: str) -> list[str]:
-    if isinstance(requested, Mapping) and isinstance(effective, Mapping):
-        found = []
-        for key, value in requested.items():
-            found += _differences(value, effective.get(key), f"{path}.{key}" if path else key)
-        return found
-    if requested == effective:
-        return []
-    return [f"{path}: requested {requested!r}, built {effective!r}"]
+def _differences(requested: object, built: object, path: str) -> Iterator[str]:
+    values, others = _values(requested), _values(built)
+    if values is not None and others is not None:
+        for key, value in values.items():
+            yield from _differences(value, others.get(key), f"{path}.{key}" if path else key)
+    elif requested != built:
+        yield f"{path}: requested {requested!r}, built {built!r}"
+
+
+def _values(facts: object) -> Mapping[str, object] | None:
+    """Return the values of a section, or of a mapping, by name."""
+    if is_dataclass(facts):
+        return {field.name: getattr(facts, field.name) for field in fields(facts)}
+    return facts if isinstance(facts, Mapping) else None

@@ -1,4 +1,4 @@
-"""What the rules between keys see of a recipe: what is written, as far as it is valid by itself."""
+"""The written values of a recipe that are valid by themselves, for the rules between keys."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from tinybert.recipe.source import Document, KeyPath
 class ValidValues:
     """A recipe's values without the broken ones.
 
-    Rules run even if other values are broken, so that one pass finds all problems: a rule says
-    nothing about a value that is missing or broken, and takes a misspelt key for the one meant.
+    Rules run even if other values are broken, so that one pass finds all problems: a rule skips
+    a value that is missing or broken, and takes a misspelt key for the one it stands for.
     """
 
     def __init__(self, document: Document, diagnosis: Diagnosis) -> None:
@@ -57,7 +57,7 @@ class ValidValues:
         return Problem(message, self.document.key_place(path), cure)
 
     def exactly_one(self, table: TablePath, keys: Sequence[str]) -> Iterator[Problem]:
-        """Hold a table that is written to exactly one of some keys."""
+        """Check that a table, if it is written, has exactly one of some keys."""
         if table and not self.table(*table):
             return
         written = [key for key in keys if self.document.value((*table, key)) is not None]

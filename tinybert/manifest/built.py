@@ -1,0 +1,212 @@
+"""The sections `effective` and `environment`: what was built, and what it ran on."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from tinybert.manifest.leaf import (
+    DERIVED,
+    DERIVED_NOTE,
+    ENVIRONMENT,
+    ENVIRONMENT_SET,
+    NO_FACTS,
+    NoFacts,
+    Section,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltTopology(Section):
+    """The processes that compute together."""
+
+    device: Annotated[str, DERIVED]
+    """Device that the framework computes on."""
+    processes: Annotated[int, DERIVED]
+    """Number of processes that the framework computes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeFacts(Section):
+    """How what was built is executed."""
+
+    mode: Annotated[str, DERIVED]
+    """The framework's mode of execution."""
+    enable_data_sink: Annotated[bool, DERIVED]
+    """Whether one call of the device does several steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRuntimeFacts(RuntimeFacts):
+    """How the steps of a training are executed."""
+
+    data_sink_steps: Annotated[int, DERIVED]
+    """Steps of a call of the device."""
+    dropout_masks: Annotated[str, DERIVED]
+    """`host` or `graph`: where dropout masks are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerFacts(Section):
+    """The update rule that was built."""
+
+    optimizer: Annotated[str, DERIVED]
+    """Its class."""
+    betas: Annotated[list[float], DERIVED]
+    """Decay rates of its moments."""
+    eps: Annotated[float, DERIVED]
+    """What is added to the denominator of an update."""
+    clip_norm: Annotated[float | None, DERIVED]
+    """Norm that each gradient is clipped to; null: none is clipped."""
+    decay_groups: Annotated[dict[str, list[str]], DERIVED]
+    """Names of the parameters by their weight decay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossScaleFacts(Section):
+    """The dynamic loss scale that was built."""
+
+    loss_scale_value: Annotated[float, DERIVED]
+    """The loss scale of the first step."""
+    scale_factor: Annotated[float, DERIVED]
+    """What it is multiplied or divided by."""
+    scale_window: Annotated[int, DERIVED]
+    """Steps without overflow after which it grows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts(Section):
+    """What one training, or the evaluation, really uses, read back from it."""
+
+    total_steps: Annotated[int | None, DERIVED] = None
+    """Length of the learning-rate table, in steps."""
+    warmup_steps: Annotated[int | None, DERIVED] = None
+    """Steps of warmup."""
+    global_batch_size: Annotated[int | None, DERIVED] = None
+    """Rows a step over all processes."""
+    optimizer: OptimizerFacts | NoFacts = NO_FACTS
+    """The optimizer's settings and its decay groups."""
+    learning_rates: Annotated[dict[str, float], DERIVED] = field(default_factory=dict)
+    """The learning rate of sampled updates."""
+    loss_scale: LossScaleFacts | NoFacts = NO_FACTS
+    """The loss scale's settings."""
+    matrix_products: Annotated[dict[str, dict[str, int]], DERIVED] = field(default_factory=dict)
+    """How many matrix products have inputs of each element type, by network."""
+    parameters: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)
+    """Scalars of each network."""
+    initial_weights: Annotated[dict[str, str], DERIVED] = field(default_factory=dict)
+    """Tensor digest of each network before the first step."""
+    masks: Annotated[dict[str, str] | None, DERIVED] = None
+    """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
+    graph_digest: Annotated[str | None, DERIVED] = None
+    """SHA-256 of the compiled graph, without pointers and debug names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effective(TrainingFacts):
+    """What the built graph really uses, read back from it."""
+
+    rows: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)
+    """Rows of each set of records."""
+    topology: BuiltTopology
+    """Device and number of processes that really run."""
+    runtime: TrainingRuntimeFacts | RuntimeFacts
+    """Data sink, mode of execution and the like, as they really are."""
+    phases: dict[str, TrainingFacts] = field(default_factory=dict)
+    """Of a run of phases, what is above of a single training, for each phase by its name."""
+    deviations: Annotated[list[str], DERIVED_NOTE] = field(default_factory=list)
+    """Where the run differs from its recipe because the user asked for it by name."""
+
+    def trainings(self) -> list[TrainingFacts]:
+        """Return the facts of each training of the run, or of its evaluation."""
+        return list(self.phases.values()) or [self]
+
+    def with_training(self, facts: TrainingFacts, phase: str | None) -> "Effective":
+        """Return these facts with those of a training in their place.
+
+        Args:
+            facts: What was built for the training.
+            phase: Its name in a run of phases.
+        """
+        if phase is not None:
+            return replace(self, phases={**self.phases, phase: facts})
+        return replace(
+            self,
+            total_steps=facts.total_steps,
+            warmup_steps=facts.warmup_steps,
+            global_batch_size=facts.global_batch_size,
+            optimizer=facts.optimizer,
+            learning_rates=facts.learning_rates,
+            loss_scale=facts.loss_scale,
+            matrix_products=facts.matrix_products,
+            parameters=facts.parameters,
+            initial_weights=facts.initial_weights,
+            masks=facts.masks,
+            graph_digest=facts.graph_digest,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framework(Section):
+    """The installed MindSpore."""
+
+    version: Annotated[str | None, ENVIRONMENT]
+    """Its version; null where it is not installed."""
+    commit: Annotated[str | None, ENVIRONMENT]
+    """The commit it was built from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processor(Section):
+    """The processor."""
+
+    model: Annotated[str, ENVIRONMENT]
+    """Its name."""
+    flags: Annotated[list[str], ENVIRONMENT_SET]
+    """Those of its instruction sets that change how sums are rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadFacts(Section):
+    """How much runs at the same time."""
+
+    operators: Annotated[int, ENVIRONMENT]
+    """Threads of an operator of the framework."""
+    processors: Annotated[int, ENVIRONMENT]
+    """Processors of the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopologyFacts(Section):
+    """The machines of the run."""
+
+    device: Annotated[str, ENVIRONMENT]
+    """`CPU` or `Ascend`."""
+    hosts: Annotated[int, ENVIRONMENT]
+    """Number of machines."""
+    processes: Annotated[int, ENVIRONMENT]
+    """Number of processes on all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Section):
+    """What the run ran on; equal digests promise equal bits."""
+
+    python: Annotated[str, ENVIRONMENT]
+    """Implementation and version."""
+    platform: Annotated[str, ENVIRONMENT]
+    """Operating system, machine, C library."""
+    mindspore: Framework
+    """The framework."""
+    ascend: Annotated[dict[str, str], ENVIRONMENT] = field(default_factory=dict)
+    """Versions of CANN and driver; empty where there are none."""
+    cpu: Processor
+    """The processor."""
+    threads: ThreadFacts
+    """Threads of the framework's operators, and processors there are."""
+    distributions: Annotated[dict[str, str], ENVIRONMENT]
+    """Version of every installed Python distribution."""
+    variables: Annotated[dict[str, str], ENVIRONMENT] = field(default_factory=dict)
+    """Environment variables that can change results, of those that are set."""
+    topology: TopologyFacts
+    """Device, hosts and processes."""
+    determinism: Annotated[dict[str, bool | str], ENVIRONMENT]
+    """The framework's switches for determinism, by the framework's names."""

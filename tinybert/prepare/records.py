@@ -1,0 +1,196 @@
+"""What every kind of `prepare` shares: options, progress, and a directory with records.json."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from tinybert.atomic import atomic_directory
+from tinybert.data.labels import IGNORED
+from tinybert.data.rows import RowFormat
+from tinybert.data.sidecar import NAME, PreparedTask, RecordedVocabulary, Sidecar
+from tinybert.data.source import DatasetType
+from tinybert.errors import InputError, UsageError
+from tinybert.files import writing
+from tinybert.metrics.entities import find_entities
+from tinybert.prepare.encode import EncodedRow, Encoder, Example
+from tinybert.prepare.reading import Advance
+from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
+from tinybert.prepare.writer import write_rows
+
+_MIN_SEQ_LENGTH = 5
+_SEGMENTS = 2
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """The options of every `prepare` that makes records."""
+
+    vocab: Path
+    """The vocab.txt."""
+    output: Path
+    """The directory, whole or absent afterwards."""
+    seq_length: int
+    """Tokens a row (S)."""
+    format: DatasetType
+    """Format of the record files."""
+    lowercase: bool
+    """Lower-case the text, and strip accents."""
+    rows_per_file: int
+    """Most rows in a file."""
+    force: bool
+    """Replace `output`, if it is a directory that `prepare` made."""
+
+    def check(self, min_seq_length: int) -> None:
+        """Refuse a number that is too small, and an output that may not be replaced.
+
+        Raises:
+            UsageError: A number is too small; `output` exists without `force`, or was not made by
+                `prepare`.
+        """
+        if self.seq_length < min_seq_length or self.rows_per_file < 1:
+            raise UsageError(f"seq_length is at least {min_seq_length}, rows_per_file at least 1")
+        if not self.output.exists():
+            return
+        if not self.force:
+            raise UsageError(
+                "the output exists",
+                where=str(self.output),
+                cure="name another, or replace it with --force",
+            )
+        ours = self.output.is_dir() and (self.output / NAME).is_file()
+        if not ours and not (self.output.is_dir() and not any(self.output.iterdir())):
+            raise UsageError(
+                f"the output was not made by `prepare` (it holds no {NAME}), and is not replaced",
+                where=str(self.output),
+                cure="name another, or remove it yourself",
+            )
+
+
+def write_task(
+    inputs: Sequence[Path],
+    options: PrepareOptions,
+    task: PreparedTask,
+    read: Callable[[Path, Advance], Iterator[Example]],
+    counts: Counter[str],
+    *,
+    allow_empty: bool = False,
+) -> Sidecar:
+    """Make a directory of labelled records.
+
+    Args:
+        inputs: Files to read, in their order.
+        options: Vocabulary, output and so on.
+        task: What records.json holds about the task, without counts of labels.
+        read: Yields the examples of a file.
+        counts: What `read` counts, for records.json.
+        allow_empty: Accept texts without tokens.
+
+    Returns:
+        The content of records.json.
+
+    Raises:
+        InputError: A file or the vocabulary cannot be read, or holds no row.
+        UsageError: `output` exists and may not be replaced, or a number is too small.
+    """
+    options.check(_MIN_SEQ_LENGTH)
+    vocabulary = load_vocabulary(options.vocab)
+    tokenizer = build_tokenizer(vocabulary, options.lowercase)
+    if task.label == "token":
+        counts["kept_entities"] = 0
+    encoder = Encoder(tokenizer, vocabulary, options.seq_length, counts, allow_empty=allow_empty)
+    with progress(inputs) as advance:
+        examples = (example for path in inputs for example in read(path, advance))
+        return write_directory(inputs, encoder.rows(examples), options, vocabulary, counts, task)
+
+
+def write_directory(
+    inputs: Sequence[Path | str],
+    rows: Iterator[EncodedRow],
+    options: PrepareOptions,
+    vocabulary: Vocabulary,
+    counts: Counter[str],
+    task: PreparedTask | None = None,
+) -> Sidecar:
+    """Make a directory of records, with records.json and, for TFRecord, schema.json.
+
+    Args:
+        inputs: What `rows` reads, as the user named it.
+        rows: The rows, in their order.
+        options: The options; checked already.
+        vocabulary: What the token ids belong to.
+        counts: What `rows` counts, complete when it ends.
+        task: What records.json holds about the task, without counts of labels.
+
+    Returns:
+        The content of records.json.
+
+    Raises:
+        InputError: There is no row, or the directory cannot be written.
+    """
+    label = None if task is None else task.label
+    row_format = RowFormat(options.seq_length, len(vocabulary.ids), _SEGMENTS, True, True, label)
+    labels: Counter[int] = Counter()
+    if task is not None and task.labels is not None:
+        rows = _with_counts(rows, task.labels, labels, counts)
+    output = options.output
+    with writing(output), atomic_directory(output, replace=options.force) as directory:
+        files = write_rows(directory, rows, row_format, options.format, options.rows_per_file)
+        if not any(file.rows for file in files):
+            what = "text" if task is None else "rows"
+            raise InputError(f"the input holds no {what}", where=", ".join(map(str, inputs)))
+        if task is not None and task.labels is not None:
+            label_counts = tuple(labels[index] for index in range(len(task.labels)))
+            task = task.model_copy(update={"label_counts": label_counts})
+        programs = ["tokenizers"] + ["mindspore"] * (options.format == "mindrecord")
+        sidecar = Sidecar(
+            dataset_type=options.format,
+            seq_length=options.seq_length,
+            rows=sum(file.rows or 0 for file in files),
+            vocabulary=RecordedVocabulary(
+                sha256=vocabulary.sha256, tokens=len(vocabulary.ids), lowercase=options.lowercase
+            ),
+            task=task,
+            counts=dict(counts),
+            versions={program: version(program) for program in programs},
+            files=files,
+        )
+        (directory / NAME).write_bytes(sidecar.to_bytes())
+    return sidecar
+
+
+def _with_counts(
+    rows: Iterator[EncodedRow], names: Sequence[str], labels: Counter[int], counts: Counter[str]
+) -> Iterator[EncodedRow]:
+    """Yield rows, and count their labels and the entities that truncation left."""
+    for row in rows:
+        if isinstance(row.label, list):
+            words = [label for label in row.label if label != IGNORED]
+            labels.update(words)
+            counts["kept_entities"] += len(find_entities([names[word] for word in words]))
+        elif row.label is not None:
+            labels[int(row.label)] += 1
+        yield row
+
+
+@contextmanager
+def progress(paths: Sequence[Path]) -> Iterator[Advance]:
+    """Show a progress bar on a terminal; yields what takes the number of bytes read."""
+    console = Console(stderr=True)
+    bar = Progress(
+        "reading",
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    sizes = [path.stat().st_size for path in paths if path.is_file()]  # the rest fails when read
+    with bar:
+        task = bar.add_task("", total=sum(sizes))
+        yield lambda size: bar.advance(task, size)
