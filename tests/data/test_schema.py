@@ -86,7 +86,10 @@ def test_a_malformed_schema_is_an_error(path, keys, value, message):
     assert str(error.value) == f"the schema file is wrong {message}\n  --> {path}"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff", b"null", b"[" * 5000])
+DOUBLED = b'{"columns": {}, "columns": {}}'
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff", b"null", b"[" * 5000, DOUBLED])
 def test_what_is_no_json_object_is_an_error(path, data):
     path.write_bytes(data)
     with pytest.raises(InputError, match="the schema file is wrong"):

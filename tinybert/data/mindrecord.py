@@ -17,7 +17,6 @@ legal values (another token id of the vocabulary, a mask that stays 0 or 1) read
 Only a digest from the time the file was whole shows it: the records.json of `prepare`.
 """
 
-import json
 import sqlite3
 import struct
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from urllib.parse import quote
 
 from tinybert.data.example import Column
 from tinybert.errors import InputError, quoted
+from tinybert.strict_json import parse_json
 
 _TYPES = {"int": ("int32", "int64"), "float": ("float32",)}
 _LENGTH_BYTES = 8
@@ -104,8 +104,8 @@ def _header(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(text)
+    except ValueError as error:
         raise _damaged(path, "the header is no MindRecord header") from error
     if not isinstance(header, dict):
         raise _damaged(path, "the header is no MindRecord header")

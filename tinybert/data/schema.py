@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.example import Column
 from tinybert.errors import InputError, quoted
+from tinybert.strict_json import parse_json
 
 _TYPES = {"int": ("int64", "int32"), "float": ("float32",)}
 
@@ -82,7 +83,7 @@ def schema_bytes(columns: Sequence[Column], rows: int) -> bytes:
 
 def _parse(path: Path) -> TFRecordSchema:
     try:
-        return TFRecordSchema.model_validate_json(path.read_bytes())
+        return TFRecordSchema.model_validate(parse_json(path.read_bytes()))
     except OSError as error:
         raise InputError(
             f"the schema file cannot be read: {error.strerror}", where=str(path)
@@ -92,6 +93,8 @@ def _parse(path: Path) -> TFRecordSchema:
         place = ".".join(map(str, first["loc"]))
         message = f"the schema file is wrong{f' at `{place}`' if place else ''}: {first['msg']}"
         raise InputError(message, where=str(path)) from error
+    except ValueError as error:
+        raise InputError(f"the schema file is wrong: {error}", where=str(path)) from error
 
 
 def _check(path: Path, found: SchemaColumn, column: Column) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
+from tinybert.strict_json import parse_json
 
 NAME = "records.json"
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
@@ -126,18 +127,18 @@ def load_sidecar(directory: Path) -> Sidecar | None:
     """
     path = directory / NAME
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         seal = content.pop("sha256")
         if seal != _seal(content):
             raise InputError(
                 "the file was changed after it was made", where=str(path), cure=_RESTORE
             )
-        return Sidecar.model_validate_json(json.dumps(content))
+        return Sidecar.model_validate(content)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         message = "the file is not what `prepare` writes"
         if isinstance(error, ValidationError):
             first = error.errors()[0]
