@@ -71,9 +71,9 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
 
             return rerun(options.manifest)
         case "worker":
-            from tinybert.launch.worker import WorkerOptions, worker
+            from tinybert.launch.worker import worker
 
-            return "", worker(WorkerOptions(**vars(options)))
+            return "", worker(**vars(options))
         case "validate":
             from tinybert.recipe.validate import validate
 

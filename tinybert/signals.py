@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once outside of training, after the step within."""
+"""Ctrl-C and SIGTERM: they end a run at once outside of training, and after the step within."""
 
 import signal
 import threading
@@ -18,7 +18,7 @@ _PAUSE = 0.1  # seconds
 
 
 def hold_signals() -> None:
-    """Let signals wait until a `StopRequest` takes them; called before any thread is started.
+    """Block signals until a `StopRequest` takes them; called before any thread is started.
 
     Libraries start threads when they are imported; one that did not block a signal would be given
     it, and run whatever handler there is.
@@ -43,8 +43,8 @@ class StopRequest:
         self.signum: int | None = None
         """The signal that asked."""
         self._waits = False
-        self._said = False
-        self._over = threading.Event()
+        self._logged = False
+        self._left = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> "StopRequest":
@@ -59,7 +59,7 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._left.set()
         self._thread.join()
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
@@ -67,24 +67,28 @@ class StopRequest:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Let a first signal only be noted; a second one raises."""
+        """Note a first signal, without an exception; a second one raises."""
         self._waits = True
         try:
             yield
         finally:
             self._waits = False
 
-    def requested(self) -> bool:
-        """Return whether a signal was noted; asked after every step."""
-        # Said here, not where it came: a line of the log may have been interrupted.
-        if self.signum is not None and not self._said:
-            self._said = True
+    def poll(self) -> int | None:
+        """Return the signal that was noted, if any; called after every step."""
+        # Logged here, not where it came: a line of the log may have been interrupted.
+        if self.signum is not None and not self._logged:
+            self._logged = True
             log.warning("stopping after this step", signal=signal.Signals(self.signum).name)
-        return self.signum is not None
+        return self.signum
+
+    def requested(self) -> bool:
+        """Return whether a signal was noted; see `poll`."""
+        return self.poll() is not None
 
     def _listen(self) -> None:
         """Wait for signals until the end."""
-        while not self._over.is_set():
+        while not self._left.is_set():
             found = signal.sigtimedwait(SIGNALS, _PAUSE)
             # Python 3.11 returns memory that nobody wrote where it is interrupted at the end of
             # the pause; the signal then still waits.
@@ -92,7 +96,7 @@ class StopRequest:
                 signal.pthread_kill(self._main, _WAKE)
 
     def _note(self, signum: int) -> bool:
-        """Take a signal down; return whether everything ends at once."""
+        """Note a signal; return whether everything ends at once."""
         again = self.signum is not None and not self._patient
         self.signum = signum
         return again or not self._waits

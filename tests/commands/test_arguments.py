@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tinybert.commands.arguments import parser
 from tinybert.compare.verify import verify
-from tinybert.launch.worker import WorkerOptions
+from tinybert.launch.worker import worker
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
 from tinybert.prepare.records import PrepareOptions
@@ -19,14 +19,12 @@ from tinybert.report.page import report
 from tinybert.report.text import diff
 from tinybert.run.options import RunOptions
 
-WORKER = "worker x --root . --manifest m --run-id i --recipe-digest d --code-digest e --launcher 1"
-
 
 @pytest.mark.parametrize(
     ("line", "function"),
     [
         ("run x.toml", RunOptions),
-        (WORKER, WorkerOptions),
+        ("worker job.json", worker),
         ("validate x.toml", validate),
         ("explain x.toml", explain),
         ("diff a b", diff),

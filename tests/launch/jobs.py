@@ -58,10 +58,10 @@ def workers(launcher):
     found = {}
     for child in psutil.Process(launcher.pid).children(recursive=True):
         try:
-            variables = child.environ()
+            command, variables = child.cmdline(), child.environ()
         except psutil.Error:
             continue
-        if variables.get("MS_ROLE") == "MS_WORKER" and "MS_NODE_ID" in variables:
+        if command[-2:-1] == ["worker"] and variables.get("MS_ROLE") == "MS_WORKER":
             found[int(variables["MS_NODE_ID"])] = child
     return found
 
@@ -111,9 +111,9 @@ class Hosts:
             _ip("-n", name, "link", "set", f"{cable}{side}", "up")
             _ip("-n", name, "link", "set", "lo", "up")
 
-    def start(self, host, *arguments, port=9433):
+    def start(self, host, *arguments, port=9433, secret="0123456789abcdef"):
         """Start a host's part of the recipe, as its user would."""
-        runner = self.runners[host]
+        runner, secret = self.runners[host], {"TINYBERT_JOB_SECRET": secret}
         command = ["ip", "netns", "exec", self.names[host], sys.executable, ROOT / "runner.py"]
         sets = [f'master_address="{self.ADDRESSES[0]}"', f"master_port={port}"]
         sets += ["timeout_seconds=60"]
@@ -122,7 +122,7 @@ class Hosts:
         return subprocess.Popen(
             list(map(str, [*command, *arguments])),
             cwd=runner.root,
-            env={**os.environ, "NO_COLOR": "1", "TINYBERT_HOST_RANK": str(host)},
+            env={**os.environ, "NO_COLOR": "1", "TINYBERT_HOST_RANK": str(host), **secret},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,13 +1,18 @@
 """Jobs of several processes, as their users start them."""
 
+import json
 import signal
 import socket
 import time
+from contextlib import suppress
+from dataclasses import asdict
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
 from tests.launch.jobs import (
+    STEPS,
     Hosts,
     all_gone,
     can_make_hosts,
@@ -21,6 +26,7 @@ from tests.launch.jobs import (
     workers,
 )
 from tinybert.compare.steps import relative_difference
+from tinybert.run.heartbeat import Heartbeat, WorkerExit
 
 CLOSE = 1e-5
 """Relative: how far losses of two topologies may be apart, by the rounding of sums."""
@@ -65,7 +71,9 @@ def test_the_manifest_says_who_took_part(pair):
     assert fragment["effective"]["initial_weights"] == manifest["effective"]["initial_weights"]
     assert {path.name for path in folder.glob("*.log")} >= {"worker_0.log", "worker_1.log"}
     assert not list((folder / "1").rglob("*.safetensors"))
-    hashed = {file["sha256"] for file in load(folder / "digests.json")["data"]}
+    job_file = folder / "job.json"
+    assert job_file.stat().st_mode & 0o777 == 0o600
+    hashed = {file["sha256"] for file in load(job_file)["record_digests"]["data"]}
     assert hashed == {file["sha256"] for file in manifest["inputs"]["files"]}
 
 
@@ -90,6 +98,48 @@ def test_a_dry_run_says_who_does_what(tmp_path):
     assert "shards       general_distill: process r takes rows 4 r to 4 r + 4\n" in out
     assert "  ok  memory   about " in out
     assert not list(tmp_path.glob("manifests/free-*"))
+
+
+IDLE = """
+import os
+if "MS_NODE_ID" in os.environ:
+    from tinybert.run import execute
+
+    execute.execute = lambda *_, **__: True
+"""
+
+
+def test_a_run_that_is_not_finished_is_no_success_whatever_its_processes_report(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(IDLE)
+    runner = make_runner(tmp_path / "root")
+    variables = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    code, out, err = runner(runner.free, "--root", runner.root, *processes(2), variables=variables)
+    assert (code, out) == (1, "")
+    assert "error: the processes reported that they ended well, but the run is planned\n" in err
+    assert load(manifest_of(runner))["outcome"]["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_forged_heartbeats_change_nothing(tmp_path):
+    runner = make_runner(tmp_path)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    forged = [
+        json.dumps(asdict(Heartbeat(rank, 1, "h", "ended", 50, ended=WorkerExit(code)))).encode()
+        for rank in (0, 1)
+        for code in (0, 1)
+    ]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as attacker:
+        while launcher.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                for listening in psutil.Process(launcher.pid).net_connections("udp4"):
+                    for content in forged:
+                        attacker.sendto(content, listening.laddr)
+                        attacker.sendto(bytes(32) + content, listening.laddr)
+            time.sleep(0.1)
+    assert launcher.communicate()[0].startswith("manifests/free-")
+    assert launcher.returncode == 0
+    manifest = load(manifest_of(runner))
+    assert (manifest["outcome"]["status"], manifest["outcome"]["steps"]) == ("finished", STEPS)
 
 
 @pytest.mark.slow

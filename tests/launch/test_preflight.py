@@ -54,6 +54,20 @@ def test_memory_grows_with_the_rows_of_a_process_and_not_with_the_global_batch()
     assert process_bytes(alone) > BASE["CPU"]
 
 
+@pytest.mark.parametrize(
+    "secret, problem", [("", "is not set"), ("short", "is too short: 5 characters"), ("s" * 16, "")]
+)
+def test_several_hosts_need_a_secret(monkeypatch, secret, problem):
+    monkeypatch.setenv("TINYBERT_JOB_SECRET", secret)
+    cure = "; give every host of the job the same one, such as `openssl rand -hex 32` prints"
+    expected = problem and f"TINYBERT_JOB_SECRET {problem}{cure}"
+    for rank in (0, 1):
+        checks = preflight(plan(MORE), cluster(1, host_rank=rank, hosts=2))
+        (check,) = [check for check in checks if check.name == "secret"]
+        assert (check.problem, check.found) == (expected, "TINYBERT_JOB_SECRET is set")
+    assert "secret" not in [check.name for check in preflight(plan(MORE), cluster())]
+
+
 def test_only_the_first_host_needs_the_ports():
     names = [check.name for check in preflight(plan(MORE), cluster(1, host_rank=1, hosts=2))]
     assert "port" not in names
@@ -67,10 +81,10 @@ def test_ranks_of_a_host_follow_those_of_the_host_before():
 
 
 def test_the_command_is_the_frameworks_own_launcher(tmp_path):
-    command = cluster(2).command(ROOT / "runner.py", ["worker", "r.toml"], tmp_path)
+    command = cluster(2).command([str(ROOT / "runner.py"), "worker", "job.json"], tmp_path)
     assert command[1:3] == ["-m", "mindspore.parallel.cluster.run"]
     assert {"--worker_num=2", "--local_worker_num=2", "--node_rank=0"} <= set(command)
-    assert command[-3:] == [str(ROOT / "runner.py"), "worker", "r.toml"]
+    assert command[-3:] == [str(ROOT / "runner.py"), "worker", "job.json"]
 
 
 def test_chatter_of_the_framework_is_left_out_of_a_logs_end(tmp_path):

@@ -1,78 +1,96 @@
-"""Signs of life reach the launcher, and nothing else is taken for one."""
+"""Heartbeats reach the launcher, and nothing else is taken for one."""
 
+import hmac
 import socket
 import threading
 import time
 
 from tinybert.run.heartbeat import (
-    LONGEST,
+    MAX_TEXT,
     Heartbeat,
     HeartbeatListener,
     HeartbeatSender,
     WorkerExit,
     decode_heartbeat,
+    encode_heartbeat,
 )
 
+TOKEN = b"t" * 32
 
-def hear(listener, wanted, seconds=5.0):
-    """Return the first beat that is as wanted."""
+
+def receive(listener, wanted, seconds=5.0):
+    """Return the first heartbeat that is as wanted."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        for beat in listener.heard():
-            if wanted(beat):
-                return beat
+        for heartbeat in listener.receive():
+            if wanted(heartbeat):
+                return heartbeat
         time.sleep(0.02)
-    raise AssertionError("no such beat")
+    raise AssertionError("no such heartbeat")
 
 
 def never():
     raise AssertionError("the launcher is there")
 
 
-def test_a_process_tells_what_it_does():
+def test_a_process_reports_what_it_does():
     listener = HeartbeatListener()
-    with HeartbeatSender(listener.port, 3, never) as heart:
-        assert hear(listener, lambda beat: True).activity == "starting"
+    with HeartbeatSender(listener.port, listener.token, 3, never) as heart:
+        assert receive(listener, lambda heartbeat: True).activity == "starting"
         heart.report_activity("step")
         for step in range(8):  # faster than anybody listens
             heart.on_step(step, 0.5, 1e-3, 16)
         heart.on_step(8, 0.25, 2e-3, 16)
-        beat = hear(listener, lambda beat: beat.step == 8)
-        assert (beat.rank, beat.activity, beat.loss) == (3, "step", 0.25)
-        assert (beat.learning_rate, beat.samples) == (2e-3, 9 * 16)
-        heart.end(WorkerExit(4, "InputError", "x" * 2 * LONGEST, "a.toml", "mend it"))
-    word = hear(listener, lambda beat: beat.ended is not None).ended
-    assert (word.exit_code, word.type, word.where) == (4, "InputError", "a.toml")
-    assert word.message == "x" * LONGEST
+        heartbeat = receive(listener, lambda heartbeat: heartbeat.step == 8)
+        assert (heartbeat.rank, heartbeat.activity, heartbeat.loss) == (3, "step", 0.25)
+        assert (heartbeat.learning_rate, heartbeat.samples) == (2e-3, 9 * 16)
+        heart.end(WorkerExit(4, "InputError", "x" * 2 * MAX_TEXT, "a.toml", "mend it"))
+    ended = receive(listener, lambda heartbeat: heartbeat.ended is not None).ended
+    assert (ended.exit_code, ended.type, ended.where) == (4, "InputError", "a.toml")
+    assert ended.message == "x" * MAX_TEXT
     listener.close()
 
 
-def test_a_beat_survives_its_datagram():
-    beat = Heartbeat(
-        1, 2, "h", "saving", 3, 0.1 + 0.2, 1e-5, 4, WorkerExit(1, "TrainingError", "so")
-    )
-    assert decode_heartbeat(beat.encode()) == beat
+def test_a_heartbeat_survives_its_datagram():
+    ended = WorkerExit(1, "TrainingError", "caf\u00e9 \x1b[31m \udcff")
+    heartbeat = Heartbeat(1, 2, "h", "saving", 3, 0.1 + 0.2, float("inf"), 4, ended)
+    assert decode_heartbeat(encode_heartbeat(heartbeat, TOKEN), TOKEN) == heartbeat
+    assert heartbeat.ended.message == "caf\u00e9 \\u001b[31m \\udcff"
 
 
-def test_other_datagrams_are_passed_over():
+def signed(content):
+    return hmac.digest(TOKEN, content, "sha256") + content
+
+
+def test_datagrams_without_the_token_are_passed_over():
     listener = HeartbeatListener()
+    done = Heartbeat(0, 1, "h", "ended", 9, ended=WorkerExit(0))
+    genuine = encode_heartbeat(Heartbeat(5, 1, "h"), listener.token)
+    forged = encode_heartbeat(done, TOKEN)
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    for data in (
-        b"",
-        b"{}",
-        b"[1]",
-        b"\xff",
-        b'{"rank":1,"ended":{}}',
-        Heartbeat(5, 1, "h").encode(),
-    ):
+    for data in (b"", b"{}", b"\xff", forged, forged[32:], genuine[:32] + forged[32:], genuine):
         sender.sendto(data, ("127.0.0.1", listener.port))
-    assert hear(listener, lambda beat: True).rank == 5
+    assert receive(listener, lambda heartbeat: True).rank == 5
     sender.close()
     listener.close()
 
 
+def test_a_signed_datagram_that_is_no_heartbeat_is_passed_over():
+    content = encode_heartbeat(Heartbeat(5, 1, "h"), TOKEN)[32:].decode()
+    for wrong in (
+        "[1]",
+        '{"rank":1,"ended":{}}',
+        content.replace('"rank":5', '"rank":"5"'),
+        content.replace('"starting"', '"\\u001b[2J"'),
+        content.replace("}", ',"more":1}'),
+    ):
+        assert wrong != content
+        assert decode_heartbeat(signed(wrong.encode()), TOKEN) is None
+    assert decode_heartbeat(signed(content.encode()), TOKEN) is not None
+
+
 def test_a_process_notices_that_its_launcher_is_gone():
     listener, noticed = HeartbeatListener(), threading.Event()
-    with HeartbeatSender(listener.port, 0, noticed.set):
+    with HeartbeatSender(listener.port, listener.token, 0, noticed.set):
         listener.close()
         assert noticed.wait(10)

@@ -32,7 +32,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _manifests(commands)
     _prepare(commands)
     _networks(commands, program)
-    _worker(commands)
+    commands.add_parser("worker").add_argument("job_file", type=Path)  # not for users
     commands.add_parser("doctor", help="what this machine can run, and what is missing")
     return top
 
@@ -66,7 +66,12 @@ def _run(commands: Commands, program: Path) -> None:
         metavar="N",
         help=f"this host, from 0, where several run the recipe (default: ${HOST_RANK}, or 0)",
     )
-    _profile(run)
+    run.add_argument(
+        "--profile",
+        type=int,
+        metavar="N",
+        help="profile N calls of the device after the first, into the run's folder",
+    )
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument(
         "--root",
@@ -75,28 +80,6 @@ def _run(commands: Commands, program: Path) -> None:
         metavar="DIR",
         help="where relative paths start, and runs/ and manifests/ are (default: beside runner.py)",
     )
-
-
-def _profile(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--profile",
-        type=int,
-        metavar="N",
-        help="profile N calls of the device after the first, into the run's folder",
-    )
-
-
-def _worker(commands: Commands) -> None:
-    """Add what the processes of a job run; it is not for users."""
-    worker = commands.add_parser("worker")
-    worker.add_argument("recipe")
-    _changes(worker)
-    _profile(worker)
-    for name in ("root", "manifest"):
-        worker.add_argument(f"--{name}", type=Path, required=True)
-    for name in ("run-id", "recipe-digest", "code-digest"):
-        worker.add_argument(f"--{name}", required=True)
-    worker.add_argument("--launcher", type=int, required=True)
 
 
 def _recipes(commands: Commands) -> None:

@@ -19,12 +19,7 @@ from tinybert.errors import (
 )
 from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.preflight import preflight, require
-from tinybert.launch.processes import (
-    cluster_of,
-    describe_job,
-    run_first_host,
-    run_other_host,
-)
+from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
@@ -68,14 +63,14 @@ def run(options: RunOptions) -> str:
         raise UsageError("the code has uncommitted changes", cure=cure)
     if options.host_rank:
         with StopRequest() as stop:
-            return run_other_host(options, plan, code, cluster, stop)
+            return HostJob(options, plan, code, cluster, stop).run_other()
     with StopRequest() as stop, _record(options, plan, code, patch) as record:
         manifest = relative_to(record.path, Path.cwd())
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
             if several:
-                run_first_host(options, plan, code, cluster, record, stop)
+                HostJob(options, plan, code, cluster, stop).run_first(record)
             elif not execute(plan, record, stop, live=sys.stderr.isatty(), profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)

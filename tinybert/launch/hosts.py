@@ -1,323 +1,339 @@
-"""What the launchers of several hosts say to each other: lines of JSON over TCP.
+"""The launchers of several hosts: JSON messages over authenticated TCP connections.
 
-The first host listens on the port after the processes' own. Every other host connects, says what
-it would run, and is told to go, or why not. From then on each side sends what its processes do,
-requests to stop, and how the job fell; a side that falls silent is lost.
+The first host listens on the port after the processes' own. Every other host connects, proves that
+it has the job's secret, sends what it would run, and is told to start, or why not. From then on
+each side sends what its processes do, a request to stop, and how the job failed; a host that falls
+silent is lost. Framing and proof are those of `multiprocessing.connection`.
 """
 
-import json
+import os
+import queue
 import socket
+import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any, Protocol
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from typing import Annotated, TypeVar
 
 import structlog
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from tinybert.errors import DeviceError, StoppedError
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.watch import SILENT_SECONDS, JobFailure
-from tinybert.run.heartbeat import Heartbeat, WorkerExit, decode_heartbeat
+from tinybert.run.heartbeat import MESSAGE, Heartbeat, ShortText
 
 log = structlog.get_logger()
 
-Message = dict[str, Any]
+SECRET = "TINYBERT_JOB_SECRET"
+"""Environment variable with what proves that a host belongs to the job."""
+OTHER_SECRET = f"it has another {SECRET}"
 PAUSE = 0.2  # seconds
-_BLOCK = 1 << 16  # bytes
+HELLO_SECONDS = 5.0
+"""How long a peer may take to prove that it belongs to the job, and to send its first message."""
+MAX_PENDING = 64
+"""Peers that may do so at one time; of more, the first that came is dropped."""
+MAX_BYTES = 1 << 20
+"""Of one message."""
+MAX_QUEUED = 64
+"""Messages of one peer that may wait to be taken."""
+
+StopCheck = Callable[[], int | None]
+"""Returns the signal by which the user asked to stop, if any."""
+AnyMessage = TypeVar("AnyMessage", bound="HostMessage")
 
 
-class Peers(Protocol):
-    """The other hosts of a job."""
+class HostMessage(BaseModel):
+    """What launchers send each other."""
 
-    first: bool
-    """Whether this is the first host, which hears of all processes."""
-
-    def beats(self) -> Iterable[Heartbeat]:
-        """Return what was heard of other hosts' processes."""
-
-    def tell(self, beats: Iterable[Heartbeat]) -> None:
-        """Say what this host's processes do."""
-
-    def stop(self) -> int | None:
-        """Return the signal by which the user asked another host to stop."""
-
-    def ask(self, signum: int) -> None:
-        """Ask the others to stop."""
-
-    def fall(self) -> JobFailure | None:
-        """Return how another host brought the job down."""
-
-    def fell(self, fall: JobFailure) -> None:
-        """Say how the job fell."""
-
-    def leave(self) -> None:
-        """Say that all went well."""
-
-    def close(self) -> None:
-        """Close all connections."""
+    model_config = MESSAGE
 
 
-class Alone:
-    """No other hosts."""
+class Hello(HostMessage):
+    """The first message of a host that is not the first."""
 
-    first = True
+    host: int
+    facts: dict[str, ShortText]
+    """What must be the same on every host, by name."""
 
-    def beats(self) -> Iterable[Heartbeat]:
-        """Return nothing."""
-        return ()
 
-    def tell(self, beats: Iterable[Heartbeat]) -> None:
-        """Say nothing."""
+class Answer(HostMessage):
+    """The first host's answer: start this run, or the reasons not to."""
 
-    def stop(self) -> int | None:
-        """Return None."""
-        return None
+    run_id: Annotated[str, StringConstraints(pattern="^[0-9A-Za-z-]{1,64}$")]
+    refused: list[ShortText]
 
-    def ask(self, signum: int) -> None:
-        """Ask nobody."""
 
-    def fall(self) -> JobFailure | None:
-        """Return None."""
-        return None
+class HostStatus(HostMessage):
+    """What happens on a host."""
 
-    def fell(self, fall: JobFailure) -> None:
-        """Say nothing."""
-
-    def leave(self) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Close nothing."""
+    heartbeats: list[Heartbeat] = []
+    stop: Annotated[int, Field(ge=1, le=15)] | None = None
+    """The signal by which the user asked to stop there."""
+    failure: JobFailure | None = None
+    """How the job failed there."""
+    done: bool = False
+    """Whether the processes there ended well."""
 
 
 class Link:
-    """A connection to another host's launcher."""
+    """A connection to another host's launcher, authenticated and read by a thread of its own.
 
-    def __init__(self, connection: socket.socket, host: int) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setblocking(False)
-        self.host = host
+    Args:
+        connected: The connection.
+        secret: The job's.
+        hello: The first message of the side that connected; None on the side that listened.
+    """
+
+    def __init__(
+        self, connected: socket.socket, secret: bytes, hello: HostMessage | None = None
+    ) -> None:
+        connected.setblocking(True)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        limit = struct.pack("ll", int(SILENT_SECONDS), 0)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self.heard = time.monotonic()
-        self.closed = False
-        self._socket = connection
-        self._rest = b""
+        """When its last message came; first, when it was made."""
+        self.problem = "no answer"
+        """Why it is closed."""
+        self._closed = False
+        self._socket = connected
+        self._connection = Connection(os.dup(connected.fileno()))
+        self._received: queue.Queue[bytes] = queue.Queue(MAX_QUEUED)
+        self._thread = threading.Thread(target=self._read, args=(secret, hello), daemon=True)
+        self._thread.start()
 
-    def send(self, message: Message) -> None:
+    def _read(self, secret: bytes, hello: HostMessage | None) -> None:
+        try:
+            if hello is None:
+                deliver_challenge(self._connection, secret)
+                answer_challenge(self._connection, secret)
+            else:
+                answer_challenge(self._connection, secret)
+                deliver_challenge(self._connection, secret)
+                self.send(hello)
+            while True:
+                self._received.put_nowait(self._connection.recv_bytes(MAX_BYTES))
+                self.heard = time.monotonic()
+        except AuthenticationError:
+            self.problem = OTHER_SECRET
+        except (AssertionError, EOFError, OSError, queue.Full):
+            self.problem = "it closed the connection, or is no launcher"
+        self._closed = True
+
+    def send(self, message: HostMessage) -> None:
         """Send a message; a link that cannot take it is closed."""
         try:
-            self._socket.setblocking(True)
-            self._socket.settimeout(SILENT_SECONDS)
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._connection.send_bytes(message.model_dump_json().encode())
         except OSError:
-            self.closed = True
-        finally:
-            self._socket.setblocking(False)
+            self._closed = True
 
-    def received(self) -> list[Message]:
-        """Return the messages that came since the last call."""
+    def take(self, kind: type[AnyMessage]) -> AnyMessage | None:
+        """Return the next message that came, if any; one of another kind closes the link."""
         try:
-            while block := self._socket.recv(_BLOCK):
-                self.heard = time.monotonic()
-                self._rest += block
-            self.closed = True
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.closed = True
-        *lines, self._rest = self._rest.split(b"\n")
-        return [found for line in lines if (found := _message(line)) is not None]
+            return kind.model_validate_json(self._received.get_nowait())
+        except queue.Empty:
+            return None
+        except ValidationError:
+            self.problem, self._closed = "it sent another message than expected", True
+            return None
 
-    def lost(self) -> bool:
-        """Return whether the other side is gone or silent."""
-        return self.closed or time.monotonic() - self.heard > SILENT_SECONDS
+    @property
+    def closed(self) -> bool:
+        """Whether no message will come any more."""
+        return self._closed and self._received.empty()
+
+    def lost(self, seconds: float = SILENT_SECONDS) -> bool:
+        """Return whether the other side is gone, or silent for so long."""
+        return self.closed or time.monotonic() - self.heard > seconds
 
     def close(self) -> None:
         """Close the connection."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread
+        self._thread.join()
+        self._connection.close()
         self._socket.close()
 
 
-class Linked:
-    """The other hosts of a job, each by a link; see `Peers`."""
+class OtherHosts:
+    """The other hosts of a job; a job of one host has none.
 
-    def __init__(self, links: list[Link], cluster: Cluster) -> None:
+    Args:
+        cluster: The processes of the job.
+        links: Their links by host: on the first host to all others, on these to the first.
+    """
+
+    def __init__(self, cluster: Cluster, links: Mapping[int, Link] | None = None) -> None:
         self.first = cluster.host_rank == 0
-        self._links = links
-        self._cluster = cluster
-        self._beats: list[Heartbeat] = []
-        self._stop: int | None = None
-        self._fall: JobFailure | None = None
-        self._left: set[int] = set()
+        """Whether this is the first host, which hears of all processes."""
+        self.stop: int | None = None
+        """The signal by which the user asked another host to stop."""
+        self._per_host = cluster.per_host
+        self._links = links or {}
+        self._failure: JobFailure | None = None
+        self._done: set[int] = set()
 
-    def beats(self) -> Iterable[Heartbeat]:
-        """Return what was heard of other hosts' processes."""
-        for link in self._links:
-            for message in link.received():
-                self._take(message, link.host)
-        found, self._beats = self._beats, []
-        return found if self.first else ()
+    def receive(self) -> list[Heartbeat]:
+        """Take what the other hosts sent; return the heartbeats of their processes."""
+        heartbeats: list[Heartbeat] = []
+        for host, link in self._links.items():
+            while status := link.take(HostStatus):
+                heartbeats += [h for h in status.heartbeats if h.rank // self._per_host == host]
+                self.stop = status.stop or self.stop
+                self._failure = status.failure or self._failure
+                if status.done:
+                    self._done.add(host)
+        return heartbeats
 
-    def _take(self, message: Message, host: int) -> None:
-        self._beats += [
-            beat for text in message.get("beats", ()) if (beat := decode_heartbeat(text))
-        ]
-        self._stop = message.get("stop") or self._stop
-        if "fall" in message:
-            self._fall = _fall(message["fall"])
-        if message.get("left"):
-            self._left.add(host)
+    def report(self, heartbeats: Iterable[Heartbeat]) -> None:
+        """Send the first host what this host's processes do; the others, that this one lives."""
+        self.send(HostStatus(heartbeats=[] if self.first else list(heartbeats)))
 
-    def tell(self, beats: Iterable[Heartbeat]) -> None:
-        """Say what this host's processes do; to the first host, for only it shows that."""
-        said = [] if self.first else [beat.encode().decode() for beat in beats]
-        self._send({"beats": said})
-
-    def stop(self) -> int | None:
-        """Return the signal by which the user asked another host to stop."""
-        return self._stop
-
-    def ask(self, signum: int) -> None:
-        """Ask the others to stop."""
-        self._send({"stop": signum})
-
-    def fall(self) -> JobFailure | None:
-        """Return how another host brought the job down; a lost host does that too."""
-        if self._fall is not None:
-            return self._fall
-        for link in self._links:
-            if link.host not in self._left and link.lost():
-                rank = link.host * self._cluster.per_host
-                return JobFailure(rank, f"is lost: host {link.host} is gone or silent", 0)
-        return None
-
-    def fell(self, fall: JobFailure) -> None:
-        """Say how the job fell."""
-        self._send({"fall": asdict(fall)})
-
-    def leave(self) -> None:
-        """Say that all went well."""
-        self._send({"left": True})
-
-    def _send(self, message: Message) -> None:
-        for link in self._links:
+    def send(self, status: HostStatus) -> None:
+        """Send all other hosts what happens here."""
+        for link in self._links.values():
             if not link.closed:
-                link.send(message)
+                link.send(status)
+
+    def failure(self) -> JobFailure | None:
+        """Return how another host made the job fail; a lost host does that too."""
+        if self._failure is not None:
+            return self._failure
+        for host, link in self._links.items():
+            if host not in self._done and link.lost():
+                what = f"is lost: host {host} is gone or silent"
+                return JobFailure(host * self._per_host, what, 0)
+        return None
 
     def close(self) -> None:
         """Close all connections."""
-        for link in self._links:
+        for link in self._links.values():
             link.close()
 
 
 def gather(
-    cluster: Cluster, facts: Message, go: Message, *, stop: Callable[[], int | None]
-) -> Linked:
-    """Wait on the first host for all others, hold their facts against its own, and let them go.
+    cluster: Cluster, secret: bytes, facts: Mapping[str, str], run_id: str, *, stop: StopCheck
+) -> OtherHosts:
+    """Wait on the first host for all others, compare their facts with its own, and start them.
 
     Args:
         cluster: The processes of the job.
+        secret: The job's.
         facts: What must be the same on every host, by name.
-        go: What the others are told.
+        run_id: The run.
         stop: Whether the user asked to stop waiting.
 
     Raises:
         DeviceError: A host did not come in time, or has other facts.
+        StoppedError: The user stopped the run.
     """
-    links: dict[int, Link] = {}
-    wrong: list[str] = []
     with socket.create_server((cluster.address, cluster.port + 1)) as server:
         server.settimeout(PAUSE)
-        until = time.monotonic() + cluster.timeout
         log.info("waiting for hosts", hosts=cluster.hosts - 1, port=cluster.port + 1)
-        while len(links) < cluster.hosts - 1 and time.monotonic() < until and stop() is None:
-            try:
-                link = Link(server.accept()[0], -1)
-            except TimeoutError:
-                continue
-            hello = _first_message(link, min(until, time.monotonic() + SILENT_SECONDS), stop)
-            link.host = _host(hello, cluster)
-            if link.host < 0 or link.host in links:
-                link.close()
-                continue
-            links[link.host] = link
-            wrong += _differences(link.host, facts, hello.get("facts", {}))
-    missing = [str(host) for host in range(1, cluster.hosts) if host not in links]
-    if missing:
-        wrong.append(f"no word from host {', '.join(missing)} in {cluster.timeout} seconds")
+        links, hellos = _welcome(server, cluster, secret, stop)
+    problems = [text for host in sorted(links) for text in _differences(facts, hellos[host])]
+    if missing := [str(host) for host in range(1, cluster.hosts) if host not in links]:
+        problems.append(f"no word from host {', '.join(missing)} in {cluster.timeout} seconds")
     for link in links.values():
-        link.send({"refused": wrong} if wrong else {"go": go})
         link.heard = time.monotonic()  # it may have waited for the others
-    peers = Linked(list(links.values()), cluster)
-    if wrong:
-        peers.close()
+        link.send(Answer(run_id=run_id, refused=problems))
+    hosts = OtherHosts(cluster, links)
+    if problems:
+        hosts.close()
         _check_stop(stop)
-        raise _refused(wrong)
-    return peers
+        raise _refused(problems)
+    return hosts
+
+
+def _welcome(
+    server: socket.socket, cluster: Cluster, secret: bytes, stop: StopCheck
+) -> tuple[dict[int, Link], dict[int, Hello]]:
+    """Return the links and first messages of the hosts that come in time, by host."""
+    links: dict[int, Link] = {}
+    hellos: dict[int, Hello] = {}
+    pending: dict[Link, str] = {}
+    until = time.monotonic() + cluster.timeout
+    while len(links) < cluster.hosts - 1 and time.monotonic() < until and stop() is None:
+        with suppress(OSError):
+            connected, address = server.accept()
+            pending[Link(connected, secret)] = address[0]
+        links = {host: link for host, link in links.items() if not link.closed}
+        for link in list(pending):
+            hello = link.take(Hello)
+            if hello and 0 < hello.host < cluster.hosts and hello.host not in links:
+                links[hello.host], hellos[hello.host] = link, hello
+                del pending[link]
+            elif hello or link.lost(HELLO_SECONDS) or len(pending) > MAX_PENDING:
+                reason = f"host {hello.host} is not missing" if hello else link.problem
+                log.warning("refused a connection", address=pending.pop(link), reason=reason)
+                link.close()
+    for link in pending:
+        link.close()
+    return links, hellos
 
 
 def join(
-    cluster: Cluster, facts: Message, *, stop: Callable[[], int | None]
-) -> tuple[Linked, Message]:
-    """Go to the first host, say what this one would run, and wait for its word.
+    cluster: Cluster, secret: bytes, facts: Mapping[str, str], *, stop: StopCheck
+) -> tuple[OtherHosts, str]:
+    """Connect to the first host, send what this one would run, and wait for its answer.
+
+    Args:
+        cluster: The processes of the job.
+        secret: The job's.
+        facts: What must be the same on every host, by name.
+        stop: Whether the user asked to stop waiting.
 
     Returns:
-        The link, and what the first host tells.
+        The first host, and the run's id.
 
     Raises:
         DeviceError: The first host cannot be reached, or refuses.
+        StoppedError: The user stopped the run.
     """
     until, address = time.monotonic() + cluster.timeout, (cluster.address, cluster.port + 1)
+    hello = Hello(host=cluster.host_rank, facts=dict(facts))
     log.info("looking for the first host", address=f"{address[0]}:{address[1]}")
     reason = "no answer"
-    while time.monotonic() < until and stop() is None:
+    while time.monotonic() < until and stop() is None and reason != OTHER_SECRET:
         try:
-            connection = socket.create_connection(address, timeout=1.0)
+            link = Link(socket.create_connection(address, timeout=1.0), secret, hello)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             time.sleep(PAUSE)
             continue
-        link = Link(connection, 0)
-        link.send({"host": cluster.host_rank, "facts": facts})
-        answer = _first_message(link, until, stop)
-        if "go" in answer:
-            return Linked([link], cluster), answer["go"]
+        answer = None
+        while not (answer or link.closed) and time.monotonic() < until and stop() is None:
+            time.sleep(PAUSE / 10)
+            answer = link.take(Answer)
+        if answer and not answer.refused:
+            return OtherHosts(cluster, {0: link}), answer.run_id
         link.close()
-        if "refused" in answer:
-            raise _refused(answer["refused"])
-        reason = "it closed the connection"
+        if answer:
+            raise _refused(answer.refused)
+        reason = link.problem
         time.sleep(PAUSE)
     _check_stop(stop)
     raise DeviceError(
         f"cannot reach the first host at {address[0]}:{address[1]}: {reason}",
-        cure="start the same command there without --host-rank; see master_address, master_port "
-        "and what lies between the hosts",
+        cure="start the same command there without --host-rank; see master_address, master_port, "
+        f"{SECRET} and what lies between the hosts",
     )
 
 
-def _check_stop(stop: Callable[[], int | None]) -> None:
+def _check_stop(stop: StopCheck) -> None:
     if signum := stop():
         raise StoppedError("stopped while waiting for other hosts", signum=signum)
 
 
-def _first_message(link: Link, until: float, stop: Callable[[], int | None]) -> Message:
-    """Wait for a link's first message; nothing if it closes, takes too long, or a stop comes."""
-    while time.monotonic() < until and not link.closed and stop() is None:
-        for message in link.received():
-            return message
-        time.sleep(PAUSE / 10)
-    return {}
-
-
-def _host(hello: Message, cluster: Cluster) -> int:
-    """Return the number of a host that says it is one of the job's; -1 for anybody else."""
-    host = hello.get("host")
-    return host if type(host) is int and 0 < host < cluster.hosts else -1
-
-
-def _differences(host: int, own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def _differences(own: Mapping[str, str], hello: Hello) -> list[str]:
     return [
-        f"host {host} has another {name}: {other.get(name)}, host 0 has {value}"
+        f"host {hello.host} has another {name}: {hello.facts.get(name)}, host 0 has {value}"
         for name, value in own.items()
-        if other.get(name) != value
+        if hello.facts.get(name) != value
     ]
 
 
@@ -325,16 +341,3 @@ def _refused(reasons: list[str]) -> DeviceError:
     listed = "".join(f"\n  - {reason}" for reason in reasons)
     cure = "let every host run the same command on the same recipe, program and packages"
     return DeviceError(f"the hosts do not start:{listed}", cure=cure)
-
-
-def _message(line: bytes) -> Message | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _fall(fields: Message) -> JobFailure:
-    ended = fields.pop("ended", None)
-    return JobFailure(**fields, ended=None if ended is None else WorkerExit(**ended))

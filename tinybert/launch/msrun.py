@@ -6,15 +6,23 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import psutil
 
+MODULE = "mindspore.parallel.cluster.run"
+"""What the command `msrun` runs."""
 LOG = "msrun.log"
 SCHEDULER_LOG = "scheduler.log"
 _PR_SET_PDEATHSIG = 1
+SCHEDULER = -1
+"""Stands for the rank of the scheduler, which msrun starts on the first host."""
+PAUSE = 0.2  # seconds
 _FAILED = re.compile(r"Worker process (\d+) exit with exception\. Error code: (-?\d+)")
 _NOISE = re.compile(r"^\[(INFO|WARNING)\]|^- C\+\+ Call Stack|^mindspore/ccsrc|^-+$|^\s*$")
 
@@ -47,12 +55,17 @@ class Cluster:
         """The processes of this host."""
         return range(self.host_rank * self.per_host, (self.host_rank + 1) * self.per_host)
 
-    def command(self, script: Path, arguments: Sequence[str], logs: Path) -> list[str]:
-        """Return the command line that starts this host's processes."""
+    def command(self, worker: Sequence[str], logs: Path) -> list[str]:
+        """Return the command line that starts this host's processes.
+
+        Args:
+            worker: What every process runs: a Python script and its arguments.
+            logs: Folder of the processes' logs.
+        """
         return [
             sys.executable,
             "-m",
-            "mindspore.parallel.cluster.run",  # msrun
+            MODULE,
             f"--worker_num={self.processes}",
             f"--local_worker_num={self.per_host}",
             f"--node_rank={self.host_rank}",
@@ -63,34 +76,37 @@ class Cluster:
             f"--log_dir={logs}",
             "--join=True",
             "--tail_worker_log=-2",
-            str(script),
-            *arguments,
+            *worker,
         ]
 
     def variables(self, device: str) -> dict[str, str]:
         """Return the environment variables of the processes."""
         # msrun starts `python`, so this interpreter comes first.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        found = {"PATH": path, "GLOG_v": os.environ.get("GLOG_v", "3")}
+        variables = {"PATH": path, "GLOG_v": os.environ.get("GLOG_v", "3")}
         if device == "Ascend":
-            found["HCCL_CONNECT_TIMEOUT"] = str(self.timeout)
-        return found
+            variables["HCCL_CONNECT_TIMEOUT"] = str(self.timeout)
+        return variables
 
 
 class Msrun:
-    """`msrun` and everything it started; `kill` leaves none of it.
+    """`msrun` and everything it started; a context manager that leaves none of it.
 
     Args:
-        command: Its command line.
+        cluster: The processes of the job.
+        worker: What every process runs: a Python script and its arguments.
         variables: Environment variables of the processes.
         logs: Folder of the logs, `worker_<rank>.log` among them.
     """
 
-    def __init__(self, command: Sequence[str], variables: Mapping[str, str], logs: Path) -> None:
-        self.logs = logs
-        with (logs / LOG).open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
+    def __init__(
+        self, cluster: Cluster, worker: Sequence[str], variables: Mapping[str, str], logs: Path
+    ) -> None:
+        self._worker = list(worker)
+        self._log = logs / LOG
+        with self._log.open("wb") as log:
+            self._process = psutil.Popen(
+                cluster.command(worker, logs),
                 env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -100,50 +116,58 @@ class Msrun:
             )
         self._started: dict[int, psutil.Process] = {}
 
-    def ended(self) -> int | None:
-        """Return msrun's exit code once it has ended."""
-        return self._process.poll()
+    def __enter__(self) -> "Msrun":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        everyone = {*self._started.values(), *self._children(recursive=True), self._process}
+        for process in everyone:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(everyone, timeout=10)
+
+    @property
+    def returncode(self) -> int | None:
+        """Msrun's exit code once it has ended."""
+        return cast(int | None, self._process.poll())
+
+    def wait(self, seconds: float) -> None:
+        """Wait until msrun and all its processes have ended, but no longer than so."""
+        with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
     def processes(self) -> dict[int, psutil.Process]:
-        """Return the processes by rank, as far as they were started."""
-        try:
-            children = psutil.Process(self._process.pid).children()
-        except psutil.NoSuchProcess:
-            return self._started
-        for child in children:
-            try:
-                variables = child.environ()
-            except psutil.Error:
-                continue
-            if variables.get("MS_ROLE") == "MS_WORKER":
-                self._started.setdefault(int(variables["MS_NODE_ID"]), child)
-            elif variables.get("MS_ROLE") == "MS_SCHED":
-                self._started.setdefault(SCHEDULER, child)
+        """Return the processes by rank, as far as they were started.
+
+        A process of the job is a child of msrun with the command line that every process is given;
+        helpers of msrun inherit its variables, but have other command lines.
+        """
+        for child in self._children():
+            with suppress(psutil.Error):
+                command = child.cmdline()  # until it is replaced, that of msrun itself
+                if command[-len(self._worker) :] == self._worker and MODULE not in command:
+                    variables = child.environ()
+                    scheduler = variables.get("MS_ROLE") == "MS_SCHED"
+                    rank = SCHEDULER if scheduler else int(variables["MS_NODE_ID"])
+                    self._started.setdefault(rank, child)
         return self._started
 
-    def exit_code(self, pid: int) -> int | None:
-        """Return how a process ended, if msrun has said so."""
-        for found, code in _FAILED.findall(_text(self.logs / LOG)):
-            if int(found) == pid:
-                return int(code)
-        return None
-
-    def kill(self) -> None:
-        """End msrun and all its processes at once, and wait until they are gone."""
+    def _children(self, *, recursive: bool = False) -> list[psutil.Process]:
         try:
-            family = psutil.Process(self._process.pid).children(recursive=True)
+            return cast(list[psutil.Process], self._process.children(recursive=recursive))
         except psutil.NoSuchProcess:
-            family = []
-        everyone = {process.pid: process for process in (*family, *self._started.values())}
-        for process in everyone.values():
-            _kill(process)
-        self._process.kill()
-        self._process.wait()
-        psutil.wait_procs(list(everyone.values()), timeout=10)
+            return []
 
-
-SCHEDULER = -1
-"""Stands for the rank of the scheduler, which msrun starts on the first host."""
+    def exit_code(self, pid: int, seconds: float) -> int | None:
+        """Return how a process ended, if msrun reports that in time."""
+        until = time.monotonic() + seconds
+        while True:
+            for failed, code in _FAILED.findall(_text(self._log)):
+                if int(failed) == pid:
+                    return int(code)
+            if time.monotonic() > until:
+                return None
+            time.sleep(PAUSE)
 
 
 def end_with_parent() -> None:
@@ -155,13 +179,6 @@ def last_lines(log: Path, count: int = 20) -> list[str]:
     """Return the end of a process's log without the framework's chatter."""
     lines = [line for line in _text(log).splitlines() if not _NOISE.match(line)]
     return [line[:400] for line in lines[-count:]]
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _text(path: Path) -> str:

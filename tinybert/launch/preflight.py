@@ -1,4 +1,4 @@
-"""What a host must have before its processes start: one table, one message each."""
+"""Checks of a host before its processes start: one table, a line for each."""
 
 import os
 import shutil
@@ -11,16 +11,19 @@ import psutil
 
 from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError
+from tinybert.launch.hosts import SECRET
 from tinybert.launch.memory import FLOAT, parameters, process_bytes
 from tinybert.launch.msrun import Cluster
 from tinybert.plan.plan import Plan
 
 GIB = 1 << 30
+SECRET_LENGTH = 16
+"""Characters of a job's secret at least."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     name: str
     found: str
@@ -29,12 +32,13 @@ class Check:
 
 
 def preflight(plan: Plan, cluster: Cluster) -> list[Check]:
-    """Look at what this host has for its processes."""
+    """Check what this host has for its processes."""
     topology = plan.resolved.recipe.topology
     checks = [_devices(plan, cluster)]
     if topology.device == "Ascend":
         checks.append(_driver())
     checks += [_memory(plan, cluster), _disk(plan)]
+    checks += [_secret()] if cluster.hosts > 1 else []
     checks += _ports(cluster) if cluster.host_rank == 0 else []
     return checks
 
@@ -73,7 +77,7 @@ def _driver() -> Check:
 
 
 def _memory(plan: Plan, cluster: Cluster) -> Check:
-    """Hold the estimate against the host's memory; a device's own is for it to refuse."""
+    """Compare the estimate with the host's memory; a device checks its own."""
     memory = psutil.virtual_memory()
     needed = process_bytes(plan) * cluster.per_host
     found = f"about {_gib(needed)} needed, {_gib(memory.available)} of {_gib(memory.total)} free"
@@ -83,7 +87,7 @@ def _memory(plan: Plan, cluster: Cluster) -> Check:
 
 
 def _disk(plan: Plan) -> Check:
-    """Hold the checkpoints of a run against what is free."""
+    """Compare the size of a run's checkpoints with what is free."""
     kept = sum(
         phase.checkpoints.max_ckpt_num + 2 for phase in plan.phases
     )  # the best, one being written
@@ -92,6 +96,14 @@ def _disk(plan: Plan) -> Check:
     free = shutil.disk_usage(plan.root).free
     found = f"about {_gib(needed)} needed for checkpoints, {_gib(free)} free"
     return Check("disk", found, "" if needed < free else f"{found} below {plan.root}")
+
+
+def _secret() -> Check:
+    length = len(os.environ.get(SECRET, ""))
+    problem = "is not set" if length == 0 else f"is too short: {length} characters"
+    cure = "give every host of the job the same one, such as `openssl rand -hex 32` prints"
+    missing = length < SECRET_LENGTH
+    return Check("secret", f"{SECRET} is set", f"{SECRET} {problem}; {cure}" if missing else "")
 
 
 def _ports(cluster: Cluster) -> Iterator[Check]:

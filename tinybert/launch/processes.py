@@ -1,5 +1,6 @@
-"""Carrying out a run of several processes: start them, show them, and say how it went."""
+"""Carrying out a run of several processes: start and show them, and report how it ended."""
 
+import os
 import platform
 import socket
 from contextlib import suppress
@@ -10,32 +11,27 @@ from signal import SIGTERM
 
 import structlog
 
-from tinybert import errors
-from tinybert.atomic import write_bytes
 from tinybert.data.importing import STORES, import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
 from tinybert.files import PROGRAM, relative_to
-from tinybert.launch.hosts import Alone, Peers, gather, join
+from tinybert.launch.hosts import SECRET, OtherHosts, gather, join
 from tinybert.launch.job import Job
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.preflight import checks_table, preflight
 from tinybert.launch.view import RankProgress
 from tinybert.launch.watch import JobFailure
-from tinybert.launch.worker import DIGESTS, OUR_BUG, RANKS, RECORD_DIGESTS, RecordDigests
+from tinybert.launch.worker import OUR_BUG, RANKS, RecordDigests, WorkerJob
 from tinybert.manifest.model import Code, RankFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.tables import Topology
-from tinybert.run.heartbeat import Heartbeat, WorkerExit
+from tinybert.run.heartbeat import LOOPBACK, Heartbeat
 from tinybert.run.options import RunOptions
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
 
-NOT_HERE = "-"
-"""Stands for the manifest on hosts that are not the first."""
-LOOPBACK = "127.0.0.1"
-PATIENCE = 600
+TIMEOUT = 600
 """Seconds that processes wait for each other, where `timeout_seconds` does not say."""
 
 
@@ -47,131 +43,129 @@ def cluster_of(topology: Topology, host_rank: int = 0) -> Cluster:
         host_rank=host_rank,
         address=topology.master_address or LOOPBACK,
         port=topology.master_port or _free_port(),
-        timeout=topology.timeout_seconds or PATIENCE,
+        timeout=topology.timeout_seconds or TIMEOUT,
         bind_core=bool(topology.bind_core),
     )
 
 
-def run_first_host(
-    options: RunOptions,
-    plan: Plan,
-    code: Code,
-    cluster: Cluster,
-    record: RunRecord,
-    stop: StopRequest,
-) -> None:
-    """Carry out a run by several processes, the first of which writes the manifest.
-
-    Raises:
-        TinybertError: What a process raised, or how it ended.
-        StoppedError: The user stopped the run.
-    """
-    digests = _import(plan)
-    run_id = record.manifest.volatile.run_id
-    peers: Peers = Alone()
-    with stop.waiting():
-        if cluster.hosts > 1:
-            facts = _facts(plan, code)
-            peers = gather(cluster, facts, {"run_id": run_id}, stop=lambda: _asked(stop))
-        part = HostJob(options, plan, code, cluster, digests, run_id, record.path)
-        fall, beats = part.carry_out(stop, peers)
-    record.reload()
-    ranks = {str(rank): RankFacts(pid=beat.pid, host=beat.host) for rank, beat in beats.items()}
-    with suppress(OSError):  # the disk may be what failed
-        record.update(volatile=replace(record.manifest.volatile, ranks=ranks))
-    if fall is not None and fall.ended and fall.ended.type == "StoppedError":
-        signum = fall.ended.exit_code - 128
-        raise StoppedError("stopped before there was anything to save", signum=signum)
-    if fall is not None:
-        raise _fallen(fall, record)
-    if record.manifest.outcome.status == "interrupted":
-        raise StoppedError("stopped, and saved", signum=peers.stop() or stop.signum or SIGTERM)
-
-
-def run_other_host(
-    options: RunOptions, plan: Plan, code: Code, cluster: Cluster, stop: StopRequest
-) -> str:
-    """Carry out the part of a host that is not the first; returns what to tell the user.
-
-    Raises:
-        TinybertError: How the job fell; the first host's manifest says so too.
-        StoppedError: The user stopped the run.
-    """
-    digests = _import(plan)
-    with stop.waiting():
-        peers, told = join(cluster, _facts(plan, code), stop=lambda: _asked(stop))
-        log.info("run", recipe=options.recipe, run_id=told["run_id"], host_rank=cluster.host_rank)
-        part = HostJob(options, plan, code, cluster, digests, told["run_id"], Path(NOT_HERE))
-        fall, _ = part.carry_out(stop, peers)
-    if fall is not None:
-        error = _error_of(fall, cure="see the manifest on the first host")
-        error.where = error.where or str(part.logs / f"worker_{fall.rank}.log")
-        raise error
-    if signum := peers.stop() or stop.signum:
-        raise StoppedError("stopped; the first host saved", signum=signum)
-    done = f"host {cluster.host_rank} is done"
-    return f"{done}; the manifest of run {told['run_id']} is on the first host"
-
-
 @dataclass(frozen=True)
 class HostJob:
-    """What one host does of a run."""
+    """What one host does of a run by several processes."""
 
     options: RunOptions
     plan: Plan
     code: Code
     cluster: Cluster
-    digests: RecordDigests
-    run_id: str
-    manifest: Path
-    """The run's, on the first host."""
+    stop: StopRequest
 
-    @property
-    def logs(self) -> Path:
-        """Folder of this host's logs, and of records of its processes."""
-        return self.options.root / "runs" / self.plan.resolved.name / self.run_id / RANKS
+    def run_first(self, record: RunRecord) -> None:
+        """Carry out the part of the first host, where a process writes the manifest.
 
-    def carry_out(
-        self, stop: StopRequest, peers: Peers
+        Raises:
+            TinybertError: What a process raised, or how it ended.
+            StoppedError: The user stopped the run.
+        """
+        run_id, hosts = record.manifest.volatile.run_id, OtherHosts(self.cluster)
+        digests = self._import_records()
+        with self.stop.waiting():
+            if self.cluster.hosts > 1:
+                secret, facts = os.environ[SECRET].encode(), self._facts()
+                hosts = gather(self.cluster, secret, facts, run_id, stop=self.stop.poll)
+            failure, heartbeats = self._carry_out(run_id, record.path, digests, hosts)
+        record.reload()
+        ranks = {str(rank): RankFacts(pid=h.pid, host=h.host) for rank, h in heartbeats.items()}
+        with suppress(OSError):  # the disk may be what failed
+            record.update(volatile=replace(record.manifest.volatile, ranks=ranks))
+        if failure is not None and failure.ended and failure.ended.type == StoppedError.__name__:
+            signum = failure.ended.exit_code - 128
+            raise StoppedError("stopped before there was anything to save", signum=signum)
+        if failure is not None:
+            raise _recorded(failure, record)
+        status = record.manifest.outcome.status
+        if status == "interrupted":
+            signum = hosts.stop or self.stop.signum or SIGTERM
+            raise StoppedError("stopped, and saved", signum=signum)
+        if status != "finished":
+            message = f"the processes reported that they ended well, but the run is {status}"
+            raise TrainingError(message, where=str(record.directory / RANKS))
+
+    def run_other(self) -> str:
+        """Carry out the part of a host that is not the first; returns what to print.
+
+        Raises:
+            TinybertError: How the job failed; the first host's manifest says so too.
+            StoppedError: The user stopped the run.
+        """
+        digests = self._import_records()
+        with self.stop.waiting():
+            secret, facts = os.environ[SECRET].encode(), self._facts()
+            hosts, run_id = join(self.cluster, secret, facts, stop=self.stop.poll)
+            rank = self.cluster.host_rank
+            log.info("run", recipe=self.options.recipe, run_id=run_id, host_rank=rank)
+            failure, _ = self._carry_out(run_id, None, digests, hosts)
+        if failure is not None:
+            error = _error_of(failure, cure="see the manifest on the first host")
+            error.where = error.where or str(self._logs(run_id) / f"worker_{failure.rank}.log")
+            raise error
+        if signum := hosts.stop or self.stop.signum:
+            raise StoppedError("stopped; the first host saved", signum=signum)
+        return f"host {rank} is done; the manifest of run {run_id} is on the first host"
+
+    def _carry_out(
+        self, run_id: str, manifest: Path | None, digests: RecordDigests, hosts: OtherHosts
     ) -> tuple[JobFailure | None, dict[int, Heartbeat]]:
-        """Start and watch this host's processes; returns how the job fell, and their last beats."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        for old in self.logs.glob("*.log"):  # of an earlier segment of the run
-            segment = len(list(self.logs.glob(f"{old.stem}.log.*"))) + 1
+        """Start and watch this host's processes.
+
+        Returns:
+            How the job failed, if it did, and the last heartbeat of every process.
+        """
+        logs, recipe = self._logs(run_id), self.plan.resolved
+        logs.mkdir(parents=True, exist_ok=True)
+        for old in logs.glob("*.log"):  # of an earlier segment of the run
+            segment = len(list(logs.glob(f"{old.stem}.log.*"))) + 1
             old.rename(f"{old}.{segment}")
-        write_bytes(self.logs / DIGESTS, RECORD_DIGESTS.dump_json(self.digests, indent=2))
-        job = Job(self.cluster, self.logs, patience=self.cluster.timeout, peers=peers)
+        job = Job(self.cluster, logs, hosts)
+        worker_job = WorkerJob(
+            self.options,
+            run_id,
+            manifest,
+            recipe.digest,
+            self.code.digest,
+            digests,
+            job.listener.port,
+            job.listener.token,
+        )
+        worker_job.write(logs / "job.json")
         total_steps = sum(phase.total_steps for phase in self.plan.phases)
-        with RankProgress(total_steps, self.logs / "worker_0.log") as progress:
-            fall = job.run(
-                PROGRAM / "runner.py",
-                self.arguments,
-                self.cluster.variables(self.plan.resolved.recipe.topology.device),
-                stop=lambda: _asked(stop),
+        with RankProgress(total_steps, logs / "worker_0.log") as progress:
+            failure = job.run(
+                [str(PROGRAM / "runner.py"), "worker", str(logs / "job.json")],
+                self.cluster.variables(recipe.recipe.topology.device),
+                stop=self.stop.poll,
                 show=progress.show,
             )
-        return fall, job.beats()
+        return failure, job.heartbeats()
 
-    def arguments(self, port: int) -> list[str]:
-        """Return the command line of every process, after runner.py.
+    def _logs(self, run_id: str) -> Path:
+        """Return the folder of this host's logs, and of records of its processes."""
+        return self.options.root / "runs" / self.plan.resolved.name / run_id / RANKS
 
-        Args:
-            port: Where this host's launcher hears beats.
-        """
-        options = self.options
-        return [
-            "worker",
-            options.recipe,
-            *(part for override in options.overrides for part in ("--set", override)),
-            *(["--device", options.device] if options.device else []),
-            *([f"--profile={options.profile}"] if options.profile else []),
-            f"--root={options.root}",
-            f"--run-id={self.run_id}",
-            f"--manifest={self.manifest}",
-            f"--launcher={port}",
-            f"--recipe-digest={self.plan.resolved.digest}",
-            f"--code-digest={self.code.digest}",
-        ]
+    def _import_records(self) -> RecordDigests:
+        """Import the records, which the processes then need not do; returns digests of files."""
+        return {
+            role: import_records(records.source, self.plan.root / STORES).files
+            for role, records in self.plan.records.items()
+        }
+
+    def _facts(self) -> dict[str, str]:
+        """Return what must be the same on every host."""
+        return {
+            "recipe": self.plan.resolved.digest,
+            "program": self.code.digest,
+            "Python": platform.python_version(),
+            "MindSpore": version("mindspore"),
+            "NumPy": version("numpy"),
+        }
 
 
 def describe_job(plan: Plan, cluster: Cluster) -> str:
@@ -194,64 +188,34 @@ def describe_job(plan: Plan, cluster: Cluster) -> str:
     return "\n".join(lines)
 
 
-def _facts(plan: Plan, code: Code) -> dict[str, str | None]:
-    """Return what must be the same on every host."""
-    return {
-        "recipe": plan.resolved.digest,
-        "program": code.digest,
-        "Python": platform.python_version(),
-        "MindSpore": version("mindspore"),
-        "NumPy": version("numpy"),
-    }
-
-
-def _asked(stop: StopRequest) -> int | None:
-    return stop.signum if stop.requested() else None
-
-
-def _import(plan: Plan) -> RecordDigests:
-    """Import the records, which the processes then need not do; returns the digests of files."""
-    return {
-        role: import_records(records.source, plan.root / STORES).files
-        for role, records in plan.records.items()
-    }
-
-
-def _fallen(fall: JobFailure, record: RunRecord) -> TinybertError:
-    """Write down how a run fell, and return it as an error."""
-    error = _error_of(
-        fall, f"`--resume {relative_to(record.path, Path.cwd())}` goes on from the last checkpoint"
-    )
-    place = error.where or str(record.directory / RANKS / f"worker_{fall.rank}.log")
-    error.where = f"{place} (process {fall.rank}, step {fall.step})"
+def _recorded(failure: JobFailure, record: RunRecord) -> TinybertError:
+    """Record how a run failed, and return it as an error."""
+    manifest = relative_to(record.path, Path.cwd())
+    error = _error_of(failure, f"`--resume {manifest}` goes on from the last checkpoint")
+    place = error.where or str(record.directory / RANKS / f"worker_{failure.rank}.log")
+    error.where = f"{place} (process {failure.rank}, step {failure.step})"
     with suppress(OSError):  # the disk may be what failed
         record.fail(
             error,
-            rank=fall.rank,
-            step=fall.step,
-            exit_code=fall.exit_code,
-            last_lines=fall.last_lines,
+            rank=failure.rank,
+            step=failure.step,
+            exit_code=failure.exit_code,
+            last_lines=failure.last_lines,
         )
     return error
 
 
-def _error_of(fall: JobFailure, cure: str) -> TinybertError:
-    """Return how a job fell as the error that its process raised, or as one of training."""
-    word, kind = fall.ended, _error_class(fall.ended)
-    if word and kind:
-        return kind(word.message, where=word.where, cure=word.cure or cure)
-    error = TrainingError(f"process {fall.rank} {fall.what}", cure=cure)
-    if word:
+def _error_of(failure: JobFailure, cure: str) -> TinybertError:
+    """Return how a job failed as the error that its process raised, or as one of training."""
+    ended = failure.ended
+    kinds = {kind.__name__: kind for kind in TinybertError.__subclasses__()}
+    if ended and ended.type in kinds.keys() - {StoppedError.__name__}:
+        return kinds[ended.type](ended.message, where=ended.where, cure=ended.cure or cure)
+    error = TrainingError(f"process {failure.rank} {failure.what}", cure=cure)
+    if ended:
         error.cure = "this is a defect of the program; please report it with that log"
         error.exit_code = OUR_BUG
     return error
-
-
-def _error_class(word: WorkerExit | None) -> type[TinybertError] | None:
-    """Return the class of the error that a process spoke of, if it is one of the program's."""
-    found = getattr(errors, word.type, None) if word and word.type else None
-    known = isinstance(found, type) and issubclass(found, TinybertError)
-    return found if known and found is not StoppedError else None
 
 
 def _free_port() -> int:

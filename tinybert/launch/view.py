@@ -1,4 +1,4 @@
-"""The live view of a job: a line a process on a terminal, elsewhere an event now and then."""
+"""Progress of a job: a table with a line for each process on a terminal, and else log events."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from tinybert.run.heartbeat import Heartbeat
 log = structlog.get_logger()
 
 QUIET_SECONDS = 10
-"""Between two events where standard error is no terminal."""
+"""Between two events, where standard error is no terminal."""
 SHOWN = 32
-"""Processes that get a line of their own; of more, the slowest and the fastest do."""
+"""Processes in the table; of more, the slowest and the fastest."""
 
 
-class Echo:
-    """Repeats what the first process logs, but for its steps.
+class LogRepeater:
+    """Logs again what the first process logs, except its steps.
 
     Args:
         log_file: Its log, lines of JSON among others.
@@ -34,7 +34,7 @@ class Echo:
         self._position = 0
 
     def repeat(self) -> None:
-        """Repeat the whole lines that came since the last call."""
+        """Log the lines that were completed since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
@@ -68,9 +68,9 @@ class RankProgress:
 
     def __init__(self, total_steps: int, first_log: Path) -> None:
         self._total_steps = total_steps
-        self._echo = Echo(first_log)
-        self._began: tuple[float, int] | None = None
-        self._said = (0.0, "")
+        self._repeater = LogRepeater(first_log)
+        self._first: tuple[float, int] | None = None
+        self._logged = (0.0, "")
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._drawn = sys.stderr.isatty()
@@ -82,51 +82,51 @@ class RankProgress:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
-        self._echo.repeat()
+        self._repeater.repeat()
 
-    def show(self, beats: Mapping[int, Heartbeat]) -> None:
+    def show(self, heartbeats: Mapping[int, Heartbeat]) -> None:
         """Show what the processes do."""
-        self._echo.repeat()
-        if not beats:
+        self._repeater.repeat()
+        if not heartbeats:
             return
-        first = beats[min(beats)]
+        first = heartbeats[min(heartbeats)]
         rate = self._rate(first)
         if self._drawn:
-            self._live.update(self._table(beats, rate), refresh=True)
+            self._live.update(self._table(heartbeats, rate), refresh=True)
             return
         now = time.monotonic()
-        busy = ", ".join(sorted({beat.activity for beat in beats.values()}))
-        done = all(beat.ended is not None for beat in beats.values())
-        doing = "ended" if done else ("training" if first.step else busy)
-        if now - self._said[0] >= QUIET_SECONDS or doing != self._said[1]:
-            self._said = (now, doing)
+        activities = {heartbeat.activity for heartbeat in heartbeats.values()}
+        training = first.step > 0 and activities != {"ended"}
+        activity = "training" if training else ", ".join(sorted(activities))
+        if now - self._logged[0] >= QUIET_SECONDS or activity != self._logged[1]:
+            self._logged = (now, activity)
             facts = {} if first.loss is None else {"loss": round(first.loss, 6)}
             log.info(
                 "processes",
-                doing=doing,
+                activity=activity,
                 step=f"{first.step}/{self._total_steps}",
                 samples_per_second=round(rate, 1),
                 **facts,
             )
 
     def _rate(self, first: Heartbeat) -> float:
-        """Return samples a second since the first step was seen."""
+        """Return samples a second since the first step that was reported."""
         if not first.samples:
             return 0.0
-        if self._began is None:
-            self._began = time.monotonic(), first.samples
-        seconds = time.monotonic() - self._began[0]
-        return (first.samples - self._began[1]) / seconds if seconds > 0 else 0.0
+        if self._first is None:
+            self._first = time.monotonic(), first.samples
+        seconds = time.monotonic() - self._first[0]
+        return (first.samples - self._first[1]) / seconds if seconds > 0 else 0.0
 
-    def _table(self, beats: Mapping[int, Heartbeat], rate: float) -> Table:
+    def _table(self, heartbeats: Mapping[int, Heartbeat], rate: float) -> Table:
         table = Table(title=f"{rate:.1f} samples/s", title_justify="left", box=None)
-        for name in ("process", "doing", "step", "loss", "learning rate"):
+        for name in ("process", "activity", "step", "loss", "learning rate"):
             table.add_column(name, justify="right")
-        ranks = sorted(beats, key=lambda rank: (beats[rank].step, rank))
+        ranks = sorted(heartbeats, key=lambda rank: (heartbeats[rank].step, rank))
         if len(ranks) > SHOWN:
             ranks = [*ranks[: SHOWN // 2], *ranks[-SHOWN // 2 :]]
         for rank in sorted(ranks):
-            beat = beats[rank]
+            beat = heartbeats[rank]
             loss = "" if beat.loss is None else f"{beat.loss:.4f}"
             rate_text = "" if beat.learning_rate is None else f"{beat.learning_rate:.2e}"
             step = f"{beat.step}/{self._total_steps}"

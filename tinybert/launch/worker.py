@@ -4,13 +4,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import structlog
 from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
 from tinybert.files import PROGRAM, FileDigest
@@ -18,45 +17,46 @@ from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
-from tinybert.plan.plan import Plan, make_plan
+from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.run.execute import execute
-from tinybert.run.heartbeat import HeartbeatSender, WorkerExit
+from tinybert.run.heartbeat import MESSAGE, HeartbeatSender, WorkerExit
 from tinybert.run.logs import configure
+from tinybert.run.options import RunOptions
 from tinybert.run.resume import recipe_facts
 from tinybert.signals import StopRequest
 
-log = structlog.get_logger()
-
 RANKS = "ranks"
 """Folder of a run with the logs and records of its processes."""
-DIGESTS = "digests.json"
-"""In that folder: what the launcher hashed, so that its processes do not."""
 RecordDigests = dict[str, tuple[FileDigest, ...]]
 """Digests of the files of each set of records, by its role."""
-RECORD_DIGESTS = TypeAdapter(RecordDigests)
 OUR_BUG = 70
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """What the launcher tells its processes."""
+@dataclass(frozen=True, config=MESSAGE)
+class WorkerJob:
+    """What the launcher gives its processes."""
 
-    recipe: str
-    root: Path
+    options: RunOptions
     run_id: str
-    manifest: Path
-    """The run's, which the first process writes."""
-    launcher: int
-    """Port where the launcher hears beats."""
+    manifest: Path | None
+    """The run's, on the first host."""
     recipe_digest: str
     code_digest: str
-    overrides: Sequence[str] = ()
-    device: str | None = None
-    profile: int | None = None
+    record_digests: RecordDigests
+    port: int
+    """Where the launcher receives heartbeats."""
+    token: bytes
+    """What heartbeats are signed with."""
+
+    def write(self, path: Path) -> None:
+        """Write a file that no other user can read."""
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(TypeAdapter(WorkerJob).dump_json(self))
 
 
-def worker(options: WorkerOptions) -> int:
+def worker(job_file: Path) -> int:
     """Take part in a job; returns the exit code."""
     end_with_parent()
     if os.getppid() == 1:
@@ -64,19 +64,20 @@ def worker(options: WorkerOptions) -> int:
     if os.environ.get("MS_ROLE") == "MS_SCHED":
         return _schedule()
     rank = int(os.environ["MS_NODE_ID"])
-    with HeartbeatSender(options.launcher, rank, _vanish) as heart:
+    job = TypeAdapter(WorkerJob).validate_json(job_file.read_bytes())
+    with HeartbeatSender(job.port, job.token, rank, _vanish) as heart:
         try:
             with StopRequest(patient=True) as stop:  # a signal may have come before
-                _take_part(options, rank, stop, heart)
+                _take_part(job, rank, stop, heart)
             ended = WorkerExit(0)
         except Exception as error:
-            ended = _ended(error)
+            ended = _reported(error)
         heart.end(ended)
     return ended.exit_code
 
 
-def _ended(error: Exception) -> WorkerExit:
-    """Say in the process's log what went wrong; returns it for the launcher."""
+def _reported(error: Exception) -> WorkerExit:
+    """Report an error in the process's log; returns it for the launcher."""
     known = of_machine(error) if isinstance(error, OSError) else None
     known = error if isinstance(error, TinybertError) else known
     with suppress(OSError):  # the log's disk may be what failed
@@ -108,23 +109,22 @@ def _schedule() -> int:
     return 0
 
 
-def _take_part(
-    options: WorkerOptions, rank: int, stop: StopRequest, heart: HeartbeatSender
-) -> None:
+def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSender) -> None:
     """Carry out this process's part, with a record of its own."""
-    configure("json")  # which the launcher repeats
+    configure("json")  # the launcher repeats these lines
+    options = job.options
     resolved = load(options.recipe, options.overrides, options.device)
     plan, problems = make_plan(resolved, options.root)
     if problems:
         raise problems[0]
     code, _ = code_identity(PROGRAM)
-    if (resolved.digest, code.digest) != (options.recipe_digest, options.code_digest):
+    if (resolved.digest, code.digest) != (job.recipe_digest, job.code_digest):
         cure = "change nothing while a run starts, and start it again"
         raise InputError("recipe or program changed since the launcher read them", cure=cure)
-    ranks = Path("runs", resolved.name, options.run_id, RANKS)
-    plan = _with_digests(plan, options.root / ranks / DIGESTS)
-    if rank == 0:
-        record = RunRecord.attach(options.manifest)
+    records = {role: replace(r, files=job.record_digests[role]) for role, r in plan.records.items()}
+    plan = replace(plan, records=records)
+    if job.manifest is not None and rank == 0:
+        record = RunRecord.attach(job.manifest)
     else:
         inputs = Inputs(
             stage=resolved.recipe.stage,
@@ -132,7 +132,8 @@ def _take_part(
             code=code,
             seeds={"seed": resolved.recipe.seed},
         )
-        record = RunRecord.fragment(options.root, ranks / str(rank), options.run_id, inputs)
+        folder = Path("runs", resolved.name, job.run_id, RANKS, str(rank))
+        record = RunRecord.fragment(options.root, folder, job.run_id, inputs)
     with record:
         try:
             local_rank = rank % resolved.recipe.topology.devices_per_host
@@ -151,12 +152,3 @@ def _take_part(
             with suppress(OSError):  # the disk may be what failed
                 record.fail(error, rank=rank)
             raise
-
-
-def _with_digests(plan: Plan, path: Path) -> Plan:
-    """Return the plan with the digests of record files that the launcher wrote."""
-    digests = RECORD_DIGESTS.validate_json(path.read_bytes())
-    records = {
-        role: replace(records, files=digests[role]) for role, records in plan.records.items()
-    }
-    return replace(plan, records=records)

@@ -1,47 +1,75 @@
-"""Signs of life: what every process of a job tells its launcher, twice a second and every step.
+"""Heartbeats: what every process of a job reports to its launcher, twice a second and every step.
 
-Each is one datagram of JSON on the host's loopback. One that is lost does not matter, for the next
-one says everything again; nothing is written to a disk that may be full or far away.
+Each is one datagram on the host's loopback: JSON, after its HMAC under a token that only the job's
+processes have. A lost datagram does not matter, for the next one repeats everything; nothing is
+written to a disk that may be full or far away.
 """
 
-import json
+import hmac
 import os
+import re
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 INTERVAL = 0.5
-"""Seconds between two signs of life."""
-LONGEST = 2000
-"""Characters of an error's message, place and cure that are told."""
-CLOSE = 0.1
-"""Seconds between two signs of life at least, so that fast steps leave room for a last word."""
-_HOME = "127.0.0.1"
+"""Seconds between two heartbeats."""
+MIN_INTERVAL = 0.1
+"""Seconds between two heartbeats at least, so that fast steps leave room for the last one."""
+MAX_TEXT = 2000
+"""Characters of a text that are reported."""
+MESSAGE = ConfigDict(
+    strict=True,
+    extra="forbid",
+    ser_json_inf_nan="constants",
+    ser_json_bytes="hex",
+    val_json_bytes="hex",
+)
+"""How messages between processes are checked."""
+LOOPBACK = "127.0.0.1"
+_MAC_BYTES = 32
 _DATAGRAM = 1 << 16  # bytes
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-@dataclass(frozen=True)
+def _shorten(text: Any) -> Any:
+    """Return a text cut to its longest length, its control characters and surrogates escaped."""
+    if not isinstance(text, str):
+        return text
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text[:MAX_TEXT])
+
+
+ShortText = Annotated[str, BeforeValidator(_shorten)]
+"""A text that comes from anywhere, such as an error's message."""
+
+
+@dataclass(frozen=True, config=MESSAGE)
 class WorkerExit:
-    """How a process ended, in its own words."""
+    """How a process ended, as it reports itself."""
 
     exit_code: int
     type: str = ""
     """Class of the error; empty where there was none."""
-    message: str = ""
-    where: str = ""
-    cure: str = ""
+    message: ShortText = ""
+    where: ShortText = ""
+    cure: ShortText = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=MESSAGE)
 class Heartbeat:
     """What a process is doing."""
 
     rank: int
     pid: int
     host: str
-    activity: str = "starting"
+    activity: Annotated[str, StringConstraints(pattern="^[a-z]{1,16}$")] = "starting"
     """`starting`, `compiling`, `rows`, `step`, `evaluating`, `saving` or `ended`."""
     step: int = 0
     """Steps of the run that are done."""
@@ -51,37 +79,45 @@ class Heartbeat:
     """Rows of the global batches that this process took part in since it compiled its step."""
     ended: WorkerExit | None = None
 
-    def encode(self) -> bytes:
-        """Return the datagram."""
-        return json.dumps(asdict(self)).encode()
+
+_HEARTBEAT = TypeAdapter(Heartbeat)
 
 
-def decode_heartbeat(data: bytes) -> Heartbeat | None:
-    """Return the beat of a datagram; None if it is none."""
+def encode_heartbeat(heartbeat: Heartbeat, token: bytes) -> bytes:
+    """Return the datagram of a heartbeat, signed with the job's token."""
+    content = _HEARTBEAT.dump_json(heartbeat)
+    return hmac.digest(token, content, "sha256") + content
+
+
+def decode_heartbeat(datagram: bytes, token: bytes) -> Heartbeat | None:
+    """Return the heartbeat of a datagram; None unless a process of the job sent it."""
+    mac, content = datagram[:_MAC_BYTES], datagram[_MAC_BYTES:]
+    if not hmac.compare_digest(mac, hmac.digest(token, content, "sha256")):
+        return None
     try:
-        fields = json.loads(data)
-        ended = fields.pop("ended")
-        return Heartbeat(**fields, ended=None if ended is None else WorkerExit(**ended))
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return _HEARTBEAT.validate_json(content)
+    except ValidationError:
         return None
 
 
 class HeartbeatSender:
-    """Tells the launcher what this process is doing; a context manager with a thread.
+    """Reports to the launcher what this process is doing; a context manager with a thread.
 
     Args:
         port: Where the launcher listens.
+        token: The job's.
         rank: This process.
         orphaned: Called when nobody listens any more.
     """
 
-    def __init__(self, port: int, rank: int, orphaned: Callable[[], None]) -> None:
-        self._beat = Heartbeat(rank, os.getpid(), socket.gethostname())
+    def __init__(self, port: int, token: bytes, rank: int, orphaned: Callable[[], None]) -> None:
+        self._heartbeat = Heartbeat(rank, os.getpid(), socket.gethostname())
+        self._token = token
         self._orphaned = orphaned
         self._sent = 0.0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect((_HOME, port))
-        self._over = threading.Event()
+        self._socket.connect((LOOPBACK, port))
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "HeartbeatSender":
@@ -89,63 +125,63 @@ class HeartbeatSender:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
         self._socket.close()
 
     def report_activity(self, activity: str) -> None:
-        """Note what is done from now on."""
-        self._beat = replace(self._beat, activity=activity)
+        """Set what this process does from now on."""
+        self._heartbeat = replace(self._heartbeat, activity=activity)
 
     def on_step(self, step: int, loss: float, learning_rate: float, rows: int) -> None:
-        """Note a step that is done, and say so."""
-        samples = self._beat.samples + rows
-        self._beat = replace(
-            self._beat, step=step, loss=loss, learning_rate=learning_rate, samples=samples
+        """Report a step that is done."""
+        samples = self._heartbeat.samples + rows
+        self._heartbeat = replace(
+            self._heartbeat, step=step, loss=loss, learning_rate=learning_rate, samples=samples
         )
-        if time.monotonic() - self._sent > CLOSE:
+        if time.monotonic() - self._sent > MIN_INTERVAL:
             self._send()
 
     def end(self, ended: WorkerExit) -> None:
-        """Say how this process ends, at once."""
-        texts = {name: getattr(ended, name)[:LONGEST] for name in ("message", "where", "cure")}
-        short = replace(ended, **texts)
-        self._beat = replace(self._beat, activity="ended", ended=short)
+        """Report at once how this process ends."""
+        self._heartbeat = replace(self._heartbeat, activity="ended", ended=ended)
         self._send()
 
     def _run(self) -> None:
-        while not self._over.wait(INTERVAL):
+        while not self._stopped.wait(INTERVAL):
             self._send()
 
     def _send(self) -> None:
         self._sent = time.monotonic()
         try:
-            self._socket.send(self._beat.encode())
+            self._socket.send(encode_heartbeat(self._heartbeat, self._token))
         except ConnectionRefusedError:
             self._orphaned()
-        except OSError:  # a full queue: the next one says everything again
+        except OSError:  # a full queue: the next one repeats everything
             pass
 
 
 class HeartbeatListener:
-    """Where a launcher hears the processes of its host."""
+    """Where a launcher receives the heartbeats of its host's processes."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((_HOME, 0))
+        self._socket.bind((LOOPBACK, 0))
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
+        self.token = secrets.token_bytes(_MAC_BYTES)
+        """What the processes of the job sign their heartbeats with."""
 
-    def heard(self) -> list[Heartbeat]:
-        """Return the beats that came since the last call, in order."""
-        beats: list[Heartbeat] = []
+    def receive(self) -> list[Heartbeat]:
+        """Return the heartbeats that came since the last call, in order."""
+        heartbeats: list[Heartbeat] = []
         while True:
             try:
-                beat = decode_heartbeat(self._socket.recv(_DATAGRAM))
+                heartbeat = decode_heartbeat(self._socket.recv(_DATAGRAM), self.token)
             except BlockingIOError:
-                return beats
-            if beat is not None:
-                beats.append(beat)
+                return heartbeats
+            if heartbeat is not None:
+                heartbeats.append(heartbeat)
 
     def close(self) -> None:
         """Stop listening."""
