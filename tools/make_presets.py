@@ -1,242 +1,24 @@
-"""Write the recipes that reproduce published settings: `python -m tools.make_presets [ROOT]`.
+"""Write the recipes that reproduce published results: `python -m tools.make_presets [ROOT]`.
 
-The text of each kind of recipe is a template in `tools/presets/`; this file has what differs
-between recipes of a kind. A test compares the files in `recipes/` with what is made here, and the
-values in them with the published ones.
+The text of each kind of recipe is a template in `tools/presets/`; `tools/published.py` has what
+differs between recipes of a kind, with the source of each value. A test compares the files in
+`recipes/` with what is made here, and the values in them with the published ones.
 """
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
 from textwrap import fill
 
 from tinybert.atomic import write_bytes
+from tools.published import CHINESE, ENGLISH, EXAMPLE, PAPER, TASKS, Encoder, Source, Student, Task
 
 TEMPLATES = Path(__file__).parent / "presets"
 WIDTH = 100
 """Columns of a comment."""
-README = "by that example's README"
-"""Source of a result: `research/nlp/tinybert/README.md` of the MindSpore models."""
-PAPER = "by the TinyBERT paper without data augmentation, for a student of 4 x 312"
-"""Source of a result: the table "TinyBERT without data augmentation" of arXiv 1909.10351."""
 NOT_RUN = "unknown: not yet run on Ascend hardware."
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """A pretrained BERT-base, and what is made from it before the task is known."""
-
-    name: str
-    vocab_size: int
-    """Tokens of its `vocab.txt`."""
-    checkpoint: str
-    wikipedia: str
-    """Directory of WikiExtractor's files; the records are in `data/` under the same name."""
-    general_distillation: str
-    """Recipe whose student a task distillation starts from."""
-
-    @property
-    def vocabulary(self) -> str:
-        """The file with its tokens."""
-        return self.checkpoint.replace(".ckpt", "_vocab.txt")
-
-
-ENGLISH = Encoder(
-    name="BERT-base, uncased",
-    vocab_size=30522,
-    checkpoint="checkpoints/bert_base.ckpt",
-    wikipedia="wiki_en",
-    general_distillation="recipes/gd_bert_base_8p.toml",
-)
-CHINESE = Encoder(
-    name="BERT-base, Chinese",
-    vocab_size=21128,
-    checkpoint="checkpoints/bert_base_chinese.ckpt",
-    wikipedia="wiki_zh",
-    general_distillation="recipes/gd/gd_bert_base_chinese_8p.toml",
-)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task of GLUE or CLUE, with published results."""
-
-    key: str
-    """Its name in paths."""
-    name: str
-    task_type: str
-    num_labels: int
-    assessment_method: str
-    student: str
-    """The published result nearest to that of the task distillation, with its source."""
-    teacher: str = ""
-    """BERT-base on the GLUE test set; TinyBERT paper, main table of results."""
-    in_example: bool = False
-    """Whether the MindSpore TinyBERT example has this task."""
-    save_ckpt_step: int = 100
-    """Steps between the checkpoints that are evaluated; fewer where the task has few rows."""
-    data_sink_steps: int = 100
-    encoder: Encoder = ENGLISH
-    raw: str = "glue/{name}/{part}.tsv"
-    dev_sets: tuple[str, ...] = ("dev",)
-    """The first chooses the checkpoint of a training."""
-
-    def path(self, recipe: str) -> str:
-        """Return the path of a recipe of this task."""
-        return f"recipes/{self.key}/{recipe}.toml"
-
-    def records(self, part: str) -> str:
-        """Return the directory of the records of a part."""
-        return f"data/{self.key}/{part}"
-
-    def prepare(self, part: str) -> str:
-        """Return the command that makes the records of a part."""
-        raw = self.raw.format(name=self.name, part=part)
-        ner = self.task_type == "ner"
-        what = f"ner {raw} --input-format cluener" if ner else f"glue {self.name} {raw}"
-        return (
-            f"python runner.py prepare {what} --lowercase --vocab {self.encoder.vocabulary} "
-            f"--seq-length 128 --output {self.records(part)}"
-        )
-
-    def values(self) -> dict[str, object]:
-        """Return the values that every recipe of the task has."""
-        return {
-            "vocab_size": self.encoder.vocab_size,
-            "task_type": self.task_type,
-            "task_name": self.name,
-            "num_labels": self.num_labels,
-            "assessment_method": self.assessment_method,
-            "train_data_dir": self.records("train"),
-            "eval_data_dir": self.records(self.dev_sets[0]),
-            "save_ckpt_step": self.save_ckpt_step,
-            "data_sink_steps": self.data_sink_steps,
-        }
-
-
-def _augmented(score: str) -> str:
-    return (
-        "no figure without data augmentation is published; the paper's student of 4 x 312, with "
-        f"data augmentation: {score} on the GLUE test set"
-    )
-
-
-TASKS = (
-    Task(
-        key="sst2",
-        name="SST-2",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="accuracy",
-        student=f"accuracy 0.9028 {README}, which counts 780 of 864 rows; here all 872 rows of "
-        "the dev set count",
-        teacher="accuracy 93.4",
-        in_example=True,
-    ),
-    Task(
-        key="qnli",
-        name="QNLI",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="accuracy",
-        student=f"accuracy 0.8860 {README}",
-        teacher="accuracy 90.9",
-        in_example=True,
-        save_ckpt_step=500,
-    ),
-    Task(
-        key="mnli",
-        name="MNLI",
-        task_type="classification",
-        num_labels=3,
-        assessment_method="accuracy",
-        student=f"accuracy 0.8116 {README}; 80.5 on the matched dev set, {PAPER}",
-        teacher="accuracy 83.9 matched, 83.4 mismatched,",
-        in_example=True,
-        save_ckpt_step=500,
-        dev_sets=("dev_matched", "dev_mismatched"),
-    ),
-    Task(
-        key="mrpc",
-        name="MRPC",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="bf1",
-        student=f"82.4 on the dev set, {PAPER}",
-        teacher="87.5",
-        save_ckpt_step=50,
-        data_sink_steps=50,
-    ),
-    Task(
-        key="cola",
-        name="CoLA",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="matthews",
-        student=f"Matthews correlation 29.8 on the dev set, {PAPER}",
-        teacher="Matthews correlation 52.8",
-        save_ckpt_step=50,
-        data_sink_steps=50,
-    ),
-    Task(
-        key="rte",
-        name="RTE",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="accuracy",
-        student=_augmented("66.6"),
-        teacher="accuracy 67.0",
-        save_ckpt_step=50,
-        data_sink_steps=50,
-    ),
-    Task(
-        key="stsb",
-        name="STS-B",
-        task_type="regression",
-        num_labels=1,
-        assessment_method="pearson",
-        student=_augmented("80.4"),
-        teacher="correlation 85.2",
-        save_ckpt_step=50,
-        data_sink_steps=50,
-    ),
-    Task(
-        key="qqp",
-        name="QQP",
-        task_type="classification",
-        num_labels=2,
-        assessment_method="bf1",
-        student=_augmented("71.3"),
-        teacher="F1 71.1",
-        save_ckpt_step=500,
-    ),
-    Task(
-        key="tnews",
-        name="TNEWS",
-        task_type="classification",
-        num_labels=15,
-        assessment_method="accuracy",
-        student=f"accuracy 0.53 {README}",
-        in_example=True,
-        save_ckpt_step=500,
-        encoder=CHINESE,
-        raw="tnews/{part}.json",
-    ),
-    Task(
-        key="cluener",
-        name="CLUENER",
-        task_type="ner",
-        num_labels=21,
-        assessment_method="entity_f1",
-        student="no entity F1 is published; that example's README has 0.915, an accuracy of "
-        "positions that counts padding",
-        in_example=True,
-        encoder=CHINESE,
-        raw="cluener/{part}.json",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -250,35 +32,38 @@ class Preset:
     expected: str
     needs: str
     commands: Sequence[str]
+    """What makes its records."""
     values: Mapping[str, object]
+    differs: str = ""
+    """In what it differs from the published program on purpose."""
     takes: str = NOT_RUN
 
     def text(self) -> str:
         """Return the text of the recipe."""
         up = "../" * (self.path.count("/") - 1) or "./"
-        head = [
+        entries = {"Reproduces": self.reproduces, "Differs": self.differs}
+        entries |= {"Expected": self.expected, "Needs": self.needs}
+        lines = [
             f"#:schema {up}recipe.schema.json",
             f"# python runner.py {self.path}",
             "#",
             fill(self.title, WIDTH, initial_indent="# ", subsequent_indent="# "),
             "#",
-            _entry("Reproduces", self.reproduces),
-            _entry("Expected", self.expected),
-            _entry("Needs", self.needs),
+            *(_entry(name, text) for name, text in entries.items() if text),
             *map(_command, self.commands),
             _entry("Takes", self.takes),
         ]
         template = Template((TEMPLATES / f"{self.template}.toml.template").read_text())
-        return "\n".join([*head, "", template.substitute(self.values)])
+        return "\n".join([*lines, "", template.substitute(self.values)])
 
 
 def _entry(name: str, text: str) -> str:
     """Return an entry of the opening comment, its lines below each other."""
-    indent = "#" + " " * 13
+    first, indent = f"# {name:<12}", "#" + " " * 13
     return fill(
         text,
         WIDTH,
-        initial_indent=f"# {name:<12}",
+        initial_indent=first,
         subsequent_indent=indent,
         break_on_hyphens=False,
         break_long_words=False,
@@ -287,7 +72,8 @@ def _entry(name: str, text: str) -> str:
 
 def _command(text: str) -> str:
     """Return a command as lines of the opening comment; an option stays with its value."""
-    lines, indent = [], "#" + " " * 15
+    lines: list[str] = []
+    indent = "#" + " " * 15
     for part in text.replace(" --", "\n--").splitlines():
         longer = f"{lines[-1]} {part}" if lines else indent + part
         if lines and len(longer) + len(" \\") > WIDTH:
@@ -298,28 +84,33 @@ def _command(text: str) -> str:
     return "\n".join(lines)
 
 
-def general_distillation(path: str, encoder: Encoder, cards: int, **text: str) -> Preset:
+def _general_distillation(
+    source: Source, path: str, encoder: Encoder, student: Student, cards: int, **text: str
+) -> Preset:
     """Return the recipe of a general distillation."""
     count = {1: "one", 8: "eight"}[cards]
-    chinese = encoder is CHINESE
-    teacher = "a Chinese BERT-base" if chinese else "BERT-base"
+    language = "Chinese" if encoder is CHINESE else "English"
     return Preset(
         path=path,
         template="gd",
-        title=f"General distillation of {teacher} into 4 layers of width 384, on {count} Ascend "
+        title=f"General distillation of {encoder.name} into {student}, on {count} Ascend "
         f"card{'s' if cards > 1 else ''}.",
         needs=f"{count} Ascend 910B, {encoder.checkpoint} ({encoder.name}) with its vocabulary, "
-        f"and {'Chinese' if chinese else 'English'} Wikipedia, as WikiExtractor writes it, as "
-        "records:",
+        f"and {language} Wikipedia, as WikiExtractor writes it, as records:",
         commands=[
             f"python runner.py prepare corpus {encoder.wikipedia} --lowercase --vocab "
             f"{encoder.vocabulary} --seq-length 128 --output data/{encoder.wikipedia}"
         ],
         values={
+            **source.network,
+            **source.general,
+            **asdict(student),
             "vocab_size": encoder.vocab_size,
             "encoder": encoder.checkpoint,
             "data_dir": f"data/{encoder.wikipedia}",
             "devices_per_host": cards,
+            # example, scripts/run_standalone_gd.sh and scripts/run_distributed_gd_ascend.sh
+            "save_ckpt_step": 100 if cards == 1 else 10000,
         },
         **text,
     )
@@ -327,94 +118,202 @@ def general_distillation(path: str, encoder: Encoder, cards: int, **text: str) -
 
 def general_distillations() -> Iterator[Preset]:
     """Yield the recipes that do not depend on a task."""
-    example = "the preset of the MindSpore TinyBERT example for general distillation"
-    yield general_distillation(
+    (student,) = EXAMPLE.students
+    once = "gradients are averaged over the cards once; its code divides them by 8 again."
+    yield _general_distillation(
+        EXAMPLE,
         ENGLISH.general_distillation,
         ENGLISH,
+        student,
         8,
-        reproduces=f"{example}. (The paper's student has width 312 and 1200.)",
-        expected=f"a final loss of 6.54, {README}.",
+        reproduces=f"{EXAMPLE.name}: gd_config.yaml, on eight cards.",
+        differs=once,
+        expected="a final loss of 6.54, by that example's README.",
         takes="17.3 hours at 35.4 ms a step, by the same README; not yet run on Ascend hardware.",
     )
-    yield general_distillation(
+    yield _general_distillation(
+        EXAMPLE,
         "recipes/gd/gd_bert_base_1p.toml",
         ENGLISH,
+        student,
         1,
-        reproduces=f"{example}, on one card.",
+        reproduces=f"{EXAMPLE.name}: gd_config.yaml, on one card.",
+        differs="rows are shuffled; its code never shuffles TFRecord files on one card.",
         expected="no figure is published for one card; see gd_bert_base_8p.toml.",
     )
-    yield general_distillation(
+    yield _general_distillation(
+        EXAMPLE,
         CHINESE.general_distillation,
         CHINESE,
+        student,
         8,
-        reproduces=f"{example}, for the students of its Chinese tasks.",
+        reproduces=f"{EXAMPLE.name}: gd_config.yaml, for the students of its Chinese tasks.",
+        differs=once,
         expected="no figure for Chinese is published; see gd_bert_base_8p.toml.",
     )
+    for student in PAPER.students:
+        yield _general_distillation(
+            PAPER,
+            f"recipes/gd/paper_gd_{student.key}.toml",
+            ENGLISH,
+            student,
+            8,
+            reproduces=f"{PAPER.name} (section 4.2): 3 epochs of Wikipedia, with the batch of the "
+            "authors' README and the defaults of their general_distill.py. The paper itself says: "
+            "else as in BERT's pre-training, which has a learning rate of 1e-4 and 10,000 steps of "
+            "warmup.",
+            expected="no loss is published.",
+            takes="two days on eight V100, by the authors; not yet run on Ascend hardware.",
+        )
 
 
-def fine_tuning(task: Task) -> Preset:
-    """Return the recipe that trains the teacher of a task."""
-    result = f"{task.teacher} on the GLUE test set (TinyBERT paper, table of results)."
-    return Preset(
-        path=task.path(f"finetune_{task.key}"),
-        template="finetune",
-        title=f"Fine-tuning of BERT-base on {task.name}: the teacher of td_{task.key}.toml.",
-        reproduces=f"BERT-base on {task.name}, with batch, epochs and learning rate from the range "
-        "that the BERT paper recommends.",
-        expected=result if task.teacher else "no published figure is known.",
-        needs=f"an Ascend 910B, {task.encoder.checkpoint} ({task.encoder.name}) with its "
-        "vocabulary, and records:",
-        commands=[task.prepare("train"), task.prepare(task.dev_sets[0])],
-        values={**task.values(), "encoder": task.encoder.checkpoint},
+def _records(task: Task, part: str) -> str:
+    """Return the command that makes the records of a part of a task."""
+    raw = task.raw.format(name=task.name, part=part)
+    ner = task.task_type == "ner"
+    what = f"ner {raw} --input-format cluener" if ner else f"glue {task.name} {raw}"
+    return (
+        f"python runner.py prepare {what} --lowercase --vocab {task.encoder.vocabulary} "
+        f"--seq-length {task.seq_length} --output data/{task.key}/{part}"
     )
 
 
-def task_distillation(task: Task) -> Preset:
-    """Return the recipe of both phases of a task distillation."""
-    example = "the preset of the MindSpore TinyBERT example for"
+def _path(source: Source, kind: str, task: Task, student: Student | None = None) -> str:
+    """Return the path of a recipe; a student is named where a source has several."""
+    name = f"{source.prefix}{kind}_{task.key}"
+    if student is not None and len(source.students) > 1:
+        name += f"_{student.key}"
+    return f"recipes/{task.key}/{name}.toml"
+
+
+def _values(source: Source, task: Task) -> dict[str, object]:
+    """Return the values that the recipes of a task share."""
+    return {
+        **source.network,
+        "vocab_size": task.encoder.vocab_size,
+        "task_type": task.task_type,
+        "task_name": task.name,
+        "num_labels": task.num_labels,
+        "assessment_method": task.assessment_method,
+        "train_data_dir": f"data/{task.key}/train",
+        "eval_data_dir": f"data/{task.key}/{task.dev_sets[0]}",
+        "seq_length": task.seq_length,
+    }
+
+
+def _fine_tuning(source: Source, task: Task) -> Preset:
+    """Return the recipe that trains the teacher of a task."""
+    students = (Path(_path(source, "td", task, student)).name for student in source.students)
+    score = f"{task.measure} {task.teacher_result} on the GLUE test set, by the TinyBERT paper."
     return Preset(
-        path=task.path(f"td_{task.key}"),
-        template="td",
-        title=f"Task distillation on {task.name}: both phases, from the student of the general "
-        "distillation.",
-        reproduces=f"{example} {task.name}, without data augmentation."
-        if task.in_example
-        else f"{example} its other tasks, on {task.name}; without data augmentation.",
-        expected=f"{task.student}.",
-        needs="an Ascend 910B, finished runs of the two recipes that it links to, and records:",
-        commands=[task.prepare("train"), task.prepare(task.dev_sets[0])],
+        path=_path(source, "finetune", task),
+        template="finetune",
+        title=f"Fine-tuning of {task.encoder.name} on {task.name}: the teacher of "
+        f"{' and '.join(students)}.",
+        reproduces="the teacher of the TinyBERT paper, as the authors' fine_tune_bert.py trains it."
+        if source is PAPER
+        else "BERT-base with batch, epochs and learning rate from the range that the BERT paper "
+        "recommends.",
+        expected=score if task.teacher_result else "no published figure is known.",
+        needs=f"an Ascend 910B, {task.encoder.checkpoint} ({task.encoder.name}) with its "
+        "vocabulary, and records:",
+        commands=[_records(task, "train"), _records(task, task.dev_sets[0])],
         values={
-            **task.values(),
-            "fine_tuning": task.path(f"finetune_{task.key}"),
-            "general_distillation": task.encoder.general_distillation,
+            **_values(source, task),
+            **source.finetune,
+            "encoder": task.encoder.checkpoint,
+            "epoch_size": task.teacher_epochs if source is PAPER else 3,
+            "save_ckpt_step": 500 if task.many_rows else 100,
         },
     )
 
 
-def evaluation(task: Task, dev_set: str) -> Preset:
-    """Return the recipe that evaluates the student of a task on one of its dev sets."""
-    part = dev_set.removeprefix("dev").lstrip("_")
-    distillation = task.path(f"td_{task.key}")
-    rows = "all 872 rows instead of 780" if task.key == "sst2" else "all rows"
-    expected = {
-        "sst2": f"accuracy 0.9028 {README}, on its part of the rows.",
-        "mismatched": _augmented("81.8") + ".",
-    }
+def _expected(source: Source, task: Task, student: Student, dev_set: int) -> str:
+    """Return the published results that are nearest to those of a recipe."""
+    results = []
+    if source is EXAMPLE and task.example_result and dev_set == 0:
+        results.append(f"{task.example_result}, by that example's README")
+    if task.dev_results and student.num_hidden_layers == 4:
+        whose = "" if source is PAPER else ", for 4 layers of width 312"
+        results.append(
+            f"{task.measure} {task.dev_results[dev_set]} on this dev set, by the TinyBERT paper "
+            f"without data augmentation{whose}"
+        )
+    if source is PAPER or not results:
+        of_student = [each.num_hidden_layers for each in PAPER.students]
+        score = task.paper_results[of_student.index(student.num_hidden_layers)]
+        whose = "" if source is PAPER else " for 4 layers of width 312"
+        results.append(
+            f"with data augmentation, which is not done here, the paper has {task.measure} {score} "
+            f"on the GLUE test set{whose}"
+        )
+    return "; ".join(results) + "."
+
+
+def _task_distillation(source: Source, task: Task, student: Student) -> Preset:
+    """Return the recipe of both phases of a task distillation."""
+    end = task.encoder.end_learning_rate
+    if source is PAPER:
+        parent, epochs = f"recipes/gd/paper_gd_{student.key}.toml", task.paper_epochs
+        reproduces = (
+            "the TinyBERT paper (section 4.2), without its data augmentation; what it leaves open "
+            "is as in the authors' task_distill.py and README."
+        )
+        differs = "the teacher has no dropout; the authors' code leaves it on."
+    else:
+        parent, epochs = task.encoder.general_distillation, 10
+        reproduces = f"{source.name}: its {task.config}, without data augmentation."
+        if not task.example_result:
+            reproduces = f"{source.name}, on a task that it does not have: as {task.config}."
+        differs = (
+            "rows are shuffled (its code never shuffles TFRecord files on one card), all dev rows "
+            "count (it drops the last partial batch), and the teacher keeps the head that it was "
+            f"trained with (it puts a ReLU before it){task.example_differs}."
+        )
     return Preset(
-        path=task.path("_".join(filter(None, ["evaluate", task.key, part]))),
-        template="evaluate",
-        title=f"Evaluation of the student of td_{task.key}.toml on the "
-        f"{part + ' ' if part else ''}dev set of {task.name}.",
-        reproduces=f"the evaluation of the MindSpore TinyBERT example, on {rows}."
-        if task.in_example and part != "mismatched"
-        else "nothing published.",
-        expected=expected.get(part or task.key, f"{task.student}."),
-        needs=f"an Ascend 910B, a finished run of {distillation}, and records:",
-        commands=[task.prepare(dev_set)],
+        path=_path(source, "td", task, student),
+        template="td",
+        title=f"Task distillation on {task.name} into {student}: both phases, from the student of "
+        "the general distillation.",
+        reproduces=reproduces,
+        differs=differs,
+        expected=_expected(source, task, student, 0),
+        needs="an Ascend 910B, finished runs of the two recipes that it links to, and records:",
+        commands=[_records(task, "train"), _records(task, task.dev_sets[0])],
         values={
-            **task.values(),
-            "eval_data_dir": task.records(dev_set),
-            "task_distillation": distillation,
+            **_values(source, task),
+            "phase1_end_learning_rate": end,
+            "phase2_end_learning_rate": end,
+            **source.distill,
+            **asdict(student),
+            "hard_label_weight": task.hard_label_weight,
+            "phase1_epochs": epochs,
+            "fine_tuning": _path(source, "finetune", task),
+            "general_distillation": parent,
+        },
+    )
+
+
+def _evaluation(source: Source, task: Task, student: Student, dev_set: int) -> Preset:
+    """Return the recipe that evaluates a student on one dev set of its task."""
+    name = task.dev_sets[dev_set]
+    part = name.removeprefix("dev").lstrip("_")
+    parent = _path(source, "td", task, student)
+    path = _path(source, "evaluate", task)
+    return Preset(
+        path=path.replace(".toml", f"_{part}.toml") if part else path,
+        template="evaluate",
+        title=f"Evaluation of the student of {Path(parent).name} on the "
+        f"{part + ' ' if part else ''}dev set of {task.name}.",
+        reproduces=f"the evaluation of {source.name}, on all rows of the dev set.",
+        expected=_expected(source, task, student, dev_set),
+        needs=f"an Ascend 910B, a finished run of {parent}, and records:",
+        commands=[_records(task, name)],
+        values={
+            **_values(source, task),
+            **asdict(student),
+            "eval_data_dir": f"data/{task.key}/{name}",
+            "task_distillation": parent,
         },
     )
 
@@ -423,10 +322,12 @@ def presets() -> Iterator[Preset]:
     """Yield every recipe that this program writes."""
     yield from general_distillations()
     for task in TASKS:
-        yield fine_tuning(task)
-        yield task_distillation(task)
-        for dev_set in task.dev_sets:
-            yield evaluation(task, dev_set)
+        for source in (EXAMPLE, PAPER) if task.paper_results else (EXAMPLE,):
+            yield _fine_tuning(source, task)
+            for student in source.students:
+                yield _task_distillation(source, task, student)
+        for dev_set in range(len(task.dev_sets)):
+            yield _evaluation(EXAMPLE, task, EXAMPLE.students[0], dev_set)
 
 
 def write(root: Path) -> None:

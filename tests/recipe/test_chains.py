@@ -34,10 +34,13 @@ def test_there_are_chains():
 def test_a_linked_network_is_described_as_in_its_own_recipe(path, which, linked):
     recipe, other = load(path).recipe, load(linked).recipe
     left = "teacher" if other.student is None else "student"
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    loaded = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "embedding_initializer_range": None,
+    }
     ours, theirs = (
-        replace(network(each, name), **no_dropout)
-        for each, name in ((recipe, which), (other, left))
+        replace(network(each, name), **loaded) for each, name in ((recipe, which), (other, left))
     )
     assert ours == theirs
     if other.stage != "general_distill":

@@ -11,41 +11,48 @@ from tools.make_presets import presets
 
 PRESETS = {Path(preset.path).stem: preset for preset in presets()}
 
-# The MindSpore TinyBERT example: `research/nlp/tinybert` of the MindSpore models.
 NETWORK = {
     "num_attention_heads": 12,
-    "hidden_act": "gelu_tanh",
-    "layer_norm_eps": 1e-7,
     "max_position_embeddings": 512,
     "type_vocab_size": 2,
     "initializer_range": 0.02,
     "use_relative_positions": False,
     "dtype": "float32",
-    "compute_type": "float16",
 }
+MINDSPORE = {"hidden_act": "gelu_tanh", "layer_norm_eps": 1e-7, "compute_type": "float16"}
+PYTORCH = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "compute_type": "float32"}
 TEACHER = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
-STUDENT = {"hidden_size": 384, "num_hidden_layers": 4, "intermediate_size": 1536}
+SIZES = {
+    "4x384": {"hidden_size": 384, "num_hidden_layers": 4, "intermediate_size": 1536},
+    "4x312": {"hidden_size": 312, "num_hidden_layers": 4, "intermediate_size": 1200},
+    "6x768": {"hidden_size": 768, "num_hidden_layers": 6, "intermediate_size": 3072},
+}
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-OPTIMIZER = {"optimizer": "AdamWeightDecay", "weight_decay": 1e-4, "eps": 1e-6, "clip_norm": 1.0}
-NO_DECAY = ["layernorm", "bias"]
-TRAININGS = {
-    "gd": (32, 3, 5e-5, 1e-14, {"warmup_ratio": 0.1}, (65536, 2, 1000)),
-    "phase1": (32, 10, 5e-5, 0.0, {"warmup_epoch_ratio": 0.1}, (256, 2, 50)),
-    "phase2": (32, 3, 2e-5, 0.0, {"warmup_ratio": 0.1}, (65536, 2, 50)),
+UPDATE = {
+    "optimizer": "AdamWeightDecay",
+    "eps": 1e-6,
+    "betas": [0.9, 0.999],
+    "clip_norm": 1.0,
+    "no_decay": ["layernorm", "bias"],
 }
-"""Batch, epochs, learning rate and where it ends, warmup, loss scale."""
+FIXED_SCALE = (1, 2, 2147483647)
 TASKS = {
-    "sst2": ("SST-2", "classification", 2, "accuracy"),
-    "qnli": ("QNLI", "classification", 2, "accuracy"),
-    "mnli": ("MNLI", "classification", 3, "accuracy"),
-    "mrpc": ("MRPC", "classification", 2, "bf1"),
-    "cola": ("CoLA", "classification", 2, "matthews"),
-    "rte": ("RTE", "classification", 2, "accuracy"),
-    "stsb": ("STS-B", "regression", 1, "pearson"),
-    "qqp": ("QQP", "classification", 2, "bf1"),
-    "tnews": ("TNEWS", "classification", 15, "accuracy"),
-    "cluener": ("CLUENER", "ner", 21, "entity_f1"),
+    "sst2": ("SST-2", "classification", 2, "accuracy", 64),
+    "qnli": ("QNLI", "classification", 2, "accuracy", 128),
+    "mnli": ("MNLI", "classification", 3, "accuracy", 128),
+    "mrpc": ("MRPC", "classification", 2, "bf1", 128),
+    "cola": ("CoLA", "classification", 2, "matthews", 64),
+    "rte": ("RTE", "classification", 2, "accuracy", 128),
+    "stsb": ("STS-B", "regression", 1, "pearson", 128),
+    "qqp": ("QQP", "classification", 2, "bf1", 128),
+    "tnews": ("TNEWS", "classification", 15, "accuracy", 128),
+    "cluener": ("CLUENER", "ner", 21, "entity_f1", 128),
 }
+"""Name, kind, labels, metric, length."""
+CHINESE = ("tnews", "cluener")
+PAPER_EPOCHS = dict(sst2=20, qnli=10, mnli=10, mrpc=20, cola=50, rte=20, stsb=20, qqp=10)
+"""Of phase 1."""
+TEACHER_EPOCHS = dict(sst2=3, qnli=3, mnli=3, mrpc=3, cola=3, rte=5, stsb=3, qqp=3)
 VOCABULARIES = {30522: "bert_base", 21128: "bert_base_chinese"}
 
 
@@ -54,22 +61,20 @@ def values(name):
 
 
 def vocab_size(task):
-    return 21128 if task in ("tnews", "cluener") else 30522
+    return 21128 if task in CHINESE else 30522
 
 
 def assert_holds(table, published):
     assert {key: table[key] for key in published} == published
 
 
-def assert_trains(table, training, batch_size):
-    batch, epochs, rate, end, warmup, (scale, factor, window) = training
-    assert batch_size == batch
+def assert_trains(table, *, epochs, decay, rate, end, warmup, scale):
+    """Compare length, update rule, schedule and loss scale of a training."""
     assert table["training"] == {"epoch_size": epochs}
     schedule = {"learning_rate": rate, "end_learning_rate": end, "power": 1.0, **warmup}
-    assert table["optimizer"].pop("schedule") == schedule
-    assert_holds(table["optimizer"], OPTIMIZER | {"no_decay": NO_DECAY})
-    loss_scale = {"loss_scale_value": scale, "scale_factor": factor, "scale_window": window}
-    assert table["loss_scale"] == loss_scale
+    assert table["optimizer"] == UPDATE | {"weight_decay": decay, "schedule": schedule}
+    assert tuple(table["loss_scale"].values()) == scale
+    assert list(table["loss_scale"]) == ["loss_scale_value", "scale_factor", "scale_window"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -92,40 +97,129 @@ def test_every_recipe_for_ascend_is_a_preset():
         ("gd_bert_base_chinese_8p", 8, 21128),
     ],
 )
-def test_a_general_distillation_has_the_published_values(name, devices, vocabulary):
+def test_a_general_distillation_has_the_values_of_the_example(name, devices, vocabulary):
     recipe = values(name)
     assert recipe["topology"]["devices_per_host"] == devices
-    assert_holds(recipe["network"], NETWORK | {"vocab_size": vocabulary})
+    assert_holds(recipe["network"], NETWORK | MINDSPORE | {"vocab_size": vocabulary})
     assert_holds(recipe["teacher"], TEACHER)
-    assert_holds(recipe["student"], STUDENT | DROPOUT)
-    assert recipe["data"]["seq_length"] == 128
-    assert_trains(recipe, TRAININGS["gd"], recipe["data"]["batch_size"])
+    published = SIZES["4x384"] | DROPOUT | {"embedding_initializer_range": 0.01}
+    assert_holds(recipe["student"], published)
+    assert_holds(recipe["data"], {"seq_length": 128, "batch_size": 32})
+    assert_trains(
+        recipe,
+        epochs=3,
+        decay=1e-4,
+        rate=5e-5,
+        end=1e-14,
+        warmup={"warmup_ratio": 0.1},
+        scale=(65536, 2, 1000),
+    )
+
+
+@pytest.mark.parametrize("student", ["4x312", "6x768"])
+def test_a_general_distillation_has_the_values_of_the_paper(student):
+    recipe = values(f"paper_gd_{student}")
+    assert_holds(recipe["network"], NETWORK | PYTORCH | {"vocab_size": 30522})
+    assert_holds(recipe["teacher"], TEACHER)
+    assert_holds(recipe["student"], SIZES[student] | DROPOUT)
+    assert_holds(recipe["data"], {"seq_length": 128, "global_batch_size": 256})
+    assert_trains(
+        recipe,
+        epochs=3,
+        decay=0.01,
+        rate=5e-5,
+        end=0.0,
+        warmup={"warmup_ratio": 0.1},
+        scale=FIXED_SCALE,
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_distillation_has_the_published_values(task):
+def test_a_task_distillation_has_the_values_of_the_example(task):
     recipe = values(f"td_{task}")
-    assert_holds(recipe["network"], NETWORK | {"vocab_size": vocab_size(task)})
     assert_holds(recipe["teacher"], TEACHER)
-    assert_holds(recipe["student"], STUDENT | DROPOUT | {"head": "relu_linear"})
-    for phase in ("phase1", "phase2"):
-        assert_trains(recipe[phase], TRAININGS[phase], recipe[phase]["batch_size"])
-    assert recipe["phase2"]["distill"] == {"temperature": 1.0, "hard_label_weight": 0.0}
+    head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
+    assert_holds(recipe["student"], SIZES["4x384"] | DROPOUT | head)
+    end = 1e-14 if task in CHINESE else 0.0
+    warmups = {"warmup_epoch_ratio": 0.1}, {"warmup_ratio": 0.1}
+    for phase, epochs, rate, warmup, scale in (
+        ("phase1", 10, 5e-5, warmups[0], 256),
+        ("phase2", 3, 2e-5, warmups[1], 65536),
+    ):
+        assert recipe[phase]["batch_size"] == 32
+        scales = (scale, 2, 50)
+        training = {"epochs": epochs, "rate": rate, "end": end, "warmup": warmup, "scale": scales}
+        assert_trains(recipe[phase], decay=1e-4, **training)
+    distill = {"temperature": 1.0, "hard_label_weight": float(task == "stsb")}
+    assert recipe["phase2"]["distill"] == distill
+
+
+@pytest.mark.parametrize("student", ["4x312", "6x768"])
+@pytest.mark.parametrize("task", PAPER_EPOCHS)
+def test_a_task_distillation_has_the_values_of_the_paper(task, student):
+    recipe = values(f"paper_td_{task}_{student}")
+    assert recipe["teacher"]["load_teacher_ckpt_path"] == {
+        "recipe": f"recipes/{task}/paper_finetune_{task}.toml"
+    }
+    assert recipe["student"]["load_student_ckpt_path"] == {
+        "recipe": f"recipes/gd/paper_gd_{student}.toml"
+    }
+    head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
+    assert_holds(recipe["student"], SIZES[student] | DROPOUT | head)
+    training = {"decay": 0.01, "scale": FIXED_SCALE}
+    constant = {"rate": 5e-5, "end": 5e-5, "warmup": {"warmup_steps": 0}}
+    assert_trains(recipe["phase1"], epochs=PAPER_EPOCHS[task], **constant, **training)
+    falling = {"rate": 3e-5, "end": 0.0, "warmup": {"warmup_ratio": 0.1}}
+    assert_trains(recipe["phase2"], epochs=3, **falling, **training)
+    assert {recipe[phase]["batch_size"] for phase in ("phase1", "phase2")} == {32}
+    distill = {"temperature": 1.0, "hard_label_weight": float(task == "stsb")}
+    assert recipe["phase2"]["distill"] == distill
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_all_recipes_of_a_task_are_of_its_folder_and_have_its_labels_and_metric(task):
+def test_the_teacher_of_an_example_is_trained_as_bert_recommends(task):
+    recipe = values(f"finetune_{task}")
+    head = {"head": "linear", "classifier_dropout_prob": 0.1}
+    assert_holds(recipe["teacher"], TEACHER | DROPOUT | head)
+    assert recipe["data"]["batch_size"] in (16, 32)
+    rate = recipe["optimizer"]["schedule"]["learning_rate"]
+    assert rate in (5e-5, 3e-5, 2e-5)
+    warmup, scale = {"warmup_ratio": 0.1}, (65536, 2, 50)
+    assert recipe["training"]["epoch_size"] in (2, 3, 4)
+    assert_trains(recipe, epochs=3, decay=0.01, rate=rate, end=0.0, warmup=warmup, scale=scale)
+
+
+@pytest.mark.parametrize("task", TEACHER_EPOCHS)
+def test_the_teacher_of_the_paper_is_trained_as_by_its_authors(task):
+    recipe = values(f"paper_finetune_{task}")
+    head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
+    assert_holds(recipe["teacher"], TEACHER | DROPOUT | head)
+    assert recipe["data"]["batch_size"] == 32
+    training = {"decay": 0.01, "rate": 5e-5, "end": 0.0, "warmup": {"warmup_ratio": 0.1}}
+    assert_trains(recipe, epochs=TEACHER_EPOCHS[task], scale=FIXED_SCALE, **training)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_all_recipes_of_a_task_are_in_its_folder_with_its_labels_metric_and_length(task):
     evaluations = ("_matched", "_mismatched") if task == "mnli" else ("",)
-    names = [f"finetune_{task}", f"td_{task}", *(f"evaluate_{task}{end}" for end in evaluations)]
-    keys = ("task_name", "task_type", "num_labels", "assessment_method")
+    names = {f"finetune_{task}", f"td_{task}", *(f"evaluate_{task}{end}" for end in evaluations)}
+    if task in PAPER_EPOCHS:
+        names |= {f"paper_finetune_{task}"}
+        names |= {f"paper_td_{task}_{student}" for student in ("4x312", "6x768")}
+    assert names == {name for name in PRESETS if SHIPPED[name].parent.name == task}
+    *keys, length = TASKS[task]
     for name in names:
-        assert SHIPPED[name].parent.name == task
         recipe = values(name)
-        assert [recipe["task"][key] for key in keys] == list(TASKS[task])
-        assert_holds(recipe["network"], NETWORK | {"vocab_size": vocab_size(task)})
-        dev = (
-            name.removeprefix(f"evaluate_{task}") if name.startswith("evaluate") else evaluations[0]
-        )
+        assert [
+            recipe["task"][key]
+            for key in ("task_name", "task_type", "num_labels", "assessment_method")
+        ] == keys
+        assert recipe["data"]["seq_length"] == length
+        framework = PYTORCH if name.startswith("paper") else MINDSPORE
+        published = NETWORK | framework | {"vocab_size": vocab_size(task)}
+        assert_holds(recipe["network"], published)
+        evaluates = name.startswith("evaluate")
+        dev = name.removeprefix(f"evaluate_{task}") if evaluates else evaluations[0]
         assert recipe["data"]["eval_data_dir"] == f"data/{task}/dev{dev}"
 
 

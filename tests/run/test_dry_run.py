@@ -2,7 +2,7 @@
 
 import pytest
 
-import runner as program
+import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.stand_ins import prepare_commands, stand_in_run, write_raw
 from tinybert.recipe.load import load
@@ -19,7 +19,7 @@ def prepared(tmp_path_factory):
         patch.chdir(root)
         for command in sorted(commands):
             write_raw(command)
-            assert program.main(command) == 0
+            assert runner.main(command) == 0
     return root
 
 
@@ -30,7 +30,7 @@ def sources(values):
 
 
 @pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
-def test_a_shipped_recipe_plans_its_run(runner, prepared, path, tmp_path):
+def test_a_shipped_recipe_plans_its_run(prepared, path, tmp_path, monkeypatch, capsys):
     values = load(path).values
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "data").symlink_to(prepared / "data")
@@ -41,7 +41,9 @@ def test_a_shipped_recipe_plans_its_run(runner, prepared, path, tmp_path):
         else:
             stand_in_run(tmp_path, tmp_path / source["recipe"])
     recipe = path.relative_to(ROOT)
-    code, out, err = runner(recipe, "--root", tmp_path, "--dry-run", "--device", "CPU")
+    monkeypatch.chdir(tmp_path)
+    code = runner.main([str(recipe), "--root", str(tmp_path), "--dry-run", "--device", "CPU"])
+    out, err = capsys.readouterr()
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({values['stage']})"]
     assert "rows in 1 file(s)" in out
