@@ -1,1 +1,1 @@
-"""What the command line does that needs more than one package."""
+"""The command line: arguments, and a file for each command that does more than one call."""

@@ -1,1 +1,1 @@
-"""Record files, the token store, batches, and the making of records from text."""
+"""Record files and their checks, the token store, the order of rows, and batches."""

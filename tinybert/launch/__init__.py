@@ -1,1 +1,1 @@
-"""Getting a device ready."""
+"""Several processes and hosts: start them, watch them, show them, end them together."""

@@ -1,1 +1,1 @@
-"""What ran, proven: the manifest of a run, its trace, and the comparison of two of them."""
+"""The record of a run: manifest, trace, digests, and the identity of the code. No MindSpore."""

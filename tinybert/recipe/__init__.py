@@ -1,1 +1,1 @@
-"""TOML recipes: reading, problems with their place, and the resolved values."""
+"""TOML recipes: reading, problems with their place, and resolved values. No MindSpore."""
