@@ -1,4 +1,4 @@
-"""Time masks from the host against masks from the graph, and one step a call against several.
+"""Compare the time of masks from the host and from the graph, of one step a call and several.
 
     python benchmarks/masks.py [--rounds 15] [--steps 10] [--set KEY=VALUE ...]
 

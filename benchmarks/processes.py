@@ -1,4 +1,4 @@
-"""One process with two threads against two processes with one, on the same global batches.
+"""Compare one process of two threads with two processes of one, on the same global batches.
 
     python benchmarks/processes.py [--pairs 5] [--steps 40]
 
