@@ -12,7 +12,7 @@ smoke: $(READY)
 	$(RUN) runner.py recipes/tiny.toml
 
 test: $(READY)
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(PYTEST) -m slow

@@ -13,18 +13,36 @@ pytest_plugins = ["tests.fake_runs"]
 ROOT = Path(__file__).parent.parent
 SHIPPED = {path.stem: path for path in sorted((ROOT / "recipes").rglob("*.toml"))}
 """The shipped recipes, by name."""
+NARROW = {
+    "hidden_size = 48\nnum_hidden_layers = 4\nintermediate_size = 96": (
+        "hidden_size = 16\nnum_hidden_layers = 2\nintermediate_size = 24"
+    ),
+    "hidden_size = 24\nnum_hidden_layers = 2\nintermediate_size = 48": (
+        "hidden_size = 8\nnum_hidden_layers = 1\nintermediate_size = 16"
+    ),
+}
+"""Changes of the tiny recipes' text, to networks that compile in a few seconds."""
+LONG = {**NARROW, "train_steps = 48": "train_steps = 200"}
+"""Changes of `tiny.toml`: steps enough that a signal or a kill comes before the last."""
 
 
 class Runner:
-    """Calls runner.py with runs/ and manifests/ in a folder of the test's own."""
+    """Calls runner.py with runs/ and manifests/ in a folder of the test's own.
 
-    def __init__(self, root):
+    `changes` are made in the text of the tiny recipe that the tests run.
+    """
+
+    def __init__(self, root, changes=()):
+        root.mkdir(exist_ok=True)
         self.root = root
         for name in ("recipes", "tinybert"):  # so that relative paths of recipes are found
             (root / name).symlink_to(ROOT / name)
         (root / "manifests").mkdir()
         shutil.copy(ROOT / "manifests" / "tiny.reference.json", root / "manifests")
-        text = (ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0]
+        text = SHIPPED["tiny"].read_text().partition("[expect]")[0]
+        for old, new in dict(changes).items():
+            assert old in text, old
+            text = text.replace(old, new)
         self.free = root / "free.toml"
         """The tiny recipe without expectations, for tests that change it."""
         self.free.write_text(text)
@@ -50,6 +68,39 @@ class Runner:
         return self.root / out.splitlines()[-1]
 
 
+def pytest_collection_modifyitems(items):
+    """Put the tests that run the program first: of two processes, neither ends long before."""
+    items.sort(key=lambda item: not {"runner", "narrow"} & set(item.fixturenames))
+
+
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory):
     return Runner(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory):
+    """A runner whose recipe has narrow networks, and steps enough to stop it."""
+    return Runner(tmp_path_factory.mktemp("narrow"), LONG)
+
+
+@pytest.fixture(scope="session")
+def straight(narrow):
+    """The manifest of a run of the narrow recipe that nothing stopped."""
+    return narrow.run(narrow.free, "--fresh")
+
+
+@pytest.fixture(scope="session")
+def write_recipe(runner):
+    """Write a variant of a shipped recipe with narrow networks; returns its path."""
+
+    def write(name, shipped, changes=(), tail=""):
+        text = SHIPPED[shipped].read_text().partition("\n[expect]")[0]
+        for old, new in (*NARROW.items(), *dict(changes).items()):
+            assert old in text or old in NARROW, old
+            text = text.replace(old, new)
+        path = runner.root / f"{name}.toml"
+        path.write_text(text + tail)
+        return path
+
+    return write

@@ -29,32 +29,32 @@ def write_rows(path, *, change):
 
 
 @pytest.fixture(scope="module")
-def base(runner):
+def base(narrow):
     """A run whose records and teacher are files that can be changed."""
-    root = runner.root
+    root = narrow.root
     (root / "rows").mkdir()
     write_rows(root / "rows/rows.tfrecord", change=False)
     shutil.copy(ROOT / "recipes/tiny/records/schema.json", root / "rows/schema.json")
-    text = runner.free.read_text().replace("recipes/tiny/records", "rows")
+    text = narrow.free.read_text().replace("recipes/tiny/records", "rows")
     recipe = root / "planted.toml"
     recipe.write_text(text.replace(SEEDED, LOADED))
-    save_file(seeded_teacher(), root / "teacher.safetensors")
-    return recipe, runner.run(recipe, "--fresh")
+    save_file(seeded_teacher(narrow.free), root / "teacher.safetensors")
+    return recipe, narrow.run(recipe, "--fresh")
 
 
-def seeded_teacher():
+def seeded_teacher(recipe):
     from tinybert.model.parameters import encoder_shapes, seeded
     from tinybert.recipe.load import load
     from tinybert.recipe.network import network
 
-    config = network(load(ROOT / "recipes/tiny.toml").recipe, "teacher")
+    config = network(load(recipe).recipe, "teacher")
     return seeded(encoder_shapes(config), seed=1, std=config.initializer_range, prefix="teacher.")
 
 
-def first_line(runner, base, *arguments):
+def first_line(narrow, base, *arguments):
     recipe, a = base
-    b = runner.run(recipe, "--fresh", *arguments)
-    code, out, _ = runner("diff", a, b)
+    b = narrow.run(recipe, "--fresh", *arguments)
+    code, out, _ = narrow("diff", a, b)
     assert code == 1
     return out.splitlines()[0]
 
@@ -71,35 +71,34 @@ def first_line(runner, base, *arguments):
         ("data.do_shuffle=false", "different: option data.do_shuffle: true in A, false in B"),
     ],
 )
-def test_an_option(runner, base, change, cause):
-    assert first_line(runner, base, "--set", change).startswith(cause)
+def test_an_option(narrow, base, change, cause):
+    assert first_line(narrow, base, "--set", change).startswith(cause)
 
 
-@pytest.mark.slow
-def test_one_token_of_one_record(runner, base):
-    write_rows(runner.root / "rows/rows.tfrecord", change=True)
-    line = first_line(runner, base)
-    write_rows(runner.root / "rows/rows.tfrecord", change=False)
+def test_one_token_of_one_record(narrow, base):
+    write_rows(narrow.root / "rows/rows.tfrecord", change=True)
+    line = first_line(narrow, base)
+    write_rows(narrow.root / "rows/rows.tfrecord", change=False)
     assert line.startswith("different: data file: other bytes (rows/rows.tfrecord); other batches")
 
 
 @pytest.mark.slow
-def test_one_weight_of_the_teacher(runner, base):
-    path = runner.root / "teacher.safetensors"
+def test_one_weight_of_the_teacher(narrow, base):
+    path = narrow.root / "teacher.safetensors"
     arrays = load_file(path)
     name = "encoder.layer.1.output.dense.weight"
     arrays[name][0, 0] += 0.01
     save_file(arrays, path)
-    line = first_line(runner, base)
-    save_file(seeded_teacher(), path)
+    line = first_line(narrow, base)
+    save_file(seeded_teacher(narrow.free), path)
     assert line.startswith(f"different: teacher checkpoint: other weights in `teacher.{name}` (")
     assert "; other arithmetic on equal batches from step 0" in line
 
 
 @pytest.mark.slow
-def test_another_library_version(runner, base):
+def test_another_library_version(narrow, base):
     recipe, a = base
-    b = runner.run(recipe, "--fresh", "--set", "optimizer.weight_decay=0.5")
+    b = narrow.run(recipe, "--fresh", "--set", "optimizer.weight_decay=0.5")
     first, second = read_manifest(a), read_manifest(b)
     libraries = {**second.environment.distributions, "numpy": "1.26.3"}
     manifest = replace_sections(
@@ -109,6 +108,6 @@ def test_another_library_version(runner, base):
         environment=replace(second.environment, distributions=libraries),
     )
     b.write_bytes(encode_manifest(manifest))
-    code, out, _ = runner("diff", a, b)
+    code, out, _ = narrow("diff", a, b)
     assert code == 1
     assert out.startswith('different: library numpy: "1.26.4" in A, "1.26.3" in B')

@@ -17,6 +17,14 @@ def first(runner):
     return runner.run(TINY, "--fresh")
 
 
+SAVES = ("--set", "checkpoints.save_ckpt_step=5", "--set", "checkpoints.max_ckpt_num=3")
+
+
+@pytest.fixture(scope="module")
+def short(narrow):
+    return narrow.run(narrow.free, "--fresh", *SAVES, "--set", "training.train_steps=12")
+
+
 def load(path):
     return json.loads(path.read_text())
 
@@ -62,10 +70,9 @@ def test_trace_has_a_record_a_step(first):
     ]
 
 
-def test_checkpoint_options_say_when_and_how_many(runner):
-    sets = ("--set", "checkpoints.save_ckpt_step=5", "--set", "checkpoints.max_ckpt_num=3")
-    manifest = load(runner.run(runner.free, *sets, "--set", "training.train_steps=12"))
-    assert [kept["step"] for kept in manifest["outcome"]["checkpoints"]] == [5, 10, 12]
+def test_checkpoint_options_say_when_and_how_many(short):
+    checkpoints = load(short)["outcome"]["checkpoints"]
+    assert [kept["step"] for kept in checkpoints] == [5, 10, 12]
 
 
 def test_verify_notices_a_changed_checkpoint(runner, first):
@@ -73,10 +80,8 @@ def test_verify_notices_a_changed_checkpoint(runner, first):
     assert (code, out.splitlines()[0]) == (0, "same: every file is what it was")
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(runner):
-    longer = ("--set", "training.train_steps=200")
-    straight = runner.run(runner.free, "--fresh", *longer)
-    process = runner.start(runner.free, "--root", runner.root, "--fresh", *longer)
+def test_ctrl_c_saves_and_the_same_command_goes_on(narrow, straight):
+    process = narrow.start(narrow.free, "--root", narrow.root, "--fresh")
     for line in process.stderr:
         if "step=1/200" in line:
             break
@@ -85,8 +90,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(runner):
     assert (process.returncode, out) == (130, "")
     assert "error: stopped, and saved\n  --> manifests/free-" in err
     assert err.endswith("help: the same command goes on from here\n")
-    resumed = runner.run(runner.free, *longer)
-    manifest = load(resumed)
+    manifest = load(narrow.run(narrow.free))
     assert [part["first_step"] > 0 for part in manifest["volatile"]["segments"]] == [False, True]
     assert manifest["digests"]["outcome"] == load(straight)["digests"]["outcome"]
 
@@ -132,21 +136,20 @@ def test_without_ascend_the_answer_names_what_is_missing_and_the_way_out(runner)
     assert not list(runner.root.glob("manifests/gd_*"))
 
 
-def test_another_recipe_does_not_go_on_with_a_run(runner, tmp_path):
-    manifest = runner.run(runner.free, "--fresh", "--set", "training.train_steps=2")
+def test_another_recipe_does_not_go_on_with_a_run(narrow, short, tmp_path):
     other = tmp_path / "free.toml"
-    other.write_text(runner.free.read_text().replace("weight_decay = 1e-4", "weight_decay = 0.5"))
-    steps = ("--set", "training.train_steps=3")
-    code, out, err = runner(other, "--root", runner.root, "--resume", manifest, *steps)
+    other.write_text(narrow.free.read_text().replace("weight_decay = 1e-4", "weight_decay = 0.5"))
+    options = ("--root", narrow.root, "--resume", short, *SAVES, "--set", "training.train_steps=13")
+    code, out, err = narrow(other, *options)
     assert (code, out) == (2, "")
     assert err == (
         "error: the recipe is not the one that this run began with:\n"
         "  - optimizer.weight_decay: 0.0001 then, 0.5 now\n"
-        f"  --> {manifest}\n"
+        f"  --> {short}\n"
         "help: undo the changes, or name each on the command line with `--set`\n"
     )
-    code, _, err = runner(runner.free, "--root", runner.root, "--resume", manifest, *steps)
-    assert (code, err) == (2, f"error: this run is finished\n  --> {manifest}\n")
+    code, _, err = narrow(narrow.free, *options)
+    assert (code, err) == (2, f"error: this run is finished\n  --> {short}\n")
 
 
 def test_rerun_repeats_what_a_manifest_says(runner, first):
@@ -154,13 +157,13 @@ def test_rerun_repeats_what_a_manifest_says(runner, first):
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
 
 
-def test_a_missed_expectation_has_its_own_exit_code(runner, tmp_path):
+def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path):
     strict = tmp_path / "strict.toml"
     bounds = "[expect]\nmetrics = { loss = { max = 0.5 } }\n"
-    strict.write_text(runner.free.read_text() + bounds)
-    code, out, err = runner(strict, "--root", runner.root, "--set", "training.train_steps=2")
+    strict.write_text(narrow.free.read_text() + bounds)
+    code, out, err = narrow(strict, "--root", narrow.root, "--set", "training.train_steps=2")
     assert (code, out) == (3, "")
-    assert "error: the run finished, but not as its [expect] says:\n  - loss is 2.84" in err
+    assert "error: the run finished, but not as its [expect] says:\n  - loss is 1.95" in err
     assert ", above 0.5\n  --> manifests/strict-" in err
 
 
@@ -183,14 +186,14 @@ sys.exit(runner.main())
 """
 
 
-def test_a_silent_change_of_precision_ends_the_run(runner):
+def test_a_silent_change_of_precision_ends_the_run(narrow):
     half = 'network.compute_type="float16"'
-    arguments = [ROOT, runner.free, "--root", runner.root, "--set", half]
+    arguments = [ROOT, narrow.free, "--root", narrow.root, "--set", half]
     command = [sys.executable, "-c", SILENT, *map(str, arguments)]
-    done = subprocess.run(command, cwd=runner.root, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=narrow.root, capture_output=True, text=True)
     assert done.returncode == 1
     assert "error: what was built is not what the recipe asks for:\n" in done.stderr
     assert "  - student: requested ['Float16'], built ['Float32']\n" in done.stderr
-    manifest = load(sorted(runner.root.glob("manifests/free-*.json"))[-1])
+    manifest = load(sorted(narrow.root.glob("manifests/free-*.json"))[-1])
     assert manifest["outcome"]["status"] == "failed"
     assert manifest["outcome"]["error"]["type"] == "TrainingError"

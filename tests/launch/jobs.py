@@ -9,26 +9,18 @@ import time
 
 import psutil
 
-from tests.conftest import ROOT, Runner
-from tests.stages.conftest import NARROW
+from tests.conftest import NARROW, ROOT, Runner
 
 STEPS = 50
 
 
 def make_runner(folder, steps=STEPS, save=10):
     """Return a runner whose recipe `free` has narrow networks and the given length."""
-    folder.mkdir(exist_ok=True)
-    runner = Runner(folder)
-    text = runner.free.read_text()
-    for old, new in {
-        **NARROW,
+    steps_and_saves = {
         "train_steps = 48": f"train_steps = {steps}",
         "save_ckpt_step = 20": f"save_ckpt_step = {save}",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    runner.free.write_text(text)
-    return runner
+    }
+    return Runner(folder, NARROW | steps_and_saves)
 
 
 def processes(count, hosts=1):

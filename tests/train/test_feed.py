@@ -30,7 +30,7 @@ def store(tmp_path_factory):
     return import_records(plan.records["eval_data"].source, tmp_path_factory.mktemp("store"))
 
 
-def build(store, rank=0, world=1, *, graph_masks=False, **dropout):
+def build(store, rank=0, world=1, *, graph_masks=False, weigh=label_inputs, **dropout):
     config = tiny(max_position_embeddings=32, **dropout)
     return Feed(
         store,
@@ -39,7 +39,7 @@ def build(store, rank=0, world=1, *, graph_masks=False, **dropout):
         sites=task_sites(config, HEAD, store.seq_length),
         kinds=KINDS,
         seed=3,
-        weigh=label_inputs,
+        weigh=weigh,
         world=World(rank, world),
         graph_masks=graph_masks,
     )
@@ -114,8 +114,9 @@ def test_masks_are_a_function_of_the_step(store):
 
 
 def test_weights_of_logits_may_be_by_token(store):
-    feed = build(store)
-    feed._weigh = lambda batch, filled: (logit_normalizers(batch, filled, by_token=True),)
+    feed = build(
+        store, weigh=lambda batch, filled: (logit_normalizers(batch, filled, by_token=True),)
+    )
     ids, _, mask, weights, *_ = feed(3).arrays
     assert weights.shape == ids.shape
     assert weights.sum() == pytest.approx(1.0, rel=1e-6)
