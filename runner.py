@@ -1,7 +1,6 @@
 """The command line: parse, dispatch, exit code. `python runner.py --help` lists the commands."""
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from tinybert.commands.arguments import parser
 from tinybert.errors import TinybertError, UsageError, of_machine
+from tinybert.terminal import prepare_streams, print_text
 
 OUR_BUG = 70
 RUNNING = ("run", "rerun")
@@ -17,6 +17,7 @@ RUNNING = ("run", "rerun")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command and return its exit code."""
+    prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0].endswith(".toml"):
         words.insert(0, "run")
@@ -25,26 +26,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text, code = dispatch(command, options)
         if text:
-            print(text, end="" if text.endswith("\n") else "\n", flush=True)
+            print_text(text, sys.stdout)
         return code
     except TinybertError as error:
         return report_error(error, command)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if isinstance(error, OSError) and (known := of_machine(error)):
+        if isinstance(error, OSError | MemoryError) and (known := of_machine(error)):
             return report_error(known, command)
-        traceback.print_exc()
-        print("error: this is a defect of the program; please report it", file=sys.stderr)
+        print_text(traceback.format_exc(), sys.stderr)
+        print_text("error: this is a defect of the program; please report it", sys.stderr)
         return OUR_BUG
 
 
 def report_error(error: TinybertError, command: str) -> int:
     """Print an error; returns the command's exit code."""
-    print(f"error: {error}", file=sys.stderr)
+    print_text(f"error: {error}", sys.stderr)
     return error.exit_code if command in RUNNING else UsageError.exit_code
 
 

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    ("errors", "atomic", "files", "field_texts", "strict_json", "randomness", "device", "signals"),
+    (
+        *("errors", "atomic", "files", "field_texts", "strict_json", "terminal"),
+        *("randomness", "device", "signals"),
+    ),
     ("recipe",),
     ("manifest",),
     ("data",),

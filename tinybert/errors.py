@@ -112,16 +112,29 @@ class StoppedError(TinybertError):
         self.exit_code = 128 + signum
 
 
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY),
+)
 """Errors of the system that are the machine's or its user's, and no defect of the program."""
+WRONG_KIND = (
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.ENODEV),
+)
+"""Errors of a path where something else is than a program can expect."""
 
 
-def of_machine(error: OSError) -> TinybertError | None:
+def of_machine(error: OSError | MemoryError) -> TinybertError | None:
     """Return a full disk, a missing right or the like as an error; None for anything else."""
-    if error.errno not in MACHINE:
+    if isinstance(error, MemoryError):
+        return InputError("there is not enough memory", cure="allow more, or use less at once")
+    if error.errno in WRONG_KIND:
+        cure = "see what is at this path"
+    elif error.errno in MACHINE:
+        cure = "see to the disk, its quota and its rights; what was saved before is whole"
+    else:
         return None
     reason = (error.strerror or str(error)).lower()
-    cure = "see to the disk, its quota and its rights; what was saved before is whole"
     return InputError(f"the system refused: {reason}", where=str(error.filename or ""), cure=cure)
 
 

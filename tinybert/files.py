@@ -1,11 +1,14 @@
 """Files: where the program's own are, their digests, and errors that name them."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from tinybert.errors import InputError
@@ -26,6 +29,36 @@ class FileDigest:
     """Hexadecimal."""
 
 
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading; never waits for a pipe or reads a device.
+
+    Raises:
+        OSError: It is missing, no regular file, or cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a null character, or half a surrogate pair
+        message = "no file can have this name"
+        raise FileNotFoundError(errno.ENOENT, message, ascii(str(path))) from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.ENXIO, "not a regular file", str(path))
+
+
+def read_file(path: Path, size: int = -1) -> bytes:
+    """Return the bytes of a regular file, or its first `size`.
+
+    Raises:
+        OSError: As `open_file`, or it cannot be read.
+    """
+    with open_file(path) as file:
+        return file.read(size)
+
+
 def digest_file(path: Path) -> FileDigest:
     """Hash a file.
 
@@ -36,7 +69,7 @@ def digest_file(path: Path) -> FileDigest:
     block = bytearray(BLOCK)
     size = 0
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_file(path) as file:
             while count := file.readinto(block):
                 state.update(memoryview(block)[:count])
                 size += count

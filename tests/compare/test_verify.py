@@ -308,3 +308,43 @@ def test_show(pretend: Any) -> None:
 """
     )
     assert code == 0
+
+
+OUTCOME = "c31849d94958966d61cd23ac58923d52d90714099ec53922463a4a935639431a"
+
+
+def with_parents(pretend: Any, name: str, *parents: tuple[str, Path]) -> Path:
+    """A finished run that names parents; the outcomes of all such runs are equal."""
+    run = pretend(name)
+    run.write_inputs()
+    links = [
+        Parent(role=role, manifest=str(path), stage="general_distill", outcome_digest=OUTCOME)
+        for role, path in parents
+    ]
+    with RunRecord.plan(run.root, replace(run.inputs(), parents=links)) as record:
+        record.finish(metrics={"accuracy": 0.5})
+    return Path(record.path)
+
+
+def test_a_cycle_of_parents_is_a_broken_link(pretend: Any, tmp_path: Path) -> None:
+    ring = tmp_path / "ring.json"
+    first = with_parents(pretend, "a", ("teacher", ring))
+    ring.symlink_to(with_parents(pretend, "b", ("student", first)))
+    text, code = lineage(first)
+    assert text == (
+        f"{first.name}  general_distill  finished  accuracy 0.5\n"
+        "  teacher: ring.json  general_distill  finished  accuracy 0.5\n"
+        f"    student: {first.name}  general_distill  finished  accuracy 0.5  (see above)\n"
+        f"broken: {first}: it leads to itself\n"
+    )
+    assert code == 1
+
+
+def test_a_run_with_many_ways_to_it_is_followed_once(pretend: Any) -> None:
+    path = with_parents(pretend, "a")
+    for number in range(40):
+        path = with_parents(pretend, f"run{number}", ("teacher", path), ("student", path))
+    text, code = lineage(path)
+    assert code == 0
+    assert len(text.splitlines()) == 81
+    assert text.count("(see above)") == 39

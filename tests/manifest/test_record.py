@@ -224,8 +224,17 @@ def test_manifests_that_cannot_be_read_say_why(pretend: Any, tmp_path: Path) -> 
     whole = path.read_text()
     assert message(tmp_path / "no.json") == "cannot read the manifest: no such file or directory"
     cases = {
-        whole[:-100]: "file is not JSON, so no manifest",
-        "\udcff": "file is not JSON, so no manifest",
+        whole[:1]: (
+            "file is no manifest: Expecting property name enclosed in double quotes:"
+            " line 1 column 2 (char 1)"
+        ),
+        "\udcff": (
+            "file is no manifest: 'utf-8' codec can't decode byte 0xff in position 0:"
+            " invalid start byte"
+        ),
+        "[" * 100_000: "file is no manifest: it is nested too deeply",
+        f'{{"a": {10**400}}}': "file is no manifest: it holds an integer of 2^53 or more",
+        f'{{"a": "{chr(92)}ud800"}}': "file is no manifest: it holds half a surrogate pair",
         "[1]": "file is JSON, but no manifest",
         "{}": "file is JSON, but no manifest",
         whole.replace('"format_version": 1', '"format_version": 2'): (

@@ -3,16 +3,25 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import NoReturn, TypeAlias, get_args
 
 from tinybert.export import Format
 from tinybert.model.names import FAMILIES
 from tinybert.prepare.glue import GLUE_TASKS
+from tinybert.terminal import printable
 
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are printable."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the arguments, and end with 2."""
+        super().error(printable(message))
 
 
 def parser(program: Path) -> argparse.ArgumentParser:
@@ -21,7 +30,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     Args:
         program: Directory of runner.py, which relative paths start from.
     """
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="runner.py",
         description="Distil BERT from one TOML recipe per run, with a manifest of what ran.",
         epilog="`runner.py RECIPE` is `runner.py run RECIPE`.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinybert.errors import ManifestError
+from tinybert.files import read_file
 from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
 
 BLOCK = 1 << 16  # bytes
@@ -68,7 +69,7 @@ class Trace:
     def load(cls, path: Path, digest: str | None) -> "Trace | None":
         """Return the trace at a path; None if it is missing or not the one with this digest."""
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError:
             return None
         chain = data[-TAIL:][len(CHAIN) : -len(b'"}\n')]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tinybert.atomic import write_bytes
 from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import digest
+from tinybert.strict_json import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def read_tensor_table(path: Path) -> TensorTable:
         ManifestError: The file is missing or is not such a table.
     """
     try:
-        table = json.loads(path.read_bytes())
+        table = read_json(path, exact_integers=True)
         return {
             name: Tensor(dtype=row["dtype"], shape=row["shape"], sha256=row["sha256"])
             for name, row in table.items()

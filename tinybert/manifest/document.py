@@ -10,6 +10,7 @@ from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import digest, to_json
 from tinybert.manifest.lock import is_locked
 from tinybert.manifest.model import FORMAT_VERSION, Digests, Manifest
+from tinybert.strict_json import read_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -33,12 +34,12 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: It is missing, is no manifest, is of another version, or was edited.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path, exact_integers=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ManifestError(f"cannot read the manifest: {reason}", where=str(path)) from error
     except ValueError as error:
-        raise ManifestError("file is not JSON, so no manifest", where=str(path)) from error
+        raise ManifestError(f"file is no manifest: {error}", where=str(path)) from error
     if not isinstance(document, dict) or "format_version" not in document:
         raise ManifestError("file is JSON, but no manifest", where=str(path))
     version = document["format_version"]

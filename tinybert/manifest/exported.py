@@ -13,6 +13,7 @@ from tinybert.manifest.canonical import digest, to_json
 from tinybert.manifest.leaf import Section
 from tinybert.manifest.model import Number
 from tinybert.recipe.network import HeadConfig, NetworkConfig
+from tinybert.strict_json import read_json
 
 RECORD_FILE = "export.json"
 """The record's name, which no run's manifest has."""
@@ -129,7 +130,7 @@ class Exported:
             ManifestError: It is missing, is none, or was edited.
         """
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path, exact_integers=True)
             seal = content.pop("sha256")
             intact = seal == digest(content)
             record = (

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from tinybert.files import open_file
+
 LOCK = "lock"
 """The file in a run's folder that its process has locked."""
 ATTEMPTS = 20
@@ -34,7 +36,7 @@ def acquire(directory: Path) -> int | None:
 def is_locked(directory: Path) -> bool:
     """Return whether a process holds the lock of the run in a folder."""
     try:
-        with (directory / LOCK).open("rb") as file:
+        with open_file(directory / LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinybert.errors import ManifestError
+from tinybert.files import open_file
 from tinybert.manifest.canonical import to_json
+from tinybert.strict_json import parse_json
 
 CHAIN = b',"chain":"'
 TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
@@ -156,7 +158,7 @@ def trace_digest(path: Path) -> str:
 def _whole_lines(path: Path, count: int | None) -> Iterator[bytes]:
     """Yield the first `count` lines that end, or all of them."""
     try:
-        file = path.open("rb")
+        file = open_file(path)
     except OSError as error:
         raise ManifestError("trace is missing", where=str(path)) from error
     whole = 0
@@ -178,7 +180,7 @@ def parse_record(path: Path, line: bytes) -> Record:
         ManifestError: The line is not a record.
     """
     try:
-        fields = json.loads(line)
+        fields = parse_json(line, exact_integers=True)
         return Record(
             global_step=fields["global_step"],
             optimizer_step=fields["optimizer_step"],

@@ -1,6 +1,5 @@
 """The quantities that a run's trace and log have for each step, cut to what a page can show."""
 
-import json
 import math
 from array import array
 from bisect import bisect_left
@@ -12,8 +11,10 @@ from pathlib import Path
 from tinybert.compare.steps import StepDifference, relative_difference
 from tinybert.compare.verdict import Run
 from tinybert.errors import ManifestError
+from tinybert.files import open_file
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import Record, read_trace
+from tinybert.strict_json import parse_json
 
 LOG = "log.jsonl"
 """The log, in a run's folder; evaluations are nowhere else."""
@@ -189,13 +190,13 @@ def _evaluations(path: Path) -> dict[str, Curve]:
     """
     metrics: dict[str, dict[int, float]] = {}
     try:
-        with path.open("rb") as log:
+        with open_file(path) as log:
             lines = [line for line in log if b'"evaluation"' in line]
     except OSError:
         return {}
     for line in lines:
         try:
-            event = json.loads(line)
+            event = parse_json(line)
         except ValueError:
             continue
         if not isinstance(event, dict) or event.get("event") != "evaluation":

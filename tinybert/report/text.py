@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,17 @@ def show(manifest: Path) -> tuple[str, int]:
     return f"{manifest}\n" + "".join(f"  {name:{width}}  {text}\n" for name, text in rows), 0
 
 
+@dataclass(frozen=True)
+class ParentLink:
+    """A run as another one, or an export, names it."""
+
+    role: str
+    name: str
+    """Its manifest as it was named."""
+    path: Path
+    outcome_digest: str
+
+
 def lineage(manifest: Path) -> tuple[str, int]:
     """Return the chain of runs that led to a run or an export, and 0, or 1 if a link is broken.
 
@@ -96,36 +107,54 @@ def lineage(manifest: Path) -> tuple[str, int]:
         if source.manifest is None or source.outcome_digest is None or place is None:
             links = [(f"  network: {source.checkpoint}", "")]
         else:
-            links = list(_link("network", source.manifest, place, source.outcome_digest, 1))
+            network = ParentLink("network", source.manifest, place, source.outcome_digest)
+            links = list(_links(manifest, [network]))
     else:
         run = Run.load(manifest)
-        first, links = _run_line(run), list(_parent_links(run, 1))
+        first, links = _run_line(run), list(_links(manifest, _parents(run)))
     broken = [problem for _, problem in links if problem]
     lines = [first, *(line for line, _ in links), *broken]
     return "\n".join(lines) + "\n", 1 if broken else 0
 
 
-def _parent_links(run: Run, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the line of each run that led to a run, and what is wrong with the link to it."""
-    for parent in run.manifest.inputs.parents:
-        place = run.root / parent.manifest
-        yield from _link(parent.role, parent.manifest, place, parent.outcome_digest, depth)
+def _links(start: Path, links: list[ParentLink]) -> Iterator[tuple[str, str]]:
+    """Yield the line of each run that led to a run, and what is wrong with the link to it.
+
+    The parents of a run that is named twice are listed once.
+
+    Args:
+        start: The manifest or the record that names the first runs.
+        links: The first runs.
+    """
+    waiting = [(link, 1) for link in reversed(links)]
+    above, followed = [start.resolve()], {start.resolve()}
+    while waiting:
+        link, depth = waiting.pop()
+        indent = "  " * depth
+        del above[depth:]
+        try:
+            run = Run.load(link.path)
+        except ManifestError as error:
+            yield f"{indent}{link.role}: {link.name}", f"broken: {link.name}: {error.message}"
+            continue
+        path, problem = run.path.resolve(), ""
+        if run.manifest.digests.outcome != link.outcome_digest:
+            problem = f"broken: {link.name}: its outcome is not the one that was used"
+        elif path in above:
+            problem = f"broken: {link.name}: it leads to itself"
+        parents = _parents(run) if path not in followed else []
+        more = "" if parents or not run.manifest.inputs.parents else "  (see above)"
+        yield f"{indent}{link.role}: {_run_line(run)}{more}", problem
+        followed.add(path)
+        above.append(path)
+        waiting += ((parent, depth + 1) for parent in reversed(parents))
 
 
-def _link(
-    role: str, name: str, path: Path, outcome_digest: str, depth: int
-) -> Iterator[tuple[str, str]]:
-    """Yield the line of a linked run and those of its parents, each with what is wrong."""
-    indent = "  " * depth
-    try:
-        run = Run.load(path)
-    except ManifestError as error:
-        yield f"{indent}{role}: {name}", f"broken: {name}: {error.message}"
-        return
-    same = run.manifest.digests.outcome == outcome_digest
-    problem = "" if same else f"broken: {name}: its outcome is not the one that was used"
-    yield f"{indent}{role}: {_run_line(run)}", problem
-    yield from _parent_links(run, depth + 1)
+def _parents(run: Run) -> list[ParentLink]:
+    return [
+        ParentLink(parent.role, parent.manifest, run.root / parent.manifest, parent.outcome_digest)
+        for parent in run.manifest.inputs.parents
+    ]
 
 
 def _run_line(run: Run) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from tinybert.terminal import printable
+
 LogFormat = Literal["console", "json"]
 
 
@@ -33,6 +35,14 @@ class FileCopy:
         return event
 
 
+def _printable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape the control characters of an event on its way to a terminal."""
+    return {
+        printable(name): printable(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
 def configure(output: LogFormat) -> FileCopy:
     """Send events to standard error; returns what sends them to a file too."""
     copy = FileCopy()
@@ -42,6 +52,7 @@ def configure(output: LogFormat) -> FileCopy:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             copy,
+            _printable_event,
             structlog.processors.JSONRenderer()
             if output == "json"
             else structlog.dev.ConsoleRenderer(colors=colors),
