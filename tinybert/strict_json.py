@@ -71,17 +71,18 @@ def parse_json(data: str | bytes, *, exact_integers: bool = False) -> Any:
         raise ValueError("it is nested too deeply") from error
     except UnicodeEncodeError as error:
         raise ValueError("it holds half a surrogate pair") from error
-    _check_depth(value)
+    if nests_deeply(value):
+        raise ValueError("it is nested too deeply")
     return value
 
 
-def _check_depth(value: Any) -> None:
+def nests_deeply(value: Any) -> bool:
+    """Return whether objects and arrays are nested deeper than `MAX_DEPTH`."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         inner = (item.values() if isinstance(item, dict) else item for item in level)
         level = [x for items in inner for x in items if isinstance(x, dict | list)]
-    if level:
-        raise ValueError("it is nested too deeply")
+    return bool(level)
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,13 +3,19 @@
 The cases are in bad_recipes.toml: an edit of a good recipe in bases/, and what it is answered.
 """
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 import tomli
 
+from tests.conftest import SHIPPED
 from tinybert.errors import RecipeError
 from tinybert.recipe.load import load
+from tinybert.recipe.source import MAX_BYTES
+from tinybert.recipe.validate import validate
 
 HERE = Path(__file__).parent
 CASES = tomli.loads((HERE / "bad_recipes.toml").read_text("utf-8"))["case"]
@@ -96,7 +102,78 @@ def test_a_missing_recipe_and_a_directory_are_named(tmp_path, monkeypatch):
     )
     with pytest.raises(RecipeError) as caught:
         load("a\0b.toml")
-    assert str(caught.value) == "the recipe cannot be read: embedded null byte\n  --> a\0b.toml"
+    assert str(caught.value) == "no such recipe\n  --> a\0b.toml"
+    os.mkfifo("fifo.toml")
+    with pytest.raises(RecipeError) as caught:
+        load("fifo.toml")
+    assert str(caught.value) == ("the recipe cannot be read: not a regular file\n  --> fifo.toml")
+    Path("large.toml").write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(RecipeError) as caught:
+        load("large.toml")
+    assert str(caught.value) == "the recipe is larger than 1,048,576 bytes\n  --> large.toml"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [".".join("a" * 999) + " = 1", f"[{'.'.join('a' * 999)}]", "a = " + "[" * 500 + "]" * 500],
+    ids=["key", "table", "array"],
+)
+def test_deep_nesting_is_one_problem(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("deep.toml").write_text(text)
+    for overrides in ((), ("seed=2",)):
+        with pytest.raises(RecipeError) as caught:
+            load("deep.toml", overrides)
+        assert "nested too deeply" in str(caught.value) or "recursion" in str(caught.value)
+        assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "a" + ".a" * 999 + "=1",
+        "seed=" + "[" * 500 + "]" * 500,
+        "seed=" + "{a=" * 99 + "1" + "}" * 99,
+    ],
+)
+def test_deep_nesting_of_an_override_is_one_problem(override):
+    with pytest.raises(RecipeError) as caught:
+        load(SHIPPED["tiny"], [override])
+    assert len(caught.value.problems) == 1
+
+
+def test_a_long_array_of_wrong_items_is_one_short_answer(tmp_path):
+    text = SHIPPED["tiny"].read_text()
+    items = ", ".join(["1"] * 10_000)
+    path = tmp_path / "tiny.toml"
+    path.write_text(re.sub("no_decay = .*", f"no_decay = [{items}]", text))
+    began = time.process_time()
+    answer, code = validate([str(path)])
+    assert time.process_time() - began < 2
+    assert code == 1
+    assert answer.endswith(f"{path}: 101 problems")
+    assert "error: 9,900 more problems in `optimizer.no_decay`\n" in answer
+    assert len(answer) < 100_000
+
+
+def test_many_unknown_keys_are_one_short_answer(tmp_path):
+    path = tmp_path / "tiny.toml"
+    keys = "".join(f"key{number} = 1\n" for number in range(10_000))
+    path.write_text(keys + SHIPPED["tiny"].read_text())
+    began = time.process_time()
+    answer, _ = validate([str(path)])
+    assert time.process_time() - began < 2
+    assert answer.endswith(f"{path}: 101 problems")
+    assert "error: 9,900 more problems at the top level\n" in answer
+
+
+def test_a_long_line_is_cut_around_its_mark(tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text("stage" + " " * 300 + "= 1" + " " * 300 + "# é\n")
+    answer, _ = validate([str(path)])
+    shown, mark = answer.split("\n")[3:5]
+    assert shown == "1 | ..." + " " * 38 + "= 1" + " " * 119 + "..."
+    assert mark == "  | " + " " * 43 + "^"
 
 
 def test_an_empty_recipe_lists_what_is_missing(tmp_path, monkeypatch):

@@ -28,6 +28,8 @@ EXPECTED = {
     "string_type": "string",
     "tuple_type": "array",
 }
+LISTED = 100
+"""Unknown keys of a table, or wrong items of an array, that are reported one by one."""
 BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -50,10 +52,16 @@ class Diagnosis:
 def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetails]) -> Diagnosis:
     """Return a problem for every error; all keys that a table lacks make one problem."""
     diagnosis = Diagnosis()
+    problems: dict[Problem, None] = {}
     missing: dict[KeyPath, list[str]] = {}
+    many: dict[KeyPath, list[KeyPath]] = {}
     for error in sorted(errors, key=lambda error: error["type"] != "extra_forbidden"):
         path = _key_path(error["loc"])
         *table, key = path
+        if isinstance(key, int) or error["type"] == "extra_forbidden":
+            many.setdefault(tuple(table), []).append(path)
+            if len(many[tuple(table)]) > LISTED:
+                continue
         if error["type"] not in ("extra_forbidden", "missing") or isinstance(key, int):
             problem = _bad_value(document, path, error)
         elif table and table[-1] in LINKED:
@@ -68,10 +76,15 @@ def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetai
             suggestion = suggest(stage, names, key)
             diagnosis.meant.update(suggestion.meant)
             problem = _unknown_key(document, path, suggestion.help)
-        if problem not in diagnosis.problems:
-            diagnosis.problems.append(problem)
+        problems[problem] = None
         whole = next((at for at, part in enumerate(path) if isinstance(part, int)), len(path))
         diagnosis.broken.add(path[:whole])
+    diagnosis.problems += problems
+    for place, paths in many.items():
+        if len(paths) > LISTED:
+            where = f"in `{dotted(place)}`" if place else "at the top level"
+            message = f"{len(paths) - LISTED:,} more problems {where}"
+            diagnosis.problems.append(Problem(message, document.key_place(paths[LISTED])))
     for place, keys in missing.items():
         diagnosis.problems += _missing(document, stage, tuple(map(str, place)), keys)
     return diagnosis

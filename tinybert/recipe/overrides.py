@@ -9,6 +9,7 @@ import tomli
 
 from tinybert.recipe.problems import Place, Problem
 from tinybert.recipe.source import Document, KeyPath
+from tinybert.strict_json import MAX_DEPTH, nests_deeply
 
 
 def overridden(
@@ -34,6 +35,8 @@ def overridden(
         try:
             if not equals or not all(path):
                 raise ValueError("expected KEY=VALUE")
+            if len(path) > MAX_DEPTH:
+                raise ValueError("the key has too many parts")
             document = _with_value(document, path, _parsed(text.strip()), place)
         except ValueError as error:
             problems.append(Problem(str(error), place, "for example --set training.train_steps=8"))
@@ -48,6 +51,8 @@ def _parsed(text: str) -> Any:
         values = {} if text.startswith(('"', "'", "[", "{")) else {"value": text}
     if [*values] != ["value"]:
         raise ValueError("the value is not TOML")
+    if nests_deeply(values):
+        raise ValueError("the value is nested too deeply")
     return values["value"]
 
 

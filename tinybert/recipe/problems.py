@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from tinybert.errors import RecipeError
 
+LINE = 160
+"""Characters of a longer line that are printed, those around its mark."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -55,12 +58,16 @@ def as_text(problem: Problem) -> str:
     if place.line:
         number = str(place.line)
         margin = " " * len(number)
-        shown = "".join(char if char.isprintable() else " " for char in place.text)
-        marked = max(1, min(place.length, len(shown) - place.column + 1))
+        skipped = max(0, place.column - 1 - LINE // 4) if len(place.text) > LINE else 0
+        part = place.text[skipped : skipped + LINE]
+        column = place.column - 1 - skipped
+        marked = max(1, min(place.length, len(part) - column))
+        before, after = "..." * bool(skipped), "..." * (skipped + LINE < len(place.text))
+        part = "".join(char if char.isprintable() else " " for char in part)
         lines += [
             f"{margin} |",
-            f"{number} | {shown}",
-            f"{margin} | {' ' * (place.column - 1)}{'^' * marked}",
+            f"{number} | {before}{part}{after}",
+            f"{margin} | {' ' * (len(before) + column)}{'^' * marked}",
         ]
     if problem.help:
         lines.append(f"help: {problem.help}")

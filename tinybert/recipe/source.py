@@ -2,7 +2,7 @@
 
 import re
 from ast import literal_eval
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ import tree_sitter
 import tree_sitter_toml
 
 from tinybert.errors import RecipeError
+from tinybert.files import read_file
 from tinybert.recipe.keys import dotted
 from tinybert.recipe.problems import InvalidRecipeError, Place, Problem
+from tinybert.strict_json import nests_deeply
 
 KeyPath = tuple[str | int, ...]
 
+MAX_BYTES = 1 << 20
+"""The size of a recipe at most; ordinary ones have a few thousand bytes."""
 HINTS = {
     "Invalid value": "a string needs quotes; true and false are lower case",
     "Illegal character '\\n'": "close the quotes on the same line",
@@ -70,16 +74,18 @@ def read_source(path: str | Path) -> bytes:
         RecipeError: There is no such file, or it cannot be read.
     """
     try:
-        return Path(path).read_bytes()
+        content = read_file(Path(path), MAX_BYTES + 1)
     except FileNotFoundError:
         raise RecipeError("no such recipe", where=str(path)) from None
     except IsADirectoryError:
         cure = "name a recipe, such as recipes/tiny.toml"
         raise RecipeError("a directory, not a recipe", where=str(path), cure=cure) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"the recipe cannot be read: {reason.lower()}"
+    except OSError as error:
+        message = f"the recipe cannot be read: {(error.strerror or str(error)).lower()}"
         raise RecipeError(message, where=str(path)) from None
+    if len(content) > MAX_BYTES:
+        raise RecipeError(f"the recipe is larger than {MAX_BYTES:,} bytes", where=str(path))
+    return content
 
 
 def parse(name: str, content: bytes) -> Document:
@@ -102,6 +108,8 @@ def parse(name: str, content: bytes) -> Document:
     except (ValueError, RecursionError) as error:
         message = f"not valid TOML: {str(error).split(';')[0]}"
         raise InvalidRecipeError([Problem(message, Place(name))]) from None
+    if nests_deeply(values):
+        raise InvalidRecipeError([Problem("the recipe is nested too deeply", Place(name))])
     locator = _Locator(name, lines)
     locator.visit_document(_parsed(text))
     return Document(name, values, locator.keys, locator.places)
@@ -147,7 +155,8 @@ class _Locator:
         self.keys: dict[KeyPath, Place] = {}
         self.places: dict[KeyPath, Place] = {}
         self._name = name
-        self._lines = lines
+        self._lines = [line.rstrip("\r") for line in lines]
+        self._columns: dict[int, Sequence[int]] = {}
         self._table_arrays: dict[KeyPath, int] = {}
 
     def visit_document(self, root: tree_sitter.Node) -> None:
@@ -217,10 +226,20 @@ class _Locator:
         row, start = first.start_point
         end_row, end = last.end_point
         line = self._lines[row]
-        column = len(line.encode()[:start].decode(errors="replace"))
-        line = line.rstrip("\r")
-        until = len(line.encode()[:end].decode(errors="replace")) if end_row == row else len(line)
+        if row not in self._columns:
+            self._columns[row] = _columns(line)
+        columns = self._columns[row]
+        column = columns[min(start, len(columns) - 1)]
+        until = columns[min(end, len(columns) - 1)] if end_row == row else len(line)
         return Place(self._name, row + 1, column + 1, max(1, until - column), line)
+
+
+def _columns(line: str) -> Sequence[int]:
+    """Return the characters before each byte of a line, and before its end."""
+    if line.isascii():
+        return range(len(line) + 1)
+    widths = (len(char.encode()) for char in line)
+    return [column for column, width in enumerate(widths) for _ in range(width)] + [len(line)]
 
 
 def _without_comments(node: tree_sitter.Node) -> list[tree_sitter.Node]:
