@@ -115,7 +115,7 @@ def test_a_missing_recipe_and_a_directory_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    [".".join("a" * 999) + " = 1", f"[{'.'.join('a' * 999)}]", "a = " + "[" * 500 + "]" * 500],
+    [".".join("a" * 999) + " = 1", f"[{'.'.join('a' * 999)}]", "a = " + "[" * 300 + "]" * 300],
     ids=["key", "table", "array"],
 )
 def test_deep_nesting_is_one_problem(tmp_path, monkeypatch, text):
@@ -124,8 +124,7 @@ def test_deep_nesting_is_one_problem(tmp_path, monkeypatch, text):
     for overrides in ((), ("seed=2",)):
         with pytest.raises(RecipeError) as caught:
             load("deep.toml", overrides)
-        assert "nested too deeply" in str(caught.value) or "recursion" in str(caught.value)
-        assert len(caught.value.problems) == 1
+        assert str(caught.value) == "the recipe is nested too deeply\n  --> deep.toml"
 
 
 @pytest.mark.parametrize(
