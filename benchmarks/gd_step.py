@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mindspore as ms
 import numpy as np
 
+from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import layer_loss_normalizers
+from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
-from tinybert.model.dropout import dropout_sites
+from tinybert.model.dropout import dropout_sites, keep_masks
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, seeded
-from tinybert.randomness import keep_mask
 from tinybert.recipe.network import NetworkConfig
 
 COMMON = {
@@ -76,16 +76,11 @@ def ours(
         padding=padding,
     )
     load_into(cell, weights)
-    mask = batch["input_mask"]
-    rows, length = mask.shape
-    factors = layer_loss_normalizers(mask.sum(1), np.ones(rows, bool), length, padding)
-    keeps: list[np.ndarray] = []
-    for kind in ("hidden", "attention"):
-        sites = [site for site in dropout_sites(student, length) if site.kind == kind]
-        samples = np.arange(rows, dtype=np.uint64)
-        masks = [keep_mask(1, s.name, samples, s.shape, s.rate) for s in sites]
-        keeps += [np.stack(masks)] if masks else []
-    inputs = [ms.Tensor(x) for x in (*batch.values(), *factors, *keeps)]
+    rows, length = batch["input_mask"].shape
+    ordinals = np.arange(rows, dtype=np.uint64)
+    hidden, attention, _ = keep_masks(1, dropout_sites(student, length), ordinals)
+    given = layer_inputs(Batch(*batch.values()), np.ones(rows, bool), padding)
+    inputs = given._replace(hidden_keep=hidden, attention_keep=attention).tensors()
     gradient = ms.value_and_grad(cell, None, cell.trainable_params(), has_aux=True)
 
     @ms.jit

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mindspore as ms
 
+from tinybert.data.batch import Batch
 from tinybert.device import select
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
 from tinybert.model.layers import Cell
@@ -28,8 +29,7 @@ from tinybert.recipe.load import load
 from tinybert.stages import build
 from tinybert.stages.layers import build_distiller, encoders, layer_training
 from tinybert.train.feed import Feed
-from tinybert.train.multi_step import MultiStep, call_inputs
-from tinybert.train.step import TrainingStep
+from tinybert.train.step import MultiStep, TrainingStep
 from tinybert.train.world import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,18 +63,6 @@ def prepared(changes: list[str]) -> tuple[Plan, TrainingStep, Feed, GraphMasks |
     return plan, step, training.feed, masks
 
 
-def tensors(arrays: tuple) -> list[ms.Tensor | None]:
-    """Return arrays as tensors."""
-    return [None if array is None else ms.Tensor(array) for array in arrays]
-
-
-def finished(outputs: tuple) -> None:
-    """Wait for the device."""
-    for output in outputs:
-        if output is not None:
-            output.asnumpy()
-
-
 def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """Return what is timed, by name; each call does the work of `steps` steps."""
     count = arguments.steps
@@ -85,28 +73,31 @@ def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     alone = Alone(masks)
     _, inner, _, _ = prepared(changes)
     sunk = MultiStep(inner, steps=count, outputs=3)
-    batches = [tensors(feed(i).arrays) for i in range(count)]
-    ordinals = [tensors(graph_feed(i).arrays) for i in range(count)]
-    stacked = tensors(call_inputs(feed, count, range(count)).arrays)
-    number = ms.Tensor(count, ms.int32)
+    batches = [feed(i).batch for i in range(count)]
+    ordinals = [graph_feed(i).batch for i in range(count)]
 
     def host_masks() -> None:
         for i in range(count):
-            feed._masks(feed._samples(i, feed._places))
+            feed.mask_digest(i)
 
-    def each(call: Callable, inputs: list) -> Callable[[], None]:
+    def graph_masks() -> None:
+        for batch in ordinals:
+            for mask in alone(*map(ms.Tensor, (batch.low_ordinals, batch.high_ordinals))):
+                mask.asnumpy()
+
+    def each(step: TrainingStep, batches: list[Batch]) -> Callable[[], None]:
         def run() -> None:
-            for given in inputs:
-                finished(call(*given))
+            for batch in batches:
+                step.call([batch], stop=False)
 
         return run
 
     return {
         "masks of a step on the host": host_masks,
-        "masks of a step in a graph": each(alone, [given[-2:] for given in ordinals]),
+        "masks of a step in a graph": graph_masks,
         "step, masks given": each(step, batches),
         "step, masks in its graph": each(graph_step, ordinals),
-        f"step of {count} in one call": lambda: finished(sunk(number, *stacked)),
+        f"step of {count} in one call": lambda: sunk.call(batches, stop=False),
     }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from tinybert.distill.distiller import Distiller, FitDense, FitKind
-from tinybert.distill.losses import Padding, layer_loss_normalizers
+from tinybert.distill.normalizers import Padding, layer_normalizers
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
@@ -29,10 +29,9 @@ from tinybert.model.layers import Cell
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph
-from tinybert.train.multi_step import MultiStep
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
-from tinybert.train.step import LossScaleSettings, TrainingStep
+from tinybert.train.step import LossScaleSettings, MultiStep, TrainingStep
 from tinybert.train.world import ALONE, World
 
 ROWS, LENGTH = 2, 8
@@ -115,7 +114,7 @@ def layers(
         padding=padding,
     )
     batch = _batch()
-    weights = layer_loss_normalizers(batch[2].sum(1), np.ones(ROWS, bool), LENGTH, padding)
+    weights = layer_normalizers(batch[2].sum(1), np.ones(ROWS, bool), LENGTH, padding)
     return network, [*batch, *weights, *_keeps(student)]
 
 
@@ -133,7 +132,7 @@ def logits(options: Options, task: TaskType, *, hard_label_weight: float) -> Mad
         teacher, student, task, temperature=2.0, hard_label_weight=hard_label_weight
     )
     label_ids, weights = _labels(task)
-    return network, [*batch, weights, label_ids, weights, *keeps]
+    return network, [*batch, label_ids, weights, weights, *keeps]
 
 
 def prediction(
@@ -177,14 +176,14 @@ def trained(made: Made, world: World = ALONE) -> Made:
         clip_norm=1.0,
         world=world,
     )
-    return step, inputs if world.size == 1 else [*inputs, np.float32(0)]
+    return step, [*inputs, np.float32(0)]
 
 
 def masked(made: Made) -> Made:
     """Return the network of `layers` with its masks made in the graph."""
     network, inputs = made
     sites = dropout_sites(network.student.config, LENGTH)
-    masks = GraphMasks(1, sites, ("hidden", "attention"))
+    masks = GraphMasks(1, sites)
     return MaskedNetwork(network, masks), [
         *inputs[:-2],
         *ordinal_words(np.arange(ROWS, dtype=np.uint64)),

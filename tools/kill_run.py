@@ -43,15 +43,15 @@ class Killer:
 def watch(moment, killer):
     """Call `killer` at every moment of the kind."""
     if moment == "compile":
-        from tinybert.train import loop
+        from tinybert.train.step import TrainingStep
 
-        original = loop._results
+        original = TrainingStep.call
 
-        def compiling(*arguments):
-            killer()
-            return original(*arguments)
+        def call(self, *arguments):
+            killer()  # the first call compiles
+            return original(self, *arguments)
 
-        loop._results = compiling
+        TrainingStep.call = call
     elif moment == "step":
         from tinybert.train.checkpoint_manager import CheckpointManager
 

@@ -6,8 +6,9 @@ import pytest
 
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
+from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
-from tinybert.distill.losses import layer_loss_normalizers
+from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
 
@@ -42,9 +43,8 @@ def build(student=STUDENT, layer_map=(2, 4), factors=(1.0, 1.0), padding="includ
 
 
 def inputs(padding, keeps=(None, None)):
-    batch = random_batch(STUDENT)
-    weights = layer_loss_normalizers(batch[2].sum(1), FILLED, batch[2].shape[1], padding)
-    return [None if x is None else ms.Tensor(x) for x in (*batch, *weights, *keeps)]
+    batch = layer_inputs(Batch(*random_batch(STUDENT)), FILLED, padding)
+    return batch._replace(hidden_keep=keeps[0], attention_keep=keeps[1]).tensors()
 
 
 def compiled(cell):

@@ -2,21 +2,18 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from tinybert.distill.losses import WeightedSumOfSquares, layer_loss_normalizers, zero_masked_scores
+from tinybert.distill.losses import WeightedSumOfSquares, zero_masked_scores
+from tinybert.distill.normalizers import layer_normalizers
 
 
-def test_weights_with_padding_are_one_over_all_positions_and_pairs():
-    attention, hidden = layer_loss_normalizers(
-        np.array([3, 7]), np.array([True, True]), 8, "include"
-    )
+def test_normalizers_with_padding_are_one_over_all_positions_and_pairs():
+    attention, hidden = layer_normalizers(np.array([3, 7]), np.array([True, True]), 8, "include")
     assert attention.tolist() == [np.float32(1 / 128)] * 2
     assert hidden.tolist() == [np.float32(1 / 16)] * 2
 
 
-def test_weights_without_padding_are_one_over_all_tokens_and_their_pairs():
-    attention, hidden = layer_loss_normalizers(
-        np.array([3, 7]), np.array([True, True]), 8, "ignore"
-    )
+def test_normalizers_without_padding_are_one_over_all_tokens_and_their_pairs():
+    attention, hidden = layer_normalizers(np.array([3, 7]), np.array([True, True]), 8, "ignore")
     assert attention.tolist() == [np.float32(1 / 58)] * 2
     assert hidden.tolist() == [np.float32(1 / 10)] * 2
 
@@ -24,17 +21,15 @@ def test_weights_without_padding_are_one_over_all_tokens_and_their_pairs():
 @pytest.mark.parametrize("padding", ["include", "ignore"])
 def test_a_row_that_fills_up_the_batch_weighs_nothing(padding):
     filled = np.array([True, False, True])
-    attention, hidden = layer_loss_normalizers(np.array([3, 8, 7]), filled, 8, padding)
-    alone = layer_loss_normalizers(np.array([3, 7]), np.array([True, True]), 8, padding)
+    attention, hidden = layer_normalizers(np.array([3, 8, 7]), filled, 8, padding)
+    alone = layer_normalizers(np.array([3, 7]), np.array([True, True]), 8, padding)
     assert attention[[0, 2]].tolist() == alone[0].tolist()
     assert hidden[[0, 2]].tolist() == alone[1].tolist()
     assert (attention[1], hidden[1]) == (0, 0)
 
 
 def test_a_batch_without_rows_weighs_nothing():
-    attention, hidden = layer_loss_normalizers(
-        np.array([0, 0]), np.array([False, False]), 8, "ignore"
-    )
+    attention, hidden = layer_normalizers(np.array([0, 0]), np.array([False, False]), 8, "ignore")
     assert attention.tolist() == hidden.tolist() == [0, 0]
 
 

@@ -8,13 +8,12 @@ import pytest
 
 from tests.model.networks import random_batch, random_weights, tiny
 from tinybert.data.batch import Batch
+from tinybert.distill.normalizers import label_inputs, logit_inputs
 from tinybert.distill.prediction import (
     LabelLoss,
     LabelTraining,
     LogitLoss,
     PredictionDistiller,
-    label_inputs,
-    logit_normalizers,
     softmax_and_log,
 )
 from tinybert.model.bert import BertEncoder
@@ -43,13 +42,15 @@ def log_probs(logits):
 
 
 def label_loss(task_type, logits, label_ids, filled=FILLED):
-    inputs = (logits, *label_inputs(batch(label_ids), filled))
+    given = label_inputs(batch(label_ids), filled)
+    inputs = (logits, given.label_ids, given.label_normalizers)
     return float(LabelLoss(task_type)(*map(ms.Tensor, inputs)))
 
 
 def logit_loss(task_type, taught, logits, filled=FILLED, temperature=1.0):
-    weights = logit_normalizers(batch(TAGS), filled, taught.ndim == 3)
-    return float(LogitLoss(task_type, temperature)(*map(ms.Tensor, (taught, logits, weights))))
+    given = logit_inputs(batch(TAGS), filled, taught.ndim == 3)
+    inputs = (taught, logits, given.logit_normalizers)
+    return float(LogitLoss(task_type, temperature)(*map(ms.Tensor, inputs)))
 
 
 @pytest.mark.parametrize("filled", [ALL, FILLED])
@@ -109,13 +110,13 @@ def test_numbers_have_the_squared_error_between_logits():
 
 
 def test_equal_rows_on_two_processes_add_up_to_the_global_mean():
-    labels, weights = label_inputs(batch(np.array([2, 0, 1, 1], np.int32)), FILLED)
+    given = label_inputs(batch(np.array([2, 0, 1, 1], np.int32)), FILLED)
+    inputs = (ROWS, given.label_ids, given.label_normalizers)
     loss = LabelLoss("classification")
     halves = [
-        float(loss(*(ms.Tensor(x[part]) for x in (ROWS, labels, weights))))
-        for part in (slice(0, 2), slice(2, 4))
+        float(loss(*(ms.Tensor(x[part]) for x in inputs))) for part in (slice(0, 2), slice(2, 4))
     ]
-    whole = float(loss(*map(ms.Tensor, (ROWS, labels, weights))))
+    whole = float(loss(*map(ms.Tensor, inputs)))
     assert sum(halves) == pytest.approx(whole, rel=1e-6)
 
 
@@ -161,8 +162,8 @@ def test_a_distiller_mixes_the_losses_by_the_hard_share(share):
     whole = Batch(*rows, np.array([1, 0, 2], np.int32))
     filled = np.array([True, True, False])
     tensors = [ms.Tensor(x) for x in rows]
-    inputs = (logit_normalizers(whole, filled, False), *label_inputs(whole, filled))
-    loss, soft, hard = (float(x) for x in distiller(*tensors, *map(ms.Tensor, inputs)))
+    inputs = logit_inputs(whole, filled, by_token=False).tensors()
+    loss, soft, hard = (float(x) for x in distiller(*inputs))
     taught, logits = (network(*tensors).asnumpy()[:2] for network in (teacher, student))
     expected_hard = -sum(log_probs(logits[i].tolist())[(1, 0)[i]] for i in range(2)) / 2
     expected_soft = 0.0
@@ -191,10 +192,9 @@ def test_training_on_labels_gives_the_loss_of_the_logits():
     _, student = networks(head)
     rows = random_batch(tiny())
     tags = np.where(rows[2] == 1, rows[0] % 3, -100).astype(np.int32)
-    labels = label_inputs(Batch(*rows, tags), np.array([True, False, True]))
-    tensors = [ms.Tensor(x) for x in rows]
-    (loss,) = LabelTraining(student, "ner")(*tensors, *map(ms.Tensor, labels))
-    logits = student(*tensors).asnumpy()
+    inputs = label_inputs(Batch(*rows, tags), np.array([True, False, True])).tensors()
+    (loss,) = LabelTraining(student, "ner")(*inputs)
+    logits = student(*inputs[:3]).asnumpy()
     places = [(r, p) for r in (0, 2) for p in range(8) if tags[r, p] >= 0]
     expected = -sum(log_probs(logits[at].tolist())[tags[at]] for at in places) / len(places)
     assert float(loss) == pytest.approx(expected, rel=1e-5)

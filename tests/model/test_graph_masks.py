@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from tinybert.model.dropout import DropoutSite
+from tinybert.model.dropout import KINDS, DropoutSite
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, cipher, ordinal_words
 from tinybert.model.layers import Cell
 from tinybert.randomness import keep_mask, subkeys, threefry
@@ -45,9 +45,9 @@ class Compiled(Cell):
         return self.masks(low, high)
 
 
-def from_graph(seed, sites, kinds, samples):
+def from_graph(seed, sites, samples):
     low, high = map(ms.Tensor, ordinal_words(samples))
-    return Compiled(GraphMasks(seed, sites, kinds))(low, high)
+    return Compiled(GraphMasks(seed, sites))(low, high)
 
 
 def test_integers_wrap_as_those_of_the_host():
@@ -94,10 +94,9 @@ def test_masks_have_the_bits_of_the_host_for_every_site_shape_rate_and_ordinal()
         DropoutSite("encoder.layer.0.attention.self", "attention", (2, 8, 8), 1 / 65536),
         DropoutSite("classifier", "classifier", (3,), 65535 / 65536),
     )
-    kinds = ("hidden", "attention", "classifier")
     for seed in (0, 2**31 + 5):
-        found = from_graph(seed, sites, kinds, ORDINALS)
-        for kind, masks in zip(kinds, found, strict=True):
+        found = from_graph(seed, sites, ORDINALS)
+        for kind, masks in zip(KINDS, found, strict=True):
             wanted = [
                 keep_mask(seed, site.name, ORDINALS, site.shape, site.rate)
                 for site in sites
@@ -109,13 +108,10 @@ def test_masks_have_the_bits_of_the_host_for_every_site_shape_rate_and_ordinal()
 
 def test_a_kind_without_sites_has_no_masks():
     site = DropoutSite("a", "attention", (1, 4, 4), 0.1)
-    hidden, attention, classifier = from_graph(
-        1, (site,), ("hidden", "attention", "classifier"), ORDINALS
-    )
+    hidden, attention = from_graph(1, (site,), ORDINALS)
     assert hidden is None
-    assert classifier is None
     assert attention.shape == (1, 8, 1, 4, 4)
-    assert from_graph(1, (), ("hidden", "attention"), ORDINALS) == (None, None)
+    assert from_graph(1, (), ORDINALS) == ()
 
 
 class Counting(Cell):
@@ -129,7 +125,7 @@ class Counting(Cell):
 
 def test_a_network_is_given_masks_in_the_place_of_ordinals():
     sites = (DropoutSite("embeddings", "hidden", (4, 4), 0.25),)
-    network = MaskedNetwork(Counting(), GraphMasks(3, sites, ("hidden", "attention")))
+    network = MaskedNetwork(Counting(), GraphMasks(3, sites))
     low, high = map(ms.Tensor, ordinal_words(ORDINALS))
     kept, rest = network(ms.Tensor([2.0]), ms.Tensor([3.0]), low, high)
     assert kept.asnumpy() == 2 * keep_mask(3, "embeddings", ORDINALS, (4, 4), 0.25).sum()

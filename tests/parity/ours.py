@@ -3,9 +3,10 @@
 import mindspore as ms
 import numpy as np
 
+from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import layer_loss_normalizers
+from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
 from tinybert.recipe.network import NetworkConfig
@@ -52,11 +53,13 @@ def distiller(
 
 def inputs(batch: dict, padding: str) -> list[ms.Tensor]:
     """Return the distiller's inputs for one batch."""
-    mask = batch["input_mask"]
-    filled = np.ones(len(mask), bool)
-    weights = layer_loss_normalizers(mask.sum(1), filled, mask.shape[1], padding)
-    names = ("input_ids", "segment_ids", "input_mask")
-    return [ms.Tensor(x) for x in (*(batch[name] for name in names), *weights)]
+    return layer_batch(batch, padding).tensors()
+
+
+def layer_batch(batch: dict, padding: str) -> Batch:
+    """Return a batch with the distiller's loss normalizers."""
+    rows = Batch(*(batch[name] for name in ("input_ids", "segment_ids", "input_mask")))
+    return layer_inputs(rows, np.ones(len(rows.input_mask), bool), padding)
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:

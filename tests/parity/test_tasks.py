@@ -20,12 +20,8 @@ from transformers import (
 
 from tests.parity import ours, reference
 from tinybert.data.batch import Batch
-from tinybert.distill.prediction import (
-    LabelTraining,
-    PredictionDistiller,
-    label_inputs,
-    logit_normalizers,
-)
+from tinybert.distill.normalizers import label_inputs, logit_inputs
+from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
@@ -162,7 +158,7 @@ def test_a_fine_tuning_step_equals_transformers(task_type):
     model = reference_network(STUDENT, weights, "student.", task_type)
     loss = their_label_loss(task_type, their_logits(model, batch, filled), batch.label_ids[filled])
     cell = Twice(LabelTraining(mine(STUDENT, weights, "student.", task_type), task_type))
-    inputs = [*tensors(batch), *map(ms.Tensor, label_inputs(batch, filled))]
+    inputs = label_inputs(batch, filled).tensors()
     compare(cell, inputs, [loss, loss], model)
 
 
@@ -190,8 +186,7 @@ def test_a_step_of_phase_2_equals_pytorch(task_type, share):
         temperature=TEMPERATURE,
         hard_label_weight=share,
     )
-    weights = logit_normalizers(batch, filled, task_type == "ner")
-    inputs = [*tensors(batch), *map(ms.Tensor, (weights, *label_inputs(batch, filled)))]
+    inputs = logit_inputs(batch, filled, task_type == "ner").tensors()
     compare(cell, inputs, [(1 - share) * soft + share * hard, soft, hard], model)
 
 

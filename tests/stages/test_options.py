@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -48,12 +47,11 @@ class Built:
     def values(self):
         return {p.name: p.asnumpy() for p in self.distiller.get_parameters()}
 
-    def inputs(self, step=0):
-        return self.feed(step).arrays
+    def batch(self, step=0):
+        return self.feed(step).batch
 
     def losses(self):
-        inputs = [None if a is None else ms.Tensor(a) for a in self.inputs()]
-        return [output.asnumpy().item() for output in self.distiller(*inputs)]
+        return [output.asnumpy().item() for output in self.distiller(*self.batch().tensors())]
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +107,8 @@ def test_epochs_become_steps(store_root, tmp_path):
 
 
 def test_global_batch_size_is_the_rows_of_a_step(tiny, store_root):
-    assert tiny.inputs()[0].shape == (16, 32)
-    assert Built(store_root, "data.global_batch_size=8").inputs()[0].shape == (8, 32)
+    assert tiny.batch().input_ids.shape == (16, 32)
+    assert Built(store_root, "data.global_batch_size=8").batch().input_ids.shape == (8, 32)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +181,7 @@ def test_weights_of_the_loss_parts_are_factors(tiny, store_root):
 
 
 def test_segment_ids_may_be_left_out(store_root):
-    assert not Built(store_root, "data.token_type_ids_from_dataset=false").inputs()[1].any()
+    assert not Built(store_root, "data.token_type_ids_from_dataset=false").batch().segment_ids.any()
 
 
 def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny, store_root):
@@ -194,23 +192,25 @@ def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny, store_root):
 
 def test_shuffling_is_a_new_order_every_epoch_and_may_be_off(tiny, store_root):
     epoch = tiny.phase.sampler.batches_per_epoch
-    assert not np.array_equal(tiny.inputs(0)[0], tiny.inputs(epoch)[0])
+    first, again = tiny.batch(0).input_ids, tiny.batch(epoch).input_ids
+    assert not np.array_equal(first, again)
     plain = Built(store_root, "data.do_shuffle=false")
-    assert np.array_equal(plain.inputs(0)[0], plain.inputs(epoch)[0])
-    assert not np.array_equal(plain.inputs(0)[0], tiny.inputs(0)[0])
+    assert np.array_equal(plain.batch(0).input_ids, plain.batch(epoch).input_ids)
+    assert not np.array_equal(plain.batch(0).input_ids, first)
 
 
 def test_the_seed_changes_order_masks_and_weights(tiny, store_root):
     other = Built(store_root, "seed=2")
-    for mine, theirs in ((0, 0), (5, 5), (6, 6)):
-        assert not np.array_equal(tiny.inputs()[mine], other.inputs()[theirs])
+    for name in ("input_ids", "hidden_keep", "attention_keep"):
+        assert not np.array_equal(getattr(tiny.batch(), name), getattr(other.batch(), name))
     for name in ("student.pooler.dense.weight", "teacher.pooler.dense.weight", "fit_dense.weight"):
         assert not np.array_equal(tiny.values()[name], other.values()[name])
 
 
 def test_without_dropout_no_mask_is_made(store_root):
     changes = ("student.hidden_dropout_prob=0.0", "student.attention_probs_dropout_prob=0.0")
-    assert Built(store_root, *changes).inputs()[5:] == (None, None)
+    batch = Built(store_root, *changes).batch()
+    assert batch.hidden_keep is batch.attention_keep is None
 
 
 @pytest.mark.parametrize("which", ["teacher", "student"])

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, SHIPPED
-from tinybert.distill.prediction import LabelTraining, label_inputs
+from tinybert.distill.normalizers import label_inputs
+from tinybert.distill.prediction import LabelTraining
 from tinybert.errors import InputError
 from tinybert.model.bert import BertEncoder
 from tinybert.model.label_names import encode_labels
@@ -66,7 +67,7 @@ def test_dropout_of_the_classifier_reaches_the_masks():
         head = tasks.task_heads(plan)["teacher"]
         store = build.import_stores(plan, ALONE)["data"]
         feed = tasks.task_feed(plan, phase, "teacher", head, store, label_inputs, ALONE)
-        mask = feed(0).arrays[-1]
+        mask = feed(0).batch.classifier_keep
         return None if mask is None else mask.mean()
 
     assert mean(plan_of()) == pytest.approx(0.9, abs=0.05)
@@ -95,7 +96,7 @@ def test_dropped_rows_of_the_dev_set_are_an_option():
             drop_remainder=plan.resolved.recipe.data.eval_drop_remainder,
             world=ALONE,
         )
-        evaluation._predict = lambda ids, segments, mask: ids[:, :2] * 1.0
+        evaluation.predict = lambda batch: batch.input_ids[:, :2] * 1.0
         assert len(evaluation.logits()[0]) == rows
 
 

@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import mindspore as ms
 import pytest
 from safetensors.numpy import save_file
 
@@ -80,13 +79,13 @@ def reached(weights, tmp_path, monkeypatch):
 
 def losses(training):
     """Return what the network of a training gives for its first batch."""
-    inputs = [None if a is None else ms.Tensor(a) for a in training.feed(0).arrays]
+    inputs = training.feed(0).batch.tensors()
     return [float(output) for output in training.network(*inputs)]
 
 
 def measured_rows(evaluation, monkeypatch):
     monkeypatch.undo()
-    evaluation._predict = lambda ids, segments, mask: ids[:, :2] * 1.0
+    evaluation.predict = lambda batch: batch.input_ids[:, :2] * 1.0
     return len(evaluation.logits()[0])
 
 
@@ -159,7 +158,7 @@ def test_each_phase_has_batch_optimizer_and_loss_scale_of_its_own(reached):
         step = build.training_step(training.network, training.phase, OUTSIDE.world)
         built = read_step(step)
         decays = set(built.optimizer.decay_groups)
-        rows = len(training.feed(0).arrays[0])
+        rows = len(training.feed(0).batch.input_ids)
         return rows, decays, built.loss_scale.loss_scale_value
 
     assert facts(0) == (16, {"0.0", "0.0001"}, 65536.0)

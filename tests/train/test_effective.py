@@ -18,8 +18,8 @@ from tinybert.train.effective import (
     with_graph,
 )
 from tinybert.train.graph import CompiledGraph, Operator
-from tinybert.train.multi_step import MultiStep
 from tinybert.train.schedule import Polynomial
+from tinybert.train.step import MultiStep
 
 
 def override_rate(step):
@@ -116,7 +116,7 @@ def test_the_runtime_is_that_of_the_cells_that_were_built():
         mode="graph", enable_data_sink=False, data_sink_steps=1, dropout_masks="host"
     )
     assert read_runtime(step) == facts
-    step.network = MaskedNetwork(step.network, GraphMasks(1, (), ()))
+    step.network = MaskedNetwork(step.network, GraphMasks(1, ()))
     facts = replace(facts, dropout_masks="graph")
     assert read_runtime(step) == facts
     facts = replace(facts, enable_data_sink=True, data_sink_steps=7)

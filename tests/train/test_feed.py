@@ -1,6 +1,7 @@
 """What a step is given: rows of the global batch, weights, labels and masks, by process."""
 
 import re
+from functools import partial
 
 import mindspore as ms
 import numpy as np
@@ -10,7 +11,7 @@ from tests.conftest import ROOT, SHIPPED
 from tests.model.networks import tiny
 from tinybert.data.importing import import_records
 from tinybert.data.sampler import Sampler
-from tinybert.distill.prediction import label_inputs, logit_normalizers
+from tinybert.distill.normalizers import label_inputs, logit_inputs
 from tinybert.errors import TrainingError
 from tinybert.model.heads import task_sites
 from tinybert.plan.plan import make_plan
@@ -20,7 +21,6 @@ from tinybert.train.feed import Feed
 from tinybert.train.world import World
 
 HEAD = HeadConfig("classification", 2, "linear", 0.2)
-KINDS = ("hidden", "attention", "classifier")
 
 
 @pytest.fixture(scope="module")
@@ -30,16 +30,15 @@ def store(tmp_path_factory):
     return import_records(plan.records["eval_data"].source, tmp_path_factory.mktemp("store"))
 
 
-def build(store, rank=0, world=1, *, graph_masks=False, weigh=label_inputs, **dropout):
+def build(store, rank=0, world=1, *, graph_masks=False, loss_inputs=label_inputs, **dropout):
     config = tiny(max_position_embeddings=32, **dropout)
     return Feed(
         store,
         Sampler(store.rows, 16, seed=3, shuffle=True, drop_remainder=False),
         global_batch_size=16,
         sites=task_sites(config, HEAD, store.seq_length),
-        kinds=KINDS,
         seed=3,
-        weigh=weigh,
+        loss_inputs=loss_inputs,
         world=World(rank, world),
         graph_masks=graph_masks,
     )
@@ -47,20 +46,20 @@ def build(store, rank=0, world=1, *, graph_masks=False, weigh=label_inputs, **dr
 
 def test_a_short_last_batch_is_filled_with_rows_that_do_not_count(store):
     inputs = build(store)(3)  # of 59 rows
-    ids, _, mask, labels, weights, *_ = inputs.arrays
+    batch = inputs.batch
     assert inputs.rows == 11
-    assert ids.shape == (16, 32)
-    assert np.array_equal(ids[11:], np.repeat(ids[:1], 5, axis=0))
-    assert mask[11:].any()
-    assert np.array_equal(weights, np.where(np.arange(16) < 11, np.float32(1 / 11), 0))
-    assert labels[11:].tolist() == [0] * 5
+    assert batch.input_ids.shape == (16, 32)
+    assert np.array_equal(batch.input_ids[11:], np.repeat(batch.input_ids[:1], 5, axis=0))
+    assert batch.input_mask[11:].any()
+    shares = np.where(np.arange(16) < 11, np.float32(1 / 11), 0)
+    assert np.array_equal(batch.label_normalizers, shares)
+    assert batch.label_ids[11:].tolist() == [0] * 5
     rows = Sampler(store.rows, 16, 3, True, False).indices(3)
     assert inputs.batch_digest == store.batch(rows).digest()
 
 
-def test_a_full_batch_has_equal_weights(store):
-    *_, weights, _, _, _ = build(store)(0).arrays
-    assert weights.tolist() == [1 / 16] * 16
+def test_a_full_batch_has_equal_normalizers(store):
+    assert build(store)(0).batch.label_normalizers.tolist() == [1 / 16] * 16
 
 
 def test_the_shares_of_processes_are_the_global_batch(store):
@@ -68,37 +67,44 @@ def test_the_shares_of_processes_are_the_global_batch(store):
     whole = build(store, **dropout)(3)
     shares = [build(store, rank, 2, **dropout)(3) for rank in range(2)]
     assert {share.batch_digest for share in shares} == {whole.batch_digest}
-    for index, array in enumerate(whole.arrays):
-        axis = 0 if index < 5 else 1  # masks are stacked by site
-        joined = np.concatenate([share.arrays[index] for share in shares], axis)
-        assert np.array_equal(joined, array)
+    for name, array in whole.batch._asdict().items():
+        parts = [getattr(share.batch, name) for share in shares]
+        if array is None:
+            assert parts == [None, None]
+        else:
+            axis = 1 if name.endswith("_keep") else 0  # masks are stacked by site
+            assert np.array_equal(np.concatenate(parts, axis), array)
 
 
 def test_each_kind_of_site_has_its_masks_or_none(store):
-    *_, hidden, attention, classifier = build(store, hidden_dropout_prob=0.1)(0).arrays
-    assert hidden.shape == (5, 16, 32, 16)
-    assert attention is None
-    assert classifier.shape == (1, 16, 16)
-    assert classifier.mean() == pytest.approx(0.8, abs=0.1)
+    batch = build(store, hidden_dropout_prob=0.1)(0).batch
+    assert batch.hidden_keep.shape == (5, 16, 32, 16)
+    assert batch.attention_keep is None
+    assert batch.classifier_keep.shape == (1, 16, 16)
+    assert batch.classifier_keep.mean() == pytest.approx(0.8, abs=0.1)
 
 
 def test_ordinals_in_the_place_of_masks_are_those_of_the_processs_rows(store):
-    whole = build(store, graph_masks=True)(3)
-    *_, low, high = whole.arrays
-    assert len(whole.arrays) == 7
-    assert low.tolist() == list(range(48, 64))
-    assert high.tolist() == [0] * 16
-    shares = [build(store, rank, 2, graph_masks=True)(3).arrays[-2] for rank in range(2)]
-    assert np.array_equal(np.concatenate(shares), low)
+    whole = build(store, graph_masks=True)(3).batch
+    assert whole.hidden_keep is whole.attention_keep is whole.classifier_keep is None
+    assert whole.low_ordinals.tolist() == list(range(48, 64))
+    assert whole.high_ordinals.tolist() == [0] * 16
+    shares = [build(store, rank, 2, graph_masks=True)(3).batch for rank in range(2)]
+    joined = np.concatenate([share.low_ordinals for share in shares])
+    assert np.array_equal(joined, whole.low_ordinals)
 
 
 def test_the_graph_makes_the_masks_of_the_host_from_the_ordinals(store):
     dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     host, graph = build(store, **dropout), build(store, graph_masks=True, **dropout)
     assert host.masks_in_graph() is None
-    found = graph.masks_in_graph()(*map(ms.Tensor, graph(2).arrays[-2:]))
-    for made, wanted in zip(found, host(2).arrays[-3:], strict=True):
-        assert np.array_equal(made.asnumpy(), wanted)
+    ordinals, masks = graph(2).batch, host(2).batch
+    made = graph.masks_in_graph()(
+        ms.Tensor(ordinals.low_ordinals), ms.Tensor(ordinals.high_ordinals)
+    )
+    wanted = masks.hidden_keep, masks.attention_keep, masks.classifier_keep
+    for mask, expected in zip(made, wanted, strict=True):
+        assert np.array_equal(mask.asnumpy(), expected)
     assert graph.mask_digest(0) == host.mask_digest(0)
 
 
@@ -113,11 +119,10 @@ def test_masks_are_a_function_of_the_step(store):
     assert feed.mask_digest(0) == build(store).mask_digest(0) != feed.mask_digest(1)
 
 
-def test_weights_of_logits_may_be_by_token(store):
-    feed = build(
-        store, weigh=lambda batch, filled: (logit_normalizers(batch, filled, by_token=True),)
-    )
-    ids, _, mask, weights, *_ = feed(3).arrays
-    assert weights.shape == ids.shape
-    assert weights.sum() == pytest.approx(1.0, rel=1e-6)
-    assert ((weights > 0) == ((mask == 1) & (np.arange(16) < 11)[:, None])).all()
+def test_normalizers_of_logits_may_be_by_token(store):
+    batch = build(store, loss_inputs=partial(logit_inputs, by_token=True))(3).batch
+    normalizers = batch.logit_normalizers
+    assert normalizers.shape == batch.input_ids.shape
+    assert normalizers.sum() == pytest.approx(1.0, rel=1e-6)
+    counted = (batch.input_mask == 1) & (np.arange(16) < 11)[:, None]
+    assert ((normalizers > 0) == counted).all()

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn
 
+from tinybert.data.batch import Batch
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
 from tinybert.train.step import LossScaleSettings, TrainingStep
@@ -42,10 +43,14 @@ def build(initial=1024.0, window=3, dtype=ms.float32):
     )
 
 
+def batch(x, y):
+    """Return the two inputs of the network above in the place of its first two."""
+    return Batch(np.array(x, np.float32), np.array(y, np.float32), None)
+
+
 def run(step, x, y):
-    outputs = step(Tensor(x, ms.float32), Tensor(y, ms.float32))
-    names = ("loss", "first", "second", "scale", "finite", "rate", "updates", "norm")
-    return dict(zip(names, (output.asnumpy().item() for output in outputs), strict=True))
+    (outputs,) = step.call([batch(x, y)], stop=False)
+    return outputs
 
 
 def state(step):
@@ -76,8 +81,8 @@ def test_updates_are_those_of_the_formula(dtype, tolerance):
     x, y = [3.0, 0.0, 4.0], [0.1, -0.2]  # the first is clipped, the second is not
     for _ in range(5):
         result = run(step, x, y)
-    assert result["norm"] == pytest.approx(np.sqrt(25 + 0.05), rel=1e-3)
-    assert result["rate"] == pytest.approx(RATES(4), rel=1e-6)
+    assert result.gradient_norm == pytest.approx(np.sqrt(25 + 0.05), rel=1e-3)
+    assert result.learning_rate == pytest.approx(RATES(4), rel=1e-6)
     wanted = reference((x, y), 5)
     for found, expected in zip(step.optimizer.parameters, wanted, strict=True):
         np.testing.assert_allclose(found.asnumpy(), expected, rtol=tolerance)
@@ -86,11 +91,10 @@ def test_updates_are_those_of_the_formula(dtype, tolerance):
 def test_outputs_and_counters_are_those_before_the_update():
     step = build()
     first, second = run(step, [1.0, 1.0, 1.0], [1.0, 0.0]), run(step, [1.0, 1.0, 1.0], [1.0, 0.0])
-    assert first["loss"] == 1.75
-    assert (first["first"], first["second"]) == (1.5, 0.25)
-    assert (first["updates"], second["updates"]) == (0, 1)
-    assert (first["rate"], second["rate"]) == (0.0, pytest.approx(0.05))
-    assert second["loss"] == 1.75  # the first step trains with rate 0
+    assert first.losses == (1.75, 1.5, 0.25)
+    assert (first.optimizer_step, second.optimizer_step) == (0, 1)
+    assert (first.learning_rate, second.learning_rate) == (0.0, pytest.approx(0.05))
+    assert second.losses[0] == 1.75  # the first step trains with rate 0
     assert step.global_step.asnumpy() == step.optimizer_step.asnumpy() == 2
 
 
@@ -108,9 +112,9 @@ def test_overflow_updates_nothing_and_halves_the_scale():
     run(step, [1.0, 2.0, 3.0], [1.0, 1.0])
     before = state(step)
     result = run(step, [1e37, 0.0, 0.0], [0.0, 0.0])  # times 1,024 it is no float32
-    assert not result["finite"]
-    assert np.isfinite(result["loss"])
-    assert result["scale"] == 1024.0
+    assert not result.finite
+    assert np.isfinite(result.losses[0])
+    assert result.loss_scale == 1024.0
     for a, b in zip(before, state(step), strict=True):
         assert a.tobytes() == b.tobytes()
     assert step.loss_scale.asnumpy() == 512.0
@@ -120,7 +124,7 @@ def test_overflow_updates_nothing_and_halves_the_scale():
 
 def test_scale_grows_after_a_window_of_clean_steps_and_never_falls_below_one():
     step = build(initial=2.0, window=3)
-    scales = [run(step, [1.0, 0.0, 0.0], [0.0, 0.0])["scale"] for _ in range(7)]
+    scales = [run(step, [1.0, 0.0, 0.0], [0.0, 0.0]).loss_scale for _ in range(7)]
     assert scales == [2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 8.0]
     for _ in range(5):
         run(step, [np.inf, 0.0, 0.0], [0.0, 0.0])
@@ -130,7 +134,7 @@ def test_scale_grows_after_a_window_of_clean_steps_and_never_falls_below_one():
 def test_an_overflow_begins_a_new_window():
     step = build(initial=2.0, window=3)
     clean, bad = ([1.0, 0.0, 0.0], [0.0, 0.0]), ([np.inf, 0.0, 0.0], [0.0, 0.0])
-    scales = [run(step, *given)["scale"] for given in (clean, clean, bad, clean, clean, clean)]
+    scales = [run(step, *given).loss_scale for given in (clean, clean, bad, clean, clean, clean)]
     assert scales == [2.0, 2.0, 2.0, 1.0, 1.0, 1.0]
     assert step.loss_scale.asnumpy() == 2.0
 

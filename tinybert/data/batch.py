@@ -1,16 +1,26 @@
-"""A batch, as the networks take it."""
+"""A batch, from the store to the call of the device."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tinybert.data.rows import Int32Array, LabelArray
 
+if TYPE_CHECKING:
+    from mindspore import Tensor
 
-@dataclass(frozen=True)
-class Batch:
-    """B rows of S tokens, in the order that the networks take them."""
+FloatArray = npt.NDArray[np.float32]
+MaskArray = npt.NDArray[np.bool_]
+
+
+class Batch(NamedTuple):
+    """B rows of S tokens, and what losses and dropout need, in the order of a network's inputs.
+
+    A field is None where the network that is called has no such input.
+    """
 
     input_ids: Int32Array
     """(B, S) token ids."""
@@ -19,10 +29,28 @@ class Batch:
     input_mask: Int32Array
     """(B, S), 1 where a position counts as a token."""
     label_ids: LabelArray | None = None
-    """(B,) int32 classes, (B,) float32 numbers, (B, S) int32 classes, or None."""
+    """(B,) int32 classes, (B,) float32 numbers, or (B, S) int32 classes."""
+    label_normalizers: FloatArray | None = None
+    """(B,) or (B, S), factors of the losses against labels; see `distill.normalizers`."""
+    logit_normalizers: FloatArray | None = None
+    """(B,) or (B, S), factors of the losses between logits."""
+    attention_normalizers: FloatArray | None = None
+    """(B,), factors of the rows' differences of attention scores."""
+    hidden_normalizers: FloatArray | None = None
+    """(B,), factors of the rows' differences of hidden states."""
+    low_ordinals: Int32Array | None = None
+    """(B,), low words of the rows' ordinals in the run, where the graph makes the masks."""
+    high_ordinals: Int32Array | None = None
+    """(B,), high words of the rows' ordinals."""
+    hidden_keep: MaskArray | None = None
+    """(2L+1, B, S, H) dropout masks; see `model.dropout.dropout_sites`."""
+    attention_keep: MaskArray | None = None
+    """(L, B, A, S, S) dropout masks."""
+    classifier_keep: MaskArray | None = None
+    """(1, B, H) or (1, B, S, H) dropout masks."""
 
     def digest(self) -> str:
-        """Return SHA-256, in hexadecimal, of shapes, types and values."""
+        """Return SHA-256, in hexadecimal, of tokens and labels: shapes, types and values."""
         digest = hashlib.sha256()
         for values in (self.input_ids, self.segment_ids, self.input_mask, self.label_ids):
             if values is None:
@@ -31,3 +59,26 @@ class Batch:
                 digest.update(f"{values.dtype.str}{values.shape}".encode())
                 digest.update(np.ascontiguousarray(values).data)
         return digest.hexdigest()
+
+    def take(self, places: npt.NDArray[np.int64]) -> "Batch":
+        """Return some rows of a batch without masks."""
+        return Batch._make(None if values is None else values[places] for values in self)
+
+    @classmethod
+    def stack(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Return the batches of several steps as one, whose arrays have the steps first."""
+        columns = zip(*batches, strict=True)
+        return cls._make(None if column[0] is None else np.stack(column) for column in columns)
+
+    def tensors(self) -> "list[Tensor | None]":
+        """Return the fields that are there, as the positional arguments of a network.
+
+        A mask that is missing before one that is there is None.
+        """
+        from mindspore import Tensor  # here alone: a batch is made without the framework
+
+        inputs, masks = self[:-3], list(self[-3:])
+        while masks and masks[-1] is None:
+            masks.pop()
+        given = [values for values in inputs if values is not None] + masks
+        return [None if values is None else Tensor(values) for values in given]

@@ -5,13 +5,15 @@ from typing import Literal
 import mindspore as ms
 from mindspore import nn, ops
 
-from tinybert.distill.losses import Padding, WeightedSumOfSquares, zero_masked_scores
+from tinybert.distill.losses import WeightedSumOfSquares, zero_masked_scores
+from tinybert.distill.normalizers import Padding
 from tinybert.model.bert import BertEncoder
 from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.parameters import linear_shapes
 from tinybert.recipe.network import NetworkConfig
 
 FitKind = Literal["shared", "per_layer"]
+Tensors = tuple[ms.Tensor, ...]
 
 
 def fit_names(student: NetworkConfig, kind: FitKind) -> list[str]:
@@ -55,9 +57,9 @@ class FitDense(Cell):
         self.projections = nn.CellList(projections, auto_prefix=False)
         self.shared = kind == "shared"
 
-    def construct(self, hidden_states: tuple[ms.Tensor, ...]) -> tuple[ms.Tensor, ...]:
+    def construct(self, hidden_states: Tensors) -> Tensors:
         """Return each (B, S, H) projected to (B, S, H_T), float32."""
-        projected: tuple[ms.Tensor, ...] = ()
+        projected: Tensors = ()
         for state, hidden in enumerate(hidden_states):
             projected += (self.projections[0 if self.shared else state](hidden),)
         return projected
@@ -106,66 +108,56 @@ class Distiller(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
-        attention_weights: ms.Tensor,
-        hidden_weights: ms.Tensor,
+        attention_normalizers: ms.Tensor,
+        hidden_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Return loss, attention loss and hidden loss, float32 scalars.
 
-        Args:
-            input_ids: Token ids (B, S) int32.
-            segment_ids: Segment ids (B, S) int32.
-            input_mask: (B, S) int32, 1 for a token, 0 for padding.
-            attention_weights: (B,) float32, factor of each row's attention differences.
-            hidden_weights: (B,) float32, factor of each row's hidden differences.
-            hidden_keep: The student's masks (2L+1, B, S, H) bool; see `dropout_sites`.
-            attention_keep: The student's masks (L, B, A, S, S) bool.
+        Inputs as of `Batch`; the masks are the student's.
         """
-        taught, scored = self.teacher(input_ids, segment_ids, input_mask)
+        teacher_hidden_states, teacher_attention_scores = self.teacher(
+            input_ids, segment_ids, input_mask
+        )
         hidden_states, attention_scores = self.student(
             input_ids, segment_ids, input_mask, hidden_keep, attention_keep
         )
         tokens = ops.cast(input_mask, ms.float32)
-        attention = self._attention_loss(scored, attention_scores, tokens, attention_weights)
-        hidden = self._hidden_loss(taught, hidden_states, tokens, hidden_weights)
+        attention = self._attention_loss(
+            teacher_attention_scores, attention_scores, tokens, attention_normalizers
+        )
+        hidden = self._hidden_loss(
+            teacher_hidden_states, self.fit(hidden_states), tokens, hidden_normalizers
+        )
         loss = self.attention_weight * attention + self.hidden_weight * hidden
         return loss, attention, hidden
 
     def _attention_loss(
-        self,
-        teacher: tuple[ms.Tensor, ...],
-        student: tuple[ms.Tensor, ...],
-        tokens: ms.Tensor,
-        weights: ms.Tensor,
+        self, teacher: Tensors, student: Tensors, tokens: ms.Tensor, normalizers: ms.Tensor
     ) -> ms.Tensor:
         """Return the sum over student layers of the mean squared difference of scores."""
         batch, heads, length, _ = student[0].shape
         pairs = tokens.reshape(batch, 1, length, 1) * tokens.reshape(batch, 1, 1, length)
-        parts: tuple[ms.Tensor, ...] = ()
+        parts: Tensors = ()
         for index, layer in enumerate(self.layer_map):
             target = zero_masked_scores(ops.stop_gradient(teacher[layer - 1]))
             difference = zero_masked_scores(student[index]) - target  # (B, A, S, S)
             if self.tokens_only:
                 difference = difference * pairs
-            parts += (self.row_squares(difference, weights),)
+            parts += (self.row_squares(difference, normalizers),)
         return ops.addn(parts) * (1.0 / heads)
 
     def _hidden_loss(
-        self,
-        teacher: tuple[ms.Tensor, ...],
-        student: tuple[ms.Tensor, ...],
-        tokens: ms.Tensor,
-        weights: ms.Tensor,
+        self, teacher: Tensors, projected: Tensors, tokens: ms.Tensor, normalizers: ms.Tensor
     ) -> ms.Tensor:
         """Return the sum over embeddings and student layers of the mean squared difference."""
         batch, length, width = teacher[0].shape
         positions = tokens.reshape(batch, length, 1)
-        projected = self.fit(student)
-        parts: tuple[ms.Tensor, ...] = ()
+        parts: Tensors = ()
         for index, layer in enumerate((0, *self.layer_map)):
             difference = projected[index] - ops.stop_gradient(teacher[layer])  # (B, S, H_T)
             if self.tokens_only:
                 difference = difference * positions
-            parts += (self.row_squares(difference, weights),)
+            parts += (self.row_squares(difference, normalizers),)
         return ops.addn(parts) * (1.0 / width)

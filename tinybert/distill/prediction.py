@@ -1,62 +1,17 @@
 """The losses of predictions: against labels, and against a teacher's logits.
 
-Sums over the rows, or tokens, of a batch with weights from the host, so that filler rows, short
-last batches, padding and ignored tokens count for nothing, and processes share one mean over the
-global batch.
+Sums over the rows, or tokens, of a batch with normalizers from the host.
 """
 
 from typing import Literal
 
 import mindspore as ms
-import numpy as np
-import numpy.typing as npt
 from mindspore import ops
 
-from tinybert.data.batch import Batch
-from tinybert.data.labels import IGNORED
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
 
 TaskType = Literal["classification", "regression", "ner"]
-Weights = npt.NDArray[np.float32]
-
-
-def label_inputs(
-    batch: Batch, filled: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.generic], Weights]:
-    """Return labels, and the factors that make sums of their losses means over the batch.
-
-    Args:
-        batch: The global batch, filled up to G rows.
-        filled: (G,) bool, False for a row that only fills up the batch.
-
-    Returns:
-        label_ids (G,) int32 or float32, or (G, S) int32 with ignored ones as 0; and weights
-        float32 of the same shape: 0 for a label that does not count.
-    """
-    label_ids = batch.label_ids
-    assert label_ids is not None
-    rows = filled if label_ids.ndim == 1 else filled[:, None]
-    counted = rows & (label_ids != IGNORED) if label_ids.dtype.kind == "i" else rows
-    return np.where(counted, label_ids, 0).astype(label_ids.dtype), _shares(counted)
-
-
-def logit_normalizers(batch: Batch, filled: npt.NDArray[np.bool_], by_token: bool) -> Weights:
-    """Return the factors that make sums over rows, or over unmasked tokens, means.
-
-    Args:
-        batch: The global batch, filled up to G rows.
-        filled: (G,) bool, False for a row that only fills up the batch.
-        by_token: Whether every token has logits of its own.
-
-    Returns:
-        float32, (G,) or (G, S).
-    """
-    return _shares(filled[:, None] & (batch.input_mask == 1) if by_token else filled)
-
-
-def _shares(counted: npt.NDArray[np.bool_]) -> Weights:
-    return (counted / max(int(np.sum(counted)), 1)).astype(np.float32)
 
 
 def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
@@ -78,8 +33,10 @@ class LabelLoss(Cell):
         self.regression = task_type == "regression"
         self.sum = ops.ReduceSum()
 
-    def construct(self, logits: ms.Tensor, label_ids: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
-        """Return a float32 scalar from logits (..., C), labels (...) and weights (...)."""
+    def construct(
+        self, logits: ms.Tensor, label_ids: ms.Tensor, normalizers: ms.Tensor
+    ) -> ms.Tensor:
+        """Return a float32 scalar from logits (..., C), labels (...) and normalizers (...)."""
         flat = logits.reshape(-1, logits.shape[-1])
         labels = label_ids.reshape(-1)
         if self.regression:
@@ -87,7 +44,7 @@ class LabelLoss(Cell):
         else:
             _, log_probs = softmax_and_log(flat)
             losses = -ops.gather_elements(log_probs, 1, ops.expand_dims(labels, -1)).reshape(-1)
-        return self.sum(losses * weights.reshape(-1))
+        return self.sum(losses * normalizers.reshape(-1))
 
 
 class LogitLoss(Cell):
@@ -107,17 +64,19 @@ class LogitLoss(Cell):
         self.inverse = 1.0 / temperature
         self.sum = ops.ReduceSum()
 
-    def construct(self, taught: ms.Tensor, logits: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
-        """Return a float32 scalar from logits T and S (..., C) and weights (...)."""
+    def construct(
+        self, teacher_logits: ms.Tensor, logits: ms.Tensor, normalizers: ms.Tensor
+    ) -> ms.Tensor:
+        """Return a float32 scalar from logits T and S (..., C) and normalizers (...)."""
         classes = logits.shape[-1]
-        target, found = taught.reshape(-1, classes), logits.reshape(-1, classes)
+        teacher, student = teacher_logits.reshape(-1, classes), logits.reshape(-1, classes)
         if self.regression:
-            losses = ops.square(found - target)
+            losses = ops.square(student - teacher)
         else:
-            target, _ = softmax_and_log(target * self.inverse)
-            _, log_probs = softmax_and_log(found * self.inverse)
-            losses = -target * log_probs
-        return self.sum(self.sum(losses, -1) * weights.reshape(-1)) * (1.0 / classes)
+            probs, _ = softmax_and_log(teacher * self.inverse)
+            _, log_probs = softmax_and_log(student * self.inverse)
+            losses = -probs * log_probs
+        return self.sum(self.sum(losses, -1) * normalizers.reshape(-1)) * (1.0 / classes)
 
 
 class LabelTraining(Cell):
@@ -140,16 +99,16 @@ class LabelTraining(Cell):
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
         label_ids: ms.Tensor,
-        label_weights: ms.Tensor,
+        label_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
         classifier_keep: ms.Tensor | None = None,
     ) -> tuple[ms.Tensor]:
-        """Return the loss, a float32 scalar; inputs as of `TaskNetwork` and `label_inputs`."""
+        """Return the loss, a float32 scalar; inputs as of `Batch`."""
         logits = self.network(
             input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
         )
-        return (self.label_loss(logits, label_ids, label_weights),)
+        return (self.label_loss(logits, label_ids, label_normalizers),)
 
 
 class PredictionDistiller(Cell):
@@ -186,24 +145,24 @@ class PredictionDistiller(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
-        logit_normalizers: ms.Tensor,
         label_ids: ms.Tensor,
-        label_weights: ms.Tensor,
+        label_normalizers: ms.Tensor,
+        logit_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
         classifier_keep: ms.Tensor | None = None,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Return loss, soft loss and hard loss, float32 scalars.
 
-        Inputs as of `TaskNetwork`, `logit_normalizers` and `label_inputs`; the masks are the
-        student's. The hard loss is there to be seen even where its share is 0.
+        Inputs as of `Batch`; the masks are the student's. The hard loss is there to be seen even
+        where its share is 0.
         """
-        taught = ops.stop_gradient(self.teacher(input_ids, segment_ids, input_mask))
+        teacher_logits = ops.stop_gradient(self.teacher(input_ids, segment_ids, input_mask))
         logits = self.student(
             input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
         )
-        soft = self.logit_loss(taught, logits, logit_normalizers)
-        hard = self.label_loss(logits, label_ids, label_weights)
+        soft = self.logit_loss(teacher_logits, logits, logit_normalizers)
+        hard = self.label_loss(logits, label_ids, label_normalizers)
         if self.hard_label_weight == 0:
             return soft, soft, hard
         share = self.hard_label_weight

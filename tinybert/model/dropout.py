@@ -3,12 +3,20 @@
 The framework's own dropout is not reproducible on CPU; the masks are inputs of the network.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from tinybert.model.parameters import layer_name
-from tinybert.randomness import drop_threshold
+from tinybert.randomness import drop_threshold, keep_mask
 from tinybert.recipe.network import NetworkConfig
+
+Kind = Literal["hidden", "attention", "classifier"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order in which the networks take their masks."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +25,7 @@ class DropoutSite:
 
     name: str
     """Canonical name of the place, which keys its draws."""
-    kind: Literal["hidden", "attention", "classifier"]
+    kind: Kind
     """The network's input that the masks of this site are stacked in."""
     shape: tuple[int, ...]
     """Shape of one sample's activations: (S, H), (A, S, S) or (H,)."""
@@ -45,6 +53,22 @@ def dropout_sites(config: NetworkConfig, seq_length: int) -> tuple[DropoutSite, 
         pairs = (config.num_attention_heads, seq_length, seq_length)
         sites += [DropoutSite(f"{n}.attention.self", "attention", pairs, rate) for n in layers]
     return tuple(sites)
+
+
+def keep_masks(
+    seed: int, sites: Sequence[DropoutSite], ordinals: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.bool_] | None, ...]:
+    """Return the masks of each kind of site: (n, B, ...) stacked by site, None without sites.
+
+    Args:
+        seed: The recipe's seed.
+        sites: The network's dropout sites.
+        ordinals: (B,) ordinals of the rows in the run.
+    """
+    stacks: dict[Kind, list[npt.NDArray[np.bool_]]] = {kind: [] for kind in KINDS}
+    for site in sites:
+        stacks[site.kind].append(keep_mask(seed, site.name, ordinals, site.shape, site.rate))
+    return tuple(np.stack(stack) if stack else None for stack in stacks.values())
 
 
 def keep_scale(rate: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import Tensor, nn, ops
 
-from tinybert.model.dropout import DropoutSite
+from tinybert.model.dropout import KINDS, DropoutSite
 from tinybert.model.layers import Cell
 from tinybert.randomness import ROTATIONS, ROUNDS, drop_threshold, dropout_key, subkeys
 
@@ -106,24 +106,27 @@ class SiteMasks(Cell):
 
 
 class GraphMasks(Cell):
-    """The masks of all sites, as `Feed` gives them from the host.
+    """The masks of all sites, as `dropout.keep_masks` makes them on the host.
 
     Args:
         seed: The recipe's seed.
         sites: The network's dropout sites.
-        kinds: Kinds of sites, in the order in which the network takes their masks.
     """
 
-    def __init__(self, seed: int, sites: Sequence[DropoutSite], kinds: Sequence[str]) -> None:
+    def __init__(self, seed: int, sites: Sequence[DropoutSite]) -> None:
         super().__init__()
-        by_kind = {kind: [site for site in sites if site.kind == kind] for kind in kinds}
-        self.present = tuple(bool(found) for found in by_kind.values())
+        by_kind = [[site for site in sites if site.kind == kind] for kind in KINDS]
+        while by_kind and not by_kind[-1]:
+            by_kind.pop()
+        self.present = tuple(map(bool, by_kind))
         self.kinds = nn.CellList(
-            [SiteMasks(seed, found) for found in by_kind.values() if found], auto_prefix=False
+            [SiteMasks(seed, some) for some in by_kind if some], auto_prefix=False
         )
 
     def construct(self, low: Tensor, high: Tensor) -> Masks:
-        """Return for each kind the stacked masks (n, B, ...) bool, None where it has no sites.
+        """Return the stacked masks (n, B, ...) bool of each kind up to the last one with sites.
+
+        A kind without sites before that has None.
 
         Args:
             low: Low words of the samples' ordinals (B,) int32.

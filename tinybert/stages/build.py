@@ -23,6 +23,7 @@ from tinybert.manifest.built import (
     TrainingRuntimeFacts,
 )
 from tinybert.manifest.record import RunRecord
+from tinybert.model.dropout import DropoutSite
 from tinybert.model.heads import head_shapes
 from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import encoder_shapes, seeded
@@ -32,11 +33,11 @@ from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
+from tinybert.train.feed import Feed, LossInputs
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult, ignore_activity
-from tinybert.train.multi_step import MultiStep
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.step import LossScaleSettings, TrainingStep
+from tinybert.train.step import CompiledStep, LossScaleSettings, MultiStep, TrainingStep
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
@@ -154,6 +155,27 @@ def mask_form(plan: Plan) -> Literal["host", "graph"]:
     return recipe.runtime.dropout_masks or ("graph" if on_ascend else "host")
 
 
+def training_feed(
+    plan: Plan,
+    phase: TrainingPhase,
+    store: TokenStore,
+    sites: Sequence[DropoutSite],
+    loss_inputs: LossInputs,
+    world: World,
+) -> Feed:
+    """Build what gives every step of a training its inputs; see `Feed`."""
+    return Feed(
+        store,
+        phase.sampler,
+        global_batch_size=phase.global_batch_size,
+        sites=sites,
+        seed=plan.resolved.recipe.seed,
+        loss_inputs=loss_inputs,
+        world=world,
+        graph_masks=mask_form(plan) == "graph",
+    )
+
+
 def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> TrainingStep:
     """Build the step that trains a network's trainable parameters."""
     table, scale = phase.optimizer, phase.loss_scale
@@ -176,7 +198,7 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
     )
 
 
-def called(plan: Plan, step: TrainingStep, outputs: int) -> TrainingStep | MultiStep:
+def compiled_step(plan: Plan, step: TrainingStep, outputs: int) -> CompiledStep:
     """Return what is compiled and called: the step, or with data sink several of them.
 
     Args:

@@ -1,6 +1,7 @@
 """Fine-tuning: a network, teacher or student, learns a task from labels."""
 
-from tinybert.distill.prediction import LabelTraining, label_inputs
+from tinybert.distill.normalizers import label_inputs
+from tinybert.distill.prediction import LabelTraining
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance

@@ -6,7 +6,7 @@ import numpy as np
 from tinybert.data.sampler import shard
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller
-from tinybert.distill.losses import layer_loss_normalizers
+from tinybert.distill.normalizers import layer_normalizers
 from tinybert.manifest.record import RunRecord
 from tinybert.model.layers import Cell
 from tinybert.plan.plan import Plan
@@ -48,15 +48,13 @@ class _Losses(Cell):
     def __init__(self, distiller: Distiller, world: World) -> None:
         super().__init__()
         self.distiller = distiller
-        self.alone = world.size == 1
-        if not self.alone:
-            self.total = AllReduceSum()
+        self.total = AllReduceSum(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *batch: ms.Tensor) -> tuple[ms.Tensor, ...]:
         """Return the distiller's outputs."""
-        losses: tuple[ms.Tensor, ...] = self.distiller(*batch)
-        return losses if self.alone else self.total(losses)
+        losses: tuple[ms.Tensor, ...] = self.total(self.distiller(*batch))
+        return losses
 
 
 def _held_out_metrics(
@@ -72,15 +70,15 @@ def _held_out_metrics(
     starts = range(0, store.rows, batch_size)
     rows = [np.arange(first, min(first + batch_size, store.rows)) for first in starts]
     tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in rows])
-    weights = layer_loss_normalizers(
+    normalizers = layer_normalizers(
         tokens, np.ones(store.rows, bool), store.seq_length, recipe.distill.padding
     )
     totals = np.zeros(1 + len(PARTS))
     for part in rows:
         missing = (0, batch_size - len(part))  # rows of weight 0 fill the last batch
-        batch = store.batch(np.pad(part, missing))
-        shares = [np.pad(weight[part], missing) for weight in weights]
-        inputs = (batch.input_ids, batch.segment_ids, batch.input_mask, *shares)
-        own = (np.ascontiguousarray(values[places]) for values in inputs)
-        totals += [output.asnumpy().item() for output in losses(*map(ms.Tensor, own))]
+        attention, hidden = (np.pad(values[part], missing) for values in normalizers)
+        batch = store.batch(np.pad(part, missing))._replace(
+            attention_normalizers=attention, hidden_normalizers=hidden
+        )
+        totals += [output.asnumpy().item() for output in losses(*batch.take(places).tensors())]
     return dict(zip((f"eval_{name}" for name in ("loss", *PARTS)), totals.tolist(), strict=True))

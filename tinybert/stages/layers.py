@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
-from tinybert.data.batch import Batch
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
 from tinybert.distill.layer_map import layer_map
-from tinybert.distill.losses import Padding, layer_loss_normalizers
+from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
@@ -81,18 +77,10 @@ def build_distiller(
 def build_feed(
     plan: Plan, phase: TrainingPhase, table: Distill, store: TokenStore, world: World
 ) -> Feed:
-    """Build what gives every step its rows and masks."""
-    return Feed(
-        store,
-        phase.sampler,
-        global_batch_size=phase.global_batch_size,
-        sites=dropout_sites(plan.networks["student"], store.seq_length),
-        kinds=("hidden", "attention"),
-        seed=plan.resolved.recipe.seed,
-        weigh=partial(_weigh, padding=table.padding),
-        world=world,
-        graph_masks=build.mask_form(plan) == "graph",
-    )
+    """Build what gives every step of a training of layers its inputs."""
+    sites = dropout_sites(plan.networks["student"], store.seq_length)
+    loss_inputs = partial(layer_inputs, padding=table.padding)
+    return build.training_feed(plan, phase, store, sites, loss_inputs, world)
 
 
 def layer_training(
@@ -135,10 +123,3 @@ def layer_training(
         scopes={which: f"/{which}-BertEncoder/" for which in ("teacher", "student")},
         name=name,
     )
-
-
-def _weigh(
-    batch: Batch, filled: npt.NDArray[np.bool_], padding: Padding
-) -> tuple[npt.NDArray[np.float32], ...]:
-    tokens = batch.input_mask.sum(axis=1)
-    return layer_loss_normalizers(tokens, filled, batch.input_mask.shape[1], padding)

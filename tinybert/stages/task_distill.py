@@ -1,14 +1,13 @@
 """Task distillation: a student learns a fine-tuned teacher's layers, then its predictions."""
 
 from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 from mindspore import Tensor
 
-from tinybert.data.batch import Batch
 from tinybert.data.store import TokenStore
-from tinybert.distill.prediction import PredictionDistiller, label_inputs, logit_normalizers
+from tinybert.distill.normalizers import logit_inputs
+from tinybert.distill.prediction import PredictionDistiller
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.weights import LoadedWeights
@@ -100,11 +99,7 @@ def _prediction_training(
     """Return the training on the differences between logits."""
     assert recipe.phase2 is not None
     table, head = recipe.phase2.distill, tasks.task_heads(plan)["student"]
-    by_token = head.task_type == "ner"
-
-    def weigh(batch: Batch, filled: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.generic], ...]:
-        return logit_normalizers(batch, filled, by_token), *label_inputs(batch, filled)
-
+    loss_inputs = partial(logit_inputs, by_token=head.task_type == "ner")
     student = networks["student"]
     evaluation = tasks.evaluation(
         plan,
@@ -126,7 +121,7 @@ def _prediction_training(
             hard_label_weight=table.hard_label_weight,
         ),
         part_names=PARTS,
-        feed=tasks.task_feed(plan, phase, "student", head, stores["data"], weigh, world),
+        feed=tasks.task_feed(plan, phase, "student", head, stores["data"], loss_inputs, world),
         groups=groups,
         trained=tasks.trained_names(plan, "student", head),
         weights=groups["student"],

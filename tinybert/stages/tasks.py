@@ -13,13 +13,11 @@ from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.network import HeadConfig, head
 from tinybert.recipe.tables import Task
 from tinybert.stages import build
-from tinybert.train.evaluation import Evaluation, Measure
-from tinybert.train.feed import Feed, Weigh
+from tinybert.train.evaluation import Evaluation, Measure, Prediction
+from tinybert.train.feed import Feed, LossInputs
 from tinybert.train.world import World
 
 NETWORKS: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
-KINDS = ("hidden", "attention", "classifier")
-"""Kinds of dropout sites, in the order in which a `TaskNetwork` takes their masks."""
 
 
 def task_heads(plan: Plan) -> dict[str, HeadConfig]:
@@ -43,21 +41,12 @@ def task_feed(
     which: str,
     config: HeadConfig,
     store: TokenStore,
-    weigh: Weigh,
+    loss_inputs: LossInputs,
     world: World,
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
-    return Feed(
-        store,
-        phase.sampler,
-        global_batch_size=phase.global_batch_size,
-        sites=task_sites(plan.networks[which], config, store.seq_length),
-        kinds=KINDS,
-        seed=plan.resolved.recipe.seed,
-        weigh=weigh,
-        world=world,
-        graph_masks=build.mask_form(plan) == "graph",
-    )
+    sites = task_sites(plan.networks[which], config, store.seq_length)
+    return build.training_feed(plan, phase, store, sites, loss_inputs, world)
 
 
 def trained_names(plan: Plan, which: str, config: HeadConfig) -> list[str]:
@@ -80,7 +69,7 @@ def evaluation(
 ) -> Evaluation:
     """Return what measures a network on the dev set."""
     return Evaluation(
-        network,
+        Prediction(network, world).logits,
         store,
         batch_size=batch_size,
         drop_remainder=drop_remainder,

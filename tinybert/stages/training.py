@@ -23,8 +23,7 @@ from tinybert.train.checkpoint import Best, CheckpointFolder
 from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
-from tinybert.train.multi_step import MultiStep
-from tinybert.train.step import TrainingStep
+from tinybert.train.step import CompiledStep, TrainingStep
 
 MEAN_STEPS = 100
 """Steps at the end whose mean losses are final metrics."""
@@ -104,13 +103,13 @@ def run_training(
     if masks is not None:
         network = MaskedNetwork(network, masks)
     step = build.training_step(network, phase, context.world)
-    called = build.called(plan, step, 1 + len(training.part_names))
+    compiled_step = build.compiled_step(plan, step, 1 + len(training.part_names))
     checkpoint_manager = _checkpoint_manager(training, step, record, context)
     stopped = False
     if passed:
         checkpoint_manager.restore()
     else:
-        run, facts = _start(plan, training, called, record, context)
+        run, facts = _start(plan, training, compiled_step, record, context)
         first_step = checkpoint_manager.resume()
 
         def after_step(result: StepResult) -> None:
@@ -118,13 +117,13 @@ def run_training(
             stopped = result.stops
             if result.global_step == training.steps_before + first_step:
                 provenance.write(record)
-                compiled = type(called).__name__
+                compiled = type(compiled_step).__name__
                 built = build.graph_facts(facts, record, plan, compiled, training.scopes)
                 record.update(effective=run.with_training(built, training.name))
             checkpoint_manager.after_step(result)
 
         train(
-            called,
+            compiled_step,
             training.feed,
             part_names=training.part_names,
             first_step=first_step,
@@ -166,7 +165,7 @@ def _checkpoint_manager(
 def _start(
     plan: Plan,
     training: TrainingSetup,
-    called: TrainingStep | MultiStep,
+    compiled_step: CompiledStep,
     record: RunRecord,
     context: build.RunContext,
 ) -> tuple[Effective, TrainingFacts]:
@@ -175,8 +174,8 @@ def _start(
     Returns:
         The facts of the run, with those of earlier phases, and the facts of this training.
     """
-    run = build.run_facts(plan, effective.read_runtime(called))
-    facts = effective.read_step(called.step if isinstance(called, MultiStep) else called)
+    run = build.run_facts(plan, effective.read_runtime(compiled_step))
+    facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
     facts = replace(facts, masks={"step 0": training.feed.mask_digest(0)})
     requested = build.requested_training(facts, training.phase, training.trained)

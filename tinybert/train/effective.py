@@ -18,8 +18,7 @@ from tinybert.manifest.built import (
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
-from tinybert.train.multi_step import MultiStep
-from tinybert.train.step import TrainingStep
+from tinybert.train.step import CompiledStep, TrainingStep
 
 
 def sampled_steps(total_steps: int, warmup_steps: int) -> list[int]:
@@ -35,16 +34,14 @@ def read_topology() -> BuiltTopology:
     return BuiltTopology(device=ms.get_context("device_target"), processes=processes)
 
 
-def read_runtime(compiled_step: TrainingStep | MultiStep) -> TrainingRuntimeFacts:
+def read_runtime(compiled_step: CompiledStep) -> TrainingRuntimeFacts:
     """Return how the compiled step, or steps, are executed."""
-    sink, steps, step = False, 1, compiled_step
-    if isinstance(compiled_step, MultiStep):
-        sink, steps, step = True, compiled_step.steps, compiled_step.step
+    masked = isinstance(compiled_step.step.network, MaskedNetwork)
     return TrainingRuntimeFacts(
         mode="graph",
-        enable_data_sink=sink,
-        data_sink_steps=steps,
-        dropout_masks="graph" if isinstance(step.network, MaskedNetwork) else "host",
+        enable_data_sink=compiled_step is not compiled_step.step,
+        data_sink_steps=compiled_step.steps_per_call,
+        dropout_masks="graph" if masked else "host",
     )
 
 

@@ -1,12 +1,13 @@
 """Predictions of a network for labelled rows, and their metrics, without dropout."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.data.batch import Batch
 from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
@@ -47,12 +48,16 @@ class Prediction(Cell):
         """
         return self.rows(self.network(input_ids, segment_ids, input_mask))
 
+    def logits(self, batch: Batch) -> Logits:
+        """Return the logits of a batch without labels."""
+        return np.asarray(self(*batch.tensors()).asnumpy())
+
 
 class Evaluation:
     """Evaluates a network, whatever its weights are at the time, on the same rows.
 
     Args:
-        network: The network.
+        predict: Returns the logits of the rows of all processes from this one's share of them.
         store: The labelled rows.
         batch_size: Rows a call over all processes; the last batch is filled up with copies of its
             first row, which are left out of the result.
@@ -66,7 +71,7 @@ class Evaluation:
 
     def __init__(
         self,
-        network: TaskNetwork,
+        predict: Callable[[Batch], Logits],
         store: TokenStore,
         *,
         batch_size: int,
@@ -74,7 +79,7 @@ class Evaluation:
         measure: Measure,
         world: World = ALONE,
     ) -> None:
-        self._predict = Prediction(network, world)
+        self.predict = predict
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
@@ -86,14 +91,12 @@ class Evaluation:
         logits, label_ids = [], []
         for number in range(self._sampler.batches_per_epoch):
             rows = self._sampler.indices(number)
-            filled = np.concatenate([rows, rows[:1].repeat(self._batch_size - len(rows))])
-            batch = self._store.batch(filled)
-            inputs = (batch.input_ids, batch.segment_ids, batch.input_mask)
-            shares = (np.ascontiguousarray(values[self._places]) for values in inputs)
-            found = self._predict(*map(ms.Tensor, shares)).asnumpy()
+            missing = (0, self._batch_size - len(rows))
+            batch = self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
             assert batch.label_ids is not None
-            logits.append(found[: len(rows)])
             label_ids.append(batch.label_ids[: len(rows)])
+            share = batch._replace(label_ids=None).take(self._places)
+            logits.append(self.predict(share)[: len(rows)])
         return np.concatenate(logits), np.concatenate(label_ids)
 
     def predictions(self, logits: Logits) -> LabelArray:

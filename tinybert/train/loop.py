@@ -3,23 +3,18 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
-
-import mindspore as ms
 
 from tinybert.errors import TrainingError
 from tinybert.train.feed import StepInputs
-from tinybert.train.multi_step import CallInputs, MultiStep, call_inputs, step_ranges
 from tinybert.train.prefetch import prefetch
-from tinybert.train.step import TrainingStep
+from tinybert.train.step import CompiledStep, StepOutputs
 
 AHEAD = 2
 """Steps whose inputs are made while the device computes; of longer calls, one call."""
 
 
 def ignore_activity(activity: str) -> None:
-    """Tell nobody what is done."""
+    """Ignore reports of what is done."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class StepResult:
 
 
 def train(
-    called: TrainingStep | MultiStep,
+    compiled_step: CompiledStep,
     feed: Callable[[int], StepInputs],
     *,
     part_names: tuple[str, ...],
@@ -64,7 +59,7 @@ def train(
     """Run the steps of a training from `first_step` up to `total_steps`, or until a stop.
 
     Args:
-        called: The compiled step, or steps.
+        compiled_step: The compiled step, or steps.
         feed: A step's inputs; called in a thread, ahead of the device.
         part_names: Names of the network's outputs after the loss.
         first_step: Steps that were done before.
@@ -73,76 +68,69 @@ def train(
             checkpoints, progress.
         stop_requested: Whether this process was asked to stop. All processes stop after the same
             call: with others, that is a call later.
-        report_activity: Told what is done from now on: `rows`, `compiling` or `step`.
+        report_activity: Called with what is done from now on: `rows`, `compiling` or `step`.
         steps_before: Steps of the run before this training.
 
     Raises:
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
-    size = called.steps if isinstance(called, MultiStep) else None
-    steps = step_ranges(first_step, total_steps, size or 1)
-    inputs = prefetch(map(partial(call_inputs, feed, size), steps), max(1, AHEAD // (size or 1)))
-    results = _results(called, inputs, part_names, stop_requested, report_activity, steps_before)
-    for global_step, result in enumerate(results, steps_before + first_step):
-        after_step(result)
-        _check_finite(result)
-        assert result.global_step == global_step
-        if result.stops:
-            break
-
-
-def _results(
-    called: TrainingStep | MultiStep,
-    inputs: Iterator[CallInputs],
-    part_names: tuple[str, ...],
-    stop_requested: Callable[[], bool],
-    report_activity: Callable[[str], None],
-    steps_before: int,
-) -> Iterator[StepResult]:
-    """Call the device for each of the inputs."""
-    step = called.step if isinstance(called, MultiStep) else called
+    step, size = compiled_step.step, compiled_step.steps_per_call
+    calls = step_ranges(first_step, total_steps, size)
+    made = (list(zip(steps, map(feed, steps), strict=True)) for steps in calls)
     activity = "compiling"
-    for given in inputs:
+    for call in prefetch(made, max(1, AHEAD // size)):
         report_activity(activity)
-        first = steps_before + int(step.global_step.asnumpy())
-        traces = _outputs(called, given, stop_requested)
+        assert step.global_step.asnumpy() == call[0][0]
+        batches = [inputs.batch for _, inputs in call]
+        outputs = compiled_step.call(batches, stop_requested())
         stop_requested()  # takes the signals back from the framework, which compiles in a call
-        for place, outputs in enumerate(traces):
-            loss, *parts = outputs[: 1 + len(part_names)]
-            scale, finite, learning_rate, optimizer_step, norm, *asked = outputs[1 + len(parts) :]
-            ends = place == len(given.steps) - 1
-            yield StepResult(
-                global_step=first + place,
-                optimizer_step=optimizer_step,
-                loss=loss,
-                parts=dict(zip(part_names, parts, strict=True)),
-                loss_scale=scale,
-                overflow=not finite,
-                learning_rate=learning_rate,
-                gradient_norm=norm,
-                batch_digest=given.steps[place].batch_digest,
-                rows=given.steps[place].rows,
-                stops=ends and (any(asked) if asked else stop_requested()),
-                ends_call=ends,
-            )
+        for (number, inputs), output in zip(call, outputs, strict=True):
+            ends = number == call[-1][0]
+            stops = ends and (stop_requested() if step.alone else output.stop > 0)
+            result = _result(steps_before + number, inputs, output, part_names, stops, ends)
+            after_step(result)
+            _check_finite(result)
+            if stops:
+                return
         activity = "step"
         report_activity("rows")
 
 
-def _outputs(
-    called: TrainingStep | MultiStep, given: CallInputs, stop_requested: Callable[[], bool]
-) -> list[tuple[Any, ...]]:
-    """Return the outputs of each step of one call of the device."""
-    tensors = [None if array is None else ms.Tensor(array) for array in given.arrays]
-    if isinstance(called, TrainingStep):
-        if not called.alone:
-            tensors.append(ms.Tensor(float(stop_requested()), ms.float32))
-        return [tuple(output.asnumpy().item() for output in called(*tensors))]
-    if not called.step.alone:
-        tensors.append(ms.Tensor([float(stop_requested())] * called.steps, ms.float32))
-    count = len(given.steps)
-    traces = called(ms.Tensor(count, ms.int32), *tensors)
-    return list(zip(*(trace.asnumpy()[:count].tolist() for trace in traces), strict=True))
+def step_ranges(first_step: int, total_steps: int, size: int) -> Iterator[range]:
+    """Yield the steps of each call of the device.
+
+    Calls end at multiples of `size`, whatever step a resume begins with, so that checkpoints are
+    between calls, and at the last step.
+    """
+    while first_step < total_steps:
+        end = min(total_steps, first_step // size * size + size)
+        yield range(first_step, end)
+        first_step = end
+
+
+def _result(
+    global_step: int,
+    inputs: StepInputs,
+    outputs: StepOutputs,
+    part_names: tuple[str, ...],
+    stops: bool,
+    ends_call: bool,
+) -> StepResult:
+    loss, *parts = outputs.losses
+    return StepResult(
+        global_step=global_step,
+        optimizer_step=outputs.optimizer_step,
+        loss=loss,
+        parts=dict(zip(part_names, parts, strict=True)),
+        loss_scale=outputs.loss_scale,
+        overflow=not outputs.finite,
+        learning_rate=outputs.learning_rate,
+        gradient_norm=outputs.gradient_norm,
+        batch_digest=inputs.batch_digest,
+        rows=inputs.rows,
+        stops=stops,
+        ends_call=ends_call,
+    )
 
 
 def _check_finite(result: StepResult) -> None:

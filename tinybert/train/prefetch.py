@@ -1,18 +1,11 @@
 """Making things ahead in a thread."""
 
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from queue import Empty, Queue
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
-
-
-class _Done:
-    """End of the iterable, or the exception that ended it."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
 
 
 def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
@@ -21,37 +14,16 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
     An exception of the iterable is raised where its item would have come. Closing the generator
     lets the thread finish the item it is making, and ends it.
     """
-    queue: Queue[T | _Done] = Queue(maxsize=depth)
-    stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, queue, stop), daemon=True)
-    thread.start()
+    iterator = iter(items)
+    executor = ThreadPoolExecutor(max_workers=1)
     try:
-        while not isinstance(item := queue.get(), _Done):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        # A thread that waits for room finds it in the emptied queue, and then sees `stop`.
-        stop.set()
-        _empty(queue)
-        thread.join()
-
-
-def _fill(items: Iterable[T], queue: "Queue[T | _Done]", stop: threading.Event) -> None:
-    error: BaseException | None = None
-    try:
-        for item in items:
-            queue.put(item)
-            if stop.is_set():
-                return
-    except BaseException as raised:
-        error = raised
-    queue.put(_Done(error))
-
-
-def _empty(queue: "Queue[T | _Done]") -> None:
-    try:
+        ahead = deque(executor.submit(next, iterator) for _ in range(depth + 1))
         while True:
-            queue.get_nowait()
-    except Empty:
-        return
+            try:
+                item = ahead.popleft().result()
+            except StopIteration:
+                return
+            ahead.append(executor.submit(next, iterator))
+            yield item
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -1,10 +1,13 @@
-"""One training step as one compiled graph."""
+"""One training step, or several in one call of the device, as one compiled graph."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from tinybert.data.batch import Batch
 from tinybert.model.layers import Cell
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.schedule import Polynomial
@@ -19,6 +22,48 @@ class LossScaleSettings(NamedTuple):
     initial: float
     factor: float
     window: int
+
+
+class StepOutputs(NamedTuple):
+    """What one step gave, over all processes."""
+
+    losses: tuple[float, ...]
+    """The network's outputs: the loss, then its parts."""
+    loss_scale: float
+    """Loss scale of this step."""
+    finite: bool
+    """Whether all gradients were finite; otherwise nothing but loss scale and counters changed."""
+    learning_rate: float
+    optimizer_step: int
+    """Number of updates before this step."""
+    gradient_norm: float
+    """L2 norm of all unscaled, unclipped gradients."""
+    stop: float
+    """How many processes were asked to stop."""
+
+    @classmethod
+    def of(cls, scalars: Sequence[Any]) -> "StepOutputs":
+        """Return the scalars that the graph returns by name."""
+        count = len(cls._fields) - 1
+        return cls(tuple(scalars[:-count]), *scalars[-count:])
+
+
+class CompiledStep(Protocol):
+    """What the training loop calls: one training step, or several."""
+
+    steps_per_call: int
+
+    @property
+    def step(self) -> "TrainingStep":
+        """The training step that holds the state."""
+
+    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
+        """Train on global batches' shares of this process, one step each.
+
+        Args:
+            batches: At most `steps_per_call`.
+            stop: Whether this process was asked to stop.
+        """
 
 
 class TrainingStep(Cell):
@@ -48,12 +93,12 @@ class TrainingStep(Cell):
         self.optimizer = optimizer
         self.schedule = schedule
         self.learning_rates = Tensor(schedule.table())
+        self.steps_per_call = 1
         self.scale_factor = loss_scale.factor
         self.scale_window = loss_scale.window
         self.clip_norm = clip_norm
         self.alone = world.size == 1
-        if not self.alone:
-            self.total = AllReduceSum()
+        self.total = AllReduceSum(world)
         self.loss_scale = _state("loss_scale", loss_scale.initial, ms.float32)
         self.clean_steps = _state("clean_steps", 0, ms.int32)
         self.global_step = _state("global_step", 0, ms.int32)
@@ -61,6 +106,17 @@ class TrainingStep(Cell):
         self.value_and_grad = ms.value_and_grad(
             self._scaled_loss, None, optimizer.parameters, has_aux=True
         )
+
+    @property
+    def step(self) -> "TrainingStep":
+        """This step."""
+        return self
+
+    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
+        """Train on one batch; see `CompiledStep`."""
+        (batch,) = batches
+        outputs = self(*batch.tensors(), Tensor(float(stop), ms.float32))
+        return [StepOutputs.of([output.asnumpy().item() for output in outputs])]
 
     def _scaled_loss(self, scale: Tensor, *batch: Tensor | None) -> tuple[Tensor, Tensors]:
         outputs = self.network(*batch)
@@ -71,27 +127,20 @@ class TrainingStep(Cell):
         """Train on one global batch's share of this process.
 
         Args:
-            batch: The network's inputs; with other processes, then a float32 scalar that is 1
-                where this one was asked to stop.
+            batch: The network's inputs, then a float32 scalar that is 1 where this process was
+                asked to stop.
 
         Returns:
-            The network's outputs, summed over the processes, then scalars: loss scale of this
-            step (float32), whether its gradients were finite (bool), its learning rate (float32),
-            the number of updates before it (int32), and the L2 norm of all unscaled, unclipped
-            gradients (float32). With other processes, then how many were asked to stop (float32).
-            A step that overflowed changes nothing but loss scale and counters.
+            Scalars in the order of `StepOutputs`; float32, but for `finite` bool and
+            `optimizer_step` int32.
         """
         scale = self.loss_scale + 0.0
         optimizer_step = self.optimizer_step + 0
         learning_rate = self.learning_rates[optimizer_step]
-        asked: Tensors = ()
-        if self.alone:
-            (_, outputs), gradients = self.value_and_grad(scale, *batch)
-        else:
-            (_, outputs), gradients = self.value_and_grad(scale, *batch[:-1])
-            sums = self.total(gradients + outputs + (batch[-1],))
-            count = len(gradients)
-            gradients, outputs, asked = sums[:count], sums[count:-1], sums[-1:]
+        (_, outputs), gradients = self.value_and_grad(scale, *batch[:-1])
+        sums = self.total(gradients + outputs + (batch[-1],))
+        count = len(gradients)
+        gradients, outputs = sums[:count], sums[count:-1]
         unscale = 1.0 / scale
         squares: Tensors = ()
         for gradient in gradients:
@@ -108,8 +157,8 @@ class TrainingStep(Cell):
             self.optimizer(clipped, learning_rate)
         self._count(scale, finite)
         norm = ops.sqrt(total) * unscale
-        found: Tensors = outputs + (scale, finite, learning_rate, optimizer_step, norm) + asked
-        return found
+        scalars: Tensors = (*outputs, scale, finite, learning_rate, optimizer_step, norm, sums[-1])
+        return scalars
 
     def _count(self, scale: Tensor, finite: Tensor) -> None:
         """Advance the counters and the loss scale."""
@@ -133,6 +182,59 @@ class TrainingStep(Cell):
             self.global_step,
             self.optimizer_step,
         ]
+
+
+class MultiStep(Cell):
+    """Training steps one after the other in one graph, which loops rather than repeats itself.
+
+    Args:
+        step: One training step.
+        steps: Most steps a call.
+        outputs: Number of the network's outputs.
+    """
+
+    def __init__(self, step: TrainingStep, *, steps: int, outputs: int) -> None:
+        super().__init__()
+        self.step = step
+        self.steps_per_call = steps
+        self.places = Tensor(np.arange(steps, dtype=np.int32))
+        types = [np.float32] * (outputs + 1) + [np.bool_, np.float32, np.int32, *[np.float32] * 2]
+        self.empty = tuple(Tensor(np.zeros(steps, dtype)) for dtype in types)
+
+    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
+        """Train on some batches; see `CompiledStep`."""
+        count, size = len(batches), self.steps_per_call
+        stacked = Batch.stack([*batches, *[batches[-1]] * (size - count)])
+        stops = Tensor(np.full(size, stop, np.float32))
+        traces = self(Tensor(count, ms.int32), *stacked.tensors(), stops)
+        columns = [trace.asnumpy()[:count].tolist() for trace in traces]
+        return [StepOutputs.of(scalars) for scalars in zip(*columns, strict=True)]
+
+    @ms.jit  # type: ignore[untyped-decorator]
+    def construct(self, count: Tensor, *batches: Tensor | None) -> Tensors:
+        """Train on the first `count` of some batches.
+
+        Args:
+            count: How many, int32 scalar: one graph serves calls of any length.
+            batches: The step's inputs, stacked: (steps, ...); None stays None.
+
+        Returns:
+            The outputs of each step, stacked: (steps,); those after the first `count` are 0.
+        """
+        traces = self.empty
+        i = ops.zeros((), ms.int32)
+        while i < count:
+            batch: tuple[Tensor | None, ...] = ()
+            for stacked in batches:
+                batch += (None if stacked is None else ops.gather(stacked, i, 0),)
+            outputs = self.step(*batch)
+            here = ops.equal(self.places, i)
+            filled: Tensors = ()
+            for place in range(len(traces)):
+                filled += (ops.select(here, outputs[place], traces[place]),)
+            traces = filled
+            i = i + 1
+        return traces
 
 
 def _sum_of_squares(gradient: Tensor) -> Tensor:
