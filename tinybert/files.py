@@ -16,6 +16,14 @@ from tinybert.errors import InputError
 PROGRAM = Path(__file__).resolve().parents[1]
 """The directory of runner.py."""
 BLOCK = 1 << 20  # bytes
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+"""The first bytes of compressed files."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,11 @@ def digest_files(paths: Iterable[Path]) -> tuple[FileDigest, ...]:
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return tuple(pool.map(digest_file, paths))
+
+
+def compression(head: bytes) -> str | None:
+    """Return the program that compressed a file which begins with these bytes, if one did."""
+    return next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
 
 
 def relative_to(path: Path, root: Path) -> str:

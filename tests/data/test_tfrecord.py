@@ -1,3 +1,7 @@
+import bz2
+import gzip
+import lzma
+
 import pytest
 
 from tinybert.data.tfrecord import count_records, masked_crc, read_records, write_records
@@ -83,6 +87,18 @@ def test_the_message_names_file_record_and_byte(path, damage, message):
     with pytest.raises(InputError) as error:
         read_all(path)
     assert str(error.value) == message.format(path)
+
+
+@pytest.mark.parametrize(("program", "library"), [("gzip", gzip), ("bzip2", bz2), ("xz", lzma)])
+def test_a_compressed_file_is_named_as_such(path, program, library):
+    path.write_bytes(library.compress(path.read_bytes()))
+    for function in (read_all, count_records):
+        with pytest.raises(InputError) as error:
+            function(path)
+        assert str(error.value) == (
+            f"the file is compressed with {program}\n  --> {path}, record 1, byte 0\n"
+            "help: unpack it: record files are read as they are"
+        )
 
 
 def test_a_missing_file_is_an_error(tmp_path):

@@ -1,3 +1,4 @@
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,15 @@ def test_bad_text_is_one_clear_error(prepare, tmp_path, text, message):
             "help: padding is id 0: let the vocabulary begin with [PAD]",
         ),
         (b"[PAD]\na\nb\na\n", "the vocabulary lists `a` twice, first in line 2\n  --> {0}:4"),
-        (b"[PAD]\n\xe4", "the vocabulary is not UTF-8\n  --> {0}, byte 6"),
+        (
+            b"[PAD]\n\xe4",
+            "the line is not UTF-8\n  --> {0}:2\nhelp: convert the file, for example with iconv",
+        ),
+        (
+            b"[PAD]\n\n[UNK]\n",
+            "the vocabulary has an empty line\n  --> {0}:2\n"
+            "help: remove it: a token's id is its line, counted from 0",
+        ),
     ],
 )
 def test_a_bad_vocabulary_is_one_clear_error(tmp_path, data, message):
@@ -181,11 +190,25 @@ def test_a_bad_vocabulary_is_one_clear_error(tmp_path, data, message):
     assert str(error.value) == message.format(path)
 
 
+def test_marks_line_ends_and_blank_lines_at_the_end_change_no_vocabulary(vocab):
+    plain = load_vocabulary(vocab)
+    data = vocab.read_bytes()
+    assert plain.sha256 == sha256(data).hexdigest()
+    for other in (
+        b"\xef\xbb\xbf" + data,
+        data + b"\n\n \n",
+        data.replace(b"\n", b"\r\n"),
+        data.removesuffix(b"\n"),
+    ):
+        vocab.write_bytes(other)
+        assert load_vocabulary(vocab) == plain
+
+
 def test_missing_inputs_are_errors(tmp_path, vocab):
     with pytest.raises(InputError) as error:
         load_vocabulary(tmp_path / "no.txt")
     assert str(error.value) == (
-        f"the vocabulary cannot be read: No such file or directory\n  --> {tmp_path / 'no.txt'}"
+        f"cannot be read: No such file or directory\n  --> {tmp_path / 'no.txt'}"
     )
     with pytest.raises(InputError) as error:
         prepare_vocabulary([str(tmp_path / "no*")], tmp_path / "v", 99, lowercase=True, force=False)

@@ -71,6 +71,15 @@ def test_conll_is_read_with_tabs_or_spaces_and_the_tag_last(write, options, read
     ]
 
 
+def test_only_tabs_and_spaces_part_columns(write, options, read_batch):
+    content = "\ufeffa\u00a0b  B-LOC \n\u3000 O\n \t\nc O\n"
+    sidecar = prepare_ner([write("raw", content)], options(), input_format="conll", **DEFAULTS)
+    assert (sidecar.counts["words"], sidecar.counts["entities"]) == (3, 1)
+    batch = read_batch(options().output, "token")
+    assert batch.input_ids[:, :4].tolist() == [[CLS, A, B, SEP], [CLS, C, SEP, PAD]]
+    assert batch.label_ids[:, :4].tolist() == [[X, 1, X, X], [X, 0, X, X]]
+
+
 def test_entities_that_truncation_takes_away_show_in_the_counts(write, options):
     path = write("dev", "a O\nb O\nc O\nd O\ne O\na B-x\nb B-x\n")
     sidecar = prepare_ner([path], options(), input_format="conll", **DEFAULTS)
@@ -107,8 +116,16 @@ def test_the_tag_order_of_other_records_can_be_taken_over(write, options):
             "the text does not hold `b` at [1, 2]\n  --> {0}:1",
         ),
         (
+            {"text": "ab", "label": {"name": {"b": [[1.0, 1]]}}},
+            "the text does not hold `b` at [1.0, 1]\n  --> {0}:1",
+        ),
+        (
+            {"text": "ab", "label": {"name": {"b": [[True, 1]]}}},
+            "the text does not hold `b` at [True, 1]\n  --> {0}:1",
+        ),
+        (
             {"text": "ab", "label": {"name": {"b": [[1e999, 1]]}}},
-            "the text does not hold `b` at [inf, 1]\n  --> {0}:1",
+            "the line is not JSON: Infinity is no number of JSON\n  --> {0}:1",
         ),
         (
             {"text": "ab", "label": {"name": [[0, 0]]}},
@@ -143,6 +160,19 @@ def test_an_unknown_entity_type_names_the_line_and_the_tags(write, options):
     [
         ("a O\nb\n", "the line is not a word and a tag\n  --> {0}:2"),
         ("a\tO\n\tO\n", "the line is not a word and a tag\n  --> {0}:2"),
+        ("\u00a0\n", "the line is not a word and a tag\n  --> {0}:1"),
+        ("a\u00a0O\n", "the line is not a word and a tag\n  --> {0}:1"),
+        (
+            "a NN O\n\nb O\n",
+            "the line has 2 columns; those above have 3\n  --> {0}:3\n"
+            "help: part columns by spaces everywhere",
+        ),
+        (
+            "a\tO\nb c\td\tO\n",
+            "the line has 3 columns; those above have 2\n  --> {0}:2\n"
+            "help: part columns by tabs everywhere",
+        ),
+        ("a O\nb\tc O\n", "the line has a tab; columns above part at spaces\n  --> {0}:2"),
         (
             "a O\nb PER\n",
             "`PER` is no tag: a tag is O, or B-, I-, E-, S- or M- and a type\n  --> {0}:2",

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_the_label_order_is_given_taken_over_or_sorted(write, options):
     given = {**TABLE, "labels": ["9", "8"]}
     assert prepare_table([dev], options("given"), **given).task.labels == ("9", "8")
     assert sort_labels({"b", "10", "9"}) == ["10", "9", "b"]
+    assert sort_labels({"\u0662", "10", "9"}) == ["10", "9", "\u0662"]
+
+
+def test_equal_numbers_are_one_label(write, options, read_batch):
+    path = write("in.jsonl", '{"t": "a", "l": 1}\n{"t": "b", "l": 1.0}\n{"t": "c", "l": 0}\n')
+    assert prepare_table([path], options(), **TABLE).task.labels == ("0", "1")
+    assert read_batch(options().output, "class").label_ids.tolist() == [1, 1, 0]
+    path = write("in.tsv", "t\tl\na\t1\nb\t1.0\n")
+    with pytest.raises(InputError) as error:
+        prepare_table([path], options("other"), **TABLE)
+    assert str(error.value) == (
+        "labels `1` and `1.0` are the same number\n"
+        "help: write it in one way, or name the labels with --labels"
+    )
 
 
 def test_label_orders_that_differ_are_refused(tmp_path):
@@ -235,7 +250,14 @@ GLUE_ERRORS = [
         "the line is not UTF-8\n  --> {0}:3\nhelp: convert the file, for example with iconv",
     ),
     ("STS-B", RAW["STS-B"].replace("3.8", "?"), "label `?` is no finite number\n  --> {0}:3"),
-    ("STS-B", RAW["STS-B"].replace("3.8", "nan"), "label `nan` is no finite number\n  --> {0}:3"),
+    *(
+        (
+            "STS-B",
+            RAW["STS-B"].replace("3.8", number),
+            f"label `{number}` is no finite number\n  --> {{0}}:3",
+        )
+        for number in ("nan", "inf", "1_0", "1e999", "\u0663.8", "0x1", "3,8", "3.8\u00a0")
+    ),
     ("TNEWS", "[]\n", "the line is no JSON object\n  --> {0}:1"),
     (
         "TNEWS",
@@ -245,7 +267,28 @@ GLUE_ERRORS = [
     (
         "TNEWS",
         '{"sentence": "\\ud800", "label": "100"}\n',
-        "the line holds half a surrogate pair\n  --> {0}:1",
+        "the line is not JSON: it holds half a surrogate pair\n  --> {0}:1",
+    ),
+    (
+        "TNEWS",
+        '{"sentence": "a", "label": NaN}\n',
+        "the line is not JSON: NaN is no number of JSON\n  --> {0}:1",
+    ),
+    (
+        "TNEWS",
+        '{"sentence": "a", "label": "100", "label": "101"}\n',
+        "the line is not JSON: key `label` is there twice\n  --> {0}:1",
+    ),
+    (
+        "TNEWS",
+        '{"sentence": "a", "label": 9007199254740993}\n',
+        "column `label` holds 9007199254740993, which is not below 2**53\n  --> {0}:1\n"
+        "help: write it as a text",
+    ),
+    (
+        "TNEWS",
+        gzip.compress(b"x", mtime=0),
+        "the file is compressed with gzip\n  --> {0}:1\nhelp: unpack it",
     ),
     (
         "TNEWS",

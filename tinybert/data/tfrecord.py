@@ -15,6 +15,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from tinybert.errors import InputError
+from tinybert.files import compression
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -55,7 +56,7 @@ def read_records(path: Path, *, payloads: bool = True) -> Iterator[tuple[int, by
             while header := file.read(HEADER_BYTES):
                 number += 1
                 where = place(path, number, offset)
-                length = _length(header, where)
+                length = _length(header, where, compression(header) if number == 1 else None)
                 end = offset + HEADER_BYTES + length + FOOTER_BYTES
                 if end > size:
                     raise _cut(f"{length} payload bytes announced", where)
@@ -81,11 +82,14 @@ def place(path: Path, number: int, offset: int | None = None) -> str:
     return f"{path}, record {number}" + ("" if offset is None else f", byte {offset}")
 
 
-def _length(header: bytes, where: str) -> int:
+def _length(header: bytes, where: str, program: str | None) -> int:
     if len(header) < HEADER_BYTES:
         raise _cut(f"{len(header)} of a record's {HEADER_BYTES} header bytes", where)
     length, crc = struct.unpack("<QI", header)
     if crc != masked_crc(header[:8]):
+        if program is not None:
+            cure = "unpack it: record files are read as they are"
+            raise InputError(f"the file is compressed with {program}", where=where, cure=cure)
         raise _damaged("the record's length", where)
     return int(length)
 

@@ -5,6 +5,7 @@ BIO. A word's tag stays on its first piece; its other pieces, [CLS], [SEP] and p
 `IGNORED`. A word without pieces, such as white space, loses its tag.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -16,7 +17,7 @@ from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
-from tinybert.prepare.reading import Advance, read_lines, read_objects
+from tinybert.prepare.reading import BLANKS, Advance, read_lines, read_objects
 from tinybert.prepare.records import PrepareOptions, write_task
 
 CLUENER_TYPES = (
@@ -32,6 +33,7 @@ CLUENER_TYPES = (
     "scene",
 )
 _DOCUMENT = "-DOCSTART-"
+_SEPARATORS = {"\t": "tabs", " ": "spaces"}
 
 Sentence = tuple[str, list[str], list[str]]
 """Its place, its words, their tags."""
@@ -50,8 +52,9 @@ def prepare_ner(
     Args:
         inputs: The files of one part; sentences keep their order.
         options: Vocabulary, output and so on.
-        input_format: `cluener`, or `conll`: a word a line, with its tag last, separated by tabs
-            or else by spaces, and an empty line after each sentence.
+        input_format: `cluener`, or `conll`: a word a line, with its tag last, and a blank line
+            after each sentence. Columns part at tabs if the first word's line has one, else at
+            spaces; all lines of a file have as many.
         labels: Tags in the order of their ids.
         labels_from: Prepared records whose tag order to take. Without both: CLUENER's ten types
             in alphabetical order, or the tags of the CoNLL files; O first, B before I.
@@ -113,21 +116,36 @@ def _examples(
 def _read_conll(path: Path, advance: Advance, counts: Counter[str]) -> Iterator[Sentence]:
     words: list[str] = []
     tags: list[str] = []
-    first = 1
-    for number, text in chain(read_lines(path, advance), [(0, "")]):
-        if text.strip():
-            cells = text.split("\t") if "\t" in text else text.split()
-            if len(cells) < 2 or not cells[0]:
-                raise InputError("the line is not a word and a tag", where=f"{path}:{number}")
-            tag = cells[-1].strip()
-            check_tags([tag], f"{path}:{number}")
-            first = first if words else number
-            words.append(cells[0])
-            tags.append(tag)
-        elif words:
-            if words != [_DOCUMENT]:
+    first, columns, separator = 1, 0, ""
+    for number, line in chain(read_lines(path, advance), [(0, "")]):
+        text = line.strip(BLANKS)
+        if not text:
+            if words:
                 yield f"{path}:{first}", words, tags
             words, tags = [], []
+        elif re.split("[ \t]", text, maxsplit=1)[0] != _DOCUMENT:
+            separator = separator or ("\t" if "\t" in text else " ")
+            cells = text.split("\t") if separator == "\t" else re.split(" +", text)
+            columns = columns or len(cells)
+            _check_cells(cells, columns, separator, f"{path}:{number}")
+            first = first if words else number
+            words.append(cells[0])
+            tags.append(cells[-1])
+
+
+def _check_cells(cells: Sequence[str], columns: int, separator: str, where: str) -> None:
+    """Check one line of a CoNLL file."""
+    if len(cells) < 2 or not cells[0]:
+        raise InputError("the line is not a word and a tag", where=where)
+    if len(cells) != columns:
+        raise InputError(
+            f"the line has {len(cells)} columns; those above have {columns}",
+            where=where,
+            cure=f"part columns by {_SEPARATORS[separator]} everywhere",
+        )
+    if separator == " " and any("\t" in cell for cell in cells):
+        raise InputError("the line has a tab; columns above part at spaces", where=where)
+    check_tags(cells[-1:], where)
 
 
 def _read_cluener(path: Path, advance: Advance, counts: Counter[str]) -> Iterator[Sentence]:
@@ -168,7 +186,7 @@ def _spans(value: dict[str, Any], text: str, where: str) -> Iterator[tuple[int, 
             "`label` is not {type: {surface: [[first, last], ...]}}", where=where
         ) from error
     for start, end, kind, surface in spans:
-        whole = isinstance(start, int) and isinstance(end, int)
+        whole = type(start) is type(end) is int
         if not whole or not 0 <= start <= end < len(text) or text[start : end + 1] != surface:
             raise InputError(f"the text does not hold `{surface}` at [{start}, {end}]", where=where)
         yield start, end, kind

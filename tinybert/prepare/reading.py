@@ -1,15 +1,24 @@
-"""Raw files: lines, and tables in TSV, CSV and JSON lines."""
+"""Raw files: lines, and tables in TSV, CSV and JSON lines.
+
+Every format is UTF-8, with or without a byte order mark. A line ends at a line feed, or at a
+carriage return and a line feed. White space that is not ASCII is text.
+"""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import rfc8785
+
 from tinybert.errors import InputError, quoted
+from tinybert.files import compression
+from tinybert.strict_json import parse_json
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
+BLANKS = " \t\r"
+"""White space within a line."""
 Advance = Callable[[int], object]
 """Called with the number of bytes read."""
 
@@ -32,29 +41,28 @@ def read_lines(path: Path, advance: Advance) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            "the line is not UTF-8",
-            where=f"{path}:{number}",
-            cure="convert the file, for example with iconv",
-        ) from error
+        where = f"{path}:{number}"
+        program = compression(line) if number == 1 else None
+        if program is not None:
+            message = f"the file is compressed with {program}"
+            raise InputError(message, where=where, cure="unpack it") from error
+        cure = "convert the file, for example with iconv"
+        raise InputError("the line is not UTF-8", where=where, cure=cure) from error
 
 
 def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, object) of every line of a JSON lines file; empty lines are left out.
+    """Yield (place, object) of every line of a JSON lines file; blank lines are left out.
 
     Raises:
-        InputError: A line is no JSON object, or holds text that is none.
+        InputError: A line is no JSON object.
     """
     for number, text in read_lines(path, advance):
-        if not text.strip():
+        if not text.strip(BLANKS):
             continue
         where = f"{path}:{number}"
         try:
-            value = json.loads(text)
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise InputError("the line holds half a surrogate pair", where=where) from error
-        except (ValueError, RecursionError) as error:
+            value = parse_json(text)
+        except ValueError as error:
             raise InputError(f"the line is not JSON: {error}", where=where) from error
         if not isinstance(value, dict):
             raise InputError("the line is no JSON object", where=where)
@@ -132,15 +140,22 @@ def _place(header: Sequence[str], name: str, path: Path) -> int:
 
 
 def _text(value: dict[str, Any], name: str, where: str) -> str:
-    """Return a JSON value as text: a string as it is, a number or a truth value as JSON has it."""
+    """Return a JSON value as text: a string as it is, a number or a truth value in RFC 8785's way.
+
+    Equal numbers are then equal texts: 1.0 and 1 are `1`.
+    """
     if name not in value:
         raise _missing(name, value, where)
     cell = value[name]
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, bool | int | float):
-        return json.dumps(cell)
-    raise InputError(f"column `{name}` is neither a text nor a number", where=where)
+    if not isinstance(cell, bool | int | float):
+        raise InputError(f"column `{name}` is neither a text nor a number", where=where)
+    try:
+        return rfc8785.dumps(cell).decode()
+    except rfc8785.IntegerDomainError as error:
+        message = f"column `{name}` holds {cell}, which is not below 2**53"
+        raise InputError(message, where=where, cure="write it as a text") from error
 
 
 def _missing(name: str, columns: Iterable[str], where: str) -> InputError:

@@ -1,6 +1,7 @@
 """`prepare glue` and `prepare table`: labelled texts and pairs of texts -> records."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
-from tinybert.prepare.reading import Advance, TableFormat, read_table
+from tinybert.prepare.reading import BLANKS, Advance, TableFormat, read_table
 from tinybert.prepare.records import PrepareOptions, write_task
 
 _FORMATS: dict[str, TableFormat] = {
@@ -21,6 +22,8 @@ _FORMATS: dict[str, TableFormat] = {
     ".json": "jsonl",
     ".jsonl": "jsonl",
 }
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> Sidecar:
@@ -126,9 +129,20 @@ def prepare_table(
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Sort label names: whole numbers by their value if all are, otherwise by code points."""
+    """Sort label names: by value if all are whole numbers, otherwise by code points.
+
+    Raises:
+        InputError: Two of them are the same number.
+    """
     names = sorted(labels)
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    numbers: dict[float, str] = {}
+    for name in filter(_NUMBER.fullmatch, names):
+        if (same := numbers.setdefault(float(name), name)) != name:
+            raise InputError(
+                f"labels `{same}` and `{name}` are the same number",
+                cure="write it in one way, or name the labels with --labels",
+            )
+    if all(name.removeprefix("-").isdecimal() and name.isascii() for name in names):
         names.sort(key=int)
     return names
 
@@ -148,17 +162,14 @@ def _examples(
 
 
 def _label(cell: str, where: str) -> str:
-    label = cell.strip()
+    label = cell.strip(BLANKS)
     if not label:
         raise InputError("the label is empty", where=where)
     return label
 
 
 def _number(label: str, where: str) -> float:
-    try:
-        number = float(label)
-    except ValueError:
-        number = math.nan
+    number = float(label) if _NUMBER.fullmatch(label) else math.nan
     if not math.isfinite(number):
         raise InputError(f"label `{label}` is no finite number", where=where)
     return number

@@ -1,7 +1,7 @@
 """WordPiece vocabularies: reading, checking, tokenising, and making one from text."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tokenizers.trainers import WordPieceTrainer
 from tinybert.atomic import write_bytes
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
+from tinybert.prepare.reading import BLANKS, read_lines
 from tinybert.prepare.text import find_texts, paragraphs
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -25,34 +26,31 @@ class Vocabulary:
 
     ids: dict[str, int]
     sha256: str
-    """Of the file's bytes."""
+    """Of the tokens, each with a line feed: the digest of a file without anything else."""
 
 
 def load_vocabulary(path: Path) -> Vocabulary:
     """Read a vocab.txt: UTF-8, a token a line.
 
+    A byte order mark and blank lines at the end are no part of it.
+
     Raises:
-        InputError: It cannot be read, lists a token twice, lacks a special token, or [PAD] is
-            not its first.
+        InputError: It cannot be read, has an empty line, lists a token twice, lacks a special
+            token, or [PAD] is not its first.
     """
-    try:
-        data = path.read_bytes()
-        lines = data.decode().removesuffix("\n").split("\n")
-    except OSError as error:
-        raise InputError(
-            f"the vocabulary cannot be read: {error.strerror}", where=str(path)
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "the vocabulary is not UTF-8", where=f"{path}, byte {error.start}"
-        ) from error
+    lines = [text for _, text in read_lines(path, lambda size: None)]
+    while lines and not lines[-1].strip(BLANKS):
+        lines.pop()
     ids: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        token = line.removesuffix("\r")
+    for number, token in enumerate(lines):
+        where = f"{path}:{number + 1}"
+        if not token.strip(BLANKS):
+            cure = "remove it: a token's id is its line, counted from 0"
+            raise InputError("the vocabulary has an empty line", where=where, cure=cure)
         if token in ids:
+            first = ids[token] + 1
             raise InputError(
-                f"the vocabulary lists `{token}` twice, first in line {ids[token] + 1}",
-                where=f"{path}:{number + 1}",
+                f"the vocabulary lists `{token}` twice, first in line {first}", where=where
             )
         ids[token] = number
     for token in (PAD, UNK, CLS, SEP):
@@ -64,7 +62,11 @@ def load_vocabulary(path: Path) -> Vocabulary:
             where=f"{path}:{ids[PAD] + 1}",
             cure="padding is id 0: let the vocabulary begin with [PAD]",
         )
-    return Vocabulary(ids, hashlib.sha256(data).hexdigest())
+    return Vocabulary(ids, hashlib.sha256(_bytes(ids)).hexdigest())
+
+
+def _bytes(tokens: Iterable[str]) -> bytes:
+    return "".join(f"{token}\n" for token in tokens).encode()
 
 
 def build_tokenizer(vocabulary: Vocabulary, lowercase: bool) -> Tokenizer:
@@ -116,7 +118,7 @@ def prepare_vocabulary(
     tokenizer.train_from_iterator(texts, trainer)
     tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     with writing(output):
-        write_bytes(output, "".join(f"{token}\n" for token, _ in tokens).encode())
+        write_bytes(output, _bytes(token for token, _ in tokens))
     return len(tokens)
 
 
