@@ -70,6 +70,12 @@ def prepare_text():
             "rows_per_file": 100,
             "force": False,
         }
-        prepare_corpus([str(directory / "text.txt")], PrepareOptions(**{**settings, **changes}))
+        prepare_corpus(
+            [str(directory / "text.txt")],
+            PrepareOptions(**{**settings, **changes}),
+            input_format=None,
+            single_segments=True,
+            seed=1,
+        )
 
     return prepare

@@ -4,6 +4,7 @@ import pytest
 from tinybert.data.importing import import_records
 from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
+from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.records import PrepareOptions
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
@@ -33,6 +34,17 @@ def options(tmp_path, vocab):
         return PrepareOptions(**{**settings, **changes})
 
     return make
+
+
+@pytest.fixture
+def corpus(options):
+    """Options of a corpus with rows of one segment, or as `changes` name them."""
+
+    def prepare(inputs, options, **changes):
+        settings = {"input_format": None, "single_segments": True, "seed": 1}
+        return prepare_corpus([str(path) for path in inputs], options, **{**settings, **changes})
+
+    return prepare
 
 
 @pytest.fixture

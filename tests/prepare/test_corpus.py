@@ -1,18 +1,23 @@
+import bz2
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from runner import main
 from tinybert.data.example import decode_examples
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import load_sidecar
 from tinybert.data.tfrecord import read_records
 from tinybert.errors import InputError, UsageError
-from tinybert.prepare.corpus import pack, prepare_corpus
+from tinybert.prepare.corpus import pack
 from tinybert.prepare.vocabulary import load_vocabulary, prepare_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
+VOCABULARY = {"input_format": None, "lowercase": True}
+WIKI = "help: it was read as wiki; name another format with --input-format"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three", "four", "five", ".", "##s"]
 PAD, UNK, CLS, SEP, ONE, TWO, THREE, FOUR, FIVE, DOT, S = range(11)
 
@@ -25,12 +30,13 @@ def vocab(tmp_path):
 
 
 @pytest.fixture
-def prepare(write, options):
+def prepare(write, options, corpus):
     """Prepare a text with the words of this file, lower-cased."""
 
-    def prepare_text(text, output="records", **changes):
+    def prepare_text(text, output="records", pairs=None, **changes):
+        settings = {} if pairs is None else {"single_segments": False, "seed": pairs}
         source = write("text.txt", text)
-        return prepare_corpus([str(source)], options(output, lowercase=True, **changes))
+        return corpus([source], options(output, lowercase=True, **changes), **settings)
 
     return prepare_text
 
@@ -73,7 +79,10 @@ def test_sentences_are_packed_in_document_order_as_computed_by_hand(prepare, tmp
 
 def test_the_last_piece_of_a_cut_sentence_is_packed_like_a_sentence():
     sentences = [((0, 0), [5]), ((0, 0), [6] * 5), ((0, 0), [7])]
-    assert list(pack(iter(sentences), 5, 1, 2)) == [[1, 5, 2], [1, 6, 6, 6, 2], [1, 6, 6, 7, 2]]
+    counts = Counter()
+    rows = list(pack(iter(sentences), 5, 1, 2, counts))
+    assert rows == [[1, 5, 2], [1, 6, 6, 6, 2], [1, 6, 6, 7, 2]]
+    assert counts["cut_sentences"] == 1
 
 
 def test_text_never_makes_special_tokens(prepare, tmp_path):
@@ -93,9 +102,9 @@ def test_rows_are_spread_over_files_in_their_order(prepare, tmp_path):
     )
 
 
-def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path, options):
+def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path, options, corpus):
     changes = {"vocab": TINY / "vocab.txt", "seq_length": 32, "rows_per_file": 1_000_000}
-    prepare_corpus([str(TINY / "text")], options(lowercase=True, **changes))
+    corpus([TINY / "text"], options(lowercase=True, **changes))
     committed = {path.name: path.read_bytes() for path in (TINY / "records").iterdir()}
     assert {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()} == committed
     assert load_sidecar(TINY / "records").rows >= 400
@@ -103,7 +112,7 @@ def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path, options
 
 def test_the_committed_vocabulary_can_be_made_again_byte_for_byte(tmp_path):
     path = tmp_path / "vocab.txt"
-    tokens = prepare_vocabulary([str(TINY / "text")], path, 800, lowercase=True, force=False)
+    tokens = prepare_vocabulary([str(TINY / "text")], path, 800, **VOCABULARY, force=False)
     assert tokens == len(load_vocabulary(path).ids) == 800
     assert path.read_bytes() == (TINY / "vocab.txt").read_bytes()
 
@@ -145,12 +154,27 @@ def test_force_replaces_prepared_records_and_nothing_else(prepare, tmp_path):
         (b" \n\n", "the input holds no text\n  --> {0}"),
         (
             b"One.\nTw\xffo.",
-            "the text is not UTF-8\n  --> {0}, byte 7\n"
-            "help: convert the file, for example with iconv",
+            "the line is not UTF-8\n  --> {0}:2\nhelp: convert the file, for example with iconv",
         ),
-        (b"<doc id=1>\nT\nOne.", "the file ends inside a document\n  --> {0}:3"),
-        (b"<doc id=1>\nT\n<doc id=2>\n", "unexpected <doc \n  --> {0}:3"),
-        (b"<doc id=1>\nT\n</doc>\nOne.", "text between two documents\n  --> {0}:4"),
+        (b"<doc id=1>\nT\nOne.", f"the file ends inside a document\n  --> {{0}}:3\n{WIKI}"),
+        (b"<doc id=1>\nT\n<doc id=2>\n", f"unexpected <doc \n  --> {{0}}:3\n{WIKI}"),
+        (b"<doc id=1>\nT\n</doc>\nOne.", f"text between two documents\n  --> {{0}}:4\n{WIKI}"),
+        (
+            b"One.\n</doc>\n",
+            "a mark of WikiExtractor in plain text: </doc>\n  --> {0}:2\n"
+            "help: it was read as text; name another format with --input-format",
+        ),
+        (
+            b'\n{"text": "One."}\nTwo.\n',
+            "the line is not JSON: Expecting value: line 1 column 1 (char 0)\n  --> {0}:3\n"
+            "help: it was read as jsonl; name another format with --input-format",
+        ),
+        (
+            b'{"title": "One."}\n',
+            "`text` is missing, or no text\n  --> {0}:1\n"
+            "help: it was read as jsonl; name another format with --input-format",
+        ),
+        (bz2.compress(b"One."), "the file is compressed with bzip2\n  --> {0}:1\nhelp: unpack it"),
     ],
 )
 def test_bad_text_is_one_clear_error(prepare, tmp_path, text, message):
@@ -211,16 +235,23 @@ def test_missing_inputs_are_errors(tmp_path, vocab):
         f"cannot be read: No such file or directory\n  --> {tmp_path / 'no.txt'}"
     )
     with pytest.raises(InputError) as error:
-        prepare_vocabulary([str(tmp_path / "no*")], tmp_path / "v", 99, lowercase=True, force=False)
+        prepare_vocabulary(
+            [str(tmp_path / "no*")],
+            tmp_path / "v",
+            99,
+            input_format=None,
+            lowercase=True,
+            force=False,
+        )
     assert str(error.value) == f"the input names no text file\n  --> {tmp_path / 'no*'}"
 
 
 def test_a_vocabulary_is_not_replaced_unless_asked_and_has_room_for_the_letters(tmp_path, vocab):
     before = vocab.read_bytes()
     with pytest.raises(UsageError, match="the file exists"):
-        prepare_vocabulary([str(vocab)], vocab, 99, lowercase=True, force=False)
+        prepare_vocabulary([str(vocab)], vocab, 99, **VOCABULARY, force=False)
     with pytest.raises(UsageError, match="has at least 49 tokens, not 9"):
-        prepare_vocabulary([str(vocab)], vocab, 9, lowercase=True, force=True)
+        prepare_vocabulary([str(vocab)], vocab, 9, **VOCABULARY, force=True)
     assert vocab.read_bytes() == before
 
 
@@ -228,3 +259,28 @@ def test_an_output_that_cannot_be_written_is_an_error(prepare, tmp_path):
     with pytest.raises(InputError) as error:
         prepare("One.", output="text.txt/records")
     assert str(error.value) == f"cannot be written: File exists\n  --> {tmp_path / 'text.txt'}"
+
+
+def test_pairs_of_segments_are_the_default_of_the_command_line_and_are_recorded(tmp_path, vocab):
+    text = tmp_path / "text.txt"
+    text.write_text("One two.\nThree four.\nFive one.\n\nTwo two two.\n")
+    command = f"prepare corpus {text} --vocab {vocab} --lowercase --seq-length 12 --output"
+    for name, extra in (("default", ""), ("same", "--seed 1"), ("other", "--seed 2")):
+        assert main([*command.split(), str(tmp_path / name), *extra.split()]) == 0
+    columns = read_rows(tmp_path / "default", 12)
+    for ids, mask, segments in zip(
+        *(columns[name].tolist() for name in ("input_ids", "input_mask", "segment_ids")),
+        strict=True,
+    ):
+        first, last = (place for place, token in enumerate(ids) if token == SEP)
+        assert ids[0] == CLS and mask == [1] * (last + 1) + [0] * (11 - last)
+        assert segments == [0] * (first + 1) + [1] * (last - first) + [0] * (11 - last)
+    sidecar = load_sidecar(tmp_path / "default")
+    assert sidecar.pairs.model_dump() == {
+        "seed": 1,
+        "short_documents": 0.1,
+        "recent_documents": 1000,
+    }
+    assert sidecar.counts["documents"] == 2
+    assert sidecar == load_sidecar(tmp_path / "same")
+    assert load_sidecar(tmp_path / "other").files != sidecar.files

@@ -207,12 +207,10 @@ def test_label_orders_that_differ_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "corpus"])
-def test_labels_of_other_records_are_unknown(content, tmp_path, options, write):
-    from tinybert.prepare.corpus import prepare_corpus
-
+def test_labels_of_other_records_are_unknown(content, tmp_path, options, write, corpus):
     if content == "corpus":
         text = write("text.txt", "a b")
-        prepare_corpus([str(text)], options())
+        corpus([text], options())
         assert load_sidecar(tmp_path / "records").task is None
     assert labels(tmp_path / "records") is None
 

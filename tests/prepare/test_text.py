@@ -1,5 +1,6 @@
 import pytest
 
+from tinybert.errors import InputError
 from tinybert.prepare.text import find_texts, paragraphs, split_sentences
 
 
@@ -33,19 +34,36 @@ def test_inputs_are_found_in_order_without_hidden_files(tmp_path):
     assert found == ["b/1", "b/2", "c0", "c1", "a"]
 
 
-def test_a_plain_file_is_one_document_and_a_wiki_file_many(tmp_path):
-    plain, wiki = tmp_path / "plain", tmp_path / "wiki"
-    plain.write_bytes(b"One.\r\n\r\n Two. \nThree.")
-    wiki.write_bytes(
-        b'<doc id="1" title="A">\nA\n\nOne.\n\nTwo.\n</doc>\n\n<doc id="2">\nB\n\nThree.\n</doc>\n'
-    )
-    assert [(doc, text) for doc, text, _ in paragraphs(plain)] == [
-        (0, "One."),
-        (0, "Two."),
-        (0, "Three."),
-    ]
-    assert [(doc, text) for doc, text, _ in paragraphs(wiki)] == [
-        (0, "One."),
-        (0, "Two."),
-        (1, "Three."),
-    ]
+MARK = b"\xef\xbb\xbf"
+TITLED = b'<doc id="1" title="A">\nA\n\nOne.\n\nTwo.\n</doc>\n\n<doc id="2">\nB\n\nThree.\n</doc>\n'
+FORMATS = {
+    "text": b"One.\r\n Two. \n\n\t\nThree.\n",
+    "text with a mark": MARK + b"\n\nOne.\nTwo.\n\nThree.",
+    "wiki": TITLED,
+    "wiki with a mark": MARK + b"\n " + TITLED.replace(b"\n\n", b"\n"),
+    "jsonl": b'{"id": 1, "text": "One.\\n\\n Two."}\n\n{"text": "Three.", "title": "B"}\n',
+    "jsonl with a mark": MARK + b' \n{"text": "One.\\nTwo."}\n{"text": "Three."}\n',
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("named", [False, True])
+def test_every_format_holds_documents_of_paragraphs(name, named, tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(FORMATS[name])
+    format = name.split()[0] if named else None
+    sizes = []
+    assert list(paragraphs(path, format, sizes.append)) == [(0, "One."), (0, "Two."), (1, "Three.")]
+    assert sum(sizes) == path.stat().st_size
+
+
+def test_a_format_that_is_named_is_not_guessed(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("{Braces} begin this text.\n")
+    with pytest.raises(InputError, match="the line is not JSON"):
+        list(paragraphs(path, None, lambda size: None))
+    assert list(paragraphs(path, "text", lambda size: None)) == [(0, "{Braces} begin this text.")]
+    for format, message in (("wiki", "text between two documents"), ("jsonl", "is not JSON")):
+        with pytest.raises(InputError, match=message) as error:
+            list(paragraphs(path, format, lambda size: None))
+        assert error.value.cure == ""

@@ -138,9 +138,19 @@ def _prepare(commands: Commands) -> None:
     vocab.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
     vocab.add_argument("--output", type=Path, required=True, metavar="VOCAB_TXT")
     vocab.add_argument("--size", type=int, required=True, metavar="N", help="most tokens")
+    _text_format(vocab)
     _text(vocab)
     corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
     corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    _text_format(corpus)
+    corpus.add_argument(
+        "--single-segments",
+        action="store_true",
+        help="rows of one segment, rather than [CLS] a [SEP] b [SEP]",
+    )
+    corpus.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of the pairs (default: 1)"
+    )
     glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
     glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
     ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
@@ -163,6 +173,15 @@ def _prepare(commands: Commands) -> None:
         kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
         kind.add_argument("--rows-per-file", type=int, default=100_000, metavar="N")
         _text(kind)
+
+
+def _text_format(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--input-format",
+        choices=("text", "wiki", "jsonl"),
+        help="plain text with a blank line after each document, text of WikiExtractor, or JSON "
+        "lines with a `text`; else as the first line of a file shows",
+    )
 
 
 def _text(kind: argparse.ArgumentParser) -> None:

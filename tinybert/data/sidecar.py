@@ -65,6 +65,18 @@ class PreparedTask(BaseModel):
     """Tokens go from the end of the longer text until the row fits."""
 
 
+class PreparedPairs(BaseModel):
+    """How rows of two segments were drawn from a corpus."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    seed: int
+    short_documents: float
+    """Share of documents whose rows are not filled."""
+    recent_documents: int
+    """Number of documents before its own that a random second segment is taken from."""
+
+
 class Sidecar(BaseModel):
     """The content of a records.json."""
 
@@ -77,6 +89,8 @@ class Sidecar(BaseModel):
     vocabulary: RecordedVocabulary
     task: PreparedTask | None = None
     """None where records have no labels; then it is not in the file."""
+    pairs: PreparedPairs | None = None
+    """None where rows of a corpus have one segment; then it is not in the file."""
     counts: dict[str, int]
     """What was read and written: documents, sentences, tokens and so on."""
     versions: dict[str, str]
@@ -85,7 +99,8 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the file's content, sealed."""
-        content = self.model_dump(mode="json", exclude=None if self.task else {"task"})
+        absent = {name for name in ("task", "pairs") if getattr(self, name) is None}
+        content = self.model_dump(mode="json", exclude=absent)
         return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()
 
     def check_file(self, path: Path, sha256: str | None = None) -> None:

@@ -1,36 +1,48 @@
 """`prepare corpus`: text files and a vocabulary -> records for general distillation.
 
-Sentences are packed in document order: a row is [CLS], as many whole sentences of one document
-as fit, [SEP]. A sentence that does not fit opens a new row, and so does every document. One of
-more than S - 2 tokens is cut into pieces of S - 2, the last of which is packed like a sentence.
+Rows hold two segments, as `pairs.py` makes them, or a single one: then sentences are packed in
+document order. A row is [CLS], as many whole sentences of one document as fit, [SEP]. A sentence
+that does not fit opens a new row, and so does every document. One of more than S - 2 tokens is cut
+into pieces of S - 2, the last of which is packed like a sentence.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from tinybert.data.sidecar import Sidecar
+from tinybert.data.sidecar import PreparedPairs, Sidecar
 from tinybert.prepare.encode import EncodedRow
+from tinybert.prepare.pairs import RECENT, SHORT, pair_rows
 from tinybert.prepare.reading import Advance
 from tinybert.prepare.records import PrepareOptions, progress, write_directory
-from tinybert.prepare.text import find_texts, paragraphs, split_sentences
+from tinybert.prepare.text import TextFormat, find_texts, paragraphs, split_sentences
 from tinybert.prepare.vocabulary import CLS, SEP, UNK, build_tokenizer, load_vocabulary
 
 _PARAGRAPHS_AT_A_TIME = 2048
-_MIN_SEQ_LENGTH = 3
 
-Document = tuple[int, int]
+Place = tuple[int, int]
+"""File and document in it, counted from 0."""
 
 
-def prepare_corpus(inputs: Sequence[str], options: PrepareOptions) -> Sidecar:
+def prepare_corpus(
+    inputs: Sequence[str],
+    options: PrepareOptions,
+    *,
+    input_format: TextFormat | None,
+    single_segments: bool,
+    seed: int,
+) -> Sidecar:
     """Make a directory of records without labels.
 
     Args:
         inputs: Text files, directories and globs; `text.py` states how they are read.
-        options: Vocabulary, output and so on; at least 3 tokens a row.
+        options: Vocabulary, output and so on; at least 3 tokens a row, or 5 for two segments.
+        input_format: How the files are written; None: as their first lines show.
+        single_segments: Make rows of one segment.
+        seed: Of the draws of rows with two.
 
     Returns:
         The content of records.json.
@@ -39,25 +51,35 @@ def prepare_corpus(inputs: Sequence[str], options: PrepareOptions) -> Sidecar:
         InputError: A text or the vocabulary cannot be read, or there is no text.
         UsageError: `output` exists and may not be replaced, or a number is too small.
     """
-    options.check(_MIN_SEQ_LENGTH)
+    options.check(3 if single_segments else 5)
     vocabulary = load_vocabulary(options.vocab)
     tokenizer = build_tokenizer(vocabulary, options.lowercase)
+    cls, sep, unknown = (vocabulary.ids[token] for token in (CLS, SEP, UNK))
     paths = find_texts(inputs)
-    counts: Counter[str] = Counter(documents=0, sentences=0, cut_sentences=0, tokens=0, unknown=0)
+    names = ("documents", "sentences", *["cut_sentences"] * single_segments, "tokens", "unknown")
+    counts = Counter(dict.fromkeys(names, 0))
+    rows: Iterator[EncodedRow]
     with progress(paths) as advance:
-        sentences = _counted(
-            _sentences(paths, tokenizer, advance),
-            counts,
-            options.seq_length - 2,
-            vocabulary.ids[UNK],
+        sentences = _counted(_sentences(paths, input_format, tokenizer, advance), counts, unknown)
+        if single_segments:
+            packed = pack(sentences, options.seq_length, cls, sep, counts)
+            rows = (EncodedRow(row, [0] * len(row)) for row in packed)
+            return write_directory(inputs, rows, options, vocabulary, counts)
+        documents = (
+            [sentence for _, sentence in group]
+            for _, group in groupby(sentences, key=lambda item: item[0])
         )
-        packed = pack(sentences, options.seq_length, vocabulary.ids[CLS], vocabulary.ids[SEP])
-        rows = (EncodedRow(row, [0] * len(row)) for row in packed)
-        return write_directory(inputs, rows, options, vocabulary, counts)
+        rows = pair_rows(documents, options.seq_length, cls, sep, seed, counts)
+        pairs = PreparedPairs(seed=seed, short_documents=SHORT, recent_documents=RECENT)
+        return write_directory(inputs, rows, options, vocabulary, counts, pairs=pairs)
 
 
 def pack(
-    sentences: Iterator[tuple[Document, list[int]]], seq_length: int, cls: int, sep: int
+    sentences: Iterator[tuple[Place, list[int]]],
+    seq_length: int,
+    cls: int,
+    sep: int,
+    counts: Counter[str],
 ) -> Iterator[list[int]]:
     """Pack sentences into rows, as the top of this module states.
 
@@ -66,14 +88,16 @@ def pack(
         seq_length: Most tokens a row (S).
         cls: Token id that begins a row.
         sep: Token id that ends it.
+        counts: Counts the sentences that are cut (`cut_sentences`).
 
     Yields:
         Token ids of a row, without padding.
     """
     room = seq_length - 2
     row: list[int] = []
-    current: Document | None = None
+    current: Place | None = None
     for document, sentence in sentences:
+        counts["cut_sentences"] += len(sentence) > room
         for start in range(0, len(sentence), room):
             piece = sentence[start : start + room]
             if row and (document != current or len(row) + len(piece) > room):
@@ -86,30 +110,28 @@ def pack(
 
 
 def _sentences(
-    paths: Sequence[Path], tokenizer: Tokenizer, advance: Advance
-) -> Iterator[tuple[Document, list[int]]]:
+    paths: Sequence[Path], input_format: TextFormat | None, tokenizer: Tokenizer, advance: Advance
+) -> Iterator[tuple[Place, list[int]]]:
     """Yield (document, token ids) of every sentence that has tokens."""
     for file, path in enumerate(paths):
-        left = paragraphs(path)
+        left = paragraphs(path, input_format, advance)
         while block := list(islice(left, _PARAGRAPHS_AT_A_TIME)):
-            texts = [(n, piece) for n, text, _ in block for piece in split_sentences(text)]
+            texts = [(n, piece) for n, text in block for piece in split_sentences(text)]
             encodings = tokenizer.encode_batch_fast(
                 [piece for _, piece in texts], add_special_tokens=False
             )
             for (document, _), encoding in zip(texts, encodings, strict=True):
                 if encoding.ids:
                     yield (file, document), encoding.ids
-            advance(sum(size for _, _, size in block))
 
 
 def _counted(
-    sentences: Iterator[tuple[Document, list[int]]], counts: Counter[str], room: int, unknown: int
-) -> Iterator[tuple[Document, list[int]]]:
-    last: Document | None = None
+    sentences: Iterator[tuple[Place, list[int]]], counts: Counter[str], unknown: int
+) -> Iterator[tuple[Place, list[int]]]:
+    last: Place | None = None
     for document, sentence in sentences:
         counts["documents"] += document != last
         counts["sentences"] += 1
-        counts["cut_sentences"] += len(sentence) > room
         counts["tokens"] += len(sentence)
         counts["unknown"] += sentence.count(unknown)
         last = document

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from tinybert.atomic import atomic_directory
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import RowFormat
-from tinybert.data.sidecar import NAME, PreparedTask, RecordedVocabulary, Sidecar
+from tinybert.data.sidecar import NAME, PreparedPairs, PreparedTask, RecordedVocabulary, Sidecar
 from tinybert.data.source import DatasetType
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
@@ -106,7 +106,8 @@ def write_task(
     encoder = Encoder(tokenizer, vocabulary, options.seq_length, counts, allow_empty=allow_empty)
     with progress(inputs) as advance:
         examples = (example for path in inputs for example in read(path, advance))
-        return write_directory(inputs, encoder.rows(examples), options, vocabulary, counts, task)
+        rows = encoder.rows(examples)
+        return write_directory(inputs, rows, options, vocabulary, counts, task=task)
 
 
 def write_directory(
@@ -115,7 +116,9 @@ def write_directory(
     options: PrepareOptions,
     vocabulary: Vocabulary,
     counts: Counter[str],
+    *,
     task: PreparedTask | None = None,
+    pairs: PreparedPairs | None = None,
 ) -> Sidecar:
     """Make a directory of records, with records.json and, for TFRecord, schema.json.
 
@@ -126,6 +129,7 @@ def write_directory(
         vocabulary: What the token ids belong to.
         counts: What `rows` counts, complete when it ends.
         task: What records.json holds about the task, without counts of labels.
+        pairs: What records.json holds about rows of a corpus with two segments.
 
     Returns:
         The content of records.json.
@@ -156,6 +160,7 @@ def write_directory(
                 sha256=vocabulary.sha256, tokens=len(vocabulary.ids), lowercase=options.lowercase
             ),
             task=task,
+            pairs=pairs,
             counts=dict(counts),
             versions={program: version(program) for program in programs},
             files=files,

@@ -1,15 +1,28 @@
-"""Plain text and WikiExtractor files: documents, paragraphs, sentences.
+"""Text files: documents, paragraphs, sentences.
 
-A WikiExtractor file begins with `<doc `; each `<doc ...>` to `</doc>` is a document, its first
-line is the title and is left out. Any other file is one document. A line is a paragraph.
+A file has one of three formats, which its first line that is not blank shows:
+
+- `wiki`, text of WikiExtractor: it begins with `<doc `. Each `<doc ...>` to `</doc>` is a document;
+  its first line is the title, and is left out.
+- `jsonl`, JSON lines, as of WikiExtractor with --json: it begins with `{`. Each object is a
+  document, its `text` a text.
+- `text`, anything else: a blank line ends a document, as in BERT's and TinyBERT's own format.
+
+A line of a text that is not blank is a paragraph.
 """
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tinybert.errors import InputError
+from tinybert.prepare.reading import Advance, read_lines, read_objects
+
+TextFormat = Literal["text", "wiki", "jsonl"]
+Paragraphs = Iterator[tuple[int, str]]
+"""Document, counted from 0, and paragraph."""
 
 _DOC = "<doc "
 _END = "</doc>"
@@ -43,31 +56,77 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
     return texts
 
 
-def paragraphs(path: Path) -> Iterator[tuple[int, str, int]]:
-    """Yield (document, counted from 0; paragraph; its size in bytes), without blank lines.
+def paragraphs(path: Path, input_format: TextFormat | None, advance: Advance) -> Paragraphs:
+    """Yield the paragraphs of a file, without blank ones and without white space around them.
+
+    Args:
+        path: The file.
+        input_format: How it is written; None: as its first line shows.
+        advance: Called with the number of bytes read.
 
     Raises:
-        InputError: The file cannot be read, is not UTF-8, or its `<doc>` marks do not match.
+        InputError: The file cannot be read, is not UTF-8, or does not have the format.
     """
-    document = 0
-    wiki = inside = title = False
-    number = 0
-    for number, (text, size) in enumerate(_lines(path), start=1):
-        if number == 1:
-            wiki = text.startswith(_DOC)
-        if wiki and (text.startswith(_DOC) or text == _END):
+    readers: dict[TextFormat, Callable[[Path, Advance], Paragraphs]] = {
+        "text": _read_plain,
+        "wiki": _read_wiki,
+        "jsonl": _read_json,
+    }
+    format = input_format or _format_by_first_line(path)
+    try:
+        yield from readers[format](path, advance)
+    except InputError as error:
+        if input_format is None and not error.cure:
+            error.cure = f"it was read as {format}; name another format with --input-format"
+        raise
+
+
+def _format_by_first_line(path: Path) -> TextFormat:
+    first = next((line for _, line in read_lines(path, lambda size: None) if line.strip()), "")
+    if first.lstrip().startswith(_DOC):
+        return "wiki"
+    return "jsonl" if first.lstrip().startswith("{") else "text"
+
+
+def _read_plain(path: Path, advance: Advance) -> Paragraphs:
+    document, begun = 0, False
+    for number, line in read_lines(path, advance):
+        text = line.strip()
+        if text.startswith(_DOC) or text == _END:
+            message = f"a mark of WikiExtractor in plain text: {text[:20]}"
+            raise InputError(message, where=f"{path}:{number}")
+        if text:
+            yield document, text
+        document += begun and not text
+        begun = bool(text)
+
+
+def _read_wiki(path: Path, advance: Advance) -> Paragraphs:
+    document = number = 0
+    inside = title = False
+    for number, line in read_lines(path, advance):
+        text = line.strip()
+        if text.startswith(_DOC) or text == _END:
             if inside == (text != _END):
                 raise InputError(f"unexpected {text[:5]}", where=f"{path}:{number}")
             inside = title = text != _END
             document += not inside
-        elif wiki and text and not inside:
+        elif text and not inside:
             raise InputError("text between two documents", where=f"{path}:{number}")
         elif title:
             title = False
         elif text:
-            yield document, text, size
+            yield document, text
     if inside:
         raise InputError("the file ends inside a document", where=f"{path}:{number}")
+
+
+def _read_json(path: Path, advance: Advance) -> Paragraphs:
+    for document, (where, value) in enumerate(read_objects(path, advance)):
+        text = value.get("text")
+        if not isinstance(text, str):
+            raise InputError("`text` is missing, or no text", where=where)
+        yield from ((document, line.strip()) for line in text.split("\n") if line.strip())
 
 
 def split_sentences(paragraph: str) -> list[str]:
@@ -79,24 +138,6 @@ def split_sentences(paragraph: str) -> list[str]:
     starts = [0, *ends]
     pieces = [paragraph[a:b].strip() for a, b in zip(starts, [*ends, None], strict=True)]
     return [piece for piece in pieces if piece]
-
-
-def _lines(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield (line without surrounding white space, its size in bytes)."""
-    offset = 0
-    try:
-        with open(path, "rb") as file:
-            for line in file:
-                yield line.decode().strip(), len(line)
-                offset += len(line)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "the text is not UTF-8",
-            where=f"{path}, byte {offset + error.start}",
-            cure="convert the file, for example with iconv",
-        ) from error
 
 
 def _hidden(path: Path) -> bool:

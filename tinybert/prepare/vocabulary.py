@@ -15,7 +15,7 @@ from tinybert.atomic import write_bytes
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.prepare.reading import BLANKS, read_lines
-from tinybert.prepare.text import find_texts, paragraphs
+from tinybert.prepare.text import TextFormat, find_texts, paragraphs
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -85,7 +85,13 @@ def build_tokenizer(vocabulary: Vocabulary, lowercase: bool) -> Tokenizer:
 
 
 def prepare_vocabulary(
-    inputs: Sequence[str], output: Path, size: int, *, lowercase: bool, force: bool
+    inputs: Sequence[str],
+    output: Path,
+    size: int,
+    *,
+    input_format: TextFormat | None,
+    lowercase: bool,
+    force: bool,
 ) -> int:
     """Make a vocab.txt of at most `size` tokens from text files; returns their number.
 
@@ -93,6 +99,7 @@ def prepare_vocabulary(
         inputs: Text files, directories and globs, as for `prepare corpus`.
         output: The vocab.txt.
         size: Most tokens, the five special ones included.
+        input_format: How the files are written; None: as their first lines show.
         lowercase: Lower-case the text first.
         force: Replace an existing file.
 
@@ -105,7 +112,11 @@ def prepare_vocabulary(
             "the file exists", where=str(output), cure="name another, or replace it with --force"
         )
     tokenizer = build_tokenizer(Vocabulary({UNK: 0}, ""), lowercase)
-    texts = [text for path in find_texts(inputs) for _, text, _ in paragraphs(path)]
+    texts = [
+        text
+        for path in find_texts(inputs)
+        for _, text in paragraphs(path, input_format, lambda size: None)
+    ]
     letters = sorted({letter for text in texts for letter in _letters(tokenizer, text)})
     # The trainer numbers letters in the order of a hash map and breaks ties by number: numbered
     # here, as if they were special tokens, they make its result a function of the text.
