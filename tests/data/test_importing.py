@@ -28,7 +28,7 @@ def random_columns(rows, seed):
     random = np.random.default_rng(seed)
     return {
         "input_ids": random.integers(0, 300, (rows, 4)),
-        "input_mask": random.integers(0, 2, (rows, 4)),
+        "input_mask": random.permuted(np.tile([1, 1, 0, 0], (rows, 1)), axis=1),
         "segment_ids": random.integers(0, 2, (rows, 4)),
     }
 
@@ -125,6 +125,12 @@ def test_files_that_were_hashed_already_are_not_read_again(
             0,
             [1, 1, 2, 0],
             "input_mask[2] is 2; a mask is 0 or 1\n  --> {0}, record 1",
+        ),
+        (
+            "input_mask",
+            1,
+            [0, 0, 0, 0],
+            "input_mask has no 1; a row has a token\n  --> {0}, record 2",
         ),
         (
             "segment_ids",

@@ -61,6 +61,9 @@ class RowFormat:
                 row, position = map(int, np.argwhere(illegal)[0])
                 value = values[row, position]
                 problems.append((row, f"{column.name}[{position}] is {value}; {rule}"))
+        if self.input_mask_from_dataset:
+            hidden = np.flatnonzero(~columns["input_mask"].any(axis=1))
+            problems += [(int(row), "input_mask has no 1; a row has a token") for row in hidden[:1]]
         return min(problems, default=None, key=lambda item: item[0])
 
     def _range(self, name: str) -> tuple[int, int, str]:

@@ -27,7 +27,7 @@ from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_file
 from tinybert.strict_json import parse_json
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "store.json"
 _DAMAGED_CURE = "delete this directory; the next run imports the records again"
 
