@@ -17,8 +17,9 @@ from tinybert.distill.prediction import (
     softmax_and_log,
 )
 from tinybert.model.bert import BertEncoder
-from tinybert.model.heads import TaskNetwork, head_shapes
+from tinybert.model.heads import TaskNetwork
 from tinybert.model.loading import load_into
+from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 
 ROWS = np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32) * 2

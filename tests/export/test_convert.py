@@ -16,12 +16,13 @@ from tests.export.conftest import (
 )
 from tests.model.networks import random_weights, tiny
 from tinybert.errors import InputError
-from tinybert.export import config as description
-from tinybert.export.checkpoint import write_checkpoint, write_mindspore
+from tinybert.export.checkpoint import write_checkpoint
+from tinybert.export.huggingface import encode_description
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.export.source import SourceRequest, find_network
+from tinybert.model.checkpoint_files import encode_ckpt, read_arrays
+from tinybert.model.description import describe_network
 from tinybert.model.names import names_in
-from tinybert.model.weights import read_arrays
 from tinybert.recipe.network import HeadConfig
 
 MINDSPORE = ("mindspore", "mindspore-older", "mindspore-student")
@@ -54,7 +55,7 @@ def test_a_student_goes_to_mindspore_and_back_bit_for_bit(family, call, student_
     )
     weights = student_weights()
     names = names_in(family, weights)
-    _, arrays = read_arrays(there)
+    arrays = read_arrays(there).arrays
     same_bits(arrays, {names[n]: array for n, array in weights.items()})
     given = ("--recipe", TINY, "--network", "student")
     assert call("convert", there, "--to", "huggingface", "--output", back, *given) == (
@@ -136,8 +137,8 @@ def test_a_head_goes_with_its_encoder(family, tmp_path):
     network = with_head()
     output = tmp_path / ("a" if family == "huggingface" else "a.ckpt")
     write_checkpoint(network, family, output, vocab=None, lowercase=None)
-    file, arrays = read_arrays(output)
-    again = assemble(arrays, network.config, HEAD, labels=None, where=str(file))
+    arrays = read_arrays(output).arrays
+    again = assemble(arrays, network.config, HEAD, labels=None, where=str(output))
     same_bits(again.arrays, network.arrays)
     assert again.left == ()
 
@@ -147,11 +148,11 @@ def test_a_description_read_back_is_the_network(tmp_path):
     for task_type, width in (("ner", 3), ("classification", 3), ("regression", 1)):
         network = with_head(**changes, enable_fused_layernorm=False)
         head = HeadConfig(task_type, width, "linear", 0.5)
-        arrays = network.arrays | {"classifier.weight": np.ones((width, 16), np.float32)}
+        arrays = network.arrays | {"classifier.bias": np.ones(width, np.float32)}
         (tmp_path / "config.json").write_bytes(
-            description.encode_config(TrainedNetwork(network.config, head, None, arrays, ()))
+            encode_description(TrainedNetwork(network.config, head, None, arrays, ()))
         )
-        assert description.decode_config(tmp_path / "config.json", arrays) == (network.config, head)
+        assert describe_network(tmp_path / "config.json", arrays) == (network.config, head)
 
 
 def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp_path):
@@ -171,13 +172,13 @@ def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp
     heads["cls.predictions.decoder.weight"] = words
     save_file(weights | heads, tmp_path / "model.safetensors")
     plain = TrainedNetwork(tiny(), None, None, random_weights(tiny()), ())
-    (tmp_path / "config.json").write_bytes(description.encode_config(plain))
+    (tmp_path / "config.json").write_bytes(encode_description(plain))
     output = tmp_path / "a.ckpt"
     assert call("convert", tmp_path, "--to", "mindspore", "--output", output) == (
         0,
         "DIR/a.ckpt: 2 x 16, 46 tensors\n",
     )
-    _, arrays = read_arrays(output)
+    arrays = read_arrays(output).arrays
     assert arrays["bert.cls1.output_bias"].tobytes() == heads["cls.predictions.bias"].tobytes()
     back = tmp_path / "back"
     network = assemble(arrays, tiny(), None, labels=None, where="a.ckpt")
@@ -203,7 +204,7 @@ def test_half_precision_stays_half(tmp_path):
     halves = {name: array.astype(np.float16) for name, array in network.arrays.items()}
     half = TrainedNetwork(network.config, HEAD, None, halves, ())
     write_checkpoint(half, "mindspore", tmp_path / "a.ckpt", vocab=None, lowercase=None)
-    _, arrays = read_arrays(tmp_path / "a.ckpt")
+    arrays = read_arrays(tmp_path / "a.ckpt").arrays
     same_bits(assemble(arrays, half.config, HEAD, labels=None, where="a").arrays, halves)
 
 
@@ -227,7 +228,7 @@ def test_a_network_of_tags_may_lack_its_pooler(tmp_path):
 def refusals(tmp_path, student_run):
     """Yield command lines that are refused, and the whole answer to each."""
     ckpt, taken, recipe = tmp_path / "a.ckpt", tmp_path / "taken", task_recipe(tmp_path)
-    write_mindspore({"x": np.ones(2, np.float32)}, ckpt)
+    ckpt.write_bytes(b"".join(encode_ckpt({"x": np.ones(2, np.float32)})))
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
     long = tmp_path / "long.txt"
@@ -355,10 +356,10 @@ def test_force_replaces_an_earlier_result(call, student_run, tmp_path):
 )
 def test_a_description_of_something_else_is_refused(tmp_path, change, problem):
     network = with_head()
-    described = json.loads(description.encode_config(network)) | change
+    described = json.loads(encode_description(network)) | change
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(InputError) as caught:
-        description.decode_config(tmp_path / "config.json", network.arrays)
+        describe_network(tmp_path / "config.json", network.arrays)
     assert str(caught.value) == (
         f"not the description of a BERT that this program has:\n  - {problem}\n"
         f"  --> {tmp_path / 'config.json'}\n"

@@ -7,8 +7,9 @@ import pytest
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.model.bert import BertEncoder
-from tinybert.model.heads import TaskNetwork, head_shapes, task_sites
+from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.loading import load_into
+from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 
 CONFIG = tiny()

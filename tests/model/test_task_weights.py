@@ -1,5 +1,7 @@
 """A head and a projection are read under the names that each family has for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -7,15 +9,17 @@ from safetensors.numpy import save_file
 from tests.model.networks import random_weights, tiny
 from tinybert.errors import InputError
 from tinybert.model.weights import read_weights
+from tinybert.recipe.network import HeadConfig
 
-HEAD = {"classifier.weight": (3, 16), "classifier.bias": (3,)}
+HEAD = HeadConfig("classification", 3, "linear", 0.1)
+SHAPES = {"classifier.weight": (3, 16), "classifier.bias": (3,)}
 
 
 @pytest.fixture
 def values():
     generator = np.random.default_rng(2)
     head = {
-        name: generator.standard_normal(shape).astype(np.float32) for name, shape in HEAD.items()
+        name: generator.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()
     }
     return random_weights(tiny()), head
 
@@ -48,9 +52,7 @@ def test_a_head_of_another_width_is_refused(tmp_path, values):
     weights, classifier = values
     save_file(weights | classifier, tmp_path / "a.safetensors")
     with pytest.raises(InputError) as caught:
-        read(
-            tmp_path / "a.safetensors", head={"classifier.weight": (2, 16), "classifier.bias": (2,)}
-        )
+        read(tmp_path / "a.safetensors", head=replace(HEAD, num_labels=2))
     assert caught.value.message == (
         "the weights do not fit the network:\n"
         "  shape: classifier.weight is (3, 16), not (2, 16)\n"

@@ -250,7 +250,7 @@ def test_no_damaged_safetensors_file_ends_in_anything_but_an_input_error(tmp_pat
         assert message.startswith("unreadable safetensors file: ")
         assert message.endswith(
             "\n  --> DIR/a.safetensors"
-            "\nhelp: get the file again; its types must be float32 or float16"
+            "\nhelp: get the file again; its types must be float32, float16 or bfloat16"
         )
 
 

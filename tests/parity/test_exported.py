@@ -14,9 +14,9 @@ from tests.export.conftest import VOCAB
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.parity.ours import GATES
 from tinybert.export.checkpoint import write_checkpoint
-from tinybert.export.config import decode_config
 from tinybert.export.network import TrainedNetwork, assemble, inference_cell
-from tinybert.model.weights import read_arrays
+from tinybert.model.checkpoint_files import read_arrays
+from tinybert.model.description import describe_network
 from tinybert.recipe.network import HeadConfig
 
 pytestmark = pytest.mark.parity
@@ -99,10 +99,10 @@ def test_what_transformers_saves_is_read(architecture, tmp_path):
     )
     model = getattr(transformers, architecture)(config).eval()
     model.save_pretrained(tmp_path)
-    file, arrays = read_arrays(tmp_path)
+    arrays = read_arrays(tmp_path).arrays
     names = {name.removeprefix("bert."): array for name, array in arrays.items()}
-    described, head = decode_config(tmp_path / "config.json", names)
-    network = assemble(arrays, described, head, labels=None, where=str(file))
+    described, head = describe_network(tmp_path / "config.json", names)
+    network = assemble(arrays, described, head, labels=None, where=str(tmp_path))
     assert network.left == ()
     if head is not None:
         assert (head.num_labels, head.head) == (3, "linear")

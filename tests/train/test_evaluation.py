@@ -7,8 +7,9 @@ from tests.model.networks import random_weights, tiny
 from tinybert.data.batch import Batch
 from tinybert.errors import InputError
 from tinybert.model.bert import BertEncoder
-from tinybert.model.heads import TaskNetwork, head_shapes
+from tinybert.model.heads import TaskNetwork
 from tinybert.model.loading import load_into
+from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.evaluation import Evaluation, Measure, Prediction
 from tinybert.train.world import ALONE

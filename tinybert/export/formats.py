@@ -14,8 +14,7 @@ from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError
 from tinybert.export import Format
 from tinybert.export.check import Batch, Outputs, Runner, measure_differences
-from tinybert.export.checkpoint import WEIGHTS, write_huggingface
-from tinybert.export.config import require_expressible
+from tinybert.export.huggingface import write_huggingface
 from tinybert.export.network import INPUT_NAMES, TrainedNetwork, inference_cell
 from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
@@ -23,8 +22,8 @@ from tinybert.manifest import exported
 from tinybert.manifest.digests import tensor_digest, tensor_table
 from tinybert.manifest.document import root_of
 from tinybert.manifest.identity import code_identity
+from tinybert.model.checkpoint_files import WEIGHTS, read_arrays
 from tinybert.model.names import canonical_names
-from tinybert.model.weights import read_arrays
 
 Axes = tuple[int | str, int | str]
 """Batch and sequence of a graph's inputs: a size, or a name where any is taken."""
@@ -127,9 +126,8 @@ def _write(source: Source, format: Format, directory: Path) -> WrittenFile:
 
 def _huggingface(source: Source, directory: Path) -> WrittenFile:
     network = source.network
-    require_expressible(network.config, network.head)
     write_huggingface(network, directory, source.vocab, source.lowercase)
-    _, arrays = read_arrays(directory / WEIGHTS)
+    arrays = read_arrays(directory / WEIGHTS).arrays
     names = canonical_names(arrays)
     for name, array in network.arrays.items():
         again = arrays[names[name]]

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, UsageError
-from tinybert.export import config as description
+from tinybert.export.huggingface import VOCABULARY, tokenizer_lowercases
 from tinybert.export.network import TrainedNetwork, assemble
+from tinybert.model.checkpoint_files import StoredArrays, read_arrays
+from tinybert.model.description import DESCRIPTION, describe_network
 from tinybert.model.label_names import recorded_labels
-from tinybert.model.parameters import Array
-from tinybert.model.weights import parameter_names, read_arrays
+from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.base import ManifestLink, RecipeLink
@@ -79,19 +80,19 @@ def _from_run(request: SourceRequest) -> Source:
     link = ManifestLink(manifest=path) if manifest else RecipeLink(recipe=path)
     run = find_parent_run(link, request.root)
     recipe = recorded_recipe(run)
-    file, arrays = read_arrays(run.checkpoint)
-    held = [role for role in ROLES if any(name.startswith(f"{role}.") for name in arrays)]
+    stored = read_arrays(run.checkpoint)
+    held = [role for role in ROLES if any(name.startswith(f"{role}.") for name in stored.arrays)]
     if request.role is None and len(held) != 1:
         raise UsageError(
             f"the run's checkpoint holds {len(held)} networks",
-            where=str(file),
+            where=str(stored.path),
             cure="choose: --network teacher, or --network student",
         )
     role = request.role or held[0]
     described = _described_by_recipe(recipe, role, str(run.path))
     if role not in held:
-        raise UsageError(f"the run left no {role}", where=str(file))
-    return _source(request, described, file, arrays, run, recipe.data.seq_length)
+        raise UsageError(f"the run left no {role}", where=str(stored.path))
+    return _source(request, described, stored, run, recipe.data.seq_length)
 
 
 def recorded_recipe(run: LinkedRun) -> AnyRecipe:
@@ -118,8 +119,7 @@ def recorded_recipe(run: LinkedRun) -> AnyRecipe:
 
 
 def _from_checkpoint(request: SourceRequest) -> Source:
-    file, arrays = read_arrays(request.source)
-    beside = file.parent / "config.json"
+    stored = read_arrays(request.source)
     if request.recipe is not None:
         recipe = load(request.recipe).recipe
         roles = [role for role in ROLES if getattr(recipe, role) is not None]
@@ -132,26 +132,25 @@ def _from_checkpoint(request: SourceRequest) -> Source:
         role = request.role or roles[0]
         described = _described_by_recipe(recipe, role, str(request.recipe))
         seq_length = recipe.data.seq_length
-    elif beside.is_file():
-        names = parameter_names(arrays, where=str(file))
-        named = {meaning: arrays[name] for meaning, name in names.items()}
-        described = description.decode_config(beside, named)
+    elif (stored.path.parent / DESCRIPTION).is_file():
+        names = parameter_names(stored.arrays, where=str(stored.path))
+        arrays = {meaning: stored.arrays[name] for meaning, name in names.items()}
+        described = describe_network(stored.path.parent / DESCRIPTION, arrays)
         seq_length = described[0].max_position_embeddings
     else:
         raise UsageError(
             "nothing describes the network of this checkpoint",
-            where=str(file),
+            where=str(stored.path),
             cure="name a recipe that does: --recipe RECIPE --network student; "
             "or name the run's manifest instead of its checkpoint",
         )
-    return _source(request, described, file, arrays, None, seq_length)
+    return _source(request, described, stored, None, seq_length)
 
 
 def _source(
     request: SourceRequest,
     described: DescribedNetwork,
-    file: Path,
-    arrays: dict[str, Array],
+    stored: StoredArrays,
     run: LinkedRun | None,
     seq_length: int,
 ) -> Source:
@@ -160,18 +159,18 @@ def _source(
     task = None if sidecar is None else sidecar.task
     labels = None
     if head_config is not None:
-        labels = recorded_labels(file) or (task.labels if task is not None else None)
-    trained = assemble(arrays, config, head_config, labels=labels, where=str(file))
+        labels = recorded_labels(stored.path) or (task.labels if task is not None else None)
+    trained = assemble(stored.arrays, config, head_config, labels=labels, where=str(stored.path))
     vocab, lowercase = request.vocab, None
     if sidecar is not None:
         lowercase = sidecar.vocabulary.lowercase
     elif run is None:
-        beside = file.parent / "vocab.txt"
+        beside = stored.path.parent / VOCABULARY
         vocab = vocab or (beside if beside.is_file() else None)
-        lowercase = description.lowercase(file.parent / "tokenizer_config.json")
+        lowercase = tokenizer_lowercases(stored.path.parent)
     _check_vocabulary(vocab, config.vocab_size, sidecar)
     characters = task is not None and task.name == "cluener"
-    return Source(trained, file, run, seq_length, vocab, lowercase, characters)
+    return Source(trained, stored.path, run, seq_length, vocab, lowercase, characters)
 
 
 def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> DescribedNetwork:

@@ -7,14 +7,8 @@ from tinybert.model.bert import BertEncoder, Dropout
 from tinybert.model.dropout import DropoutSite, dropout_sites
 from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.names import CLASSIFIER
-from tinybert.model.parameters import linear_shapes
 from tinybert.randomness import drop_threshold
 from tinybert.recipe.network import HeadConfig, NetworkConfig
-
-
-def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter of a head, by name without the network's prefix."""
-    return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
 
 
 def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tuple[DropoutSite, ...]:

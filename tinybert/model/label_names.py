@@ -1,15 +1,16 @@
 """The label order that a checkpoint was trained with, where the file records it."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tinybert.errors import InputError
+from tinybert.model.description import DESCRIPTION, Description
+
 _KEY = "labels"
 """Of the label names in the metadata of a safetensors file: a JSON list."""
-_UNNAMED = re.compile(r"LABEL_\d+")
 
 
 def encode_labels(labels: Sequence[str] | None) -> dict[str, str]:
@@ -27,7 +28,11 @@ def recorded_labels(path: Path) -> tuple[str, ...] | None:
         path: The checkpoint, or a directory with a Hugging Face model.
     """
     file = path / "model.safetensors" if path.is_dir() else path
-    return _in_metadata(file) or _in_description(file.parent / "config.json")
+    try:
+        described = Description.read(file.parent / DESCRIPTION).labels
+    except InputError:
+        described = None
+    return _in_metadata(file) or described
 
 
 def _in_metadata(file: Path) -> tuple[str, ...] | None:
@@ -39,14 +44,3 @@ def _in_metadata(file: Path) -> tuple[str, ...] | None:
     except (SafetensorError, OSError, ValueError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
-
-
-def _in_description(file: Path) -> tuple[str, ...] | None:
-    try:
-        content = json.loads(file.read_bytes())
-        names = {int(index): str(name) for index, name in content["id2label"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-    if sorted(names) != list(range(len(names))) or all(map(_UNNAMED.fullmatch, names.values())):
-        return None
-    return tuple(names[index] for index in range(len(names)))

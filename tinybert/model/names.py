@@ -27,6 +27,7 @@ POSITION_EMBEDDINGS = "embeddings.position_embeddings.weight"
 SEGMENT_EMBEDDINGS = "embeddings.token_type_embeddings.weight"
 POOLER = "pooler.dense"
 CLASSIFIER = "classifier"
+FIT_DENSE = "fit_dense"
 
 _OURS, _THEIRS = "encoder.layer.{i}", "bert_encoder.layers.{i}"
 _RELATIVE_POSITIONS = f"{_OURS}.attention.self.relative_positions.weight"
@@ -102,7 +103,7 @@ TRAINING_STATE = re.compile(
 
 def is_head(name: str) -> bool:
     """Return whether a canonical name is of a head or of the distillation's projection."""
-    return name.startswith((f"{CLASSIFIER}.", "cls.", "fit_dense."))
+    return name.startswith((f"{CLASSIFIER}.", f"{FIT_DENSE}.", "cls."))
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:
@@ -126,7 +127,7 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
             encoder.append(name)
         elif known := (_FROM_HUGGING_FACE | _FROM_MINDSPORE).get(head[1]):
             heads.append((known, name))
-        elif head[1].startswith("fit_dense."):
+        elif head[1].startswith(f"{FIT_DENSE}."):
             heads.append((head[1], name))
     prefix, table = _family_of(encoder)
     canonical: dict[str, str] = {}

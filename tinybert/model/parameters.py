@@ -5,9 +5,15 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.model.names import POOLER, POSITION_EMBEDDINGS, SEGMENT_EMBEDDINGS, WORD_EMBEDDINGS
+from tinybert.model.names import (
+    CLASSIFIER,
+    POOLER,
+    POSITION_EMBEDDINGS,
+    SEGMENT_EMBEDDINGS,
+    WORD_EMBEDDINGS,
+)
 from tinybert.randomness import truncated_normal
-from tinybert.recipe.network import NetworkConfig
+from tinybert.recipe.network import HeadConfig, NetworkConfig
 
 Array = npt.NDArray[np.generic]
 """A parameter's values."""
@@ -49,6 +55,11 @@ def encoder_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         shapes |= linear_shapes(f"{layer}.output.dense", inner, hidden)
         shapes |= _norm(f"{layer}.output.LayerNorm", hidden)
     return shapes | linear_shapes(POOLER, hidden, hidden)
+
+
+def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of a task's head."""
+    return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
 
 
 def pretraining_shapes(

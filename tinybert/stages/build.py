@@ -24,9 +24,8 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.record import RunRecord
 from tinybert.model.dropout import DropoutSite
-from tinybert.model.heads import head_shapes
 from tinybert.model.names import TRAINING_STATE
-from tinybert.model.parameters import encoder_shapes, seeded
+from tinybert.model.parameters import encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights, read_weights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.derived import device_count
@@ -109,7 +108,7 @@ def read_checkpoints(
     loaded = {}
     for role, path in plan.checkpoints.items():
         config = plan.networks[role]
-        head = head_shapes(config, heads[role]) if heads and role in heads else None
+        head = heads.get(role) if heads is not None else None
         with_fit = fit and role == "student"
         weights = read_weights(
             path, config, f"{role}.", pooler=pooler, head=head, fit_dense=with_fit

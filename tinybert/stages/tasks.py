@@ -5,9 +5,9 @@ from typing import Literal
 
 from tinybert.data.store import TokenStore
 from tinybert.model.bert import BertEncoder
-from tinybert.model.heads import TaskNetwork, head_shapes, task_sites
+from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.loading import load_into
-from tinybert.model.parameters import encoder_shapes
+from tinybert.model.parameters import encoder_shapes, head_shapes
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.network import HeadConfig, head
