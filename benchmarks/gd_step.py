@@ -22,13 +22,13 @@ import mindspore as ms
 import numpy as np
 
 from tinybert.data.batch import Batch
-from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
+from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites, keep_masks
 from tinybert.model.loading import load_into
-from tinybert.model.parameters import encoder_shapes, seeded
+from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.recipe.network import NetworkConfig
 
 COMMON = {

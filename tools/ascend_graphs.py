@@ -18,7 +18,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from tinybert.distill.distiller import Distiller, FitDense, FitKind
+from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.normalizers import Padding, layer_normalizers
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
 from tinybert.model.bert import BertEncoder
@@ -26,6 +26,7 @@ from tinybert.model.dropout import dropout_sites
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import Pooling, TaskNetwork
 from tinybert.model.layers import Cell
+from tinybert.model.parameters import FitKind
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph

@@ -68,16 +68,62 @@ def test_two_heads_are_refused(tmp_path, values):
         read(tmp_path / "a.safetensors", head=HEAD)
 
 
-def test_a_projection_is_returned_beside_the_weights_and_its_moments_are_not(tmp_path, values):
-    weights, _ = values
-    fit = {
-        "fit_dense.weight": np.ones((4, 2), np.float32),
-        "fit_dense.bias": np.ones(4, np.float32),
-    }
-    slots = {"adam_m.fit_dense.bias": np.zeros(4, np.float32)}
+SHARED = {"fit_dense.weight": (4, 2), "fit_dense.bias": (4,)}
+PER_LAYER = {
+    f"fit_dense.{n}.{x}": s for n in range(3) for x, s in (("weight", (4, 2)), ("bias", (4,)))
+}
+
+
+def save_student(path, weights, **extra):
     student = {f"student.{name}": value for name, value in weights.items()}
-    save_file(student | fit | slots, tmp_path / "a.safetensors")
-    loaded = read(tmp_path / "a.safetensors", fit_dense=True)
+    save_file(student | extra, path)
+    return path
+
+
+def test_a_projection_is_returned_beside_the_weights_and_its_moments_are_not(tmp_path, values):
+    fit = {name: np.ones(shape, np.float32) for name, shape in SHARED.items()}
+    slots = {"adam_m.fit_dense.bias": np.zeros(4, np.float32)}
+    path = save_student(tmp_path / "a.safetensors", values[0], **fit, **slots)
+    loaded = read(path, fit_dense=SHARED)
     assert set(loaded.fit_dense) == set(fit)
+    assert "teacher.fit_dense.bias" not in loaded.arrays
     assert loaded.dropped == ("adam_m.fit_dense.bias",)
-    assert read(tmp_path / "a.safetensors").fit_dense == {}
+    assert read(path).fit_dense == {}
+
+
+def test_projections_of_published_tinybert_are_those_of_the_layers(tmp_path, values):
+    fit = {
+        name.replace("fit_dense.", "fit_denses."): np.full(shape, place, np.float32)
+        for place, (name, shape) in enumerate(PER_LAYER.items())
+    }
+    path = save_student(tmp_path / "a.safetensors", values[0], **fit)
+    loaded = read(path, fit_dense=PER_LAYER)
+    assert {n: (a.shape, a.mean()) for n, a in loaded.fit_dense.items()} == {
+        name: (shape, place) for place, (name, shape) in enumerate(PER_LAYER.items())
+    }
+    assert loaded.dropped == ()
+
+
+def test_projections_of_another_kind_are_left_out_and_named(tmp_path, values):
+    fit = {name: np.ones(shape, np.float32) for name, shape in PER_LAYER.items()}
+    path = save_student(tmp_path / "a.safetensors", values[0], **fit)
+    loaded = read(path, fit_dense=SHARED)
+    assert (loaded.fit_dense, loaded.dropped) == ({}, tuple(sorted(fit)))
+
+
+def test_a_projection_of_other_widths_is_refused(tmp_path, values):
+    fit = {name: np.ones(shape, np.float32) for name, shape in SHARED.items()}
+    path = save_student(tmp_path / "a.safetensors", values[0], **fit)
+    with pytest.raises(InputError) as caught:
+        read(path, fit_dense=SHARED | {"fit_dense.bias": (5,)})
+    assert "  shape: fit_dense.bias is (4,), not (5,)" in str(caught.value)
+
+
+def test_a_trained_head_needs_the_pooler_that_it_was_trained_with(tmp_path, values):
+    weights, classifier = values
+    without = {n: value for n, value in weights.items() if not n.startswith("pooler.")}
+    save_file(without | classifier, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"missing: pooler\.dense\.weight"):
+        read(tmp_path / "a.safetensors", head=HEAD)
+    loaded = read(tmp_path / "a.safetensors", head=replace(HEAD, task_type="ner"))
+    assert loaded.absent == ("teacher.pooler.dense.weight", "teacher.pooler.dense.bias")

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from tinybert.data.importing import import_records
 from tinybert.model.bert import BertEncoder
 from tinybert.model.loading import load_into
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers
@@ -28,7 +29,7 @@ class Built:
         self.plan, problems = make_plan(resolved, ROOT)
         assert problems == []
         self.recipe, (self.phase,) = resolved.recipe, self.plan.phases
-        self.loaded = build.read_checkpoints(self.plan, pooler=False)
+        self.loaded = read_checkpoints(self.plan)
         encoders = []
         for which in ("teacher", "student"):
             encoders.append(BertEncoder(self.plan.networks[which], f"{which}."))

@@ -12,6 +12,7 @@ from tinybert.distill.prediction import LabelTraining
 from tinybert.errors import InputError
 from tinybert.model.bert import BertEncoder
 from tinybert.model.label_names import encode_labels
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers, tasks
@@ -153,15 +154,10 @@ def distill(tmp_path):
     return recipe, teacher, student
 
 
-def read(plan, **changes):
-    heads = {"teacher": tasks.task_heads(plan)["teacher"]}
-    return build.read_checkpoints(plan, **{"pooler": True, "heads": heads, "fit": True} | changes)
-
-
 def test_a_teacher_brings_its_head_and_a_student_begins_with_a_new_one(distill):
     recipe, teacher, student = distill
     plan = plan_of(recipe=recipe)
-    loaded = read(plan)
+    loaded = read_checkpoints(plan)
     assert np.array_equal(
         loaded["teacher"].arrays["teacher.classifier.weight"], teacher["teacher.classifier.weight"]
     )
@@ -187,7 +183,7 @@ def test_the_projection_goes_on_from_the_students_checkpoint(distill):
     plan = plan_of(recipe=distill[0])
     recipe = plan.resolved.recipe
     encoders = [BertEncoder(plan.networks[which], f"{which}.") for which in plan.networks]
-    loaded = read(plan)["student"]
+    loaded = read_checkpoints(plan)["student"]
     fit = layers.build_distiller(plan, recipe.phase1.distill, *encoders, loaded).fit
     assert {float(p.asnumpy().mean()) for p in fit.get_parameters()} == {0.5, 1.0}
     fresh = layers.build_distiller(plan, recipe.phase1.distill, *encoders).fit
@@ -199,11 +195,8 @@ def test_a_projection_between_other_networks_is_refused(distill, tmp_path):
     student["fit_dense.weight"] = np.zeros((32, 24), np.float32)
     save_file(student, tmp_path / "student.safetensors")
     plan = plan_of(recipe=recipe)
-    encoders = [BertEncoder(plan.networks[which], f"{which}.") for which in plan.networks]
     with pytest.raises(InputError) as caught:
-        layers.build_distiller(
-            plan, plan.resolved.recipe.phase1.distill, *encoders, read(plan)["student"]
-        )
+        read_checkpoints(plan)
     assert caught.value.message == (
         "the weights do not fit the network:\n  shape: fit_dense.weight is (32, 24), not (48, 24)"
     )
@@ -215,7 +208,7 @@ def test_a_teacher_without_head_is_refused(distill, tmp_path):
     bare = {name: value for name, value in teacher.items() if "classifier" not in name}
     save_file(bare, tmp_path / "teacher.safetensors")
     with pytest.raises(InputError) as caught:
-        read(plan_of(recipe=recipe))
+        read_checkpoints(plan_of(recipe=recipe))
     assert caught.value.message == (
         "the weights do not fit the network:\n"
         "  missing: classifier.weight (2, 48)\n  missing: classifier.bias (2,)"

@@ -23,6 +23,7 @@ from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
+from tinybert.plan.checkpoints import checkpoint_problems
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, describe, make_plan
 from tinybert.recipe.derived import device_count
@@ -44,7 +45,7 @@ def run(options: RunOptions) -> str:
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
-    plan = _checked_plan(resolved, options.root)
+    plan = _checked_plan(resolved, options)
     topology = resolved.recipe.topology
     if options.profile is not None and options.profile < 1:
         raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
@@ -93,10 +94,15 @@ def run(options: RunOptions) -> str:
     return manifest
 
 
-def _checked_plan(resolved: ResolvedRecipe, root: Path) -> Plan:
-    """Return the plan, or raise one error with every problem of files and device."""
-    plan, plan_problems = make_plan(resolved, root)
+def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
+    """Return the plan, or raise one error with every problem of files and device.
+
+    A dry run reads the checkpoints too, which a run does when it needs them.
+    """
+    plan, plan_problems = make_plan(resolved, options.root)
     problems: list[TinybertError] = [*plan_problems]
+    if options.dry_run:
+        problems += checkpoint_problems(plan)
     topology = resolved.recipe.topology
     if topology.device == "Ascend":
         try:

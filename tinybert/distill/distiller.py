@@ -1,7 +1,5 @@
 """Teacher and student in one network whose output is the loss between their layers."""
 
-from typing import Literal
-
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -9,28 +7,10 @@ from tinybert.distill.losses import WeightedSumOfSquares, zero_masked_scores
 from tinybert.distill.normalizers import Padding
 from tinybert.model.bert import BertEncoder
 from tinybert.model.layers import FLOATS, Cell, Linear
-from tinybert.model.parameters import linear_shapes
+from tinybert.model.parameters import FitKind, fit_names
 from tinybert.recipe.network import NetworkConfig
 
-FitKind = Literal["shared", "per_layer"]
 Tensors = tuple[ms.Tensor, ...]
-
-
-def fit_names(student: NetworkConfig, kind: FitKind) -> list[str]:
-    """Return the names of the projections: one, or one for embeddings and every layer."""
-    if kind == "shared":
-        return ["fit_dense"]
-    return [f"fit_dense.{state}" for state in range(student.num_hidden_layers + 1)]
-
-
-def fit_shapes(
-    student: NetworkConfig, teacher: NetworkConfig, kind: FitKind
-) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter of the projections, by name."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in fit_names(student, kind):
-        shapes |= linear_shapes(name, student.hidden_size, teacher.hidden_size)
-    return shapes
 
 
 class FitDense(Cell):

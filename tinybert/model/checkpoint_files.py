@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 
 from tinybert.errors import InputError
 from tinybert.model.parameters import Array
+from tinybert.strict_json import parse_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -113,7 +114,7 @@ def read_arrays(path: Path) -> StoredArrays:
 def _read_shards(index: Path) -> StoredArrays:
     """Read the shards that an index names; each must hold exactly the tensors it says."""
     try:
-        content = json.loads(index.read_bytes())
+        content = parse_json(index.read_bytes())
         places = {str(name): str(file) for name, file in content["weight_map"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError("not an index of safetensors files", where=str(index)) from error

@@ -1,6 +1,5 @@
 """Hugging Face's config.json: which network, head and labels are beside it."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from tinybert.model.parameters import Array
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.network_tables import Activation, Precision
 from tinybert.recipe.tables import TaskType
+from tinybert.strict_json import parse_json
 
 DESCRIPTION = "config.json"
 _ACTIVATIONS: dict[str, Activation] = {
@@ -102,10 +102,10 @@ class Description(BaseModel):
             InputError: It is damaged, or a value is not one that this program has; lists all.
         """
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("it is no table")
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(
                 "not a description of a network",
                 where=str(path),

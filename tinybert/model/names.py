@@ -90,8 +90,10 @@ _WORD_EMBEDDINGS = re.compile(
     r"(embeddings\.word_embeddings\.weight|(?:tiny)?bert_embedding_lookup\.embedding_table)$"
 )
 _LAYER = re.compile(r"(?<=\.layer\.)\d+|(?<=\.layers\.)\d+")
-_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_dense)\..*)$")
+_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_denses?)\..*)$")
 """A head or the distillation's projection, behind any prefix."""
+_FIT_DENSE = re.compile(r"fit_denses?(\..+)")
+"""The second version of TinyBERT's own program has `fit_denses.0` and so on, one a layer."""
 _BUFFER = re.compile(r"(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$")
 TRAINING_STATE = re.compile(
     r"^(?:adam_[mv]|moments?[12]?|accu_grads|accumulation|lamb_[mv])\."
@@ -127,8 +129,8 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
             encoder.append(name)
         elif known := (_FROM_HUGGING_FACE | _FROM_MINDSPORE).get(head[1]):
             heads.append((known, name))
-        elif head[1].startswith(f"{FIT_DENSE}."):
-            heads.append((head[1], name))
+        elif fit_dense := _FIT_DENSE.match(head[1]):
+            heads.append((f"{FIT_DENSE}{fit_dense[1]}", name))
     prefix, table = _family_of(encoder)
     canonical: dict[str, str] = {}
     for meaning, name in (

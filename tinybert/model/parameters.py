@@ -1,12 +1,14 @@
 """Names and shapes of an encoder's parameters, and their seeded initial values."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.model.names import (
     CLASSIFIER,
+    FIT_DENSE,
     POOLER,
     POSITION_EMBEDDINGS,
     SEGMENT_EMBEDDINGS,
@@ -15,6 +17,7 @@ from tinybert.model.names import (
 from tinybert.randomness import truncated_normal
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
+FitKind = Literal["shared", "per_layer"]
 Array = npt.NDArray[np.generic]
 """A parameter's values."""
 MAX_RELATIVE_POSITION = 16
@@ -82,6 +85,23 @@ def pretraining_shapes(
         shapes["cls.predictions.bias"] = (vocab_size,)
     if any(name.startswith("cls.seq_relationship.") for name in present):
         shapes |= linear_shapes("cls.seq_relationship", hidden_size, 2)
+    return shapes
+
+
+def fit_names(student: NetworkConfig, kind: FitKind) -> list[str]:
+    """Return the names of the projections: one, or one for embeddings and every layer."""
+    if kind == "shared":
+        return [FIT_DENSE]
+    return [f"{FIT_DENSE}.{state}" for state in range(student.num_hidden_layers + 1)]
+
+
+def fit_shapes(
+    student: NetworkConfig, teacher: NetworkConfig, kind: FitKind
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of the projections, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in fit_names(student, kind):
+        shapes |= linear_shapes(name, student.hidden_size, teacher.hidden_size)
     return shapes
 
 

@@ -30,7 +30,7 @@ class LoadedWeights:
     dropped: tuple[str, ...]
     """Names in the file that the network has no use for."""
     absent: tuple[str, ...]
-    """Parameters that the network never uses and the file lacks: the pooler's."""
+    """The pooler's parameters where the file lacks them; they begin from the seed."""
     files: tuple[Path, ...]
     """The files that were read."""
     fit_dense: dict[str, Array] = field(default_factory=dict)
@@ -42,9 +42,8 @@ def read_weights(
     config: NetworkConfig,
     prefix: str,
     *,
-    pooler: bool = True,
     head: HeadConfig | None = None,
-    fit_dense: bool = False,
+    fit_dense: Mapping[str, tuple[int, ...]] | None = None,
 ) -> LoadedWeights:
     """Read the weights of one encoder and, where it is asked for, of its head.
 
@@ -53,9 +52,10 @@ def read_weights(
             same network.
         config: The network that they must fit.
         prefix: What the network's parameter names start with, `student.` or `teacher.`.
-        pooler: Whether the network needs the file's pooler; otherwise the file may lack it.
-        head: The head that must be there; None: a head is left out.
-        fit_dense: Whether to return the distillation's projection too, if the file has one.
+        head: The head that must be there, with the pooler that it was trained with; None: a head
+            is left out, and the file may lack a pooler.
+        fit_dense: Shapes of the distillation's projection, which is returned too if the file has
+            one under these names.
 
     Raises:
         InputError: The file is missing, damaged or of an unknown kind, `config.json` describes
@@ -71,21 +71,20 @@ def read_weights(
     shapes = encoder_shapes(config) | (head_shapes(config, head) if head is not None else {})
     if POSITION_EMBEDDINGS not in shapes:  # relative positions in their place
         names.pop(POSITION_EMBEDDINGS, None)
+    shapes |= fit_dense if fit_dense is not None and fit_dense.keys() <= names.keys() else {}
     used = {n: stored.arrays[at] for n, at in names.items() if n in shapes or not is_head(n)}
-    projection = {
-        n: stored.arrays[at] for n, at in names.items() if fit_dense and n.startswith(FIT_DENSE)
-    }
-    absent = [n for n in shapes if n.startswith(POOLER) and n not in used and not pooler]
+    absent: list[str] = []
+    if head is None or head.task_type == "ner":  # no trained head reads the pooler's output
+        absent = [n for n in shapes if n.startswith(POOLER) and n not in used]
     for name in absent:
         del shapes[name]
     check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=where)
-    kept = {names[name] for name in (*used, *projection)}
     return LoadedWeights(
-        arrays={prefix + name: used[name] for name in shapes},
-        dropped=tuple(sorted(stored.arrays.keys() - kept)),
+        arrays={prefix + n: used[n] for n in shapes if not n.startswith(FIT_DENSE)},
+        dropped=tuple(sorted(stored.arrays.keys() - {names[n] for n in shapes})),
         absent=tuple(prefix + name for name in absent),
         files=files,
-        fit_dense=projection,
+        fit_dense={n: used[n] for n in shapes if n.startswith(FIT_DENSE)},
     )
 
 

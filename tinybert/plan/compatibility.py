@@ -98,7 +98,7 @@ def agreed_labels(
             labels, names, where=str(directory), source="the other records of this recipe"
         )
         names = names or labels
-    for role in _roles_with_trained_heads(recipe):
+    for role in roles_with_trained_heads(recipe):
         if (path := checkpoints.get(role)) is not None:
             check_label_order(recorded_labels(path), names, where=str(path), source="the records")
     if names is not None and len(names) != task.num_labels:
@@ -115,7 +115,7 @@ def agreed_labels(
     return names
 
 
-def _roles_with_trained_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[Role, ...]:
+def roles_with_trained_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[Role, ...]:
     """Return the networks whose heads come from their checkpoints."""
     if isinstance(recipe, Evaluate):
         return ROLES

@@ -24,9 +24,8 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.record import RunRecord
 from tinybert.model.dropout import DropoutSite
-from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import encoder_shapes, head_shapes, seeded
-from tinybert.model.weights import LoadedWeights, read_weights
+from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
@@ -88,35 +87,6 @@ def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
     }
     world.require_equal("rows", " ".join(store.digest for store in stores.values()))
     return stores
-
-
-def read_checkpoints(
-    plan: Plan,
-    *,
-    pooler: bool,
-    heads: Mapping[str, HeadConfig] | None = None,
-    fit: bool = False,
-) -> dict[str, LoadedWeights]:
-    """Read the weights of the networks that do not begin from the seed.
-
-    Args:
-        plan: The plan.
-        pooler: Whether the networks use their poolers; otherwise files may lack them.
-        heads: The heads that come from files, by network; others begin from the seed.
-        fit: Whether the distillation's projection goes on from the student's file if it is there.
-    """
-    loaded = {}
-    for role, path in plan.checkpoints.items():
-        config = plan.networks[role]
-        head = heads.get(role) if heads is not None else None
-        with_fit = fit and role == "student"
-        weights = read_weights(
-            path, config, f"{role}.", pooler=pooler, head=head, fit_dense=with_fit
-        )
-        if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
-            log.info("weights left out", network=role, names=names)
-        loaded[role] = weights
-    return loaded
 
 
 def first_weights(

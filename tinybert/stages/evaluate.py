@@ -13,6 +13,7 @@ from tinybert.manifest.built import RuntimeFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.record import RunRecord
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.derived import global_batch_size
@@ -32,8 +33,7 @@ def evaluate(
     (role,) = plan.networks
     head = tasks.task_heads(plan)[role]
     stores = build.import_stores(plan, context.world)
-    pooler = head.task_type != "ner"
-    loaded = build.read_checkpoints(plan, pooler=pooler, heads={role: head})
+    loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     network = tasks.task_network(plan, role, loaded, head)
     batch_size = global_batch_size(recipe.data, recipe.topology)

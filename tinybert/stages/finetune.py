@@ -3,6 +3,7 @@
 from tinybert.distill.normalizers import label_inputs
 from tinybert.distill.prediction import LabelTraining
 from tinybert.manifest.record import RunRecord
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Finetune
@@ -18,7 +19,7 @@ def finetune(
     (phase,), (which,) = plan.phases, plan.networks
     head = tasks.task_heads(plan)[which]
     stores = build.import_stores(plan, outside.world)
-    loaded = build.read_checkpoints(plan, pooler=head.task_type != "ner")
+    loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     network = tasks.task_network(plan, which, loaded, head)
     evaluation = tasks.evaluation(

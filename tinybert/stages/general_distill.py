@@ -9,6 +9,7 @@ from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
 from tinybert.manifest.record import RunRecord
 from tinybert.model.layers import Cell
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import GeneralDistill
@@ -27,7 +28,7 @@ def general_distill(
     """
     (phase,) = plan.phases
     stores = build.import_stores(plan, outside.world)
-    loaded = build.read_checkpoints(plan, pooler=False)
+    loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     started = encoders(plan, loaded)
     distiller = build_distiller(plan, recipe.distill, *started)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from functools import partial
 
 from tinybert.data.store import TokenStore
-from tinybert.distill.distiller import Distiller, FitDense, fit_shapes
+from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
-from tinybert.model.parameters import encoder_shapes, seeded
+from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.recipe.tables import Distill

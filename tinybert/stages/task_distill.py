@@ -11,6 +11,7 @@ from tinybert.distill.prediction import PredictionDistiller
 from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.weights import LoadedWeights
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan, TrainingPhase
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import TaskDistill
@@ -35,12 +36,7 @@ def task_distill(
     """
     heads = tasks.task_heads(plan)
     stores = build.import_stores(plan, outside.world)
-    loaded = build.read_checkpoints(
-        plan,
-        pooler=recipe.phase2 is not None and recipe.task.task_type != "ner",
-        heads={"teacher": heads["teacher"]} if recipe.phase2 else None,
-        fit=recipe.phase1 is not None,
-    )
+    loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     done: list[tuple[TrainingPhase, TrainingResult]] = []
     student: build.FirstWeights = {}
