@@ -6,13 +6,18 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from tests.conftest import ROOT
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
+from tinybert.model.checkpoint_files import encode_ckpt
+from tinybert.model.parameters import encoder_shapes, head_shapes
+from tinybert.plan.compatibility import roles_with_trained_heads
 from tinybert.recipe.load import load
+from tinybert.recipe.network import head, network
 from tinybert.run.resume import recipe_facts
 
 ROWS = 1024
@@ -71,7 +76,26 @@ def write_raw(command):
         path.write_text("\n".join(lines) + "\n")
 
 
-def stand_in_run(root, recipe, files=()):
+def stand_in_weights(recipe, role):
+    """Return zeros for all that a recipe's network takes from a checkpoint."""
+    config = network(recipe, role)
+    shapes = encoder_shapes(config)
+    if recipe.stage != "general_distill" and role in roles_with_trained_heads(recipe):
+        shapes |= head_shapes(config, head(recipe, role))
+    return {f"{role}.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+def stand_in_checkpoint(path, arrays):
+    """Write a checkpoint of the kind that a path names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".ckpt":
+        path.write_bytes(b"".join(encode_ckpt(arrays)))
+    else:
+        path.mkdir()
+        save_file(arrays, path / "model.safetensors")
+
+
+def stand_in_run(root, recipe, files=(), weights=None):
     """Leave a finished manifest of a recipe that read some files, with one checkpoint."""
     resolved = load(recipe)
     code, _ = code_identity(ROOT)
@@ -81,6 +105,6 @@ def stand_in_run(root, recipe, files=()):
     with RunRecord.plan(root, inputs) as record:
         checkpoint = record.directory / "checkpoints" / "step-00000001.safetensors"
         checkpoint.parent.mkdir()
-        checkpoint.write_bytes(b"stand-in")
+        save_file(weights or {}, checkpoint)
         record.checkpoint(1, checkpoint, tensor_table({"w": np.zeros(1, np.float32)}))
         record.finish()

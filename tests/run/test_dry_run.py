@@ -1,11 +1,19 @@
 """Every shipped recipe plans its run, on records that the commands in its comment make."""
 
 import pytest
+from safetensors.numpy import save_file
 
 import runner
 from tests.conftest import ROOT, SHIPPED
-from tests.stand_ins import prepare_commands, stand_in_run, write_raw
+from tests.stand_ins import (
+    prepare_commands,
+    stand_in_checkpoint,
+    stand_in_run,
+    stand_in_weights,
+    write_raw,
+)
 from tinybert.recipe.load import load
+from tinybert.recipe.network import ROLES
 
 
 @pytest.fixture(scope="module")
@@ -23,28 +31,51 @@ def prepared(tmp_path_factory):
     return root
 
 
-def sources(values):
-    for which in ("teacher", "student"):
-        if source := values.get(which, {}).get(f"load_{which}_ckpt_path"):
-            yield source
+def dry_run(capsys, recipe, root, *options):
+    code = runner.main([str(recipe), "--root", str(root), "--dry-run", *options])
+    return code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
 def test_a_shipped_recipe_plans_its_run(prepared, path, tmp_path, monkeypatch, capsys):
-    values = load(path).values
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "data").symlink_to(prepared / "data")
-    for source in sources(values):
+    roles = [role for role in ROLES if role in load(path).values]
+    sizes = [f"{role}.{key}=24" for role in roles for key in ("hidden_size", "intermediate_size")]
+    resolved = load(path, sizes)  # so that stand-ins of checkpoints are small
+    for role in roles:
+        source = resolved.values[role].get(f"load_{role}_ckpt_path")
+        weights = stand_in_weights(resolved.recipe, role)
         if isinstance(source, str):
-            (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / source).write_bytes(b"stand-in")
-        else:
-            stand_in_run(tmp_path, tmp_path / source["recipe"])
+            stand_in_checkpoint(tmp_path / source, weights)
+        elif source is not None:
+            stand_in_run(tmp_path, tmp_path / source["recipe"], weights=weights)
     recipe = path.relative_to(ROOT)
     monkeypatch.chdir(tmp_path)
-    code = runner.main([str(recipe), "--root", str(tmp_path), "--dry-run", "--device", "CPU"])
-    out, err = capsys.readouterr()
+    changes = [word for size in sizes for word in ("--set", size)]
+    code, out, err = dry_run(capsys, recipe, tmp_path, "--device", "CPU", *changes)
     assert (code, err) == (0, "")
-    assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({values['stage']})"]
+    assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({resolved.values['stage']})"]
     assert "rows in 1 file(s)" in out
     assert not list(tmp_path.glob("runs/*/*/trace.jsonl"))
+
+
+def test_a_dry_run_reads_checkpoints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    text = SHIPPED["tiny_finetune"].read_text()
+    recipe = tmp_path / "a.toml"
+    recipe.write_text(text.replace('init = "seeded"', 'load_teacher_ckpt_path = "model"'))
+    weights = stand_in_weights(load(SHIPPED["tiny_finetune"]).recipe, "teacher")
+    encoder = {n: array for n, array in weights.items() if "pooler" not in n and "classif" not in n}
+    stand_in_checkpoint(tmp_path / "model", encoder)
+    code, out, err = dry_run(capsys, recipe, tmp_path)
+    assert (code, out.splitlines()[0].split()[0]) == (0, "recipe")
+    assert "weights from the seed" in err and "teacher.pooler.dense.weight" in err
+    del encoder["teacher.embeddings.LayerNorm.bias"]
+    save_file(encoder, tmp_path / "model" / "model.safetensors")
+    code, _, err = dry_run(capsys, recipe, tmp_path)
+    assert (code, err.partition("\n  -->")[0]) == (
+        4,
+        "error: the weights do not fit the network:\n  missing: embeddings.LayerNorm.bias (48,)",
+    )
