@@ -241,21 +241,25 @@ def describe_network(
     description = Description.read(path)
     half = any(array.dtype == np.float16 for array in arrays.values())
     classifier = arrays.get(f"{CLASSIFIER}.bias")
+    num_labels = None if classifier is None else classifier.size
     pooler = any(name.startswith(POOLER) for name in arrays)
     try:
         config = description.network("float16" if half else "float32")
-        return config, description.head(
-            None if classifier is None else classifier.size, pooler=pooler
-        )
     except ValueError as error:
         raise _unsupported(path, str(error)) from error
+    try:
+        return config, description.head(num_labels, pooler=pooler)
+    except ValueError as error:
+        cure = "use a network that predicts one label or number a text, or one label a token"
+        raise _unsupported(path, str(error), cure=cure) from error
 
 
-def _unsupported(path: Path, *problems: str) -> InputError:
+def _unsupported(
+    path: Path,
+    *problems: str,
+    cure: str = "describe the network by a recipe: --recipe RECIPE --network student",
+) -> InputError:
     """Return the error for a config.json of a network that this program does not have."""
-    return InputError(
-        "not the description of a BERT that this program has:"
-        + "".join(f"\n  - {problem}" for problem in problems),
-        where=str(path),
-        cure="describe the network by a recipe: --recipe RECIPE --network student",
-    )
+    message = "not the description of a BERT that this program has:"
+    message += "".join(f"\n  - {problem}" for problem in problems)
+    return InputError(message, where=str(path), cure=cure)
