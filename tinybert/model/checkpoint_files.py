@@ -28,8 +28,9 @@ from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 
 from tinybert.errors import InputError
+from tinybert.files import read_file
 from tinybert.model.parameters import Array
-from tinybert.strict_json import parse_json
+from tinybert.strict_json import read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -114,7 +115,7 @@ def read_arrays(path: Path) -> StoredArrays:
 def _read_shards(index: Path) -> StoredArrays:
     """Read the shards that an index names; each must hold exactly the tensors it says."""
     try:
-        content = parse_json(index.read_bytes())
+        content = read_json(index)
         places = {str(name): str(file) for name, file in content["weight_map"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError("not an index of safetensors files", where=str(index)) from error
@@ -171,7 +172,7 @@ def _widened(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
 def _read_ckpt(path: Path) -> dict[str, Array]:
     """Return every array of a MindSpore checkpoint; texts, which it may hold, too."""
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         if content[-17:-10] == _CRC:
             stated, content = int.from_bytes(content[-10:], "big"), content[:-17]
             if zlib.crc32(content) != stated:

@@ -14,7 +14,7 @@ from tinybert.model.parameters import Array
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.network_tables import Activation, Precision
 from tinybert.recipe.tables import TaskType
-from tinybert.strict_json import parse_json
+from tinybert.strict_json import read_json
 
 DESCRIPTION = "config.json"
 _ACTIVATIONS: dict[str, Activation] = {
@@ -102,7 +102,7 @@ class Description(BaseModel):
             InputError: It is damaged, or a value is not one that this program has; lists all.
         """
         try:
-            content = parse_json(path.read_bytes())
+            content = read_json(path)
             if not isinstance(content, dict):
                 raise ValueError("it is no table")
         except (OSError, ValueError) as error:
