@@ -12,6 +12,7 @@ import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.fake_runs import EFFECTIVE, ENVIRONMENT
 from tests.model.networks import random_weights
+from tinybert.data.sidecar import load_sidecar
 from tinybert.files import digest_file
 from tinybert.manifest.digests import tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
@@ -22,6 +23,7 @@ from tinybert.recipe.network import network
 from tinybert.run.resume import recipe_facts
 
 TINY = SHIPPED["tiny"]
+RECORDS = ROOT / "recipes" / "tiny" / "records" / "records.json"
 VOCAB = ROOT / "recipes" / "tiny" / "vocab.txt"
 SIZES = {
     "vocab_size": "800",
@@ -80,16 +82,25 @@ def student_weights() -> dict[str, np.ndarray]:
     return random_weights(network(load(TINY).recipe, "student"))
 
 
-def finished_run(root: Path, recipe: Path, arrays: dict[str, np.ndarray], labels=None) -> Path:
+def prepared_task(folder: Path, **changes) -> Path:
+    """Write the records.json of a task's records; returns it."""
+    sidecar = load_sidecar(ROOT / "recipes" / "tiny" / "places" / "train")
+    task = sidecar.task.model_copy(update=changes)
+    (folder / "records.json").write_bytes(sidecar.model_copy(update={"task": task}).to_bytes())
+    return folder / "records.json"
+
+
+def finished_run(
+    root: Path, recipe: Path, arrays: dict[str, np.ndarray], labels=None, records=RECORDS
+) -> Path:
     """Leave the manifest and the checkpoint of a run that finished; returns the manifest."""
     resolved = load(recipe)
-    vocabulary = ROOT / "recipes" / "tiny" / "records" / "records.json"
-    file = digest_file(vocabulary)
+    file = digest_file(records)
     inputs = Inputs(
         stage=resolved.recipe.stage,
         recipe=recipe_facts(resolved),
         code=Code(digest="0" * 64, files={}),
-        files=[InputFile(role="sidecar", path=str(vocabulary), size=file.size, sha256=file.sha256)],
+        files=[InputFile(role="sidecar", path=str(records), size=file.size, sha256=file.sha256)],
     )
     with RunRecord.plan(root, inputs) as record:
         record.start(EFFECTIVE, ENVIRONMENT)

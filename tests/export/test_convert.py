@@ -19,9 +19,9 @@ from tinybert.errors import InputError
 from tinybert.export.checkpoint import write_checkpoint
 from tinybert.export.huggingface import encode_description
 from tinybert.export.network import TrainedNetwork, assemble
-from tinybert.export.source import SourceRequest, find_network
+from tinybert.export.source import Source, SourceRequest, find_network
 from tinybert.model.checkpoint_files import encode_ckpt, read_arrays
-from tinybert.model.description import describe_network
+from tinybert.model.description import TextKeys, describe_network
 from tinybert.model.names import names_in
 from tinybert.recipe.network import HeadConfig
 
@@ -44,6 +44,12 @@ def with_head(**changes):
         "classifier.bias": generator.standard_normal(3).astype(np.float32),
     }
     return TrainedNetwork(config, HEAD, ("a", "b", "c"), random_weights(config) | head, ())
+
+
+def write(network, family, output):
+    """Write a network that comes from no run."""
+    source = Source(network, output.parent / "none", None, None, TextKeys(seq_length=10))
+    write_checkpoint(source, family, output)
 
 
 @pytest.mark.parametrize("family", MINDSPORE)
@@ -84,6 +90,8 @@ def test_a_directory_for_transformers_describes_itself(call, student_run, tmp_pa
     assert json.loads((output / "tokenizer_config.json").read_text()) == {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": True,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
         "model_max_length": 32,
     }
     assert json.loads((output / "config.json").read_text()) == {
@@ -104,6 +112,7 @@ def test_a_directory_for_transformers_describes_itself(call, student_run, tmp_pa
         "position_embedding_type": "absolute",
         "pad_token_id": 0,
         "dtype": "float32",
+        "tinybert": {"seq_length": 32, "characters": None, "pairs": None},
     }
 
 
@@ -136,7 +145,7 @@ def test_the_labels_of_a_run_go_with_its_head(call, tmp_path):
 def test_a_head_goes_with_its_encoder(family, tmp_path):
     network = with_head()
     output = tmp_path / ("a" if family == "huggingface" else "a.ckpt")
-    write_checkpoint(network, family, output, vocab=None, lowercase=None)
+    write(network, family, output)
     arrays = read_arrays(output).arrays
     again = assemble(arrays, network.config, HEAD, labels=None, where=str(output))
     same_bits(again.arrays, network.arrays)
@@ -150,9 +159,12 @@ def test_a_description_read_back_is_the_network(tmp_path):
         head = HeadConfig(task_type, width, "linear", 0.5)
         arrays = network.arrays | {"classifier.bias": np.ones(width, np.float32)}
         (tmp_path / "config.json").write_bytes(
-            encode_description(TrainedNetwork(network.config, head, None, arrays, ()))
+            encode_description(
+                TrainedNetwork(network.config, head, None, arrays, ()), TextKeys(seq_length=7)
+            )
         )
-        assert describe_network(tmp_path / "config.json", arrays) == (network.config, head)
+        described = describe_network(tmp_path / "config.json", arrays)
+        assert described == (network.config, head, TextKeys(seq_length=7))
 
 
 def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp_path):
@@ -172,7 +184,7 @@ def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp
     heads["cls.predictions.decoder.weight"] = words
     save_file(weights | heads, tmp_path / "model.safetensors")
     plain = TrainedNetwork(tiny(), None, None, random_weights(tiny()), ())
-    (tmp_path / "config.json").write_bytes(encode_description(plain))
+    (tmp_path / "config.json").write_bytes(encode_description(plain, TextKeys(seq_length=10)))
     output = tmp_path / "a.ckpt"
     assert call("convert", tmp_path, "--to", "mindspore", "--output", output) == (
         0,
@@ -182,7 +194,7 @@ def test_pretraining_heads_are_kept_and_a_tied_decoder_is_written_once(call, tmp
     assert arrays["bert.cls1.output_bias"].tobytes() == heads["cls.predictions.bias"].tobytes()
     back = tmp_path / "back"
     network = assemble(arrays, tiny(), None, labels=None, where="a.ckpt")
-    write_checkpoint(network, "huggingface", back, vocab=None, lowercase=None)
+    write(network, "huggingface", back)
     assert json.loads((back / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
     del heads["cls.predictions.decoder.weight"]
     for old, new in (("gamma", "weight"), ("beta", "bias")):
@@ -203,7 +215,7 @@ def test_half_precision_stays_half(tmp_path):
     network = with_head(dtype="float16")
     halves = {name: array.astype(np.float16) for name, array in network.arrays.items()}
     half = TrainedNetwork(network.config, HEAD, None, halves, ())
-    write_checkpoint(half, "mindspore", tmp_path / "a.ckpt", vocab=None, lowercase=None)
+    write(half, "mindspore", tmp_path / "a.ckpt")
     arrays = read_arrays(tmp_path / "a.ckpt").arrays
     same_bits(assemble(arrays, half.config, HEAD, labels=None, where="a").arrays, halves)
 
@@ -356,7 +368,7 @@ def test_force_replaces_an_earlier_result(call, student_run, tmp_path):
 )
 def test_a_description_of_something_else_is_refused(tmp_path, change, problem):
     network = with_head()
-    described = json.loads(encode_description(network)) | change
+    described = json.loads(encode_description(network, TextKeys(seq_length=10))) | change
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(InputError) as caught:
         describe_network(tmp_path / "config.json", network.arrays)

@@ -154,7 +154,11 @@ def test_an_export_for_transformers_is_read_back(call, student_run, tmp_path):
         "checked: read back, every tensor bit for bit\n",
     )
     record = json.loads((output / "export.json").read_text())
-    assert [file["name"] for file in record["files"]] == ["config.json", "model.safetensors"]
+    assert [file["name"] for file in record["files"]] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer_config.json",
+    ]
 
 
 def leave_out_the_mask(graph, x, bias, distances, name, whole=onnx_graph._layer):

@@ -6,10 +6,19 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from tests.export.conftest import VOCAB, finished_run, task_recipe, task_weights
+from tests.export.conftest import (
+    RECORDS,
+    VOCAB,
+    finished_run,
+    prepared_task,
+    task_recipe,
+    task_weights,
+)
 from tests.model.numpy_bert import NumpyBert
-from tinybert.export.predict import Text, predict_texts
+from tinybert.export.checkpoint import write_checkpoint
+from tinybert.export.predict import ReadAs, Text, predict_texts
 from tinybert.export.source import SourceRequest, find_network
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 from tinybert.recipe.load import load
@@ -18,12 +27,12 @@ from tinybert.recipe.network import network
 TEXTS = ["the river is cold", "a town"]
 
 
-def task_run(folder, width=2, labels=None, **changes):
+def task_run(folder, width=2, labels=None, records=RECORDS, **changes):
     """Leave a fine-tuned run; returns its manifest and the network in NumPy."""
     recipe = task_recipe(folder, num_labels=str(width), **changes)
     weights = task_weights(recipe, width)
     arrays = {f"teacher.{name}": array for name, array in weights.items()}
-    run = finished_run(folder, recipe, arrays, labels)
+    run = finished_run(folder, recipe, arrays, labels, records)
     return run, NumpyBert(network(load(recipe).recipe, "teacher"), weights)
 
 
@@ -63,13 +72,60 @@ def test_classes_come_with_their_probabilities(call, tmp_path):
         assert answer["probability"] == max(answer["probabilities"].values())
 
 
-def test_a_tab_makes_a_pair(call, tmp_path):
+def test_a_tab_makes_a_pair_where_the_user_says_so(call, tmp_path):
     run, bert = task_run(tmp_path)
-    (answer,) = json_lines(call, run, "--text", "\t".join(TEXTS))
-    exponent = np.exp(pooled_logits(bert, *TEXTS))
-    wanted = exponent / exponent.sum()
-    assert list(answer["probabilities"]) == ["0", "1"]  # the labels' names are not known
-    assert list(answer["probabilities"].values()) == pytest.approx(wanted, abs=1e-4)
+    text = ("--text", "\t".join(TEXTS))
+    (alone,) = json_lines(call, run, *text)
+    (pair,) = json_lines(call, run, *text, "--pairs")
+    for answer, texts in ((alone, [" ".join(TEXTS)]), (pair, TEXTS)):
+        exponent = np.exp(pooled_logits(bert, *texts))
+        assert list(answer["probabilities"]) == ["0", "1"]  # the labels' names are not known
+        wanted = pytest.approx(exponent / exponent.sum(), abs=1e-4)
+        assert list(answer["probabilities"].values()) == wanted
+
+
+@pytest.mark.parametrize("columns", [{"text": "a", "text_pair": "b"}, {"text": "a"}])
+def test_a_tab_makes_a_pair_where_the_network_was_trained_on_pairs(call, tmp_path, columns):
+    run, bert = task_run(tmp_path, records=prepared_task(tmp_path, columns=columns))
+    output = tmp_path / "model"
+    call("convert", run, "--to", "huggingface", "--output", output, "--vocab", VOCAB)
+    exponent = np.exp(pooled_logits(bert, *(TEXTS if len(columns) == 2 else [" ".join(TEXTS)])))
+    for source in (run, output):
+        (answer,) = json_lines(call, source, "--text", "\t".join(TEXTS))
+        wanted = pytest.approx(exponent / exponent.sum(), abs=1e-4)
+        assert list(answer["probabilities"].values()) == wanted
+
+
+def test_a_text_that_is_too_long_is_said_to_be_cut(call, tmp_path):
+    run, bert = task_run(tmp_path)
+    texts = (TEXTS[0], " ".join(["river"] * 40))
+    code, text = call("predict", run, "--vocab", VOCAB, "--format", "json", *text_options(texts))
+    assert code == 0
+    assert "warning: the end of 1 of 2 texts was not read" in text.splitlines()
+    answers = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    assert [answer["truncated"] for answer in answers] == [False, True]
+    exponent = np.exp(pooled_logits(bert, " ".join(["river"] * 30)))
+    wanted = pytest.approx(exponent / exponent.sum(), abs=1e-4)
+    assert list(answers[1]["probabilities"].values()) == wanted
+
+
+def text_options(texts):
+    return [word for text in texts for word in ("--text", text)]
+
+
+def test_outputs_that_are_not_finite_are_refused(call, tmp_path):
+    run, _ = task_run(tmp_path)
+    output = tmp_path / "model"
+    call("convert", run, "--to", "huggingface", "--output", output, "--vocab", VOCAB)
+    arrays = load_file(output / "model.safetensors")
+    arrays["classifier.weight"] = np.full((2, 24), 3e38, np.float32)
+    save_file(arrays, output / "model.safetensors")
+    code, answer = call("predict", output, "--text", TEXTS[0])
+    assert (code, answer) == (
+        2,
+        "error: the network's outputs for text 1 are not finite\n"
+        "  --> DIR/model/model.safetensors\n",
+    )
 
 
 def test_a_regression_gives_a_number(call, tmp_path):
@@ -80,7 +136,11 @@ def test_a_regression_gives_a_number(call, tmp_path):
     last = bert(*encoded(TEXTS[0]))[0][-1]
     pooled = np.tanh(bert.linear("pooler.dense", last[:, 0]))
     (wanted,) = bert.linear("classifier", np.maximum(pooled, 0))[0]
-    assert answer == {"text": TEXTS[0], "value": pytest.approx(wanted, abs=1e-4)}
+    assert answer == {
+        "text": TEXTS[0],
+        "truncated": False,
+        "value": pytest.approx(wanted, abs=1e-4),
+    }
 
 
 def test_lines_of_standard_input_are_texts(call, tmp_path, monkeypatch):
@@ -101,23 +161,24 @@ TAGS = ["O", "B-place", "I-place"]
 
 
 @pytest.mark.parametrize(
-    ("characters", "text"),
+    ("task", "text"),
     [
-        (True, "the river is cold here"),
-        (False, "the town by the sea and a garden in the sun of the morning near the river"),
+        ("cluener", "the river is cold here"),
+        ("conll", "the town by the sea and a garden in the sun of the morning near the river"),
     ],
 )
-def test_tags_become_entities(characters, text, tmp_path):
-    run, bert = task_run(tmp_path, 3, TAGS, task_type='"ner"', assessment_method='"entity_f1"')
+def test_tags_become_entities(task, text, tmp_path, call):
+    records, characters = prepared_task(tmp_path, name=task), task == "cluener"
+    options = {"task_type": '"ner"', "assessment_method": '"entity_f1"'}
+    run, bert = task_run(tmp_path, 3, TAGS, records, **options)
     source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB))
-    assert not source.characters
     words = list(text) if characters else text.split()
     last = bert(*encoded(" ".join(words)))[0][-1]
     bias = -bert.weights["classifier.weight"] @ last[0].mean(0)  # so that all tags are there
     bert.weights["classifier.bias"] = bias
     arrays = source.network.arrays | {"classifier.bias": bias.astype(np.float32)}
-    source = replace(source, characters=characters, network=replace(source.network, arrays=arrays))
-    (answer,) = predict_texts(source, [Text("here", text)])
+    source = replace(source, network=replace(source.network, arrays=arrays))
+    (answer,) = predict_texts(source, [Text("here", text)], ReadAs())
     best = bert.linear("classifier", last)[0].argmax(-1)
     tags, place = ["O"] * len(words), 1
     for index, word in enumerate(words):
@@ -139,7 +200,9 @@ def test_tags_become_entities(characters, text, tmp_path):
         words_of = words[first : last + 1]
         joined = ("" if characters else " ").join(words_of)
         entities.append({"type": "place", "text": joined, "first": first, "last": last})
-    assert asdict(answer) == {"text": text, "entities": entities}
+    assert asdict(answer) == {"text": text, "truncated": False, "entities": entities}
+    write_checkpoint(source, "huggingface", tmp_path / "model")
+    assert json_lines(call, tmp_path / "model", "--text", text) == [asdict(answer)]
 
 
 def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):
@@ -156,6 +219,15 @@ def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):
         "error: it is not known whether texts are lower-cased for this network\n"
         "help: say so: --lowercase, or --cased\n",
     )
+
+
+def test_what_contradicts_the_training_is_refused(call, tmp_path):
+    run, _ = task_run(tmp_path, records=prepared_task(tmp_path))
+    for option in ("--cased", "--characters"):
+        assert call("predict", run, "--vocab", VOCAB, option, "--text", TEXTS[0]) == (
+            2,
+            f"error: {option} is not how the network's training read texts\n",
+        )
 
 
 def test_what_cannot_be_answered_is_refused(call, student_run, tmp_path):

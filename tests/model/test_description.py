@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from tests.model.networks import random_weights, tiny
 from tinybert.errors import InputError
-from tinybert.model.description import Description, describe_network
+from tinybert.model.description import Description, TextKeys, describe_network
 from tinybert.model.weights import read_weights
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
@@ -60,6 +60,7 @@ def test_a_key_that_is_not_there_has_the_default_of_transformers(tmp_path):
             attention_probs_dropout_prob=0.1,
         ),
         None,
+        TextKeys(seq_length=512),
     )
 
 

@@ -13,10 +13,11 @@ import transformers
 from tests.export.conftest import VOCAB
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.parity.ours import GATES
-from tinybert.export.checkpoint import write_checkpoint
+from tinybert.export.huggingface import write_huggingface
 from tinybert.export.network import TrainedNetwork, assemble, inference_cell
 from tinybert.model.checkpoint_files import read_arrays
-from tinybert.model.description import describe_network
+from tinybert.model.description import TextKeys, describe_network
+from tinybert.model.tokenizer_files import StatedTokenizer
 from tinybert.recipe.network import HeadConfig
 
 pytestmark = pytest.mark.parity
@@ -42,6 +43,12 @@ def network_of(architecture: str, hidden_act: str) -> TrainedNetwork:
     return TrainedNetwork(config, head, LABELS if head else None, arrays, ())
 
 
+def write(network: TrainedNetwork, directory, *, lowercase: bool) -> None:
+    directory.mkdir()
+    tokenizer = StatedTokenizer(lowercase=lowercase)
+    write_huggingface(network, directory, VOCAB, TextKeys(seq_length=10), tokenizer)
+
+
 def loaded(directory, architecture: str):
     """Return transformers' model, every tensor of which is from the file."""
     kind = getattr(transformers, architecture)
@@ -62,7 +69,7 @@ def theirs(model, batch) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("architecture", HEADS)
 def test_transformers_computes_the_same(architecture, hidden_act, tmp_path):
     network = network_of(architecture, hidden_act)
-    write_checkpoint(network, "huggingface", tmp_path / "model", vocab=VOCAB, lowercase=True)
+    write(network, tmp_path / "model", lowercase=True)
     model = loaded(tmp_path / "model", architecture)
     batch = random_batch(network.config)
     outputs = inference_cell(network)(*map(ms.Tensor, batch))
@@ -81,7 +88,7 @@ def test_the_tokenizer_is_loaded_as_it_is(tmp_path):
     network = network_of("BertModel", "gelu")
     for lowercase, pieces in ((True, ["the"]), (False, ["[UNK]"])):
         directory = tmp_path / str(lowercase)
-        write_checkpoint(network, "huggingface", directory, vocab=VOCAB, lowercase=lowercase)
+        write(network, directory, lowercase=lowercase)
         tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
         assert tokenizer.tokenize("The") == pieces
 
@@ -101,7 +108,7 @@ def test_what_transformers_saves_is_read(architecture, tmp_path):
     model.save_pretrained(tmp_path)
     arrays = read_arrays(tmp_path).arrays
     names = {name.removeprefix("bert."): array for name, array in arrays.items()}
-    described, head = describe_network(tmp_path / "config.json", names)
+    described, head, _ = describe_network(tmp_path / "config.json", names)
     network = assemble(arrays, described, head, labels=None, where=str(tmp_path))
     assert network.left == ()
     if head is not None:

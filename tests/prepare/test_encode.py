@@ -43,7 +43,7 @@ def test_rows_are_as_encoded_by_hand(encoder):
     assert list(encoder.rows(examples)) == [
         EncodedRow([CLS, A, B, DOT, SEP], [0] * 5, 1),
         EncodedRow([CLS, A, S, SEP, B, UNK, SEP], [0, 0, 0, 0, 1, 1, 1], 0),
-        EncodedRow([CLS, A, A, A, SEP, B, B, SEP], [0, 0, 0, 0, 0, 1, 1, 1], 2.5),
+        EncodedRow([CLS, A, A, A, SEP, B, B, SEP], [0, 0, 0, 0, 0, 1, 1, 1], 2.5, cut_tokens=2),
     ]
     assert encoder.counts == {
         "tokens": 20,

@@ -208,12 +208,24 @@ def _networks(commands: Commands, program: Path) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="may be repeated; a tab separates the two of a pair; without any: standard input",
+        help="may be repeated; without any: the lines of standard input",
     )
     case = predict.add_mutually_exclusive_group()
     case.add_argument("--lowercase", action="store_true", default=None, help="as uncased models do")
     case.add_argument(
         "--cased", dest="lowercase", action="store_false", help="read texts as they are"
+    )
+    predict.add_argument(
+        "--pairs",
+        action="store_true",
+        default=None,
+        help="a tab separates the two texts of a pair; known of a run and of its exports",
+    )
+    predict.add_argument(
+        "--characters",
+        action="store_true",
+        default=None,
+        help="every character is a word to be tagged; known of a run and of its exports",
     )
     predict.add_argument("--format", choices=("text", "json"), default="text")
 

@@ -23,13 +23,7 @@ def convert(options: argparse.Namespace) -> str:
         raise UsageError("--vocab is for --to huggingface: a .ckpt file holds no vocabulary")
     require_free(options.output, directory=directory, force=options.force)
     source = find_network(source_request(options))
-    write_checkpoint(
-        source.network,
-        options.to,
-        options.output,
-        vocab=source.vocab if directory else None,
-        lowercase=source.lowercase,
-    )
+    write_checkpoint(source, options.to, options.output)
     return f"{options.output}: {describe_source(source)}"
 
 

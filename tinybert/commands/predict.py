@@ -11,6 +11,7 @@ from tinybert.commands.convert import source_request
 from tinybert.device import prepare_environment
 from tinybert.export.predict import (
     EntityPrediction,
+    ReadAs,
     Text,
     TextPrediction,
     ValuePrediction,
@@ -28,7 +29,12 @@ def predict(options: argparse.Namespace) -> str:
     """
     prepare_environment(os.cpu_count() or 1, {})
     source = find_network(source_request(options))
-    predictions = predict_texts(source, _texts(options.texts), lowercase=options.lowercase)
+    read_as = ReadAs(options.lowercase, options.pairs, options.characters)
+    predictions = list(predict_texts(source, _texts(options.texts), read_as))
+    if cut := sum(prediction.truncated for prediction in predictions):
+        print(
+            f"warning: the end of {cut} of {len(predictions)} texts was not read", file=sys.stderr
+        )
     if options.format == "json":
         return "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
     return "".join(f"{_result(p)}\t{p.text}\n" for p in predictions)

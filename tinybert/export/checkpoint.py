@@ -4,24 +4,20 @@ from pathlib import Path
 
 from tinybert.atomic import atomic_directory, atomic_replace
 from tinybert.errors import UsageError
-from tinybert.export.huggingface import (
-    TOKENIZER,
-    VOCABULARY,
-    require_expressible,
-    write_huggingface,
-)
-from tinybert.export.network import TrainedNetwork
+from tinybert.export.huggingface import require_expressible, write_huggingface
+from tinybert.export.source import Source
 from tinybert.files import writing
 from tinybert.manifest import exported
 from tinybert.model.checkpoint_files import WEIGHTS, encode_ckpt
 from tinybert.model.description import DESCRIPTION
 from tinybert.model.names import Family, names_in
+from tinybert.model.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
 
 EXPORT_FILES = {
     WEIGHTS,
     DESCRIPTION,
     VOCABULARY,
-    TOKENIZER,
+    TOKENIZER_CONFIG,
     exported.RECORD_FILE,
     "model.onnx",
     "model.mindir",
@@ -30,31 +26,26 @@ EXPORT_FILES = {
 """The files that conversion and export write into a directory."""
 
 
-def write_checkpoint(
-    network: TrainedNetwork,
-    family: Family,
-    output: Path,
-    *,
-    vocab: Path | None,
-    lowercase: bool | None,
-) -> None:
+def write_checkpoint(source: Source, family: Family, output: Path) -> None:
     """Write a network as a checkpoint of a family.
 
     Args:
-        network: The network.
-        family: `huggingface` makes a directory, the others a `.ckpt` file.
+        source: The network.
+        family: `huggingface` makes a directory, with the tokenizer's files as far as they are
+            known; the others make a `.ckpt` file.
         output: What to make; an existing one is replaced.
-        vocab: A vocab.txt to copy, for `huggingface`.
-        lowercase: Whether its tokenizer lower-cases; None where that is not known.
 
     Raises:
-        InputError: The output cannot be written.
+        InputError: The output cannot be written, or the tokenizer is not one that this program
+            has.
         UsageError: The family has no such network.
     """
+    network = source.network
     if family == "huggingface":
         require_expressible(network.config, network.head)
+        tokenizer = source.tokenizer()
         with writing(output), atomic_directory(output, replace=True) as directory:
-            write_huggingface(network, directory, vocab, lowercase)
+            write_huggingface(network, directory, source.vocab, source.texts, tokenizer)
         return
     try:
         names = names_in(family, network.arrays)

@@ -81,6 +81,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
         InputError: The output cannot be written.
         UsageError: The format has no such network.
     """
+    tokenizer = source.tokenizer()
     with writing(output), atomic_directory(output, replace=True) as directory:
         written = _write(source, format, directory)
         if source.vocab is not None and format != "huggingface":
@@ -94,8 +95,12 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
                 config=source.network.config,
                 head=source.network.head,
                 labels=source.network.labels,
-                seq_length=source.seq_length,
-                lowercase=source.lowercase,
+                seq_length=source.texts.seq_length,
+                characters=source.texts.characters,
+                pairs=source.texts.pairs,
+                lowercase=tokenizer.lowercase,
+                strip_accents=tokenizer.strip_accents,
+                tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
             ),
             opset=written.opset,
             inputs=None if written.axes is None else dict.fromkeys(INPUT_NAMES, written.axes),
@@ -126,7 +131,7 @@ def _write(source: Source, format: Format, directory: Path) -> WrittenFile:
 
 def _huggingface(source: Source, directory: Path) -> WrittenFile:
     network = source.network
-    write_huggingface(network, directory, source.vocab, source.lowercase)
+    write_huggingface(network, directory, source.vocab, source.texts, source.tokenizer())
     arrays = read_arrays(directory / WEIGHTS).arrays
     names = canonical_names(arrays)
     for name, array in network.arrays.items():
@@ -164,7 +169,7 @@ def _mindir(source: Source, file: Path) -> WrittenFile:
 
 
 def _air(source: Source, file: Path) -> WrittenFile:
-    axes = (1, source.seq_length)
+    axes = (1, source.texts.seq_length)
     _ms_export(source.network, file, "AIR", axes)
     return WrittenFile(exported.ExportCheck(how="not run: MindSpore does not read AIR"), axes)
 
@@ -189,7 +194,11 @@ def _compared(source: Source, how: str, run: Runner) -> exported.ExportCheck:
     network = source.network
     cell = inference_cell(network)
     differences = measure_differences(
-        network, network.output_names, lambda batch: _run_cell(cell, batch), run, source.seq_length
+        network,
+        network.output_names,
+        lambda batch: _run_cell(cell, batch),
+        run,
+        source.texts.seq_length,
     )
     return exported.ExportCheck(how=how, differences=tuple(differences))
 

@@ -13,13 +13,12 @@ from tinybert.model.description import (
     DESCRIPTION,
     NETWORK_KEYS,
     PROBLEM_TYPES,
+    TextKeys,
     transformers_activation,
 )
 from tinybert.model.names import names_in
+from tinybert.model.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY, StatedTokenizer
 from tinybert.recipe.network import HeadConfig, NetworkConfig
-
-VOCABULARY = "vocab.txt"
-TOKENIZER = "tokenizer_config.json"
 
 
 def require_expressible(config: NetworkConfig, head: HeadConfig | None) -> None:
@@ -41,7 +40,11 @@ def require_expressible(config: NetworkConfig, head: HeadConfig | None) -> None:
 
 
 def write_huggingface(
-    network: TrainedNetwork, directory: Path, vocab: Path | None, lowercase: bool | None
+    network: TrainedNetwork,
+    directory: Path,
+    vocab: Path | None,
+    texts: TextKeys,
+    tokenizer: StatedTokenizer,
 ) -> None:
     """Write a network into an existing, empty directory.
 
@@ -49,30 +52,25 @@ def write_huggingface(
         network: The network.
         directory: Where to write.
         vocab: A vocab.txt to copy.
-        lowercase: Whether the tokenizer lower-cases; None where that is not known.
+        texts: How texts became rows of its training.
+        tokenizer: How its tokenizer was set, as far as that is known.
 
     Raises:
         UsageError: transformers' BERT cannot express the network.
     """
     require_expressible(network.config, network.head)
-    (directory / DESCRIPTION).write_bytes(encode_description(network))
+    (directory / DESCRIPTION).write_bytes(encode_description(network, texts))
     names = names_in("huggingface", network.arrays)
     arrays = {names[name]: array for name, array in network.arrays.items()}
     save_file(arrays, directory / WEIGHTS, metadata={"format": "pt"})
     (directory / WEIGHTS).chmod(0o644)
-    if vocab is None:
-        return
-    shutil.copyfile(vocab, directory / VOCABULARY)
-    if lowercase is not None:
-        tokenizer = {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": lowercase,
-            "model_max_length": network.config.max_position_embeddings,
-        }
-        (directory / TOKENIZER).write_text(json.dumps(tokenizer, indent=2) + "\n")
+    if vocab is not None:
+        shutil.copyfile(vocab, directory / VOCABULARY)
+    if tokenizer.lowercase is not None:
+        (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
 
 
-def encode_description(network: TrainedNetwork) -> bytes:
+def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:
     """Return the config.json of a network that transformers' BERT has."""
     config, head = network.config, network.head
     content = {key: getattr(config, key) for key in NETWORK_KEYS} | {
@@ -82,6 +80,7 @@ def encode_description(network: TrainedNetwork) -> bytes:
         "position_embedding_type": "absolute",
         "pad_token_id": 0,
         "dtype": next(iter(network.arrays.values())).dtype.name,
+        "tinybert": texts.model_dump(),
     }
     if head is not None:
         names = network.labels or [f"LABEL_{index}" for index in range(head.num_labels)]
@@ -103,13 +102,3 @@ def _architecture(network: TrainedNetwork) -> str:
         both = "cls.seq_relationship.bias" in network.arrays
         return "BertForPreTraining" if both else "BertForMaskedLM"
     return "BertModel"
-
-
-def tokenizer_lowercases(directory: Path) -> bool | None:
-    """Return whether a tokenizer_config.json lower-cases; None where it does not say."""
-    try:
-        described = json.loads((directory / TOKENIZER).read_bytes())
-    except (OSError, ValueError):
-        return None
-    lowercase = described.get("do_lower_case") if isinstance(described, dict) else None
-    return lowercase if isinstance(lowercase, bool) else None

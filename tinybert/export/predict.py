@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.labels import IGNORED
-from tinybert.errors import UsageError
+from tinybert.errors import InputError, UsageError
 from tinybert.export.network import inference_cell
 from tinybert.export.source import Source
 from tinybert.metrics.entities import find_entities
@@ -34,10 +34,23 @@ class Text:
 
 
 @dataclass(frozen=True)
+class ReadAs:
+    """How the user says that texts are read; None: unsaid."""
+
+    lowercase: bool | None = None
+    pairs: bool | None = None
+    """Whether a tab separates the two texts of a pair."""
+    characters: bool | None = None
+    """Whether every character is a word to be tagged."""
+
+
+@dataclass(frozen=True)
 class ClassPrediction:
     """The most probable class of a text."""
 
     text: str
+    truncated: bool
+    """Whether the text was longer than the network reads, and its end was left out."""
     label: str
     probability: float
     probabilities: dict[str, float]
@@ -49,6 +62,7 @@ class ValuePrediction:
     """The number of a text, by a regression."""
 
     text: str
+    truncated: bool
     value: float
 
 
@@ -69,6 +83,7 @@ class EntityPrediction:
     """The entities of a text, by the tags of its words."""
 
     text: str
+    truncated: bool
     entities: list[Entity]
 
 
@@ -76,60 +91,85 @@ TextPrediction: TypeAlias = ClassPrediction | ValuePrediction | EntityPrediction
 
 
 def predict_texts(
-    source: Source, texts: Iterable[Text], *, lowercase: bool | None = None
+    source: Source, texts: Iterable[Text], read_as: ReadAs
 ) -> Iterator[TextPrediction]:
     """Yield what the network predicts for each text.
 
     Args:
         source: A network with a head, and its vocabulary.
         texts: The texts.
-        lowercase: Whether to lower-case them, where the source does not know.
+        read_as: How to read them; what the source does not know must be said.
 
     Raises:
-        InputError: A text has no tokens, or the vocabulary is damaged.
+        InputError: A text has no tokens, the vocabulary or a tokenizer file is damaged, or the
+            network's outputs are not finite.
         UsageError: The network has no head, or it is not known how to read texts for it.
     """
     head = source.network.head
     if head is None:
         raise UsageError("the network has learned no task: it has no head", where=str(source.file))
-    encoder = _encoder(source, lowercase)
+    encoder = _encoder(source, read_as)
+    pairs = bool(read_as.pairs or source.texts.pairs)
+    characters = bool(_known("--characters", source.texts.characters, read_as.characters))
     names = source.network.labels or [str(index) for index in range(head.num_labels)]
     run = _runner(source)
     left = iter(texts)
     while block := list(islice(left, BATCH)):
         if head.task_type == "ner":
-            words = [list(t.text) if source.characters else t.text.split() for t in block]
+            words = [list(t.text) if characters else t.text.split() for t in block]
             examples = [
                 Example(text.where, [each], list(range(len(each))))  # a word's label is its place
                 for text, each in zip(block, words, strict=True)
             ]
         else:
-            examples = [Example(text.where, text.text.split(PAIR, 1), 0) for text in block]
+            examples = [
+                Example(text.where, text.text.split(PAIR, 1) if pairs else [text.text], 0)
+                for text in block
+            ]
         rows = list(encoder.rows(examples))
         for index, (text, row, logits) in enumerate(zip(block, rows, run(rows), strict=True)):
+            if not np.isfinite(logits).all():
+                message = f"the network's outputs for {text.where} are not finite"
+                raise InputError(message, where=str(source.file))
+            cut = row.cut_tokens > 0
             if head.task_type == "regression":
-                yield ValuePrediction(text.text, float(logits[0]))
+                yield ValuePrediction(text.text, cut, float(logits[0]))
             elif head.task_type == "ner":
                 tags = _word_tags(len(words[index]), row, logits, names)
-                joint = "" if source.characters else " "
-                yield EntityPrediction(text.text, _entities(words[index], tags, joint))
+                entities = _entities(words[index], tags, "" if characters else " ")
+                yield EntityPrediction(text.text, cut, entities)
             else:
-                yield _most_probable(text.text, logits, names)
+                yield _most_probable(text.text, cut, logits, names)
 
 
-def _encoder(source: Source, lowercase: bool | None) -> Encoder:
+def _known(option: str, by_source: bool | None, by_user: bool | None) -> bool | None:
+    """Return a setting of the training, which the user must not contradict."""
+    if by_source is None or by_user is None or by_source == by_user:
+        return by_user if by_source is None else by_source
+    raise UsageError(f"{option} is not how the network's training read texts")
+
+
+def _encoder(source: Source, read_as: ReadAs) -> Encoder:
     """Return what makes rows of texts, as the network's training had them."""
     if source.vocab is None:
         raise UsageError("the vocabulary is not known", cure="name it: --vocab VOCAB_TXT")
-    lower = lowercase if source.lowercase is None else source.lowercase
-    if lower is None:
+    tokenizer = source.tokenizer()
+    option = "--lowercase" if read_as.lowercase else "--cased"
+    lowercase = _known(option, tokenizer.lowercase, read_as.lowercase)
+    if lowercase is None:
         raise UsageError(
             "it is not known whether texts are lower-cased for this network",
             cure="say so: --lowercase, or --cased",
         )
     vocabulary = load_vocabulary(source.vocab)
-    tokenizer = build_tokenizer(vocabulary, lower)
-    return Encoder(tokenizer, vocabulary, source.seq_length, Counter(), allow_empty=False)
+    seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
+    return Encoder(
+        build_tokenizer(vocabulary, lowercase),
+        vocabulary,
+        seq_length,
+        Counter(),
+        allow_empty=False,
+    )
 
 
 def _runner(source: Source) -> Callable[[Sequence[EncodedRow]], Logits]:
@@ -149,13 +189,15 @@ def _runner(source: Source) -> Callable[[Sequence[EncodedRow]], Logits]:
     return run
 
 
-def _most_probable(text: str, logits: Logits, names: Sequence[str]) -> ClassPrediction:
+def _most_probable(
+    text: str, truncated: bool, logits: Logits, names: Sequence[str]
+) -> ClassPrediction:
     """Return the class of the largest of the logits (C,)."""
     exponent = np.exp(logits - logits.max())
     probabilities = exponent / exponent.sum()
     best = int(probabilities.argmax())
     by_label = dict(zip(names, probabilities.tolist(), strict=True))
-    return ClassPrediction(text, names[best], float(probabilities[best]), by_label)
+    return ClassPrediction(text, truncated, names[best], float(probabilities[best]), by_label)
 
 
 def _word_tags(words: int, row: EncodedRow, logits: Logits, names: Sequence[str]) -> list[str]:

@@ -2,28 +2,30 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from pydantic import ValidationError
 
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, UsageError
-from tinybert.export.huggingface import VOCABULARY, tokenizer_lowercases
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.model.checkpoint_files import StoredArrays, read_arrays
-from tinybert.model.description import DESCRIPTION, describe_network
+from tinybert.model.description import (
+    DESCRIPTION,
+    DescribedNetwork,
+    TextKeys,
+    describe_network,
+)
 from tinybert.model.label_names import recorded_labels
+from tinybert.model.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
-from tinybert.recipe.network import ROLES, HeadConfig, NetworkConfig, Role, head, network
+from tinybert.recipe.network import ROLES, Role, head, network
 from tinybert.recipe.overrides import overridden
 from tinybert.recipe.source import parse
-
-DescribedNetwork: TypeAlias = tuple[NetworkConfig, HeadConfig | None]
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,23 @@ class Source:
     """The checkpoint."""
     run: LinkedRun | None
     """The run that left it."""
-    seq_length: int
-    """S of the run; else as many as the network has positions."""
     vocab: Path | None
     """The vocab.txt: the one that was named, or the one beside a checkpoint."""
-    lowercase: bool | None
-    """Whether texts are lower-cased; None where that is not known."""
-    characters: bool
-    """Whether every character is a word to be tagged, as in CLUENER."""
+    texts: TextKeys
+    """How texts became rows of its training."""
+
+    def tokenizer(self) -> StatedTokenizer:
+        """Return how its training's tokenizer was set, as far as that is known.
+
+        Raises:
+            InputError: The files beside the checkpoint are of another tokenizer.
+        """
+        if self.run is None:
+            return read_tokenizer(self.file.parent)
+        sidecars = self.run.sidecars()
+        if not sidecars:
+            return StatedTokenizer()
+        return StatedTokenizer(lowercase=sidecars[0][1].vocabulary.lowercase)
 
 
 def find_network(request: SourceRequest) -> Source:
@@ -92,7 +103,7 @@ def _from_run(request: SourceRequest) -> Source:
     described = _described_by_recipe(recipe, role, str(run.path))
     if role not in held:
         raise UsageError(f"the run left no {role}", where=str(stored.path))
-    return _source(request, described, stored, run, recipe.data.seq_length)
+    return _source(request, described, stored, run)
 
 
 def recorded_recipe(run: LinkedRun) -> AnyRecipe:
@@ -131,12 +142,10 @@ def _from_checkpoint(request: SourceRequest) -> Source:
             )
         role = request.role or roles[0]
         described = _described_by_recipe(recipe, role, str(request.recipe))
-        seq_length = recipe.data.seq_length
     elif (stored.path.parent / DESCRIPTION).is_file():
         names = parameter_names(stored.arrays, where=str(stored.path))
         arrays = {meaning: stored.arrays[name] for meaning, name in names.items()}
         described = describe_network(stored.path.parent / DESCRIPTION, arrays)
-        seq_length = described[0].max_position_embeddings
     else:
         raise UsageError(
             "nothing describes the network of this checkpoint",
@@ -144,7 +153,7 @@ def _from_checkpoint(request: SourceRequest) -> Source:
             cure="name a recipe that does: --recipe RECIPE --network student; "
             "or name the run's manifest instead of its checkpoint",
         )
-    return _source(request, described, stored, None, seq_length)
+    return _source(request, described, stored, None)
 
 
 def _source(
@@ -152,25 +161,25 @@ def _source(
     described: DescribedNetwork,
     stored: StoredArrays,
     run: LinkedRun | None,
-    seq_length: int,
 ) -> Source:
-    config, head_config = described
+    config, head_config, texts = described
+    where, labels = str(stored.path), None
     sidecar = next((sidecar for _, sidecar in run.sidecars()), None) if run is not None else None
     task = None if sidecar is None else sidecar.task
-    labels = None
+    if task is not None:
+        characters, pairs = task.name == "cluener", "text_pair" in task.columns
+        texts = texts.model_copy(update={"characters": characters, "pairs": pairs})
     if head_config is not None:
         labels = recorded_labels(stored.path) or (task.labels if task is not None else None)
-    trained = assemble(stored.arrays, config, head_config, labels=labels, where=str(stored.path))
-    vocab, lowercase = request.vocab, None
-    if sidecar is not None:
-        lowercase = sidecar.vocabulary.lowercase
-    elif run is None:
-        beside = stored.path.parent / VOCABULARY
-        vocab = vocab or (beside if beside.is_file() else None)
-        lowercase = tokenizer_lowercases(stored.path.parent)
+        if labels is not None and len(labels) != head_config.num_labels:
+            message = f"the file has {len(labels)} labels, the head {head_config.num_labels}"
+            raise InputError(message, where=where)
+    trained = assemble(stored.arrays, config, head_config, labels=labels, where=where)
+    vocab, beside = request.vocab, stored.path.parent / VOCABULARY
+    if vocab is None and run is None and beside.is_file():
+        vocab = beside
     _check_vocabulary(vocab, config.vocab_size, sidecar)
-    characters = task is not None and task.name == "cluener"
-    return Source(trained, stored.path, run, seq_length, vocab, lowercase, characters)
+    return Source(trained, stored.path, run, vocab, texts)
 
 
 def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> DescribedNetwork:
@@ -180,7 +189,11 @@ def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> Described
     headless = isinstance(recipe, GeneralDistill) or (
         isinstance(recipe, TaskDistill) and recipe.phase2 is None and role == "student"
     )
-    return network(recipe, role), None if headless else head(recipe, role)
+    return DescribedNetwork(
+        network(recipe, role),
+        None if headless else head(recipe, role),
+        TextKeys(seq_length=recipe.data.seq_length),
+    )
 
 
 def _check_vocabulary(path: Path | None, vocab_size: int, sidecar: Sidecar | None) -> None:

@@ -43,7 +43,15 @@ class ExportedNetwork(Section):
     head: HeadConfig | None
     labels: tuple[str, ...] | None
     seq_length: int
+    """Most tokens of a row that it was trained on."""
     lowercase: bool | None
+    strip_accents: bool | None = None
+    """null: as `lowercase`; for all that decides how texts become rows: or not known."""
+    tokenize_chinese_chars: bool | None = None
+    characters: bool | None = None
+    """Whether every character is a word to be tagged."""
+    pairs: bool | None = None
+    """Whether rows have two texts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -65,6 +65,19 @@ HiddenAct = Annotated[
 ]
 
 
+class TextKeys(BaseModel):
+    """What this program adds to a config.json: how texts became rows of the network."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    seq_length: Annotated[int, Field(ge=1, lt=1 << 31)]
+    """Most tokens of a row that it was trained on; as many as it has positions if unknown."""
+    characters: bool | None = None
+    """Whether every character is a word to be tagged; null where that is not known."""
+    pairs: bool | None = None
+    """Whether a row has two texts; null where that is not known."""
+
+
 class Description(BaseModel):
     """The keys of a config.json that matter here.
 
@@ -93,6 +106,7 @@ class Description(BaseModel):
     id2label: dict[str, str] | None = None
     classifier_dropout: Rate | None = None
     problem_type: str | None = None
+    tinybert: TextKeys | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Description":
@@ -225,9 +239,17 @@ def transformers_activation(name: Activation) -> str:
     return {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[name]
 
 
-def describe_network(
-    path: Path, arrays: Mapping[str, Array]
-) -> tuple[NetworkConfig, HeadConfig | None]:
+class DescribedNetwork(NamedTuple):
+    """A network as a config.json or a recipe describes it."""
+
+    config: NetworkConfig
+    head: HeadConfig | None
+    """None for an encoder."""
+    texts: TextKeys
+    """How texts became its rows."""
+
+
+def describe_network(path: Path, arrays: Mapping[str, Array]) -> DescribedNetwork:
     """Return the network that a config.json describes.
 
     Args:
@@ -248,10 +270,12 @@ def describe_network(
     except ValueError as error:
         raise _unsupported(path, str(error)) from error
     try:
-        return config, description.head(num_labels, pooler=pooler)
+        head = description.head(num_labels, pooler=pooler)
     except ValueError as error:
         cure = "use a network that predicts one label or number a text, or one label a token"
         raise _unsupported(path, str(error), cure=cure) from error
+    texts = description.tinybert or TextKeys(seq_length=config.max_position_embeddings)
+    return DescribedNetwork(config, head, texts)
 
 
 def _unsupported(

@@ -34,6 +34,8 @@ class EncodedRow:
     segment_ids: list[int]
     label: int | float | list[int] | None = None
     """A class, a number, or one class or `IGNORED` a token; None without labels."""
+    cut_tokens: int = 0
+    """Tokens of the texts that did not fit."""
 
 
 class Encoder:
@@ -103,7 +105,7 @@ class Encoder:
         label = example.label
         if not isinstance(label, int | float):
             label = [IGNORED, *_first_pieces(texts[0], label)[: kept[0]], IGNORED]
-        return EncodedRow(input_ids, segment_ids, label)
+        return EncodedRow(input_ids, segment_ids, label, cut)
 
 
 def truncate(lengths: Sequence[int], room: int) -> list[int]:
