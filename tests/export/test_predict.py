@@ -53,8 +53,8 @@ def pooled_logits(bert, *texts):
     return bert.linear("classifier", np.tanh(bert.linear("pooler.dense", last[:, 0])))[0]
 
 
-def json_lines(call, run, *arguments):
-    code, answer = call("predict", run, "--vocab", VOCAB, "--format", "json", *arguments)
+def json_lines(call, run, *arguments, vocab=VOCAB):
+    code, answer = call("predict", run, "--vocab", vocab, "--format", "json", *arguments)
     assert code == 0, answer
     return [json.loads(line) for line in answer.splitlines()]
 
@@ -219,6 +219,21 @@ def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):
         "error: it is not known whether texts are lower-cased for this network\n"
         "help: say so: --lowercase, or --cased\n",
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"strip_accents": False}])
+def test_the_options_of_a_tokenizer_are_honoured(call, tmp_path, options):
+    run, _ = task_run(tmp_path)
+    vocab = tmp_path / "vocab.txt"
+    lines = VOCAB.read_text().splitlines()
+    vocab.write_text("\n".join([*lines[:-2], "fur", "f\u00fcr"]) + "\n")
+    output = tmp_path / "model"
+    assert call("convert", run, "--to", "huggingface", "--output", output)[0] == 0
+    config = output / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | options))
+    (accents,) = json_lines(call, output, "--text", "f\u00fcr", vocab=vocab)
+    (plain,) = json_lines(call, output, "--text", "fur", vocab=vocab)
+    assert (accents["probabilities"] == plain["probabilities"]) == (not options)
 
 
 def test_what_contradicts_the_training_is_refused(call, tmp_path):

@@ -1,5 +1,6 @@
 """Records and networks that do not mean the same by a token id are refused."""
 
+import json
 import shutil
 
 import pytest
@@ -118,5 +119,28 @@ def test_a_directory_of_hugging_face_says_its_vocabulary(root):
     (root / "bert" / "vocab.txt").write_bytes(vocabulary + b"another\n")
     assert problems_of(root, "real") == [
         "the records were made with another vocabulary than the teacher's, bert/vocab.txt\n"
+        f"  --> recipes/tiny/places/train\n{CURE}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "records"),
+    [
+        ("do_lower_case", False, True),
+        ("strip_accents", False, True),
+        ("tokenize_chinese_chars", False, True),
+    ],
+)
+def test_records_of_other_options_than_the_tokenizers_are_refused(root, key, value, records):
+    text = recipe_of(root, "tiny_finetune").read_text()
+    source = f'load_teacher_ckpt_path = "{root}/bert"'
+    (root / "recipes/real.toml").write_text(text.replace('init = "seeded"', source))
+    (root / "bert").mkdir()
+    config = root / "bert" / "tokenizer_config.json"
+    config.write_text(json.dumps({key: records}))
+    assert problems_of(root, "real") == []
+    config.write_text(json.dumps({key: value}))
+    assert problems_of(root, "real") == [
+        f"{key} is {value} of the teacher's tokenizer and {records} of the records\n"
         f"  --> recipes/tiny/places/train\n{CURE}"
     ]

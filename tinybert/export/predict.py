@@ -164,7 +164,12 @@ def _encoder(source: Source, read_as: ReadAs) -> Encoder:
     vocabulary = load_vocabulary(source.vocab)
     seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
     return Encoder(
-        build_tokenizer(vocabulary, lowercase),
+        build_tokenizer(
+            vocabulary,
+            lowercase,
+            strip_accents=tokenizer.strip_accents,
+            tokenize_chinese_chars=tokenizer.tokenize_chinese_chars is not False,
+        ),
         vocabulary,
         seq_length,
         Counter(),

@@ -7,6 +7,7 @@ from tinybert.data.labels import check_label_order
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, quoted
 from tinybert.model.label_names import recorded_labels
+from tinybert.model.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
@@ -57,6 +58,8 @@ def vocabulary_problems(
         if beside.is_file() and load_vocabulary(beside).sha256 != first.vocabulary.sha256:
             message = f"the records were made with another vocabulary than the {role}'s, {beside}"
             yield InputError(message, where=str(place), cure=_PREPARE_AGAIN)
+        if path.is_dir():
+            yield from _tokenizer_differences(first, read_tokenizer(path), place, role)
 
 
 def _differences(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterator[InputError]:
@@ -71,6 +74,21 @@ def _differences(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterato
         )
         message = f"the records were made {case}, and {name}, {other_case}"
         yield InputError(message, where=where, cure=_PREPARE_AGAIN)
+
+
+def _tokenizer_differences(
+    sidecar: Sidecar, stated: StatedTokenizer, place: Path, role: str
+) -> Iterator[InputError]:
+    """Yield the options of a checkpoint's tokenizer that records were not made with."""
+    lowercase = sidecar.vocabulary.lowercase
+    for key, theirs, ours in (
+        ("do_lower_case", stated.lowercase, lowercase),
+        ("strip_accents", stated.strip_accents, lowercase),
+        ("tokenize_chinese_chars", stated.tokenize_chinese_chars, True),
+    ):
+        if theirs not in (None, ours):
+            message = f"{key} is {theirs} of the {role}'s tokenizer and {ours} of the records"
+            yield InputError(message, where=str(place), cure=_PREPARE_AGAIN)
 
 
 def agreed_labels(

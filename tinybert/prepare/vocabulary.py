@@ -69,17 +69,29 @@ def _bytes(tokens: Iterable[str]) -> bytes:
     return "".join(f"{token}\n" for token in tokens).encode()
 
 
-def build_tokenizer(vocabulary: Vocabulary, lowercase: bool) -> Tokenizer:
+def build_tokenizer(
+    vocabulary: Vocabulary,
+    lowercase: bool,
+    *,
+    strip_accents: bool | None = None,
+    tokenize_chinese_chars: bool = True,
+) -> Tokenizer:
     """Return BERT's WordPiece tokenizer; it adds no special tokens.
 
     `[SEP]` and the like in a text are text: they never become special tokens.
 
     Args:
         vocabulary: The tokens.
-        lowercase: Lower-case, and strip accents, as BERT's uncased models do.
+        lowercase: Lower-case, as BERT's uncased models do.
+        strip_accents: Strip accents; None: if `lowercase`.
+        tokenize_chinese_chars: Make every Chinese character a word.
     """
     tokenizer = Tokenizer(WordPiece(vocabulary.ids, unk_token=UNK, max_input_chars_per_word=100))
-    tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
+    tokenizer.normalizer = BertNormalizer(
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+        handle_chinese_chars=tokenize_chinese_chars,
+    )
     tokenizer.pre_tokenizer = BertPreTokenizer()
     return tokenizer
 
