@@ -1,6 +1,7 @@
 """Every option of a general distillation reaches what is built: ignoring one fails its test."""
 
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ class Built:
     def batch(self, step=0):
         return self.feed(step).batch
 
+    @cached_property
     def losses(self):
         return [output.asnumpy().item() for output in self.distiller(*self.batch().tensors())]
 
@@ -162,22 +164,22 @@ def test_sizes_reach_the_parameters(tiny, store_root, change, name, shape):
     ],
 )
 def test_options_change_the_losses(tiny, store_root, change):
-    loss, *_ = Built(store_root, change).losses()
-    assert loss != tiny.losses()[0]
+    loss, *_ = Built(store_root, change).losses
+    assert loss != tiny.losses[0]
     assert np.isfinite(loss)
 
 
 def test_the_two_forms_of_gelu_differ(store_root):
     wide = "network.initializer_range=0.5"  # near 0 they agree to the last bit
     exact, tanh = (Built(store_root, wide, f'network.hidden_act="gelu{f}"') for f in ("", "_tanh"))
-    assert exact.losses()[0] != tanh.losses()[0]
-    assert exact.losses()[0] == pytest.approx(tanh.losses()[0], rel=1e-2)
+    assert exact.losses[0] != tanh.losses[0]
+    assert exact.losses[0] == pytest.approx(tanh.losses[0], rel=1e-2)
 
 
 def test_weights_of_the_loss_parts_are_factors(tiny, store_root):
     changes = ("distill.weights.attention=3.0", "distill.weights.hidden=0.5")
-    loss, attention, hidden = Built(store_root, *changes).losses()
-    assert [attention, hidden] == tiny.losses()[1:]
+    loss, attention, hidden = Built(store_root, *changes).losses
+    assert [attention, hidden] == tiny.losses[1:]
     assert loss == pytest.approx(3 * attention + 0.5 * hidden, rel=1e-6)
 
 
@@ -188,7 +190,7 @@ def test_segment_ids_may_be_left_out(store_root):
 def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny, store_root):
     built = Built(store_root, "network.enable_fused_layernorm=true")
     assert built.distiller.student.config.enable_fused_layernorm
-    assert built.losses() == pytest.approx(tiny.losses(), rel=1e-6)
+    assert built.losses == pytest.approx(tiny.losses, rel=1e-6)
 
 
 def test_shuffling_is_a_new_order_every_epoch_and_may_be_off(tiny, store_root):
