@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
-PYTEST := $(RUN) -m pytest
+TESTS ?= tests
+PYTEST := $(RUN) -m pytest $(TESTS)
 
 .PHONY: smoke test test-slow lint generated ascend-operators ascend-acceptance setup lock clean
 
 smoke: $(READY)
 	$(RUN) runner.py recipes/tiny.toml
 
+# `test` and `test-slow` take a part of the tests, too: make test-slow TESTS=tests/launch
 test: $(READY)
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 
