@@ -67,6 +67,8 @@ def prepare_text():
             "output": output,
             "format": "tfrecord",
             "lowercase": True,
+            "strip_accents": None,
+            "tokenize_chinese_chars": None,
             "rows_per_file": 100,
             "force": False,
         }

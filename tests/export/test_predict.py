@@ -17,6 +17,7 @@ from tests.export.conftest import (
     task_weights,
 )
 from tests.model.numpy_bert import NumpyBert
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.export.checkpoint import write_checkpoint
 from tinybert.export.predict import ReadAs, Text, predict_texts
 from tinybert.export.source import SourceRequest, find_network
@@ -39,7 +40,7 @@ def task_run(folder, width=2, labels=None, records=RECORDS, **changes):
 def encoded(*texts):
     """Return a row of one or two texts, by hand."""
     vocabulary = load_vocabulary(VOCAB)
-    tokenizer = build_tokenizer(vocabulary, True)
+    tokenizer = build_tokenizer(vocabulary, TokenizerOptions(True, True))
     ids, segments = [vocabulary.ids["[CLS]"]], [0]
     for segment, text in enumerate(texts):
         pieces = tokenizer.encode(text, add_special_tokens=False).ids

@@ -17,7 +17,7 @@ from tinybert.export.huggingface import write_huggingface
 from tinybert.export.network import TrainedNetwork, assemble, inference_cell
 from tinybert.model.checkpoint_files import read_arrays
 from tinybert.model.description import TextKeys, describe_network
-from tinybert.model.tokenizer_files import StatedTokenizer
+from tinybert.prepare.tokenizer_files import StatedTokenizer
 from tinybert.recipe.network import HeadConfig
 
 pytestmark = pytest.mark.parity

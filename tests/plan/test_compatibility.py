@@ -13,7 +13,7 @@ from tinybert.manifest.model import InputFile
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 
-CURE = "help: prepare the records anew, with the vocab.txt and the case of the networks"
+CURE = "help: prepare the records anew, with the networks' vocab.txt and tokenizer options"
 OTHER = {"sha256": "0" * 64}
 
 
@@ -61,7 +61,17 @@ def run_on(root, recipe, *directories):
         (OTHER, "the records were made with another vocabulary than those in {train}"),
         (
             {"lowercase": False},
-            "the records were made without --lowercase, and those in {train}, with --lowercase",
+            "the records were made with --cased, and those in {train}, with --lowercase",
+        ),
+        (
+            {"strip_accents": False},
+            "the records were made with --lowercase --no-strip-accents, and those in {train}, with "
+            "--lowercase",
+        ),
+        (
+            {"tokenize_chinese_chars": False},
+            "the records were made with --lowercase --no-tokenize-chinese-chars, and those in "
+            "{train}, with --lowercase",
         ),
     ],
 )
@@ -105,10 +115,10 @@ def test_records_that_were_made_anew_since_a_run_say_nothing_about_it(root):
         change(root / "recipes/tiny/places" / part, lowercase=False)
     (problem,) = problems_of(root, "tiny_task_distill")  # the student's are as they were
     assert "than those" not in problem
-    assert "without --lowercase, and those of the student" in problem
+    assert "with --cased, and those of the student" in problem
 
 
-def test_a_directory_of_hugging_face_says_its_vocabulary(root):
+def test_a_directory_of_hugging_face_has_a_vocabulary_and_tokenizer_options(root):
     vocabulary = (ROOT / "recipes/tiny/vocab.txt").read_bytes()
     text = (root / "recipes/tiny/tiny_finetune.toml").read_text()
     source = f'load_teacher_ckpt_path = "{root}/bert"'
@@ -142,5 +152,23 @@ def test_records_of_other_options_than_the_tokenizers_are_refused(root, key, val
     config.write_text(json.dumps({key: value}))
     assert problems_of(root, "real") == [
         f"{key} is {value} of the teacher's tokenizer and {records} of the records\n"
+        f"  --> recipes/tiny/places/train\n{CURE}"
+    ]
+    if key != "do_lower_case":
+        for part in ("train", "dev"):
+            change(root / "recipes/tiny/places" / part, **{key: value})
+        assert problems_of(root, "real") == []
+
+
+def test_accents_that_a_tokenizer_strips_with_the_case_are_compared_too(root):
+    text = recipe_of(root, "tiny_finetune").read_text()
+    source = f'load_teacher_ckpt_path = "{root}/bert"'
+    (root / "recipes/real.toml").write_text(text.replace('init = "seeded"', source))
+    (root / "bert").mkdir()
+    (root / "bert" / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    for part in ("train", "dev"):
+        change(root / "recipes/tiny/places" / part, strip_accents=False)
+    assert problems_of(root, "real") == [
+        "strip_accents is True of the teacher's tokenizer and False of the records\n"
         f"  --> recipes/tiny/places/train\n{CURE}"
     ]

@@ -28,6 +28,8 @@ def options(tmp_path, vocab):
             "seq_length": 8,
             "format": "tfrecord",
             "lowercase": False,
+            "strip_accents": None,
+            "tokenize_chinese_chars": None,
             "rows_per_file": 100,
             "force": False,
         }

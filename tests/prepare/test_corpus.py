@@ -16,7 +16,12 @@ from tinybert.prepare.corpus import pack
 from tinybert.prepare.vocabulary import load_vocabulary, prepare_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
-VOCABULARY = {"input_format": None, "lowercase": True}
+VOCABULARY = {
+    "input_format": None,
+    "lowercase": True,
+    "strip_accents": None,
+    "tokenize_chinese_chars": None,
+}
 WIKI = "help: it was read as wiki; name another format with --input-format"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three", "four", "five", ".", "##s"]
 PAD, UNK, CLS, SEP, ONE, TWO, THREE, FOUR, FIVE, DOT, S = range(11)
@@ -239,8 +244,7 @@ def test_missing_inputs_are_errors(tmp_path, vocab):
             [str(tmp_path / "no*")],
             tmp_path / "v",
             99,
-            input_format=None,
-            lowercase=True,
+            **VOCABULARY,
             force=False,
         )
     assert str(error.value) == f"the input names no text file\n  --> {tmp_path / 'no*'}"

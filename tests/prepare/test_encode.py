@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert.data.labels import IGNORED as X
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.prepare.encode import EncodedRow, Encoder, Example, truncate
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
@@ -15,7 +16,7 @@ PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
 @pytest.fixture
 def encoder(vocab):
     vocabulary = load_vocabulary(vocab)
-    tokenizer = build_tokenizer(vocabulary, lowercase=True)
+    tokenizer = build_tokenizer(vocabulary, TokenizerOptions(True, True))
     return Encoder(tokenizer, vocabulary, 8, Counter(), allow_empty=False)
 
 

@@ -373,3 +373,25 @@ def test_missing_files_and_unknown_tasks_are_errors(tmp_path, options):
     assert str(error.value).startswith("there is no task `SST2`\nhelp: use CoLA, SST-2, MRPC, ")
     with pytest.raises(UsageError, match="seq_length is at least 5, rows_per_file at least 1"):
         prepare_glue("RTE", [tmp_path / "no.tsv"], options(seq_length=4))
+
+
+def test_the_tokenizer_options_of_the_model_are_taken_and_recorded(vocab, write, options):
+    path = write("in.tsv", "t\tl\na\tx\nb\ty\n")
+    write("tokenizer_config.json", json.dumps({"do_lower_case": True, "strip_accents": False}))
+    sidecar = prepare_table([path], options(lowercase=None), **TABLE)
+    assert (sidecar.vocabulary.lowercase, sidecar.vocabulary.strip_accents) == (True, False)
+    assert sidecar == load_sidecar(options().output)
+    same = options("same", lowercase=True, strip_accents=False, tokenize_chinese_chars=True)
+    assert prepare_table([path], same, **TABLE).vocabulary == sidecar.vocabulary
+    for name, value in (
+        ("lowercase", False),
+        ("strip_accents", True),
+        ("tokenize_chinese_chars", False),
+    ):
+        with pytest.raises(UsageError) as error:
+            prepare_table([path], options("other", **{"lowercase": None, name: value}), **TABLE)
+        assert str(error.value) == (
+            "tokenizer_config.json beside the vocabulary has other options: --lowercase "
+            f"--no-strip-accents\n  --> {vocab.parent / 'tokenizer_config.json'}\n"
+            "help: leave them out, or name a vocab.txt without that file"
+        )

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
+from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 TEXTS = [
@@ -15,14 +16,39 @@ TEXTS = [
 
 @pytest.mark.parity
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_tokens_are_those_of_transformers(lowercase):
+@pytest.mark.parametrize("strip_accents", [True, False, None])
+@pytest.mark.parametrize("chinese", [True, False])
+def test_tokens_are_those_of_transformers(lowercase, strip_accents, chinese):
     transformers = pytest.importorskip("transformers")
-    reference = transformers.BertTokenizer(str(TINY / "vocab.txt"), do_lower_case=lowercase)
-    tokenizer = build_tokenizer(load_vocabulary(TINY / "vocab.txt"), lowercase)
+    reference = transformers.BertTokenizer(
+        str(TINY / "vocab.txt"),
+        do_lower_case=lowercase,
+        strip_accents=strip_accents,
+        tokenize_chinese_chars=chinese,
+    )
+    options = TokenizerOptions.resolve(lowercase, strip_accents, chinese)
+    tokenizer = build_tokenizer(load_vocabulary(TINY / "vocab.txt"), options)
     lines = [line for path in (TINY / "text").iterdir() for line in path.read_text().split("\n")]
     for text in [*TEXTS, *lines]:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         assert ids == reference(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("lowercase", "strip_accents", "chinese", "tokens"),
+    [
+        (True, True, True, "fur \u4e2d \u56fd"),
+        (True, False, True, "f\u00fcr \u4e2d \u56fd"),
+        (False, False, True, "F\u00fcr \u4e2d \u56fd"),
+        (False, True, True, "Fur \u4e2d \u56fd"),
+        (True, True, False, "fur \u4e2d\u56fd"),
+    ],
+)
+def test_every_option_decides_over_tokens(lowercase, strip_accents, chinese, tokens):
+    words = "[PAD] [UNK] fur f\u00fcr Fur F\u00fcr \u4e2d \u56fd \u4e2d\u56fd".split()
+    vocabulary = Vocabulary({word: id for id, word in enumerate(words)}, "")
+    tokenizer = build_tokenizer(vocabulary, TokenizerOptions(lowercase, strip_accents, chinese))
+    assert tokenizer.encode("F\u00fcr \u4e2d\u56fd").tokens == tokens.split()
 
 
 def test_accents_and_case_are_kept_unless_lower_case_is_asked_for():
@@ -32,5 +58,5 @@ def test_accents_and_case_are_kept_unless_lower_case_is_asked_for():
         (True, "The \u00c1", [vocabulary.ids["the"], vocabulary.ids["a"]]),
         (False, "The \u00c1 the", [unknown, unknown, vocabulary.ids["the"]]),
     ):
-        tokenizer = build_tokenizer(vocabulary, lowercase)
+        tokenizer = build_tokenizer(vocabulary, TokenizerOptions(lowercase, lowercase))
         assert tokenizer.encode(text, add_special_tokens=False).ids == expected

@@ -175,6 +175,14 @@ def _prepare(commands: Commands) -> None:
         _text(kind)
 
 
+def _case(command: argparse.ArgumentParser) -> None:
+    case = command.add_mutually_exclusive_group()
+    case.add_argument("--lowercase", action="store_true", default=None, help="as uncased models do")
+    case.add_argument(
+        "--cased", dest="lowercase", action="store_false", help="read texts as they are"
+    )
+
+
 def _text_format(kind: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--input-format",
@@ -185,7 +193,12 @@ def _text_format(kind: argparse.ArgumentParser) -> None:
 
 
 def _text(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--lowercase", action="store_true", help="as uncased models do")
+    _case(kind)
+    for option, what in (
+        ("strip-accents", "remove accents, or not (default: with --lowercase)"),
+        ("tokenize-chinese-chars", "every Chinese character is a word (default: yes)"),
+    ):
+        kind.add_argument(f"--{option}", action=argparse.BooleanOptionalAction, help=what)
     kind.add_argument("--force", action="store_true", help="replace what is there")
 
 
@@ -210,11 +223,7 @@ def _networks(commands: Commands, program: Path) -> None:
         metavar="TEXT",
         help="may be repeated; without any: the lines of standard input",
     )
-    case = predict.add_mutually_exclusive_group()
-    case.add_argument("--lowercase", action="store_true", default=None, help="as uncased models do")
-    case.add_argument(
-        "--cased", dest="lowercase", action="store_false", help="read texts as they are"
-    )
+    _case(predict)
     predict.add_argument(
         "--pairs",
         action="store_true",

@@ -9,11 +9,19 @@ import hashlib
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tinybert.data.rows import LabelKind
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.strict_json import parse_json
 
@@ -42,6 +50,38 @@ class RecordedVocabulary(BaseModel):
     sha256: str
     tokens: int
     lowercase: bool
+    strip_accents: bool | None = None
+    """None: as `lowercase`; then it is not in the file."""
+    tokenize_chinese_chars: bool = True
+    """Only false is in the file."""
+
+    @classmethod
+    def of(cls, sha256: str, tokens: int, options: TokenizerOptions) -> "RecordedVocabulary":
+        """Return the entry of records that were made with some tokenizer options."""
+        accents = None if options.strip_accents == options.lowercase else options.strip_accents
+        return cls(
+            sha256=sha256,
+            tokens=tokens,
+            lowercase=options.lowercase,
+            strip_accents=accents,
+            tokenize_chinese_chars=options.tokenize_chinese_chars,
+        )
+
+    @property
+    def tokenizer(self) -> TokenizerOptions:
+        """The options of the tokenizer."""
+        return TokenizerOptions.resolve(
+            self.lowercase, self.strip_accents, self.tokenize_chinese_chars
+        )
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        if self.strip_accents is None:
+            del content["strip_accents"]
+        if self.tokenize_chinese_chars:
+            del content["tokenize_chinese_chars"]
+        return content
 
 
 class PreparedTask(BaseModel):

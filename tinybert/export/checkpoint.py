@@ -11,7 +11,7 @@ from tinybert.manifest import exported
 from tinybert.model.checkpoint_files import WEIGHTS, encode_ckpt
 from tinybert.model.description import DESCRIPTION
 from tinybert.model.names import Family, names_in
-from tinybert.model.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
 
 EXPORT_FILES = {
     WEIGHTS,

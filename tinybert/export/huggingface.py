@@ -17,7 +17,7 @@ from tinybert.model.description import (
     transformers_activation,
 )
 from tinybert.model.names import names_in
-from tinybert.model.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY, StatedTokenizer
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY, StatedTokenizer
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.labels import IGNORED
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import inference_cell
 from tinybert.export.source import Source
@@ -161,19 +162,13 @@ def _encoder(source: Source, read_as: ReadAs) -> Encoder:
             "it is not known whether texts are lower-cased for this network",
             cure="say so: --lowercase, or --cased",
         )
+    options = TokenizerOptions.resolve(
+        lowercase, tokenizer.strip_accents, tokenizer.tokenize_chinese_chars
+    )
     vocabulary = load_vocabulary(source.vocab)
     seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
     return Encoder(
-        build_tokenizer(
-            vocabulary,
-            lowercase,
-            strip_accents=tokenizer.strip_accents,
-            tokenize_chinese_chars=tokenizer.tokenize_chinese_chars is not False,
-        ),
-        vocabulary,
-        seq_length,
-        Counter(),
-        allow_empty=False,
+        build_tokenizer(vocabulary, options), vocabulary, seq_length, Counter(), allow_empty=False
     )
 
 

@@ -16,9 +16,9 @@ from tinybert.model.description import (
     describe_network,
 )
 from tinybert.model.label_names import recorded_labels
-from tinybert.model.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
+from tinybert.prepare.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load
@@ -69,7 +69,10 @@ class Source:
         sidecars = self.run.sidecars()
         if not sidecars:
             return StatedTokenizer()
-        return StatedTokenizer(lowercase=sidecars[0][1].vocabulary.lowercase)
+        recorded = sidecars[0][1].vocabulary
+        return StatedTokenizer(
+            recorded.lowercase, recorded.strip_accents, recorded.tokenize_chinese_chars
+        )
 
 
 def find_network(request: SourceRequest) -> Source:

@@ -7,8 +7,8 @@ from tinybert.data.labels import check_label_order
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, quoted
 from tinybert.model.label_names import recorded_labels
-from tinybert.model.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.plan.parent_runs import LinkedRun
+from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import ROLES, Role
@@ -16,7 +16,7 @@ from tinybert.recipe.network import ROLES, Role
 PreparedRecords = Sequence[tuple[Path, Sidecar]]
 """Directories of prepared records, each with the content of its records.json."""
 
-_PREPARE_AGAIN = "prepare the records anew, with the vocab.txt and the case of the networks"
+_PREPARE_AGAIN = "prepare the records anew, with the networks' vocab.txt and tokenizer options"
 
 
 def vocabulary_problems(
@@ -67,12 +67,9 @@ def _differences(one: Sidecar, other: Sidecar, where: str, name: str) -> Iterato
     if one.vocabulary.sha256 != other.vocabulary.sha256:
         message = f"the records were made with another vocabulary than {name}"
         yield InputError(message, where=where, cure=_PREPARE_AGAIN)
-    elif one.vocabulary.lowercase != other.vocabulary.lowercase:
-        case, other_case = (
-            "with --lowercase" if each.vocabulary.lowercase else "without --lowercase"
-            for each in (one, other)
-        )
-        message = f"the records were made {case}, and {name}, {other_case}"
+    elif one.vocabulary.tokenizer != other.vocabulary.tokenizer:
+        options, other_options = one.vocabulary.tokenizer, other.vocabulary.tokenizer
+        message = f"the records were made with {options}, and {name}, with {other_options}"
         yield InputError(message, where=where, cure=_PREPARE_AGAIN)
 
 
@@ -80,11 +77,18 @@ def _tokenizer_differences(
     sidecar: Sidecar, stated: StatedTokenizer, place: Path, role: str
 ) -> Iterator[InputError]:
     """Yield the options of a checkpoint's tokenizer that records were not made with."""
-    lowercase = sidecar.vocabulary.lowercase
+    recorded = sidecar.vocabulary.tokenizer
+    accents = stated.strip_accents
+    if stated.options is not None and stated.lowercase == recorded.lowercase:
+        accents = stated.options.strip_accents
     for key, theirs, ours in (
-        ("do_lower_case", stated.lowercase, lowercase),
-        ("strip_accents", stated.strip_accents, lowercase),
-        ("tokenize_chinese_chars", stated.tokenize_chinese_chars, True),
+        ("do_lower_case", stated.lowercase, recorded.lowercase),
+        ("strip_accents", accents, recorded.strip_accents),
+        (
+            "tokenize_chinese_chars",
+            stated.tokenize_chinese_chars,
+            recorded.tokenize_chinese_chars,
+        ),
     ):
         if theirs not in (None, ours):
             message = f"{key} is {theirs} of the {role}'s tokenizer and {ours} of the records"

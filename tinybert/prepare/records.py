@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import NAME, PreparedPairs, PreparedTask, RecordedVocabulary, Sidecar
 from tinybert.data.source import DatasetType
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.metrics.entities import find_entities
 from tinybert.prepare.encode import EncodedRow, Encoder, Example
 from tinybert.prepare.reading import Advance
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, read_tokenizer
 from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
 from tinybert.prepare.writer import write_rows
 
@@ -39,12 +41,38 @@ class PrepareOptions:
     """Tokens a row (S)."""
     format: DatasetType
     """Format of the record files."""
-    lowercase: bool
-    """Lower-case the text, and strip accents."""
+    lowercase: bool | None
+    """Lower-case the text; None: as the tokenizer_config.json beside the vocabulary, else false."""
+    strip_accents: bool | None
+    """Remove accents; None: as that file, else as `lowercase`."""
+    tokenize_chinese_chars: bool | None
+    """Let every Chinese character be a word; None: as that file, else true."""
     rows_per_file: int
     """Most rows in a file."""
     force: bool
     """Replace `output`, if it is a directory that `prepare` made."""
+
+    def tokenizer(self) -> TokenizerOptions:
+        """Return the tokenizer's options.
+
+        Raises:
+            InputError: A tokenizer file beside the vocabulary is damaged, or of another tokenizer.
+            UsageError: An option contradicts it.
+        """
+        stated = read_tokenizer(self.vocab.parent).options
+        if stated is None:
+            return TokenizerOptions.resolve(
+                bool(self.lowercase), self.strip_accents, self.tokenize_chinese_chars
+            )
+        for field in fields(stated):
+            chosen = getattr(self, field.name)
+            if chosen not in (None, getattr(stated, field.name)):
+                raise UsageError(
+                    f"{TOKENIZER_CONFIG} beside the vocabulary has other options: {stated}",
+                    where=str(self.vocab.parent / TOKENIZER_CONFIG),
+                    cure="leave them out, or name a vocab.txt without that file",
+                )
+        return stated
 
     def check(self, min_seq_length: int) -> None:
         """Refuse a number that is too small, and an output that may not be replaced.
@@ -100,7 +128,7 @@ def write_task(
     """
     options.check(_MIN_SEQ_LENGTH)
     vocabulary = load_vocabulary(options.vocab)
-    tokenizer = build_tokenizer(vocabulary, options.lowercase)
+    tokenizer = build_tokenizer(vocabulary, options.tokenizer())
     if task.label == "token":
         counts["kept_entities"] = 0
     encoder = Encoder(tokenizer, vocabulary, options.seq_length, counts, allow_empty=allow_empty)
@@ -156,8 +184,8 @@ def write_directory(
             dataset_type=options.format,
             seq_length=options.seq_length,
             rows=sum(file.rows or 0 for file in files),
-            vocabulary=RecordedVocabulary(
-                sha256=vocabulary.sha256, tokens=len(vocabulary.ids), lowercase=options.lowercase
+            vocabulary=RecordedVocabulary.of(
+                vocabulary.sha256, len(vocabulary.ids), options.tokenizer()
             ),
             task=task,
             pairs=pairs,

@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from tinybert.atomic import write_bytes
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.prepare.reading import BLANKS, read_lines
@@ -69,28 +70,21 @@ def _bytes(tokens: Iterable[str]) -> bytes:
     return "".join(f"{token}\n" for token in tokens).encode()
 
 
-def build_tokenizer(
-    vocabulary: Vocabulary,
-    lowercase: bool,
-    *,
-    strip_accents: bool | None = None,
-    tokenize_chinese_chars: bool = True,
-) -> Tokenizer:
+def build_tokenizer(vocabulary: Vocabulary, options: TokenizerOptions) -> Tokenizer:
     """Return BERT's WordPiece tokenizer; it adds no special tokens.
 
     `[SEP]` and the like in a text are text: they never become special tokens.
 
     Args:
         vocabulary: The tokens.
-        lowercase: Lower-case, as BERT's uncased models do.
-        strip_accents: Strip accents; None: if `lowercase`.
-        tokenize_chinese_chars: Make every Chinese character a word.
+        options: How it reads text.
     """
     tokenizer = Tokenizer(WordPiece(vocabulary.ids, unk_token=UNK, max_input_chars_per_word=100))
     tokenizer.normalizer = BertNormalizer(
-        lowercase=lowercase,
-        strip_accents=strip_accents,
-        handle_chinese_chars=tokenize_chinese_chars,
+        clean_text=True,
+        handle_chinese_chars=options.tokenize_chinese_chars,
+        strip_accents=options.strip_accents,
+        lowercase=options.lowercase,
     )
     tokenizer.pre_tokenizer = BertPreTokenizer()
     return tokenizer
@@ -102,7 +96,9 @@ def prepare_vocabulary(
     size: int,
     *,
     input_format: TextFormat | None,
-    lowercase: bool,
+    lowercase: bool | None,
+    strip_accents: bool | None,
+    tokenize_chinese_chars: bool | None,
     force: bool,
 ) -> int:
     """Make a vocab.txt of at most `size` tokens from text files; returns their number.
@@ -113,6 +109,8 @@ def prepare_vocabulary(
         size: Most tokens, the five special ones included.
         input_format: How the files are written; None: as their first lines show.
         lowercase: Lower-case the text first.
+        strip_accents: Remove accents first; None: as `lowercase`.
+        tokenize_chinese_chars: Let every Chinese character be a word, unless false.
         force: Replace an existing file.
 
     Raises:
@@ -123,7 +121,8 @@ def prepare_vocabulary(
         raise UsageError(
             "the file exists", where=str(output), cure="name another, or replace it with --force"
         )
-    tokenizer = build_tokenizer(Vocabulary({UNK: 0}, ""), lowercase)
+    options = TokenizerOptions.resolve(bool(lowercase), strip_accents, tokenize_chinese_chars)
+    tokenizer = build_tokenizer(Vocabulary({UNK: 0}, ""), options)
     texts = [
         text
         for path in find_texts(inputs)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tinybert.errors import InputError
-from tinybert.model.tokenizer_files import StatedTokenizer, read_tokenizer
+from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
 
 VOCAB = ROOT / "recipes" / "tiny" / "vocab.txt"

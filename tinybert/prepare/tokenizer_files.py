@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.prepare.vocabulary import SPECIALS, load_vocabulary
 from tinybert.strict_json import read_json
@@ -52,6 +53,15 @@ class StatedTokenizer:
     tokenize_chinese_chars: bool | None = None
     model_max_length: int | None = None
     """Most tokens of a row."""
+
+    @property
+    def options(self) -> TokenizerOptions | None:
+        """The options, if the case is stated."""
+        if self.lowercase is None:
+            return None
+        return TokenizerOptions.resolve(
+            self.lowercase, self.strip_accents, self.tokenize_chinese_chars
+        )
 
     def encode(self, seq_length: int) -> bytes:
         """Return the content of a tokenizer_config.json for rows of at most `seq_length`."""
