@@ -23,7 +23,7 @@ def prepare(kind, path, options):
     if kind in ("conll", "cluener"):
         prepare_ner([path], options, input_format=kind, labels=None, labels_from=None)
     elif kind == "QQP":
-        prepare_glue("QQP", [path], options)
+        prepare_glue("QQP", [path], options, label_names=None)
     else:
         prepare_table(
             [path],

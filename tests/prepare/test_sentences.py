@@ -47,7 +47,7 @@ TABLE = {
 @pytest.mark.parametrize("task", RAW)
 def test_every_glue_task_is_read_by_its_own_columns(task, write, options, read_batch):
     path = write("dev.tsv", RAW[task])
-    sidecar = prepare_glue(task, [path], options())
+    sidecar = prepare_glue(task, [path], options(), label_names=None)
     kind = sidecar.task.label
     batch = read_batch(options().output, kind)
     pair = "text_pair" in sidecar.task.columns
@@ -78,7 +78,7 @@ def test_label_orders_are_those_of_the_published_baselines():
 
 def test_records_json_says_what_the_labels_mean(write, options):
     path = write("train.tsv", "sentence\tlabel\na b c d e a b c d\t1\nc x\t0\n\nd\t1")
-    prepare_glue("SST-2", [path], options())
+    prepare_glue("SST-2", [path], options(), label_names=None)
     written = json.loads((options().output / "records.json").read_bytes())
     assert written["task"] == {
         "name": "SST-2",
@@ -102,7 +102,7 @@ def test_records_json_says_what_the_labels_mean(write, options):
 
 def test_quotes_are_characters(write, options, read_batch):
     path = write("dev.tsv", 'sentence\tlabel\n"a b\t1\nc " "\t0\n')
-    prepare_glue("SST-2", [path], options())
+    prepare_glue("SST-2", [path], options(), label_names=None)
     assert read_batch(options().output, "class").input_ids.tolist() == [
         [CLS, QUOTE, A, B, SEP, 0, 0, 0],
         [CLS, C, QUOTE, QUOTE, SEP, 0, 0, 0],
@@ -112,7 +112,7 @@ def test_quotes_are_characters(write, options, read_batch):
 def test_only_qqp_leaves_out_broken_rows_and_keeps_empty_questions(write, options, read_batch):
     rows = "1\t2\t3\ta\t\t1\n4\t5\t6\tc d\n and e\t0\n7\t8\t9\tb\tc\t0\n"
     path = write("train.tsv", RAW["QQP"].split("\n")[0] + "\n" + rows)
-    sidecar = prepare_glue("QQP", [path], options())
+    sidecar = prepare_glue("QQP", [path], options(), label_names=None)
     assert (sidecar.rows, sidecar.counts["left_out_rows"]) == (2, 2)
     batch = read_batch(options().output, "class")
     assert batch.input_ids[0].tolist() == [CLS, A, SEP, SEP, 0, 0, 0, 0]
@@ -127,7 +127,9 @@ def test_both_record_formats_hold_the_same_rows_and_the_same_bytes_each_time(
     path = write("dev.tsv", RAW["STS-B" if kind == "number" else "MNLI"])
     task = "STS-B" if kind == "number" else "MNLI"
     for output in ("one", "two"):
-        prepare_glue(task, [path], options(output, format=format, rows_per_file=1))
+        prepare_glue(
+            task, [path], options(output, format=format, rows_per_file=1), label_names=None
+        )
     one, two = options("one").output, options("two").output
     names = sorted(file.name for file in one.iterdir())
     assert names == sorted(file.name for file in two.iterdir())
@@ -198,11 +200,16 @@ def test_label_orders_that_differ_are_refused(tmp_path):
     check_label_order(("a", "b"), ("a", "b"), where="dev", source="train")
     check_label_order(None, ("a", "b"), where="dev", source="train")
     check_label_order(("a", "b"), None, where="dev", source="train")
+    check_label_order(("A", "B"), ("a", "b"), where="dev", source="train")  # only the case
+    with pytest.raises(InputError, match="the labels are `a`, `A`; those of train are `A`, `a`"):
+        check_label_order(("a", "A"), ("A", "a"), where="dev", source="train")
     with pytest.raises(InputError) as error:
         check_label_order(("b", "a"), ("a", "b"), where="data/dev", source="the training records")
     assert str(error.value) == (
         "the labels are `b`, `a`; those of the training records are `a`, `b`\n  --> data/dev\n"
-        "help: prepare the records anew with --labels-from, or name the labels in one order"
+        "help: let both have one order: prepare the records anew with --labels or --labels-from, "
+        "for `prepare glue` with --label-names; or say in [task] what the records' labels are "
+        'called: label_names = { records_name = "name" }'
     )
 
 
@@ -302,7 +309,7 @@ def test_a_bad_file_is_one_clear_error_and_leaves_nothing(
 ):
     path = write("raw", content)
     with pytest.raises(InputError) as error:
-        prepare_glue(task, [path], options())
+        prepare_glue(task, [path], options(), label_names=None)
     assert str(error.value) == message.format(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["raw", "vocab.txt"]
 
@@ -352,27 +359,27 @@ def test_a_bad_table_is_one_clear_error(name, content, changes, message, write, 
 
 def test_the_output_is_replaced_only_when_asked_and_only_by_a_whole_one(tmp_path, write, options):
     good, bad = write("good", RAW["RTE"]), write("bad", RAW["RTE"] + "2\ta\n")
-    prepare_glue("RTE", [good], options())
+    prepare_glue("RTE", [good], options(), label_names=None)
     before = {path.name: path.read_bytes() for path in options().output.iterdir()}
     with pytest.raises(UsageError, match="the output exists"):
-        prepare_glue("RTE", [good], options())
+        prepare_glue("RTE", [good], options(), label_names=None)
     with pytest.raises(InputError, match="the row has 2 columns, not 4"):
-        prepare_glue("RTE", [bad], options(force=True))
+        prepare_glue("RTE", [bad], options(force=True), label_names=None)
     assert {path.name: path.read_bytes() for path in options().output.iterdir()} == before
-    assert prepare_glue("RTE", [good, good], options(force=True)).rows == 4
+    assert prepare_glue("RTE", [good, good], options(force=True), label_names=None).rows == 4
 
 
 def test_missing_files_and_unknown_tasks_are_errors(tmp_path, options):
     with pytest.raises(InputError) as error:
-        prepare_glue("RTE", [tmp_path / "no.tsv"], options())
+        prepare_glue("RTE", [tmp_path / "no.tsv"], options(), label_names=None)
     assert str(error.value) == (
         f"cannot be read: No such file or directory\n  --> {tmp_path / 'no.tsv'}"
     )
     with pytest.raises(UsageError) as error:
-        prepare_glue("SST2", [tmp_path / "no.tsv"], options())
+        prepare_glue("SST2", [tmp_path / "no.tsv"], options(), label_names=None)
     assert str(error.value).startswith("there is no task `SST2`\nhelp: use CoLA, SST-2, MRPC, ")
     with pytest.raises(UsageError, match="seq_length is at least 5, rows_per_file at least 1"):
-        prepare_glue("RTE", [tmp_path / "no.tsv"], options(seq_length=4))
+        prepare_glue("RTE", [tmp_path / "no.tsv"], options(seq_length=4), label_names=None)
 
 
 def test_the_tokenizer_options_of_the_model_are_taken_and_recorded(vocab, write, options):
@@ -395,3 +402,28 @@ def test_the_tokenizer_options_of_the_model_are_taken_and_recorded(vocab, write,
             f"--no-strip-accents\n  --> {vocab.parent / 'tokenizer_config.json'}\n"
             "help: leave them out, or name a vocab.txt without that file"
         )
+
+
+def test_labels_of_glue_may_have_other_names(write, options, read_batch):
+    path = write("dev.tsv", RAW["SST-2"])
+    names = ["0=negative", "1=positive"]
+    sidecar = prepare_glue("SST-2", [path], options(), label_names=names)
+    assert sidecar.task.labels == ("negative", "positive")
+    assert read_batch(options().output, "class").label_ids.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "message"),
+    [
+        ("SST-2", ["2=x"], "`2` is not a label here: `0`, `1`"),
+        ("SST-2", ["1=x", "1=y"], "label `1` has two names"),
+        ("SST-2", ["1=0"], "label `0` is named twice"),
+        ("SST-2", ["positive"], "`positive` is not LABEL=NAME"),
+        ("SST-2", ["1="], "`1=` is not LABEL=NAME"),
+        ("STS-B", ["1=x"], "labels that are numbers have no names"),
+    ],
+)
+def test_names_that_fit_no_label_are_refused(task, names, message, write, options):
+    with pytest.raises(UsageError) as error:
+        prepare_glue(task, [write("dev.tsv", RAW[task])], options(), label_names=names)
+    assert error.value.message == message

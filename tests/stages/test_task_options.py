@@ -223,7 +223,9 @@ def test_a_teacher_of_another_label_order_is_refused_where_its_head_is_used(dist
     assert problem == (
         "the labels are `outdoors`, `indoors`; those of the records are `indoors`, `outdoors`\n"
         f"  --> {tmp_path}/teacher.safetensors\n"
-        "help: prepare the records anew with --labels-from, or name the labels in one order"
+        "help: let both have one order: prepare the records anew with --labels or --labels-from, "
+        "for `prepare glue` with --label-names; or say in [task] what the records' labels are "
+        'called: label_names = { records_name = "name" }'
     )
     assert problems_of(recipe=distill_recipe(tmp_path, phases=("phase1",))) == []
 

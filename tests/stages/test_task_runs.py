@@ -151,7 +151,9 @@ def test_a_teacher_of_another_label_order_is_refused(
     assert err == (
         "error: the labels are `indoors`, `outdoors`; those of the records are `outdoors`, "
         f"`indoors`\n  --> {best}\n"
-        "help: prepare the records anew with --labels-from, or name the labels in one order\n"
+        "help: let both have one order: prepare the records anew with --labels or --labels-from, "
+        "for `prepare glue` with --label-names; or say in [task] what the records' labels are "
+        'called: label_names = { records_name = "name" }\n'
     )
 
 

@@ -153,6 +153,12 @@ def _prepare(commands: Commands) -> None:
     )
     glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
     glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
+    glue.add_argument(
+        "--label-names",
+        nargs="+",
+        metavar="LABEL=NAME",
+        help="other names for labels, such as 0=negative 1=positive; their ids stay",
+    )
     ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
     ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
     table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")

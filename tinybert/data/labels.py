@@ -1,6 +1,6 @@
 """The order of a task's labels: a label's id is its place in it, in records and in the head."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tinybert.data.sidecar import load_sidecar
@@ -30,7 +30,9 @@ def labels(directory: Path) -> tuple[str, ...] | None:
 def check_label_order(
     names: Sequence[str] | None, expected: Sequence[str] | None, *, where: str, source: str
 ) -> None:
-    """Refuse two label orders that differ; where one of them is unknown, nothing is compared.
+    """Refuse two label orders that differ in more than the case of their letters.
+
+    Where one of them is unknown, nothing is compared.
 
     Args:
         names: Label names at `where`.
@@ -41,13 +43,39 @@ def check_label_order(
     Raises:
         InputError: They differ.
     """
-    if names is None or expected is None or tuple(names) == tuple(expected):
+    if names is None or expected is None or _folded(names) == _folded(expected):
         return
     raise InputError(
         f"the labels are {quoted(names)}; those of {source} are {quoted(expected)}",
         where=where,
-        cure="prepare the records anew with --labels-from, or name the labels in one order",
+        cure="let both have one order: prepare the records anew with --labels or --labels-from, "
+        "for `prepare glue` with --label-names; or say in [task] what the records' labels are "
+        'called: label_names = { records_name = "name" }',
     )
+
+
+def _folded(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names without their case, unless two of them are then the same."""
+    folded = tuple(name.casefold() for name in names)
+    return folded if len(set(folded)) == len(folded) else tuple(names)
+
+
+def rename_labels(names: Sequence[str], renamed: Mapping[str, str]) -> tuple[str, ...]:
+    """Return label names in their order, with other names.
+
+    Args:
+        names: The names.
+        renamed: The other name of each that has one.
+
+    Raises:
+        UsageError: A name is not among them, or two labels would have one name.
+    """
+    for name in renamed:
+        if name not in names:
+            raise UsageError(f"`{name}` is not a label here: {quoted(names)}")
+    result = tuple(renamed.get(name, name) for name in names)
+    label_ids(result)
+    return result
 
 
 def label_ids(names: Sequence[str]) -> dict[str, int]:

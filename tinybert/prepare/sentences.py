@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tinybert.data.labels import choose_labels, label_ids, unknown_label
+from tinybert.data.labels import choose_labels, label_ids, rename_labels, unknown_label
 from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
@@ -26,13 +26,20 @@ _FORMATS: dict[str, TableFormat] = {
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> Sidecar:
+def prepare_glue(
+    task: str,
+    inputs: Sequence[Path],
+    options: PrepareOptions,
+    *,
+    label_names: Sequence[str] | None,
+) -> Sidecar:
     """Make records of a task of GLUE, or of TNEWS, from its raw files.
 
     Args:
         task: A name in `GLUE_TASKS`.
         inputs: The files of one part, such as dev.tsv; rows keep their order.
         options: Vocabulary, output and so on.
+        label_names: `LABEL=NAME`: other names for the task's labels, whose ids stay.
 
     Returns:
         The content of records.json.
@@ -52,10 +59,15 @@ def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> 
         columns=facts.columns,
         damaged=left_out if facts.damaged else None,
     )
+    names = facts.labels
+    if names is not None:
+        names = rename_labels(names, _renamings(label_names or ()))
+    elif label_names is not None:
+        raise UsageError("labels that are numbers have no names", cure="leave out --label-names")
     prepared = PreparedTask(
         name=task,
-        label="number" if facts.labels is None else "class",
-        labels=facts.labels,
+        label="number" if names is None else "class",
+        labels=names,
         columns=_columns(facts.texts, facts.label),
     )
     return write_task(
@@ -66,6 +78,18 @@ def prepare_glue(task: str, inputs: Sequence[Path], options: PrepareOptions) -> 
         left_out,
         allow_empty=facts.damaged,
     )
+
+
+def _renamings(texts: Sequence[str]) -> dict[str, str]:
+    renamed: dict[str, str] = {}
+    for text in texts:
+        label, _, name = text.partition("=")
+        if not (label and name):
+            raise UsageError(f"`{text}` is not LABEL=NAME", cure="write for example 1=positive")
+        if label in renamed:
+            raise UsageError(f"label `{label}` has two names")
+        renamed[label] = name
+    return renamed
 
 
 def prepare_table(
