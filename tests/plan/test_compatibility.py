@@ -172,3 +172,25 @@ def test_accents_that_a_tokenizer_strips_with_the_case_are_compared_too(root):
         "strip_accents is True of the teacher's tokenizer and False of the records\n"
         f"  --> recipes/tiny/places/train\n{CURE}"
     ]
+
+
+def test_labels_of_the_records_may_have_other_names(root):
+    names = 'task.label_names={ indoors = "inside" }'
+    plan, problems = make_plan(load(recipe_of(root, "tiny_finetune"), [names]), root)
+    assert (plan.labels, problems) == (("inside", "outdoors"), [])
+    for wrong, message in (
+        ('{ inside = "indoors" }', "`inside` is not a label here: `indoors`, `outdoors`"),
+        ('{ indoors = "outdoors" }', "label `outdoors` is named twice"),
+    ):
+        assert problems_of(root, "tiny_finetune", f"task.label_names={wrong}") == [
+            f"label_names in [task]: {message}"
+        ]
+
+
+def test_labels_without_names_cannot_have_others(root):
+    for part in ("train", "dev"):
+        (root / "recipes/tiny/places" / part / "records.json").unlink()
+    assert problems_of(root, "tiny_finetune", 'task.label_names={ indoors = "in" }') == [
+        "label_names in [task] renames labels, and the records have no names for them\n"
+        "help: remove it, or use records that `prepare` made"
+    ]

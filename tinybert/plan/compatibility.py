@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tinybert.data.labels import check_label_order
+from tinybert.data.labels import check_label_order, rename_labels
 from tinybert.data.sidecar import Sidecar
-from tinybert.errors import InputError, quoted
+from tinybert.errors import InputError, UsageError, quoted
 from tinybert.model.label_names import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
@@ -120,6 +120,8 @@ def agreed_labels(
             labels, names, where=str(directory), source="the other records of this recipe"
         )
         names = names or labels
+    if task.label_names is not None:
+        names = _renamed(names, task.label_names)
     for role in roles_with_trained_heads(recipe):
         if (path := checkpoints.get(role)) is not None:
             check_label_order(recorded_labels(path), names, where=str(path), source="the records")
@@ -135,6 +137,19 @@ def agreed_labels(
             cure="make the records with `prepare ner`, or measure accuracy or mf1",
         )
     return names
+
+
+def _renamed(names: tuple[str, ...] | None, renamed: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of labels after `label_names` in [task]."""
+    if names is None:
+        raise InputError(
+            "label_names in [task] renames labels, and the records have no names for them",
+            cure="remove it, or use records that `prepare` made",
+        )
+    try:
+        return rename_labels(names, renamed)
+    except UsageError as error:
+        raise InputError(f"label_names in [task]: {error.message}") from error
 
 
 def roles_with_trained_heads(recipe: TaskDistill | Finetune | Evaluate) -> tuple[Role, ...]:

@@ -97,6 +97,9 @@ class Task(Table):
         "accuracy", "bf1", "mf1", "matthews", "pearson", "spearman", "entity_f1"
     ] = Field(examples=["accuracy"])
     """Metric that chooses the best checkpoint: bf1 is binary F1, mf1 is F1 averaged over labels."""
+    label_names: dict[Text, Text] | None = None
+    """What labels of the records are called by the networks, such as `1 = "positive"`; the ids
+    stay."""
 
 
 class LossWeights(Table):
