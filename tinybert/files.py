@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 from tinybert.errors import InputError
@@ -37,8 +37,12 @@ class FileDigest:
     """Hexadecimal."""
 
 
-def open_file(path: Path) -> BufferedReader:
+def open_file(path: Path, buffering: int = 1 << 16) -> BufferedReader:
     """Open a regular file for reading; never waits for a pipe or reads a device.
+
+    Args:
+        path: The file.
+        buffering: Bytes that are read at once.
 
     Raises:
         OSError: It is missing, no regular file, or cannot be opened.
@@ -50,7 +54,7 @@ def open_file(path: Path) -> BufferedReader:
         raise FileNotFoundError(errno.ENOENT, message, ascii(str(path))) from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
-        return open(descriptor, "rb")
+        return BufferedReader(FileIO(descriptor), buffering)
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from tinybert.data.example import Column
 from tinybert.errors import InputError, quoted
+from tinybert.files import open_file
 from tinybert.strict_json import parse_json
 
 _TYPES = {"int": ("int32", "int64"), "float": ("float32",)}
@@ -97,7 +98,7 @@ def check_mindrecord(path: Path, columns: Sequence[Column]) -> int:
 
 def _header(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             prefix = file.read(_LENGTH_BYTES)
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == _LENGTH_BYTES else 0
             text = file.read(length) if 0 < length <= _MAX_HEADER_BYTES else b""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinybert.data.example import Column
 from tinybert.errors import InputError, quoted
-from tinybert.strict_json import parse_json
+from tinybert.strict_json import read_json
 
 _TYPES = {"int": ("int64", "int32"), "float": ("float32",)}
 
@@ -83,7 +83,7 @@ def schema_bytes(columns: Sequence[Column], rows: int) -> bytes:
 
 def _parse(path: Path) -> TFRecordSchema:
     try:
-        return TFRecordSchema.model_validate(parse_json(path.read_bytes()))
+        return TFRecordSchema.model_validate(read_json(path))
     except OSError as error:
         raise InputError(
             f"the schema file cannot be read: {error.strerror}", where=str(path)

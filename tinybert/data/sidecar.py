@@ -23,7 +23,7 @@ from pydantic import (
 from tinybert.data.rows import LabelKind
 from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
-from tinybert.strict_json import parse_json
+from tinybert.strict_json import read_json
 
 NAME = "records.json"
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
@@ -182,7 +182,7 @@ def load_sidecar(directory: Path) -> Sidecar | None:
     """
     path = directory / NAME
     try:
-        content = parse_json(path.read_bytes())
+        content = read_json(path)
         seal = content.pop("sha256")
         if seal != _seal(content):
             raise InputError(

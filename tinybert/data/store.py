@@ -25,7 +25,7 @@ from tinybert.data.example import Columns
 from tinybert.data.rows import LabelArray, RowFormat
 from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_file
-from tinybert.strict_json import parse_json
+from tinybert.strict_json import read_json
 
 FORMAT = 2
 INDEX = "store.json"
@@ -65,7 +65,7 @@ class TokenStore:
             InputError: It cannot be read, or is not as it was written.
         """
         try:
-            content = parse_json((path / INDEX).read_bytes())
+            content = read_json(path / INDEX)
             if content["format"] != asdict(format):
                 raise ValueError("another format")
             types = _types(format)

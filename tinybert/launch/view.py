@@ -1,6 +1,5 @@
 """Progress of a job: a table with a line for each process on a terminal, and else log events."""
 
-import json
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tinybert.run.heartbeat import Heartbeat
+from tinybert.strict_json import parse_json
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class LogRepeater:
 
 def _event(line: bytes) -> dict[str, object]:
     try:
-        found = json.loads(line)
+        found = parse_json(line)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

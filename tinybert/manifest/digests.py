@@ -57,14 +57,21 @@ def read_tensor_table(path: Path) -> TensorTable:
     """
     try:
         table = read_json(path, exact_integers=True)
-        return {
-            name: Tensor(dtype=row["dtype"], shape=row["shape"], sha256=row["sha256"])
-            for name, row in table.items()
-        }
     except OSError as error:
         raise ManifestError("tensor table is missing", where=str(path)) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise ManifestError("file is not a tensor table", where=str(path)) from error
+    if not isinstance(table, dict) or not all(map(_is_tensor, table.values())):
+        raise ManifestError("file is not a tensor table", where=str(path))
+    return table
+
+
+def _is_tensor(row: object) -> bool:
+    if not isinstance(row, dict) or row.keys() != {"dtype", "shape", "sha256"}:
+        return False
+    texts = isinstance(row["dtype"], str) and isinstance(row["sha256"], str)
+    shape = row["shape"]
+    return texts and isinstance(shape, list) and all(type(size) is int for size in shape)
 
 
 def _tensor(array: "np.ndarray[Any, Any]") -> Tensor:

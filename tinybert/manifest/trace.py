@@ -17,12 +17,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tinybert.errors import ManifestError
 from tinybert.files import open_file
 from tinybert.manifest.canonical import to_json
 from tinybert.strict_json import parse_json
 
+Value = TypeVar("Value", int, bool, str)
 CHAIN = b',"chain":"'
 TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
 
@@ -182,16 +184,22 @@ def parse_record(path: Path, line: bytes) -> Record:
     try:
         fields = parse_json(line, exact_integers=True)
         return Record(
-            global_step=fields["global_step"],
-            optimizer_step=fields["optimizer_step"],
+            global_step=_typed(int, fields["global_step"]),
+            optimizer_step=_typed(int, fields["optimizer_step"]),
             loss=float.fromhex(fields["loss"]),
             parts={name: float.fromhex(part) for name, part in fields["parts"].items()},
             loss_scale=float.fromhex(fields["loss_scale"]),
-            overflow=fields["overflow"],
+            overflow=_typed(bool, fields["overflow"]),
             learning_rate=float.fromhex(fields["learning_rate"]),
             gradient_norm=float.fromhex(fields["gradient_norm"]),
-            batch_digest=fields["batch_digest"],
-            chain=fields["chain"],
+            batch_digest=_typed(str, fields["batch_digest"]),
+            chain=_typed(str, fields["chain"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ManifestError(f"not a trace record: {line[:60]!r}", where=str(path)) from error
+
+
+def _typed(kind: type[Value], value: object) -> Value:
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
+    return value

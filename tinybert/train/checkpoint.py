@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
 from tinybert.manifest.digests import TensorTable, tensor_table
+from tinybert.strict_json import parse_json
 
 Array = npt.NDArray[np.generic]
 
@@ -147,7 +148,7 @@ def encode_best(best: Best | None) -> str:
 
 def decode_best(text: str) -> Best | None:
     """Return what `encode_best` wrote."""
-    value = json.loads(text)
+    value = parse_json(text)
     if value is None:
         return None
     metrics = {name: float.fromhex(number) for name, number in value["metrics"].items()}
