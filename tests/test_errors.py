@@ -20,3 +20,16 @@ def test_what_the_system_refuses_is_one_message(number):
 
 def test_a_file_that_the_program_should_have_made_is_its_own_defect():
     assert of_machine(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP])
+def test_what_is_in_the_way_is_named(number):
+    assert str(of_machine(OSError(number, "Not a directory", "runs/tiny"))) == (
+        "the system refused: not a directory\n  --> runs/tiny\nhelp: see what is at this path"
+    )
+
+
+def test_too_little_memory_is_one_message():
+    assert str(of_machine(MemoryError())) == (
+        "there is not enough memory\nhelp: allow more, or use less at once"
+    )

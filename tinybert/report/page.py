@@ -3,6 +3,7 @@
 `page.html.jinja` lays the page out, `page.css` says how it looks.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def report(
     sources = [manifest] if other is None else [manifest, other]
     target = output or Path(f"{'-against-'.join(path.stem for path in sources)}.html")
     cure = "name another with --output"
-    if any(target.resolve() == path.resolve() for path in sources):
+    if os.path.realpath(target) in map(os.path.realpath, sources):
         raise UsageError("the page would replace a manifest", where=str(target), cure=cure)
     if target.is_dir():
         raise UsageError("the page's file is a directory", where=str(target), cure=cure)

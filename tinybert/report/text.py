@@ -1,6 +1,7 @@
 """Manifests and their comparison as text and JSON: the commands diff, show and lineage."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def _links(start: Path, links: list[ParentLink]) -> Iterator[tuple[str, str]]:
         links: The first runs.
     """
     waiting = [(link, 1) for link in reversed(links)]
-    above, followed = [start.resolve()], {start.resolve()}
+    above, followed = [os.path.realpath(start)], {os.path.realpath(start)}
     while waiting:
         link, depth = waiting.pop()
         indent = "  " * depth
@@ -137,7 +138,7 @@ def _links(start: Path, links: list[ParentLink]) -> Iterator[tuple[str, str]]:
         except ManifestError as error:
             yield f"{indent}{link.role}: {link.name}", f"broken: {link.name}: {error.message}"
             continue
-        path, problem = run.path.resolve(), ""
+        path, problem = os.path.realpath(run.path), ""
         if run.manifest.digests.outcome != link.outcome_digest:
             problem = f"broken: {link.name}: its outcome is not the one that was used"
         elif path in above:
