@@ -1,4 +1,4 @@
-"""Runs runner.py and kills its own process, by SIGKILL, at a moment that the command line names.
+"""Run runner.py and kill its own process, by SIGKILL, at a moment that the command line names.
 
     python tools/kill_run.py MOMENT NUMBER DELAY -- ARGUMENTS OF runner.py
 
@@ -42,27 +42,8 @@ class Killer:
 
 def watch(moment, killer):
     """Call `killer` at every moment of the kind."""
-    if moment == "compile":
-        from tinybert.train.step import TrainingStep
-
-        original = TrainingStep.call
-
-        def call(self, *arguments):
-            killer()  # the first call compiles
-            return original(self, *arguments)
-
-        TrainingStep.call = call
-    elif moment == "step":
-        from tinybert.train.checkpoint_manager import CheckpointManager
-
-        original = CheckpointManager.after_step
-
-        def after_step(self, result):
-            goes_on = original(self, result)
-            killer()
-            return goes_on
-
-        CheckpointManager.after_step = after_step
+    if moment in ("compile", "step"):
+        watch_training(moment, killer)
     else:
         place = PLACES[moment]
 
@@ -71,6 +52,28 @@ def watch(moment, killer):
                 killer()
 
         sys.addaudithook(audit)
+
+
+def watch_training(moment, killer):
+    """Call `killer` from what every training calls: before it compiles, or after each step."""
+    from tinybert.stages import training
+
+    train = training.train
+
+    def watched(*arguments, after_step, report_activity, **options):
+        def step_ended(result):
+            after_step(result)
+            if moment == "step":
+                killer()
+
+        def activity_begins(activity):
+            report_activity(activity)
+            if (moment, activity) == ("compile", "compiling"):
+                killer()
+
+        train(*arguments, after_step=step_ended, report_activity=activity_begins, **options)
+
+    training.train = watched
 
 
 if __name__ == "__main__":
