@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -151,7 +151,7 @@ class PretendedRun:
         tokens = float(batch.astype(np.float64).sum())
         return decayed * (10 + teacher) + tokens / 1000 + self.seed + self.noise * step
 
-    def save(self, record: RunRecord, step: int) -> None:
+    def save(self, record: RunRecord, step: int, expired: Sequence[Path] = ()) -> None:
         record.trace.flush()
         path = record.directory / "checkpoints" / f"step-{step:08d}.safetensors"
         path.parent.mkdir(exist_ok=True)
@@ -164,7 +164,7 @@ class PretendedRun:
             "moment1.student.embeddings.word_embeddings.weight": np.full(2, loss, np.float32),
         }
         save_file(arrays, path)
-        record.checkpoint(step, path, tensor_table(arrays))
+        record.checkpoint(step, path, tensor_table(arrays), expired=expired)
 
     def run(self) -> Path:
         with self.planned() as record:

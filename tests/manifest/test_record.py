@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tinybert.errors import ManifestError, TrainingError
+from tinybert.errors import InputError, ManifestError, TrainingError
+from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import newest_first, read_manifest, status
-from tinybert.manifest.model import Failure, Number
+from tinybert.manifest.model import CheckpointFile, Failure, Number
 from tinybert.manifest.record import PATCH_BYTES, RunRecord
 
 WRITER = """
@@ -120,16 +121,49 @@ def test_going_back_forgets_later_checkpoints(pretend: Any) -> None:
         assert record.trace.records == 6
 
 
-def test_removed_checkpoints_and_their_tables_are_forgotten(pretend: Any) -> None:
+def test_expired_checkpoints_and_their_tables_are_removed_and_forgotten(pretend: Any) -> None:
     run = pretend("a")
     with run.planned() as record:
         run.train(record, last=6)
-        old = record.directory / record.manifest.outcome.checkpoints[0].file
-        old.unlink()
-        run.train(record, first=6)
-        assert [kept.step for kept in record.manifest.outcome.checkpoints] == [12]
+        (first,) = record.manifest.outcome.checkpoints
+        old = record.directory / first.file
+        run.train(record, first=6, last=11)
+        run.save(record, 11, expired=[old])
+        manifest = read_manifest(record.path)
+        assert [kept.step for kept in manifest.outcome.checkpoints] == [11]
+        assert list(manifest.volatile.checkpoint_files) == [manifest.outcome.checkpoints[0].file]
         names = sorted(path.name for path in old.parent.iterdir())
-    assert names == ["step-00000012.safetensors", "step-00000012.safetensors.tensors.json"]
+    assert names == ["step-00000011.safetensors", "step-00000011.safetensors.tensors.json"]
+
+
+def test_the_file_of_a_checkpoint_is_recorded_with_the_trace_before_it(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        run.train(record, last=6)
+        (kept,) = record.manifest.outcome.checkpoints
+        path = record.directory / kept.file
+        file = digest_file(path)
+        assert record.recorded_file(path) == CheckpointFile(
+            size=file.size, sha256=file.sha256, trace_digest=record.trace.digest
+        )
+
+
+def test_going_back_to_a_changed_trace_is_refused(pretend: Any) -> None:
+    """A trace that was written anew, every `chain` right, is not the recorded one."""
+    run, other = pretend("a"), pretend("b", noise=1e-9)
+    with run.planned() as record, other.planned() as changed:
+        run.train(record, last=9)
+        other.train(changed, last=9)
+        record.trace.flush()
+        changed.trace.flush()
+        trace = record.directory / "trace.jsonl"
+        before = trace.read_bytes()
+        trace.write_bytes((changed.directory / "trace.jsonl").read_bytes())
+        with pytest.raises(InputError) as caught:
+            record.rewind(6)
+    assert caught.value.message.startswith("trace was changed: its digest is ")
+    assert caught.value.where == str(trace)
+    assert len(trace.read_bytes().splitlines()) == len(before.splitlines()), "nothing was cut"
 
 
 def test_runs_of_recipes_with_a_common_beginning_are_told_apart(tmp_path: Path) -> None:

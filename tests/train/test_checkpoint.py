@@ -19,21 +19,43 @@ def test_a_checkpoint_brings_everything_back(tmp_path):
     best = Best(20, 0.1 + 0.2)
     saved.save(40, best)
     fresh = CheckpointFolder(tmp_path / "c", parameters(), keep=2)
-    (path,) = fresh.files()
+    path = fresh.path(40)
     assert fresh.step_of(path) == 40
-    assert fresh.restore(path) == best
+    seen = []
+    assert fresh.restore(path, seen.append) == best
+    assert seen[0].keys() == saved.parameters.keys()
     for name, parameter in saved.parameters.items():
         assert fresh.parameters[name].asnumpy().tobytes() == parameter.asnumpy().tobytes()
 
 
-def test_only_the_newest_are_kept(tmp_path):
-    folder = CheckpointFolder(tmp_path, parameters(), keep=2)
-    for step in (20, 40, 100, 60):
-        folder.save(step, None)
-    assert [path.name for path in folder.files()] == [
-        "step-00000060.safetensors",
-        "step-00000100.safetensors",
-    ]
+@pytest.mark.parametrize(
+    ("saved", "own", "interim", "kept"),
+    [
+        ([], 20, False, [20]),
+        ([20, 40], 60, False, [40, 60]),
+        ([20, 40], 50, True, [20, 40, 50]),  # what a stop asks for does not count
+        ([20, 40, 50], 60, False, [40, 60]),
+        ([20, 40], 40, False, [20, 40]),
+    ],
+)
+def test_the_newest_are_kept(tmp_path, saved, own, interim, kept):
+    folder = CheckpointFolder(tmp_path, parameters(), keep=2, every=20)
+    paths = [folder.path(step) for step in saved]
+    expired = folder.expired(paths, folder.path(own), interim=interim)
+    assert sorted({*saved, own} - {folder.step_of(path) for path in expired}) == kept
+
+
+def test_other_tensors_are_not_restored(tmp_path):
+    CheckpointFolder(tmp_path, parameters(0.5), keep=2).save(20, None)
+    fresh = parameters()
+    folder = CheckpointFolder(tmp_path, fresh, keep=2)
+
+    def refuse(arrays):
+        raise InputError("other")
+
+    with pytest.raises(InputError, match=r"^other$"):
+        folder.restore(folder.path(20), refuse)
+    assert fresh[0].asnumpy().tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 0.99])
@@ -44,7 +66,7 @@ def test_a_cut_file_is_one_clear_error(tmp_path, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match=r"^damaged checkpoint: "):
-        folder.restore(path)
+        folder.restore(path, lambda arrays: None)
 
 
 def test_names_and_shapes_must_be_those_of_the_run(tmp_path):
@@ -52,6 +74,6 @@ def test_names_and_shapes_must_be_those_of_the_run(tmp_path):
     other = [Parameter(Tensor(np.zeros((3, 2), np.float32)), name="student.w"), *parameters()[1:]]
     folder = CheckpointFolder(tmp_path, other, keep=2)
     with pytest.raises(InputError) as caught:
-        folder.restore(folder.path(20))
+        folder.restore(folder.path(20), lambda arrays: None)
     assert caught.value.message == "checkpoint of another network: student.w"
     assert other[0].asnumpy().tolist() == np.zeros((3, 2)).tolist()

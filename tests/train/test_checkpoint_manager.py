@@ -1,6 +1,8 @@
 """Trace, evaluations and checkpoints stay together, across stops and kills."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +156,94 @@ def test_a_kill_between_checkpoint_and_best_is_made_up_for(tmp_path, straight, p
         assert again.train()
         assert again.evaluated == ([6, 9, 10] if place == "save" else [9, 10])
         assert outcome(again) == straight[1]
+
+
+def test_a_kill_between_checkpoint_and_manifest_is_made_up_for(tmp_path, straight, monkeypatch):
+    def killed(record, step, *arguments, **options):
+        if step == 6:
+            raise KilledError
+        return original(record, step, *arguments, **options)
+
+    original = RunRecord.checkpoint
+    monkeypatch.setattr(RunRecord, "checkpoint", killed)
+    with begin(tmp_path) as record, pytest.raises(KilledError):
+        Run(record).train()
+    monkeypatch.undo()
+    assert (record.directory / "checkpoints" / "step-00000006.safetensors").exists()
+    with RunRecord.reopen(record.path) as record:
+        again = Run(record)
+        assert again.journal.resume() == 3
+        assert again.train()
+        assert outcome(again) == straight[1]
+
+
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+NEWEST, OLDER = "step-00000009.safetensors", "step-00000006.safetensors"
+DAMAGES = {
+    "one bit of a weight": (NEWEST, lambda folder: flip(folder / NEWEST, -1), "SHA-256 "),
+    "one bit of a label name": (
+        NEWEST,
+        lambda folder: flip(folder / NEWEST, (folder / NEWEST).read_bytes().index(b"[") + 2),
+        "SHA-256 ",
+    ),
+    "an older step in its place": (
+        NEWEST,
+        lambda folder: shutil.copy(folder / OLDER, folder / NEWEST),
+        "SHA-256 ",
+    ),
+    "one byte more": (
+        NEWEST,
+        lambda folder: (folder / NEWEST).write_bytes((folder / NEWEST).read_bytes() + b" "),
+        "{longer} bytes, not {size}",
+    ),
+    "one bit of the best": (
+        "best.safetensors",
+        lambda folder: flip(folder / "best.safetensors", -1),
+        "SHA-256 ",
+    ),
+    "the best is gone": (
+        "best.safetensors",
+        lambda folder: (folder / "best.safetensors").unlink(),
+        "missing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "change"), DAMAGES.values(), ids=DAMAGES)
+def test_what_is_not_as_it_was_recorded_is_not_taken_up(tmp_path, name, damage, change):
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=9)
+        record.finish("interrupted")
+    folder = record.directory / "checkpoints"
+    size = (folder / name).stat().st_size
+    damage(folder)
+    with RunRecord.reopen(record.path) as record, pytest.raises(InputError) as caught:
+        Run(record).journal.resume()
+    assert caught.value.exit_code == 4
+    assert caught.value.where == str(folder / name)
+    expected = change.format(size=size, longer=size + 1)
+    prefix = "the checkpoint is not the one that the run recorded: "
+    assert caught.value.message.startswith(prefix + expected)
+
+
+def test_other_tensors_are_not_taken_up_where_no_file_is_recorded(tmp_path):
+    """The tensor digest of the outcome is compared, whatever the section `volatile` has."""
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=9)
+        record.finish("interrupted")
+    folder = record.directory / "checkpoints"
+    shutil.copy(folder / OLDER, folder / NEWEST)
+    with RunRecord.reopen(record.path) as record:
+        volatile = replace(record.manifest.volatile, checkpoint_files={})
+        record.update(volatile=volatile)
+        with pytest.raises(InputError) as caught:
+            Run(record).journal.resume()
+    assert "recorded: tensor digest " in caught.value.message
 
 
 def test_an_evaluation_without_a_number_is_never_the_best(tmp_path):

@@ -262,6 +262,18 @@ class RankFacts(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointFile(Section):
+    """The file of a checkpoint as it was written."""
+
+    size: Annotated[int, VOLATILE]
+    """Bytes."""
+    sha256: Annotated[str, VOLATILE]
+    """SHA-256 of the file's bytes."""
+    trace_digest: Annotated[str | None, VOLATILE] = None
+    """The last `chain` of the trace at that time; null where nothing was trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Volatile(Section):
     """What differs from run to run, and what no verdict looks at."""
 
@@ -283,6 +295,8 @@ class Volatile(Section):
     """Time of the last change of every input file, in microseconds, when it was hashed."""
     hashing_seconds: Annotated[float | None, VOLATILE] = None
     """Time spent hashing inputs, beside other work."""
+    checkpoint_files: dict[str, CheckpointFile] = field(default_factory=dict)
+    """The files of the outcome's checkpoints, by their path in the run's folder."""
     throughput: ThroughputFacts | NoFacts = NO_FACTS
     """How fast it trained; empty where nothing was trained."""
     memory: MemoryFacts | NoFacts = NO_FACTS

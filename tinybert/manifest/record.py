@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert.atomic import remove_leftovers, write_bytes
-from tinybert.errors import ManifestError
+from tinybert.errors import InputError, ManifestError
+from tinybert.files import digest_file
 from tinybert.manifest.built import Effective, Environment
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import TensorTable, tensor_digest, write_tensor_table
@@ -33,6 +34,7 @@ from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.lock import acquire
 from tinybert.manifest.model import (
     Checkpoint,
+    CheckpointFile,
     Failure,
     Inputs,
     Manifest,
@@ -53,6 +55,7 @@ TRACE = "trace.jsonl"
 """The trace, in a run's folder."""
 TABLE_SUFFIX = ".tensors.json"
 """What a checkpoint's tensor table is called, after the checkpoint's name."""
+RESTORE = "restore it, or start anew with --fresh"
 PATCH_BYTES = 1 << 20
 """A larger patch is not kept, only its digest and size."""
 
@@ -204,12 +207,23 @@ class RunRecord:
         """Go back to the checkpoint after `step` steps: what came later is forgotten.
 
         Raises:
-            ManifestError: The trace does not reach that far, or was changed.
+            InputError: The trace does not reach that far, or was changed.
         """
         if self._trace is not None:
             self._trace.close()
-        self._trace = TraceWriter(self.directory / TRACE, records=step)
         outcome, volatile = self.manifest.outcome, self.manifest.volatile
+        expected = next(
+            (
+                volatile.checkpoint_files[kept.file].trace_digest
+                for kept in outcome.checkpoints
+                if kept.step == step and kept.file in volatile.checkpoint_files
+            ),
+            None,
+        )
+        try:
+            self._trace = TraceWriter(self.directory / TRACE, records=step, digest=expected)
+        except ManifestError as error:
+            raise InputError(error.message, where=error.where, cure=RESTORE) from error
         best = outcome.best_checkpoint
         self.update(
             outcome=replace(
@@ -267,14 +281,26 @@ class RunRecord:
         inputs = self.manifest.inputs
         self.update(inputs=replace(inputs, code=replace(inputs.code, patch=facts)))
 
-    def checkpoint(self, step: int, path: Path, table: TensorTable, *, best: bool = False) -> None:
-        """Record a checkpoint that was just written, and forget those that were removed.
+    def checkpoint(
+        self,
+        step: int,
+        path: Path,
+        table: TensorTable,
+        *,
+        best: bool = False,
+        expired: Sequence[Path] = (),
+    ) -> None:
+        """Record a checkpoint that was just written, then remove those that it supersedes.
+
+        The files go after the manifest was written, so that each recorded checkpoint is there
+        whenever the process is killed.
 
         Args:
             step: Steps before it.
-            path: The checkpoint, in the run's folder.
+            path: The checkpoint, in the run's folder; other processes than the first have none.
             table: Its tensors, all of them.
             best: Whether it is the one of the best evaluation, which is kept apart.
+            expired: Earlier checkpoints that are no longer kept.
         """
         table_path = path.with_name(path.name + TABLE_SUFFIX)
         table_path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,23 +308,37 @@ class RunRecord:
         entry = Checkpoint(
             step=step,
             tensor_digest=tensor_digest(table),
-            file=path.relative_to(self.directory).as_posix(),
-            tensor_table=table_path.relative_to(self.directory).as_posix(),
+            file=self._name(path),
+            tensor_table=self._name(table_path),
         )
-        outcome = self.manifest.outcome
+        outcome, volatile = self.manifest.outcome, self.manifest.volatile
+        gone = {self._name(old) for old in expired}
+        files = {name: file for name, file in volatile.checkpoint_files.items() if name not in gone}
+        if path.is_file():
+            file = digest_file(path)
+            trace_digest = self._trace.digest if self._trace is not None else None
+            files[entry.file] = CheckpointFile(
+                size=file.size, sha256=file.sha256, trace_digest=trace_digest
+            )
         if best:
-            self.update(outcome=replace(outcome, best_checkpoint=entry))
-            return
-        kept = [entry]
-        for old in outcome.checkpoints:
-            if old.step == step:
-                continue
-            if (self.directory / old.file).exists():
-                kept.append(old)
-            else:
-                (self.directory / old.tensor_table).unlink(missing_ok=True)
-        kept.sort(key=lambda checkpoint: checkpoint.step)
-        self.update(outcome=replace(outcome, checkpoints=kept))
+            outcome = replace(outcome, best_checkpoint=entry)
+        else:
+            others = [
+                old for old in outcome.checkpoints if old.step != step and old.file not in gone
+            ]
+            kept = sorted([*others, entry], key=lambda checkpoint: checkpoint.step)
+            outcome = replace(outcome, checkpoints=kept)
+        self.update(outcome=outcome, volatile=replace(volatile, checkpoint_files=files))
+        for old in expired:
+            old.unlink(missing_ok=True)
+            old.with_name(old.name + TABLE_SUFFIX).unlink(missing_ok=True)
+
+    def recorded_file(self, path: Path) -> CheckpointFile | None:
+        """Return what is recorded of a checkpoint's file, in the run's folder."""
+        return self.manifest.volatile.checkpoint_files.get(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.directory).as_posix()
 
     def finish(
         self,

@@ -52,12 +52,13 @@ class TraceWriter:
         path: The trace. Lines after the first `records` are cut off.
         records: Records to keep, one a step: 0 for a new trace, the step of the checkpoint for
             a resumed one.
+        digest: The digest of these records, if it is known.
 
     Raises:
         ManifestError: The trace holds fewer whole records than that, or they were changed.
     """
 
-    def __init__(self, path: Path, *, records: int = 0) -> None:
+    def __init__(self, path: Path, *, records: int = 0, digest: str | None = None) -> None:
         self.records = 0
         """Records in the trace."""
         self.overflows = 0
@@ -70,6 +71,9 @@ class TraceWriter:
             for line in _whole_lines(path, records):
                 self._keep(path, line)
                 kept += len(line)
+        if digest not in (None, self.digest):
+            message = f"trace was changed: its digest is {self.digest}, not {digest}"
+            raise ManifestError(message, where=str(path))
         self._file = path.open("ab")
         self._file.truncate(kept)
 

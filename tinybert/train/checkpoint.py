@@ -1,7 +1,7 @@
 """Checkpoints of a run: everything that a resume needs, in files that are whole or absent."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tinybert.manifest.digests import TensorTable, tensor_table
 from tinybert.strict_json import parse_json
 
 Array = npt.NDArray[np.generic]
+GO_BACK = "remove the file to go on from the one before it, or start anew with --fresh"
+"""What a user can do about a checkpoint that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +70,31 @@ class CheckpointFolder:
         """Return the file of the checkpoint after `global_step` steps."""
         return self.folder / f"step-{global_step:08d}.safetensors"
 
-    def save(
-        self, global_step: int, best: Best | None, *, interim: bool = False
-    ) -> dict[str, Array]:
-        """Write the checkpoint after `global_step` steps, drop the oldest, return its arrays.
+    def save(self, global_step: int, best: Best | None) -> dict[str, Array]:
+        """Write the checkpoint after `global_step` steps; return its arrays.
 
         Args:
             global_step: Steps before it.
             best: The best evaluation so far.
+        """
+        return self._write(self.path(global_step), self.parameters, {"best": encode_best(best)})
+
+    def expired(self, saved: Iterable[Path], own: Path, *, interim: bool = False) -> list[Path]:
+        """Return which checkpoints go when another was saved.
+
+        Args:
+            saved: The checkpoints before it.
+            own: The new one.
             interim: Whether a stop asks for it, so that it does not count.
         """
-        arrays = self._write(self.path(global_step), self.parameters, {"best": encode_best(best)})
-        own = self.path(global_step)
-        counted = [f for f in self.files() if self.step_of(f) % self.every == 0 or f == own]
-        if interim and own in counted:
-            counted.remove(own)
-        for old in set(self.files()) - {own, *counted[-self.keep :]}:
-            old.unlink()
-        return arrays
+        counted = [path for path in sorted(saved) if self.step_of(path) % self.every == 0]
+        counted = [path for path in counted if path != own] + ([] if interim else [own])
+        kept = {own, *sorted(counted)[-self.keep :]}
+        return [path for path in saved if path not in kept]
 
     def save_best(self) -> dict[str, Array]:
         """Write the weights as those of the best evaluation; return them."""
         return self._write(self.best_path, self.best_parameters, {})
-
-    def files(self) -> list[Path]:
-        """Return the checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*.safetensors"))
 
     def step_of(self, path: Path) -> int:
         """Return the steps that a checkpoint has behind it."""
@@ -103,13 +104,17 @@ class CheckpointFolder:
         """Return the tensor table of the parameters as they are."""
         return tensor_table({name: p.asnumpy() for name, p in self.parameters.items()})
 
-    def restore(self, path: Path) -> Best | None:
+    def restore(self, path: Path, check: Callable[[Mapping[str, Array]], None]) -> Best | None:
         """Set every parameter from the file; return the best evaluation it knew.
+
+        Args:
+            path: The checkpoint.
+            check: Raises an error unless its arrays are the ones that are expected.
 
         Raises:
             InputError: The file is damaged, or holds other names or shapes than this run.
         """
-        cure = "remove the file to go on from the one before it, or start anew with --fresh"
+        cure = GO_BACK
         try:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
@@ -122,6 +127,7 @@ class CheckpointFolder:
             other = sorted(set(wanted.items()) ^ set(found.items()))
             names = ", ".join(dict.fromkeys(name for name, _ in other))
             raise InputError(f"checkpoint of another network: {names}", where=str(path), cure=cure)
+        check(arrays)
         for name, parameter in self.parameters.items():
             parameter.set_data(Tensor(arrays[name]))
         return best

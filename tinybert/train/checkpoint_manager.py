@@ -4,13 +4,22 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import structlog
 
 from tinybert.errors import InputError
+from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table
+from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE, RunRecord
-from tinybert.train.checkpoint import Best, CheckpointFolder, decode_best, encode_best
+from tinybert.train.checkpoint import (
+    GO_BACK,
+    Best,
+    CheckpointFolder,
+    decode_best,
+    encode_best,
+)
 from tinybert.train.loop import StepResult, ignore_activity
 from tinybert.train.world import ALONE, World
 
@@ -70,41 +79,68 @@ class CheckpointManager:
         """Of the evaluation after the last step, if this process made it."""
 
     def resume(self) -> int:
-        """Go back to the newest whole checkpoint; return the steps that it has behind it.
+        """Go back to the newest checkpoint that is recorded; return the steps before it.
+
+        Files that no manifest records, left by a kill, are removed.
 
         Raises:
-            InputError: The newest checkpoint is not one of this run.
+            InputError: The checkpoint, the best one or the trace is not as it was recorded.
         """
         step = self._restored()
         self._rewind(self.steps_before + step)
         if step:
             table = self.checkpoints.table()
             self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
-            self._keep_best(step)
+            if not self._keep_best(step):
+                self._check_best()
         return step
 
     def restore(self) -> None:
         """Take weights and state from the newest checkpoint.
 
         Raises:
-            InputError: There is none, or it is not one of this run.
+            InputError: There is none, or it is not as it was recorded.
         """
         if not self._restored():
             where, cure = str(self.checkpoints.folder), "restore it, or start anew with --fresh"
             raise InputError("the last checkpoint of this phase is gone", where=where, cure=cure)
 
+    def _recorded(self) -> dict[Path, Checkpoint]:
+        """Return the recorded checkpoints of this training by their files, oldest first."""
+        outcome, directory = self.record.manifest.outcome, self.record.directory
+        files = {directory / checkpoint.file: checkpoint for checkpoint in outcome.checkpoints}
+        return {f: kept for f, kept in files.items() if f.parent == self.checkpoints.folder}
+
     def _restored(self) -> int:
         """Take weights and state from the newest checkpoint, if any; return its steps."""
-        step, files = 0, self.checkpoints.files()
-        if files:
+        step, recorded = 0, self._recorded()
+        for left in set(self.checkpoints.folder.glob("step-*.safetensors")) - recorded.keys():
+            log.warning("removing a checkpoint that is not recorded", file=str(left))
+            left.unlink()
+        if files := [file for file in recorded if file.exists()]:
             step = self.checkpoints.step_of(files[-1])
-            self.best = self.checkpoints.restore(files[-1])
-        told = self.world.broadcast_bytes(json.dumps([step, encode_best(self.best)]).encode())
-        step, best = json.loads(told)
+            self.best = self._restore(files[-1], recorded[files[-1]])
+        content = json.dumps([step, encode_best(self.best)]).encode()
+        step, best = json.loads(self.world.broadcast_bytes(content))
         if step:
             self.best = decode_best(best)
             self.world.broadcast_parameters(list(self.checkpoints.parameters.values()))
         return int(step)
+
+    def _restore(self, path: Path, recorded: Checkpoint) -> Best | None:
+        change = changed_file(path, self.record.recorded_file(path))
+        require_equal(path, change, cure=GO_BACK)
+        return self.checkpoints.restore(
+            path,
+            lambda arrays: require_equal(path, changed_tensors(arrays, recorded), cure=GO_BACK),
+        )
+
+    def _check_best(self) -> None:
+        """Compare the checkpoint of the best evaluation, which is kept, with what is recorded."""
+        best, path = self.record.manifest.outcome.best_checkpoint, self.checkpoints.best_path
+        if best is not None and self.record.directory / best.file == path and self.world.first:
+            change = changed_file(path, self.record.recorded_file(path))
+            require_equal(path, change, cure="restore it, or start anew with --fresh")
 
     def _rewind(self, step: int) -> None:
         """Go back to the record's first `step` steps."""
@@ -146,20 +182,28 @@ class CheckpointManager:
     def _save(self, step: int, *, interim: bool) -> None:
         self.record.trace.flush()
         table = self.checkpoints.table()
-        self._agree(step, table)  # before it is saved, so that what is saved is right
+        self._require_equal(step, table)  # before it is saved, so that what is saved is right
         self.report_activity("saving")
-        self.checkpoints.save(step, self.best, interim=interim)
-        self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
+        self.checkpoints.save(step, self.best)
+        path = self.checkpoints.path(step)
+        expired = self.checkpoints.expired(self._recorded(), path, interim=interim)
+        self.record.checkpoint(self.steps_before + step, path, table, expired=expired)
         self._keep_best(step)
 
-    def _agree(self, step: int, table: TensorTable) -> None:
-        """See that all processes have the same steps behind them and the same weights."""
+    def _require_equal(self, step: int, table: TensorTable) -> None:
+        """Compare the steps and the weights of all processes."""
         facts = f"{self.record.trace.digest} {tensor_digest(table)}"
         self.world.require_equal(f"losses or weights after step {self.steps_before + step}", facts)
 
-    def _keep_best(self, step: int) -> None:
-        """Keep the weights apart if they are the best; a kill before this is made up by resume."""
-        if self.best is not None and self.best.global_step == step:
-            table = tensor_table(self.checkpoints.save_best())
-            path = self.checkpoints.best_path
-            self.record.checkpoint(self.steps_before + step, path, table, best=True)
+    def _keep_best(self, step: int) -> bool:
+        """Keep the weights apart if they are the best; a kill before this is made up by resume.
+
+        Returns:
+            Whether they are.
+        """
+        if self.best is None or self.best.global_step != step:
+            return False
+        table = tensor_table(self.checkpoints.save_best())
+        path = self.checkpoints.best_path
+        self.record.checkpoint(self.steps_before + step, path, table, best=True)
+        return True

@@ -1,0 +1,60 @@
+"""Checkpoints as they are now, compared with what the manifest of their run has recorded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinybert.errors import InputError
+from tinybert.files import digest_file
+from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.model import Checkpoint, CheckpointFile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = True) -> str:
+    """Return how a checkpoint's file differs from the one that was written; empty if it is equal.
+
+    Args:
+        path: The file.
+        recorded: Its recorded size and digest; None in manifests that have none.
+        read: Whether to hash the file; otherwise only its size is compared.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if not path.is_file():
+        return "missing"
+    if recorded is None:
+        return ""
+    size = path.stat().st_size
+    if size != recorded.size:
+        return f"{size} bytes, not {recorded.size}"
+    sha256 = digest_file(path).sha256 if read else recorded.sha256
+    return "" if sha256 == recorded.sha256 else f"SHA-256 {sha256}, not {recorded.sha256}"
+
+
+def changed_tensors(arrays: "Mapping[str, np.ndarray[Any, Any]]", recorded: Checkpoint) -> str:
+    """Return how a checkpoint's tensors differ from the recorded ones; empty if they are equal.
+
+    Args:
+        arrays: Every tensor of the file.
+        recorded: The checkpoint as it was recorded.
+    """
+    digest = tensor_digest(tensor_table(arrays))
+    equal = digest == recorded.tensor_digest
+    return "" if equal else f"tensor digest {digest}, not {recorded.tensor_digest}"
+
+
+def require_equal(path: Path, change: str, *, cure: str) -> None:
+    """Raise an InputError if a checkpoint is not the recorded one.
+
+    Args:
+        path: The file.
+        change: How it differs; empty if it does not.
+        cure: What the user can do about it.
+    """
+    if change:
+        message = f"the checkpoint is not the one that the run recorded: {change}"
+        raise InputError(message, where=str(path), cure=cure)
