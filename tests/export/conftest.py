@@ -107,9 +107,9 @@ def finished_run(
         path = record.directory / "checkpoints" / "step-00000002.safetensors"
         path.parent.mkdir()
         state = {f"adam_m.{name}": array for name, array in arrays.items()}
-        counter = {"loss_scale": np.ones((), np.float32)}
-        save_file(arrays | state | counter, path, metadata=encode_labels(labels))
-        record.checkpoint(2, path, tensor_table(arrays))
+        everything = arrays | state | {"loss_scale": np.ones((), np.float32)}
+        save_file(everything, path, metadata=encode_labels(labels))
+        record.checkpoint(2, path, tensor_table(everything))
         record.finish(optimizer_steps=2, samples=8, metrics={})
     return record.path
 

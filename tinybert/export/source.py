@@ -95,6 +95,7 @@ def _from_run(request: SourceRequest) -> Source:
     run = find_parent_run(link, request.root)
     recipe = recorded_recipe(run)
     stored = read_arrays(run.checkpoint)
+    run.check_tensors(stored.arrays)
     held = [role for role in ROLES if any(name.startswith(f"{role}.") for name in stored.arrays)]
     if request.role is None and len(held) != 1:
         raise UsageError(

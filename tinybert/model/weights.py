@@ -1,6 +1,6 @@
 """Read a network's weights from a checkpoint of any known family, strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def read_weights(
     *,
     head: HeadConfig | None = None,
     fit_dense: Mapping[str, tuple[int, ...]] | None = None,
+    check: Callable[[Mapping[str, Array]], None] | None = None,
 ) -> LoadedWeights:
     """Read the weights of one encoder and, where it is asked for, of its head.
 
@@ -56,12 +57,15 @@ def read_weights(
             is left out, and the file may lack a pooler.
         fit_dense: Shapes of the distillation's projection, which is returned too if the file has
             one under these names.
+        check: Raises an error unless the arrays in the file are the ones that are expected.
 
     Raises:
         InputError: The file is missing, damaged or of an unknown kind, `config.json` describes
             another network, or names or shapes differ on either side; one error lists all.
     """
     stored = read_arrays(path)
+    if check is not None:
+        check(stored.arrays)
     files, where = stored.files, str(stored.path)
     description = stored.path.parent / DESCRIPTION
     if description.is_file():

@@ -39,6 +39,7 @@ def read_checkpoint(plan: Plan, role: Role) -> LoadedWeights:
         f"{role}.",
         head=trained_head,
         fit_dense=projection,
+        check=plan.parents[role].check_tensors if role in plan.parents else None,
     )
     if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
         log.info("weights left out", network=role, names=names)

@@ -1,13 +1,18 @@
 """Links from a recipe to the results of other runs: by manifest, or by recipe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError
 from tinybert.files import digest_file
+from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
-from tinybert.manifest.model import Manifest
+from tinybert.manifest.model import Checkpoint, Manifest
 from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load, resolve_path
 
@@ -21,6 +26,20 @@ class LinkedRun:
     manifest: Manifest
     checkpoint: Path
     """The best checkpoint, or the last where nothing was evaluated."""
+    recorded: Checkpoint
+    """What the manifest has recorded about it."""
+
+    def check_tensors(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Compare the tensors of the checkpoint with the recorded ones.
+
+        Args:
+            arrays: Every tensor of the file.
+
+        Raises:
+            InputError: They are not the same.
+        """
+        change = changed_tensors(arrays, self.recorded)
+        require_equal(self.checkpoint, change, cure=_restore(self.path))
 
     def sidecars(self) -> list[tuple[Path, Sidecar]]:
         """Return (directory, content) of each records.json that the run read and nobody changed."""
@@ -45,7 +64,7 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
 
     Raises:
         InputError: There is no such finished run, there are several with different outcomes, or
-            its checkpoint is gone.
+            its checkpoint is gone or is not as the run wrote it.
     """
     path = (
         resolve_path(root, link.manifest)
@@ -65,9 +84,15 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
         raise InputError("the linked run left no checkpoint", where=str(path))
     checkpoint = run_directory(path, manifest) / chosen.file
     if not checkpoint.exists():
-        cure = f"restore it, or repeat the run: `rerun {path}`"
-        raise InputError("the linked run's checkpoint is gone", where=str(checkpoint), cure=cure)
-    return LinkedRun(path, manifest, checkpoint)
+        message = "the linked run's checkpoint is gone"
+        raise InputError(message, where=str(checkpoint), cure=_restore(path))
+    recorded = manifest.volatile.checkpoint_files.get(chosen.file)
+    require_equal(checkpoint, changed_file(checkpoint, recorded), cure=_restore(path))
+    return LinkedRun(path, manifest, checkpoint, chosen)
+
+
+def _restore(manifest: Path) -> str:
+    return f"restore it, or repeat the run: `rerun {manifest}`"
 
 
 def _finished_run(recipe: Path, root: Path) -> Path:
