@@ -10,6 +10,7 @@ import pytest
 
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.tensors import network_order
+from tinybert.compare.verdict import Run, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest.built import TrainingFacts
 from tinybert.manifest.document import encode_manifest, read_manifest
@@ -257,6 +258,24 @@ def test_a_trace_that_is_not_the_runs_is_not_used(pretend: Any) -> None:
     TraceWriter(trace, records=5).close()
     text, _ = diff(a, b)
     assert "note: no trace of B at hand: steps were not compared\n" in text
+
+
+def test_a_trace_that_was_changed_in_the_middle_is_not_used(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", seed=2).run()
+    trace = b.parent.parent / read_manifest(b).volatile.directory / "trace.jsonl"
+    first, *others = trace.read_bytes().splitlines(keepends=True)
+    trace.write_bytes(first.replace(b'"overflow":false', b'"overflow":true') + b"".join(others))
+    text, _ = diff(a, b)
+    assert "note: no trace of B at hand: steps were not compared\n" in text
+
+
+def test_tensors_of_a_checkpoint_that_was_changed_are_not_measured(pretend: Any) -> None:
+    a, b = pretend("a").run(), pretend("b", noise=1e-3).run()
+    measured = compare(a, b).tensor
+    assert measured is not None and measured.absolute is not None
+    file = Path("checkpoints", f"step-{measured.step:08d}.safetensors")
+    shutil.copy(Run.load(a).folder / file, Run.load(b).folder / file)
+    assert compare(a, b).tensor == replace(measured, absolute=None, relative=None)
 
 
 def test_a_shorter_run_is_different_from_where_it_ends(pretend: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinybert.errors import ManifestError
 from tinybert.files import read_file
-from tinybert.manifest.trace import CHAIN, TAIL, Record, parse_record
+from tinybert.manifest.trace import Record, parse_record, trace_digest
 
 BLOCK = 1 << 16  # bytes
 LOSS = re.compile(rb'"loss":"([^"]*)"')
@@ -70,10 +70,10 @@ class Trace:
         """Return the trace at a path; None if it is missing or not the one with this digest."""
         try:
             data = read_file(path)
-        except OSError:
+            recorded = digest is not None and trace_digest(path) == digest
+        except (OSError, ManifestError):
             return None
-        chain = data[-TAIL:][len(CHAIN) : -len(b'"}\n')]
-        return cls(data, path) if digest is not None and chain == digest.encode() else None
+        return cls(data, path) if recorded else None
 
     def record(self, offset: int) -> Record | None:
         """Return the record whose line begins at an offset; None at the end."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.digests import TensorTable, read_tensor_table, tensor_digest
+from tinybert.manifest.digests import TensorTable, read_tensor_table, tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint, InputFile, Outcome
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def first_tensor(a: Outcome, b: Outcome, folders: tuple[Path, Path]) -> TensorDi
         if tables is None:
             continue
         names = differing_names(*tables)
-        largest = _largest(folders[0] / mine.file, folders[1] / other.file, names[0])
+        files = folders[0] / mine.file, folders[1] / other.file
+        largest = _largest(files, tables, names[0])
         count = len({**tables[0], **tables[1]})
         return TensorDifference(names[0], mine.step, len(names), count, *largest)
     return None
@@ -124,11 +125,13 @@ def tensor_tables(
     return tables[0], tables[1]
 
 
-def _largest(a: Path, b: Path, name: str) -> tuple[float, float] | tuple[None, None]:
-    """Return largest absolute and relative difference of a tensor, if both files hold it."""
+def _largest(
+    files: tuple[Path, Path], tables: tuple[TensorTable, TensorTable], name: str
+) -> tuple[float, float] | tuple[None, None]:
+    """Return largest absolute and relative difference of a tensor, if both files have it."""
     import numpy as np
 
-    first, second = _tensor(a, name), _tensor(b, name)
+    first, second = (_tensor(f, name, table) for f, table in zip(files, tables, strict=True))
     if first is None or second is None or first.shape != second.shape or not first.size:
         return None, None
     x, y = first.astype(np.float64), second.astype(np.float64)
@@ -138,12 +141,13 @@ def _largest(a: Path, b: Path, name: str) -> tuple[float, float] | tuple[None, N
     return float(difference.max()), float(relative.max())
 
 
-def _tensor(path: Path, name: str) -> "np.ndarray[Any, Any] | None":
+def _tensor(path: Path, name: str, table: TensorTable) -> "np.ndarray[Any, Any] | None":
+    """Return a tensor of a file; None if it is not there, or not as the table has it."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
             array: np.ndarray[Any, Any] = file.get_tensor(name)
-            return array
     except (OSError, SafetensorError):
         return None
+    return array if tensor_table({name: array})[name] == table.get(name) else None

@@ -68,8 +68,10 @@ class TraceWriter:
         self._running = hashlib.sha256()
         kept = 0
         if records:
-            for line in _whole_lines(path, records):
-                self._keep(path, line)
+            for line, record in _checked_lines(path, records, self._running):
+                self.records += 1
+                self.overflows += record.overflow
+                self.nonfinite += not math.isfinite(record.loss)
                 kept += len(line)
         if digest not in (None, self.digest):
             message = f"trace was changed: its digest is {self.digest}, not {digest}"
@@ -127,38 +129,39 @@ class TraceWriter:
             self.flush()
             self._file.close()
 
-    def _keep(self, path: Path, line: bytes) -> None:
-        record = parse_record(path, line)
-        self._running.update(line[:-TAIL] + b"}\n")
-        self.records += 1
-        if record.chain != self.digest:
-            raise ManifestError("trace was changed", where=f"{path}:{self.records}")
-        self.overflows += record.overflow
-        self.nonfinite += not math.isfinite(record.loss)
-
 
 def read_trace(path: Path) -> Iterator[Record]:
     """Yield the records of a trace; a torn last line, left by a kill, is not one.
 
     Raises:
-        ManifestError: The trace is missing, or a line is not a record.
+        ManifestError: The trace is missing, a line is not a record, or one was changed.
     """
-    for line in _whole_lines(path, None):
-        yield parse_record(path, line)
+    for _, record in _checked_lines(path, None, hashlib.sha256()):
+        yield record
 
 
 def trace_digest(path: Path) -> str:
-    """Return the digest of a trace after checking every line's `chain`.
+    """Return the digest of a trace after checking every line.
 
     Raises:
-        ManifestError: The trace is missing, or a record was changed.
+        ManifestError: The trace is missing, a line is not a record, or one was changed.
     """
     running = hashlib.sha256()
-    for count, line in enumerate(_whole_lines(path, None), 1):
+    for _ in _checked_lines(path, None, running):
+        pass
+    return running.hexdigest()
+
+
+def _checked_lines(
+    path: Path, count: int | None, running: "hashlib._Hash"
+) -> Iterator[tuple[bytes, Record]]:
+    """Yield the first `count` lines, or all, with their records; `running` takes their bodies."""
+    for number, line in enumerate(_whole_lines(path, count), 1):
+        record = parse_record(path, line)
         running.update(line[:-TAIL] + b"}\n")
         if line[-TAIL:] != CHAIN + running.hexdigest().encode() + b'"}\n':
-            raise ManifestError("trace was changed", where=f"{path}:{count}")
-    return running.hexdigest()
+            raise ManifestError("trace was changed", where=f"{path}:{number}")
+        yield line, record
 
 
 def _whole_lines(path: Path, count: int | None) -> Iterator[bytes]:
