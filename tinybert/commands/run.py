@@ -12,6 +12,7 @@ from tinybert.device import require_ascend
 from tinybert.errors import (
     DeviceError,
     ExpectationError,
+    InputError,
     StoppedError,
     TinybertError,
     UsageError,
@@ -79,7 +80,9 @@ def run(options: RunOptions) -> str:
             stopped.where, stopped.cure = manifest, "the same command goes on from here"
             raise
         except BaseException as error:
-            if record.manifest.outcome.status != "failed":
+            # a run that could not be taken up is as it was, so that the same command can try again
+            kept = isinstance(error, InputError) and len(record.manifest.volatile.segments) > 1
+            if record.manifest.outcome.status != "failed" and not kept:
                 with suppress(OSError):  # the disk may be what failed
                     record.fail(error)
             if isinstance(error, TinybertError) and not error.where:
@@ -115,8 +118,13 @@ def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
 
 
 def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRecord:
-    """Return the record of a new run, or of one that was cut off and goes on."""
+    """Return the record of a new run, or of one that was cut off and goes on.
+
+    Raises:
+        InputError: The run that goes on began with the results of other runs.
+    """
     resolved, record = plan.resolved, None
+    parents = [_parent(role, run, options.root) for role, run in plan.parents.items()]
     if options.resume is not None:
         record = resume(options.resume, resolved, code)
     elif not options.fresh:
@@ -124,13 +132,18 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     if record is not None:
         manifest = relative_to(record.path, Path.cwd())
         log.warning("going on with a run that was cut off", manifest=manifest)
+        try:
+            _require_parents(record, parents)
+        except InputError:
+            record.close()
+            raise
         return record
     inputs = Inputs(
         stage=resolved.recipe.stage,
         recipe=recipe_facts(resolved),
         code=code,
         seeds={"seed": resolved.recipe.seed},
-        parents=[_parent(role, run, options.root) for role, run in plan.parents.items()],
+        parents=parents,
     )
     record = RunRecord.plan(options.root, inputs)
     record.keep_patch(patch)
@@ -145,3 +158,20 @@ def _parent(role: str, run: LinkedRun, root: Path) -> Parent:
         stage=run.manifest.inputs.stage,
         outcome_digest=run.manifest.digests.outcome,
     )
+
+
+def _require_parents(record: RunRecord, parents: list[Parent]) -> None:
+    """Raise an InputError unless a run goes on with the results that it began with."""
+    began = {parent.role: parent.outcome_digest for parent in record.manifest.inputs.parents}
+    now = {parent.role: parent.outcome_digest for parent in parents}
+    if changes := [
+        f"{role}: outcome {now.get(role)}, not {began.get(role)}"
+        for role in {**began, **now}
+        if began.get(role) != now.get(role)
+    ]:
+        raise InputError(
+            "the linked runs are not those that this run began with:"
+            + "".join(f"\n  - {change}" for change in changes),
+            where=str(record.path),
+            cure="link to those runs, or start anew with --fresh",
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinybert.data.store import TokenStore
+from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_files, relative_to
 from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.model import InputFile
@@ -29,21 +30,37 @@ class Provenance:
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._hashed: Future[_Hashed] = self._pool.submit(_hash, weights)
 
+    def check(self, record: RunRecord) -> None:
+        """Compare the files of a run that is resumed with those that it began with.
+
+        Raises:
+            InputError: A file has another role or other bytes than the recorded one.
+        """
+        recorded = record.manifest.inputs.files
+        if not recorded:
+            return
+        files = self._files(record.root)
+        changes = [
+            f"{new.path} ({new.role}): SHA-256 {new.sha256}, not {old.sha256}"
+            for old, new in zip(recorded, files, strict=False)
+            if (old.role, old.sha256) != (new.role, new.sha256)
+        ]
+        if len(recorded) != len(files):
+            changes.append(f"{len(files)} files, not {len(recorded)}")
+        if changes:
+            raise InputError(
+                "the files are not those that this run began with:"
+                + "".join(f"\n  - {change}" for change in changes),
+                where=str(record.path),
+                cure="restore them, or start anew with --fresh",
+            )
+
     def write(self, record: RunRecord) -> None:
         """Wait for the hashes, and put every file into the manifest."""
-        hashed = self._hashed.result()
+        files, hashed = self._files(record.root), self._hashed.result()
         self._pool.shutdown()
-        files = [
-            _input_file(file, _role(role, file.path), record.root)
-            for role, store in self._stores.items()
-            for file in store.files
-        ]
         for role, checkpoint in hashed.checkpoints.items():
-            name = f"{role}.tensors.json"
-            write_tensor_table(record.directory / name, checkpoint.table)
-            first, *others = (_input_file(file, role, record.root) for file in checkpoint.files)
-            digest = tensor_digest(checkpoint.table)
-            files += [replace(first, tensor_digest=digest, tensor_table=name), *others]
+            write_tensor_table(record.directory / _table_name(role), checkpoint.table)
         times = {file.path: (record.root / file.path).stat().st_mtime_ns // 1000 for file in files}
         seconds = hashed.seconds + sum(store.hashing_seconds for store in self._stores.values())
         manifest = record.manifest
@@ -51,6 +68,19 @@ class Provenance:
             inputs=replace(manifest.inputs, files=files),
             volatile=replace(manifest.volatile, modified=times, hashing_seconds=seconds),
         )
+
+    def _files(self, root: Path) -> list[InputFile]:
+        """Wait for the hashes, and return every file in the order in which it is recorded."""
+        files = [
+            _input_file(file, _role(role, file.path), root)
+            for role, store in self._stores.items()
+            for file in store.files
+        ]
+        for role, checkpoint in self._hashed.result().checkpoints.items():
+            first, *others = (_input_file(file, role, root) for file in checkpoint.files)
+            digest = tensor_digest(checkpoint.table)
+            files += [replace(first, tensor_digest=digest, tensor_table=_table_name(role)), *others]
+        return files
 
 
 @dataclass(frozen=True)
@@ -72,6 +102,10 @@ def _hash(weights: Mapping[str, LoadedWeights]) -> _Hashed:
         for role, loaded in weights.items()
     }
     return _Hashed(checkpoints, time.perf_counter() - began)
+
+
+def _table_name(role: str) -> str:
+    return f"{role}.tensors.json"
 
 
 def _role(role: str, path: Path) -> str:

@@ -50,6 +50,7 @@ def evaluate(
     groups = {role: list(network.get_parameters())}
     facts = effective.with_networks(TrainingFacts(), groups, batch_size)
     context.world.require_equal("networks and settings", digest(facts))
+    provenance.check(record)
     record.start(run.with_training(facts, None), context.environment)
     context.report_activity("evaluating")
     logits, label_ids = evaluation.logits()

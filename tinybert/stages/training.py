@@ -109,6 +109,7 @@ def run_training(
     if passed:
         checkpoint_manager.restore()
     else:
+        provenance.check(record)
         run, facts = _start(plan, training, compiled_step, record, context)
         first_step = checkpoint_manager.resume()
 
