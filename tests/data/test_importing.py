@@ -12,6 +12,7 @@ from tinybert.data.importing import import_records
 from tinybert.data.schema import schema_bytes
 from tinybert.data.tfrecord import write_records
 from tinybert.errors import InputError
+from tinybert.files import digest_file
 
 
 @pytest.fixture
@@ -250,6 +251,37 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(
         "help: start again when nothing writes to it"
     )
     assert stores(store_root) == []
+
+
+def test_a_store_that_was_changed_with_its_digests_is_an_error(
+    tmp_path, find, write_tfrecord, columns, store_root
+):
+    write_tfrecord(tmp_path / "records" / "a.tfrecord", columns)
+    import_records(find(), store_root)
+    (store,) = (store_root / name for name in stores(store_root))
+    ids, index = store / "input_ids.bin", store / "store.json"
+    before = digest_file(ids).sha256
+    ids.write_bytes(ids.read_bytes()[::-1])
+    index.write_text(index.read_text().replace(before, digest_file(ids).sha256))
+    with pytest.raises(InputError) as error:
+        import_records(find(), store_root)
+    assert str(error.value) == (
+        f"the token store is damaged: its digest is {digest_file(index).sha256}, which its name is"
+        f" not\n  --> {store}\n"
+        "help: delete this directory; the next run imports the records again"
+    )
+
+
+def test_an_import_that_was_killed_before_its_store_had_its_name_begins_anew(
+    tmp_path, find, write_tfrecord, columns, store_root
+):
+    write_tfrecord(tmp_path / "records" / "a.tfrecord", columns)
+    import_records(find(), store_root)
+    (name,) = stores(store_root)
+    left = (store_root / name).rename(store_root / name.partition("-")[0])
+    (left / "input_ids.bin").write_bytes(b"")
+    import_records(find(), store_root)
+    assert stores(store_root) == [name]
 
 
 def test_a_store_that_cannot_be_written_is_an_error(tmp_path, find, write_tfrecord, columns):

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,14 +11,14 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
-from tinybert.atomic import atomic_directory, remove_leftovers
+from tinybert.atomic import atomic_directory, remove_leftovers, sync
 from tinybert.data.example import Column, Columns, ExampleError, decode_examples
 from tinybert.data.mindrecord_reader import BLOCK_ROWS, read_mindrecords
 from tinybert.data.source import RecordSource
-from tinybert.data.store import FORMAT, StoreWriter, TokenStore
+from tinybert.data.store import DAMAGED_CURE, FORMAT, INDEX, StoreWriter, TokenStore
 from tinybert.data.tfrecord import place, read_records
 from tinybert.errors import InputError
-from tinybert.files import FileDigest, writing
+from tinybert.files import FileDigest, digest_file, writing
 
 STORES = Path("runs", "store")
 """Folder of all token stores, below the root."""
@@ -51,13 +52,27 @@ def import_records(
     before = _stamps(source)
     files = source.digest_files() if files is None else files
     seconds = time.perf_counter() - began
-    path = store_root / _key(source, files)
-    if not path.exists():
-        with writing(path), _alone(path):
-            if not path.exists():
-                remove_leftovers(path)
-                _import(source, path, before, progress or _ignore)
-    return replace(TokenStore.open(path, source.format, files), hashing_seconds=seconds)
+    key = _key(source, files)
+    path = _stored(store_root, key)
+    if path is None:
+        with writing(store_root / key), _alone(store_root / key):
+            path = _stored(store_root, key)
+            if path is None:
+                remove_leftovers(store_root / key)
+                path = _import(source, store_root / key, before, progress or _ignore)
+    store = TokenStore.open(path, source.format, files)
+    if store.digest != path.name[-len(store.digest) :]:
+        raise InputError(
+            f"the token store is damaged: its digest is {store.digest}, which its name is not",
+            where=str(path),
+            cure=DAMAGED_CURE,
+        )
+    return replace(store, hashing_seconds=seconds)
+
+
+def _stored(store_root: Path, key: str) -> Path | None:
+    """Return the store of a key, whose name ends in the digest of its content, if it is there."""
+    return next(store_root.glob(f"{key}-{'[0-9a-f]' * 64}"), None)
 
 
 def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
@@ -81,7 +96,9 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress) -> None:
+def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress) -> Path:
+    """Write the store of `path` and of the digest of its content; return its path."""
+    shutil.rmtree(path, ignore_errors=True)  # of an import that was killed before it got its name
     counts = {record_file: source.count(record_file) for record_file in source.paths}
     source.check_schema(sum(counts.values()))
     read = _read_tfrecords if source.dataset_type == "tfrecord" else read_mindrecords
@@ -105,6 +122,10 @@ def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress
                 where=", ".join(map(str, source.paths)),
                 cure="start again when nothing writes to it",
             )
+    sealed = path.with_name(f"{path.name}-{digest_file(path / INDEX).sha256}")
+    path.rename(sealed)
+    sync(path.parent)
+    return sealed
 
 
 def _stamps(source: RecordSource) -> Stamps:

@@ -1,13 +1,16 @@
 """The token store: checked rows in memory-mapped arrays, drawn from at random by index.
 
-    runs/store/<key>/store.json      what a row holds, and SHA-256 of the arrays
-                     input_ids.bin   (tokens,) uint16, or uint32 for a vocabulary over 65,536
-                     offsets.bin     (rows + 1,) int64, where each row starts
-                     marks.bin       (tokens,) 2 * segment id + mask; absent where all are 1
-                     label_ids.bin   (rows,) or (rows, S), where labels are read
+    runs/store/<key>-<digest>/store.json      what a row holds, and SHA-256 of the arrays
+                              input_ids.bin   (tokens,) uint16, or uint32 for a vocabulary over
+                                              65,536
+                              offsets.bin     (rows + 1,) int64, where each row starts
+                              marks.bin       (tokens,) 2 * segment id + mask; absent where all
+                                              are 1
+                              label_ids.bin   (rows,) or (rows, S), where labels are read
 
 A row is kept up to its last position with a non-zero id, mask or segment; the rest is zeros, so
-nothing is lost. `key` is a digest of the record files' bytes and of how they are read.
+nothing is lost. `key` is a digest of the record files' bytes and of how they are read, `digest`
+that of store.json.
 """
 
 import hashlib
@@ -29,7 +32,7 @@ from tinybert.strict_json import read_json
 
 FORMAT = 2
 INDEX = "store.json"
-_DAMAGED_CURE = "delete this directory; the next run imports the records again"
+DAMAGED_CURE = "delete this directory; the next run imports the records again"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class TokenStore:
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                "the token store is damaged", where=str(path / INDEX), cure=_DAMAGED_CURE
+                "the token store is damaged", where=str(path / INDEX), cure=DAMAGED_CURE
             ) from error
         labels = arrays.get("label_ids")
         if labels is not None and format.label == "token":
@@ -218,7 +221,7 @@ def _open_array(path: Path, dtype: np.dtype[Any], sha256: str) -> npt.NDArray[An
     file = digest_file(path)
     if file.sha256 != sha256:
         raise InputError(
-            "the token store is damaged: its SHA-256 differs", where=str(path), cure=_DAMAGED_CURE
+            "the token store is damaged: its SHA-256 differs", where=str(path), cure=DAMAGED_CURE
         )
     if file.size == 0:  # nothing to map
         return np.zeros(0, dtype)
