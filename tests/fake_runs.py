@@ -1,4 +1,5 @@
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -22,9 +23,13 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.digests import tensor_digest, tensor_table, write_tensor_table
-from tinybert.manifest.model import Code, InputFile, Inputs, RecipeFacts, ValueOrigin
+from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
+from tinybert.recipe.keys import as_toml
+from tinybert.recipe.load import resolve
+from tinybert.run.resume import recipe_facts
 
+ROOT = Path(__file__).parent.parent
 STEPS = 12
 BATCH = 4
 TABLES = "teacher.tensors.json"
@@ -54,9 +59,11 @@ class PretendedRun:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.seed = 1
+        self.data_dir = "records"
         self.weight_decay = 1e-4
         self.tokens = np.arange(STEPS * BATCH, dtype=np.uint16)
         self.order = list(range(STEPS))
+        self.do_shuffle = False
         self.teacher = {
             "embeddings.word_embeddings.weight": np.full((3, 2), 0.5, np.float32),
             "encoder.layer.10.output.dense.weight": np.full((2, 2), 0.25, np.float32),
@@ -68,17 +75,27 @@ class PretendedRun:
         self.code = {"runner.py": "0" * 64, "tinybert/stages.py": "1" * 64}
         self.noise = 0.0
 
-    def values(self) -> dict[str, Any]:
-        values = {
-            "stage": "general_distill",
+    def text(self) -> str:
+        """Return a recipe that asks for what is pretended."""
+        text = (ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0]
+        for key, value in {
             "seed": self.seed,
-            "data": {"data_dir": "records", "do_shuffle": self.order == list(range(STEPS))},
-            "optimizer": {"weight_decay": self.weight_decay, "schedule": {"power": 1.0}},
-        }
-        return {**values, "expect": self.expect} if self.expect else values
+            "data_dir": self.data_dir,
+            "global_batch_size": BATCH,
+            "do_shuffle": self.do_shuffle or self.order == list(range(STEPS)),
+            "weight_decay": self.weight_decay,
+            "learning_rate": 1e-3 * STEPS,
+            "loss_scale_value": 1.0,
+        }.items():
+            line = f"{key} = {as_toml(value)}"
+            text, count = re.subn(rf"^{key} = .*$", line, text, flags=re.MULTILINE)
+            assert count == 1, key
+        text = text.replace("warmup_ratio = 0.1", f"warmup_steps = {STEPS}")
+        text = text.replace("train_steps = 48", "epoch_size = 1")
+        expect = [f"{key} = {as_toml(value)}" for key, value in self.expect.items()]
+        return text + "\n".join(["[expect]", *expect] if expect else []) + "\n"
 
     def inputs(self) -> Inputs:
-        values = self.values()
         teacher = replace(
             self.file("teacher", "teacher.safetensors"),
             tensor_digest=tensor_digest(tensor_table(self.teacher)),
@@ -86,16 +103,7 @@ class PretendedRun:
         )
         return Inputs(
             stage="general_distill",
-            recipe=RecipeFacts(
-                name="tiny",
-                path="recipes/tiny.toml",
-                text="# text",
-                text_sha256=hashlib.sha256(b"# text").hexdigest(),
-                digest=digest(values),
-                overrides=[],
-                values=values,
-                origins={"seed": ValueOrigin(kind="file", place="recipes/tiny.toml:2")},
-            ),
+            recipe=recipe_facts(resolve("recipes/tiny.toml", self.text().encode())),
             code=Code(digest=digest(self.code), files=self.code, commit="ab" * 20),
             files=[self.file("data", "records"), teacher],
             seeds={"seed": self.seed},
@@ -112,7 +120,9 @@ class PretendedRun:
         return replace(
             EFFECTIVE,
             total_steps=STEPS,
+            warmup_steps=STEPS,
             global_batch_size=BATCH,
+            rows={"data": STEPS * BATCH},
             initial_weights={"student": str(self.seed)},
             masks={"embeddings": str(self.seed)},
         )
@@ -130,7 +140,7 @@ class PretendedRun:
 
     def train(self, record: RunRecord, first: int = 0, last: int = STEPS) -> None:
         for step in range(first, last):
-            batch = self.tokens[self.order[step] * BATCH :][:BATCH]
+            batch = self.batch(step)
             record.trace.append(
                 global_step=step,
                 optimizer_step=step,
@@ -138,12 +148,15 @@ class PretendedRun:
                 parts={"hidden_loss": self.loss(step, batch) / 2},
                 loss_scale=1.0,
                 overflow=False,
-                learning_rate=1e-3 * step,
+                learning_rate=np.float32(1e-3 * STEPS * step / STEPS),
                 gradient_norm=1.0,
                 batch_digest=hashlib.sha256(batch.tobytes()).hexdigest(),
             )
             if (step + 1) % 6 == 0:
                 self.save(record, step + 1)
+
+    def batch(self, step: int) -> np.ndarray:
+        return self.tokens[self.order[step] * BATCH :][:BATCH]
 
     def loss(self, step: int, batch: np.ndarray) -> float:
         teacher = sum(float(array.sum()) for array in self.teacher.values())
@@ -173,7 +186,7 @@ class PretendedRun:
             record.finish(
                 optimizer_steps=STEPS,
                 samples=STEPS * BATCH,
-                metrics={"loss": self.loss(STEPS, self.tokens)},
+                metrics={"loss": self.loss(STEPS - 1, self.batch(STEPS - 1))},
             )
         return record.path
 

@@ -28,10 +28,10 @@ from tinybert.model.heads import Pooling, TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.model.parameters import FitKind
 from tinybert.recipe.network import HeadConfig, NetworkConfig
+from tinybert.recipe.schedule import Polynomial
 from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.schedule import Polynomial
 from tinybert.train.step import LossScaleSettings, MultiStep, TrainingStep
 from tinybert.train.world import ALONE, World
 

@@ -76,4 +76,4 @@ def test_open_tables_yield_a_fact_a_key(pretend: Any) -> None:
         found = {fact.path: fact.value for fact in iterate_facts(record.manifest.inputs, "inputs")}
     assert found["inputs.recipe.values.optimizer.schedule.power"] == 1.0
     assert found["inputs.files.1.role"] == "teacher"
-    assert found["inputs.recipe.origins.seed.place"] == "recipes/tiny.toml:2"
+    assert found["inputs.recipe.origins.seed.place"] == "recipes/tiny.toml:12:8"

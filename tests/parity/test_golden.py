@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from tests.parity import ours
 from tinybert.data.batch import Batch
+from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.schedule import Polynomial
 from tinybert.train.step import LossScaleSettings, TrainingStep
 
 GOLDEN = Path(__file__).parent / "golden"

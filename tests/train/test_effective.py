@@ -10,6 +10,7 @@ from tests.train.test_step import CLIP, build
 from tinybert.errors import TrainingError
 from tinybert.manifest.built import TrainingFacts, TrainingRuntimeFacts
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
+from tinybert.recipe.schedule import Polynomial
 from tinybert.train.effective import (
     read_runtime,
     read_step,
@@ -18,7 +19,6 @@ from tinybert.train.effective import (
     with_graph,
 )
 from tinybert.train.graph import CompiledGraph, Operator
-from tinybert.train.schedule import Polynomial
 from tinybert.train.step import MultiStep
 
 

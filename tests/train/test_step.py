@@ -4,8 +4,8 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from tinybert.data.batch import Batch
+from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.schedule import Polynomial
 from tinybert.train.step import LossScaleSettings, TrainingStep
 
 BETAS, EPS, DECAY, CLIP = (0.9, 0.999), 1e-6, 0.01, 1.0

@@ -32,7 +32,7 @@ def rerun(path: Path) -> tuple[str, int]:
     """
     source = Run.load(path)
     manifest, root = source.manifest, source.root
-    changed, _ = changed_inputs(source, rehash=False)
+    changed, _ = changed_inputs(source, rehash=True)
     if changed:
         listed = "".join(f"\n  - {change}" for change in changed)
         cure = "restore the files; `verify` lists them"
@@ -46,13 +46,7 @@ def rerun(path: Path) -> tuple[str, int]:
     recipe = root / "runs" / facts.name / f"{facts.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(recipe, facts.text.encode())
-    overrides, device = [], None
-    for argument in facts.overrides:
-        option, _, value = argument.partition(" ")
-        if option == "--device":
-            device = value
-        else:
-            overrides.append(value)
+    overrides, device = facts.arguments()
     again = run(RunOptions(str(recipe), root, overrides, device, fresh=True))
     text, differs = diff(path, Path(again))
     return text, DIFFERENT if differs else 0

@@ -1,24 +1,26 @@
-"""Whether the files that a manifest names are still what they were, and its `[expect]` holds."""
+"""Whether the files of a manifest are what they were, it agrees with itself, `[expect]` holds."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinybert.compare.consistency import contradictions
 from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import Run
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
-from tinybert.manifest.digests import read_tensor_table, tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import changed_file, changed_tensors
+from tinybert.manifest.digests import read_tensor_table, tensor_digest
+from tinybert.manifest.document import read_manifest
 from tinybert.manifest.model import Checkpoint
-from tinybert.manifest.record import TRACE
-from tinybert.manifest.trace import trace_digest
 
 
 def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
-    """Check a run's inputs, its outputs and its expectations; or the files of an export.
+    """Check a run's inputs, outputs and expectations, and its manifest; or the files of an export.
 
     An input with the recorded size and time of change is taken as unchanged, one with another
-    time is hashed. Traces and tensor tables are always read.
+    time is hashed. Traces and tensor tables are always read, checkpoints are not. What follows
+    from other facts of the manifest, from its recipe and from the trace is computed anew.
 
     Args:
         manifest: The run's manifest, or the record of an export.
@@ -33,18 +35,21 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     if manifest.name == exported.RECORD_FILE:
         return exported.Exported.load(manifest).verify()
     run = Run.load(manifest)
+    code = changed_code(run)
     problems, trusted = changed_inputs(run, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
     if run.folder.is_dir():
         problems += _changed_outputs(run, rehash)
+        notes += [] if rehash else _unread(run)
     else:
         notes.append(f"outputs not checked: {run.folder} is not here")
+    for found, unknown in (_parents(run), contradictions(run, same_program=code is None)):
+        problems, notes = problems + found, notes + unknown
     if run.status == "finished":
         problems += [f"[expect] {failure}" for failure in expectation_failures(run)]
     else:
         notes.append(f"[expect] not checked: the run is {run.status}")
-    if code := changed_code(run):
-        notes.append(code)
+    notes += [code] if code else []
     first = f"different: {problems[0]}" if problems else "same: every file is what it was"
     lines = [first, *(f"  {text}" for text in problems[1:]), *(f"note: {note}" for note in notes)]
     return "\n".join(lines) + "\n", 1 if problems else 0
@@ -61,7 +66,7 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
     for file in run.manifest.inputs.files:
         try:
             now = (run.root / file.path).stat()
-        except OSError:
+        except (OSError, ValueError):  # no file can have a name with a null character
             changed.append(f"{file.path}: missing")
             continue
         recorded = run.manifest.volatile.modified.get(file.path)
@@ -108,38 +113,79 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def _changed_outputs(run: Run, rehash: bool) -> list[str]:
-    outcome = run.manifest.outcome
-    changed = []
-    if outcome.trace_digest is not None:
+def _parents(run: Run) -> tuple[list[str], list[str]]:
+    """Return what the runs whose results were read do not confirm, and which are not here."""
+    inputs, problems, notes = run.manifest.inputs, list[str](), list[str]()
+    for parent in inputs.parents:
+        name = f"the {parent.role}'s run {parent.manifest}"
         try:
-            if trace_digest(run.folder / TRACE) != outcome.trace_digest:
-                changed.append(f"{TRACE}: another trace")
+            manifest = read_manifest(run.root / parent.manifest)
         except ManifestError as error:
-            changed.append(f"{TRACE}: {error.message}")
+            notes.append(f"{name} not checked: {error.message}")
+            continue
+        if manifest.digests.outcome != parent.outcome_digest:
+            outcome = manifest.digests.outcome
+            problems.append(f"{name}: outcome {outcome}, not {parent.outcome_digest}")
+        if manifest.inputs.stage != parent.stage:
+            problems.append(f"{name}: stage {manifest.inputs.stage}, not {parent.stage}")
+        left = {file.sha256 for file in manifest.volatile.checkpoint_files.values()}
+        read = {file.sha256 for file in inputs.files if file.role == parent.role}
+        if not read or (left and not left & read):
+            problems.append(f"{name}: it left no checkpoint that was read")
+    return problems, notes
+
+
+def _changed_outputs(run: Run, rehash: bool) -> Iterator[str]:
+    for file in run.manifest.inputs.files:
+        if file.tensor_table is not None or file.tensor_digest is not None:
+            table = run.folder / (file.tensor_table or "")
+            yield from _changed_table(table, file.tensor_digest or "", run)
+    for checkpoint in _checkpoints(run):
+        table, tensors = run.folder / checkpoint.tensor_table, checkpoint.tensor_digest
+        yield from _changed_table(table, tensors, run)
+        yield from _changed_checkpoint(run, checkpoint, rehash)
+
+
+def _checkpoints(run: Run) -> list[Checkpoint]:
+    outcome = run.manifest.outcome
     best = [outcome.best_checkpoint] if outcome.best_checkpoint else []
-    for checkpoint in (*outcome.checkpoints, *best):
-        changed += _changed_checkpoint(run.folder, checkpoint, rehash)
-    return changed
+    return [*outcome.checkpoints, *best]
 
 
-def _changed_checkpoint(folder: Path, checkpoint: Checkpoint, rehash: bool) -> Iterator[str]:
+def _unread(run: Run) -> Iterator[str]:
+    """Yield which checkpoints were not read."""
+    files = [checkpoint.file for checkpoint in _checkpoints(run)]
+    sized = sum(file in run.manifest.volatile.checkpoint_files for file in files)
+    if sized:
+        yield f"{sized} checkpoints compared by size alone; --rehash reads them"
+    if sized < len(files):
+        yield f"{len(files) - sized} checkpoints not read; --rehash reads them"
+
+
+def _changed_table(path: Path, recorded: str, run: Run) -> Iterator[str]:
+    name = path.relative_to(run.folder)
     try:
-        table = read_tensor_table(folder / checkpoint.tensor_table)
-        if tensor_digest(table) != checkpoint.tensor_digest:
-            yield f"{checkpoint.tensor_table}: another table"
+        if tensor_digest(read_tensor_table(path)) != recorded:
+            yield f"{name}: another table"
     except ManifestError as error:
-        yield f"{checkpoint.tensor_table}: {error.message}"
-    if not (folder / checkpoint.file).is_file():
-        yield f"{checkpoint.file}: missing"
-    elif rehash:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        yield f"{name}: {error.message}"
 
-        try:
-            digest = tensor_digest(tensor_table(load_file(folder / checkpoint.file)))
-        except (SafetensorError, OSError) as error:
-            yield f"{checkpoint.file}: damaged: {error}"
-            return
-        if digest != checkpoint.tensor_digest:
-            yield f"{checkpoint.file}: other tensors"
+
+def _changed_checkpoint(run: Run, checkpoint: Checkpoint, rehash: bool) -> Iterator[str]:
+    path, name = run.folder / checkpoint.file, checkpoint.file
+    recorded = run.manifest.volatile.checkpoint_files.get(name)
+    if change := changed_file(path, recorded, read=rehash):
+        yield f"{name}: {change}"
+        return
+    if not rehash:
+        return
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError) as error:
+        yield f"{name}: damaged: {error}"
+        return
+    if change := changed_tensors(arrays, checkpoint):
+        yield f"{name}: {change}"

@@ -117,12 +117,7 @@ def recorded_recipe(run: LinkedRun) -> AnyRecipe:
         InputError: This version of the program has other recipes.
     """
     facts = run.manifest.inputs.recipe
-    given: dict[str, list[str]] = {"--set": [], "--device": []}
-    for argument in facts.overrides:
-        option, _, value = argument.partition(" ")
-        given[option].append(value)
-    device = given["--device"][0] if given["--device"] else None
-    document, _ = overridden(parse(facts.path, facts.text.encode()), given["--set"], device)
+    document, _ = overridden(parse(facts.path, facts.text.encode()), *facts.arguments())
     try:
         return STAGES[run.manifest.inputs.stage].model_validate(document.values)
     except (KeyError, ValidationError) as error:

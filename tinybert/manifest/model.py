@@ -72,6 +72,12 @@ class RecipeFacts(Section):
     origins: dict[str, ValueOrigin]
     """Where each value comes from, by dotted key."""
 
+    def arguments(self) -> tuple[list[str], str | None]:
+        """Return the arguments of `--set`, in order, and the argument of `--device`."""
+        pairs = [override.partition(" ") for override in self.overrides]
+        devices = [value for option, _, value in pairs if option == "--device"]
+        return [value for option, _, value in pairs if option == "--set"], next(iter(devices), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patch(Section):

@@ -14,9 +14,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
 from tinybert.errors import ManifestError
@@ -25,6 +27,8 @@ from tinybert.manifest.canonical import to_json
 from tinybert.strict_json import parse_json
 
 Value = TypeVar("Value", int, bool, str)
+MEAN_STEPS = 100
+"""Steps at the end of a training whose mean losses are final metrics."""
 CHAIN = b',"chain":"'
 TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
 
@@ -150,6 +154,20 @@ def trace_digest(path: Path) -> str:
     for _ in _checked_lines(path, None, running):
         pass
     return running.hexdigest()
+
+
+def final_losses(records: Iterable[Record]) -> dict[str, float]:
+    """Return the loss and its parts in the last step, and their means over the last steps.
+
+    The means, over `MEAN_STEPS` steps, are named `mean_loss` and so on.
+    """
+    last = deque(records, maxlen=MEAN_STEPS)
+    series = {"loss": [record.loss for record in last]}
+    for part in last[-1].parts:
+        series[part] = [record.parts[part] for record in last]
+    return {name: values[-1] for name, values in series.items()} | {
+        f"mean_{name}": fmean(values) for name, values in series.items()
+    }
 
 
 def _checked_lines(

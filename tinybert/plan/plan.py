@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
@@ -14,11 +15,8 @@ from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.base import Source
 from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, resolve_path
-from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
-from tinybert.recipe.model import Phase as TaskPhase
+from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill
 from tinybert.recipe.network import NetworkConfig, network
-from tinybert.recipe.tables import Batches, Checkpoints, LossScale, Optimizer, Training
-from tinybert.train.schedule import Polynomial, warmup_steps
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
 
@@ -31,31 +29,6 @@ class RecordSet:
     rows: int
     files: tuple[FileDigest, ...] | None = None
     """Digests of its files, where the launcher of this process has hashed them."""
-
-
-@dataclass(frozen=True)
-class TrainingPhase:
-    """One training: which rows every step takes, and how it updates, scales and saves."""
-
-    name: str
-    rows: int
-    global_batch_size: int
-    sampler: Sampler
-    schedule: Polynomial
-    optimizer: Optimizer
-    loss_scale: LossScale
-    checkpoints: Checkpoints
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of the phase."""
-        return self.schedule.total_steps
-
-    def samples(self, steps: int) -> int:
-        """Return the rows that the first `steps` steps take."""
-        epochs, batches = divmod(steps, self.sampler.batches_per_epoch)
-        an_epoch = min(self.rows, self.sampler.batches_per_epoch * self.global_batch_size)
-        return epochs * an_epoch + min(self.rows, batches * self.global_batch_size)
 
 
 @dataclass(frozen=True)
@@ -96,9 +69,9 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
     checkpoints = {which: path for which, path, _ in found}
     parents = {which: run for which, _, run in found if run is not None}
     phases: list[TrainingPhase] = []
-    for name, batches, tables in _trainings(recipe) if "data" in records else ():
+    for training in trainings(recipe) if "data" in records else ():
         try:
-            phases.append(_phase(recipe, name, batches, tables, records["data"].rows))
+            phases.append(training_phase(recipe, training, records["data"].rows))
         except InputError as error:
             problems.append(error)
     if isinstance(recipe, Evaluate) and "eval_data" in records:
@@ -197,71 +170,6 @@ def _agreement(
     except InputError as error:
         problems.append(error)
     return None
-
-
-def _trainings(
-    recipe: AnyRecipe,
-) -> Iterator[tuple[str, Batches, GeneralDistill | Finetune | TaskPhase]]:
-    """Yield each training of a recipe: its name, its batches, and what holds its tables."""
-    if isinstance(recipe, GeneralDistill | Finetune):
-        yield recipe.stage, recipe.data, recipe
-    elif isinstance(recipe, TaskDistill):
-        for name, phase in (("phase1", recipe.phase1), ("phase2", recipe.phase2)):
-            if phase is not None:
-                yield name, phase, phase
-
-
-def _phase(
-    recipe: AnyRecipe,
-    name: str,
-    batches: Batches,
-    tables: GeneralDistill | Finetune | TaskPhase,
-    rows: int,
-) -> TrainingPhase:
-    assert not isinstance(recipe, Evaluate)
-    data = recipe.data
-    size = global_batch_size(batches, recipe.topology)
-    sampler = Sampler(rows, size, recipe.seed, data.do_shuffle, data.drop_remainder)
-    schedule = _schedule(tables.training, tables.optimizer, sampler.batches_per_epoch)
-    return TrainingPhase(
-        name,
-        rows,
-        size,
-        sampler,
-        schedule,
-        tables.optimizer,
-        tables.loss_scale,
-        tables.checkpoints,
-    )
-
-
-def _schedule(training: Training, optimizer: Optimizer, steps_per_epoch: int) -> Polynomial:
-    """Turn a training's length and its warmup into steps."""
-    table = optimizer.schedule
-    if training.train_steps is not None:
-        total_steps = training.train_steps
-    else:
-        assert training.epoch_size is not None
-        total_steps = training.epoch_size * steps_per_epoch
-    warmup = warmup_steps(
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        steps=table.warmup_steps,
-        ratio=table.warmup_ratio,
-        epoch_ratio=table.warmup_epoch_ratio,
-    )
-    if warmup > total_steps:
-        raise InputError(
-            f"{warmup} steps of warmup in a run of {total_steps} steps",
-            cure="shorten the warmup, or lengthen the training",
-        )
-    return Polynomial(
-        learning_rate=table.learning_rate,
-        end_learning_rate=table.end_learning_rate,
-        power=table.power,
-        warmup_steps=warmup,
-        total_steps=total_steps,
-    )
 
 
 def describe(plan: Plan) -> str:

@@ -83,7 +83,23 @@ def load(
         RecipeError: The file cannot be read.
         InvalidRecipeError: It has problems, all of which are in the error.
     """
-    content = read_source(path)
+    return resolve(path, read_source(path), overrides, device)
+
+
+def resolve(
+    path: str | Path, content: bytes, overrides: Sequence[str] = (), device: str | None = None
+) -> ResolvedRecipe:
+    """Validate and resolve the content of a recipe.
+
+    Args:
+        path: The TOML file that it comes from.
+        content: Its bytes.
+        overrides: `a.b=c` each, as after `--set`.
+        device: `CPU` or `Ascend`, to run on another device than the recipe's.
+
+    Raises:
+        InvalidRecipeError: It has problems, all of which are in the error.
+    """
     name = str(path).encode("utf-8", "replace").decode()
     document, problems = overridden(parse(name, content), overrides, device)
     stage = _stage(document)

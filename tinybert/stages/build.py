@@ -11,6 +11,7 @@ import structlog
 from mindspore import nn
 
 from tinybert.data.importing import STORES, import_records
+from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.manifest.built import (
     BuiltTopology,
@@ -26,7 +27,7 @@ from tinybert.manifest.record import RunRecord
 from tinybert.model.dropout import DropoutSite
 from tinybert.model.parameters import encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.plan import Plan
 from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
 from tinybert.train import effective

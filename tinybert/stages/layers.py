@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
@@ -12,7 +13,7 @@ from tinybert.model.dropout import dropout_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.plan import Plan
 from tinybert.recipe.tables import Distill
 from tinybert.stages import build
 from tinybert.stages.training import TrainingSetup

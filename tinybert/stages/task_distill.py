@@ -5,6 +5,7 @@ from functools import partial
 
 from mindspore import Tensor
 
+from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.distill.normalizers import logit_inputs
 from tinybert.distill.prediction import PredictionDistiller
@@ -12,7 +13,7 @@ from tinybert.manifest.record import RunRecord
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import TaskDistill
 from tinybert.stages import build, tasks

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, head_shapes
 from tinybert.model.weights import LoadedWeights
-from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.plan import Plan
 from tinybert.recipe.network import HeadConfig, head
 from tinybert.recipe.tables import Task
 from tinybert.stages import build

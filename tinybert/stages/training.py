@@ -1,21 +1,20 @@
 """One training of a stage, from its networks to its last checkpoint, and the facts about it."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
 
 from mindspore import Parameter, nn
 
+from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.built import Effective, TrainingFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.record import TRACE, RunRecord
-from tinybert.manifest.trace import read_trace
+from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.model.label_names import encode_labels
-from tinybert.plan.plan import Plan, TrainingPhase
+from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
 from tinybert.stages import build
 from tinybert.train import effective
@@ -24,9 +23,6 @@ from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
 from tinybert.train.step import CompiledStep, TrainingStep
-
-MEAN_STEPS = 100
-"""Steps at the end whose mean losses are final metrics."""
 
 
 @dataclass(frozen=True)
@@ -215,18 +211,7 @@ def _trained(
         stopped=stopped,
         optimizer_steps=int(step.optimizer_step.asnumpy()),
         samples=phase.samples(steps),
-        losses=_losses(record.directory / TRACE, training.part_names, before, before + steps),
+        losses=final_losses(islice(read_trace(record.directory / TRACE), before, before + steps)),
         metrics=metrics or {},
         best=None if best is None else Best(before + best.global_step, best.metric, best.metrics),
     )
-
-
-def _losses(trace: Path, part_names: Sequence[str], first: int, end: int) -> dict[str, float]:
-    """Return the last step's loss and parts, and their means over the last steps."""
-    last = deque(islice(read_trace(trace), first, end), maxlen=MEAN_STEPS)
-    series = {"loss": [record.loss for record in last]}
-    for part in part_names:
-        series[part] = [record.parts[part] for record in last]
-    return {name: values[-1] for name, values in series.items()} | {
-        f"mean_{name}": fmean(values) for name, values in series.items()
-    }

@@ -9,8 +9,8 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from tinybert.data.batch import Batch
 from tinybert.model.layers import Cell
+from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.schedule import Polynomial
 from tinybert.train.world import ALONE, AllReduceSum, World
 
 Tensors = tuple[Tensor, ...]

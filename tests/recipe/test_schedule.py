@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tinybert.train.schedule import Polynomial, warmup_steps
+from tinybert.recipe.schedule import Polynomial, warmup_steps
 
 
 def test_rate_at_first_peak_middle_and_last_step():

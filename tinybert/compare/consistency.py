@@ -1,0 +1,335 @@
+"""Whether a manifest agrees with itself and with its trace: what can be computed is computed anew.
+
+The digests of a manifest show that it is as it was sealed. Whoever changes it and seals it again
+must change everything that follows, or is found here.
+"""
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinybert.compare.verdict import Run
+from tinybert.data.phases import TrainingPhase, training_phase, trainings
+from tinybert.data.sampler import Sampler
+from tinybert.errors import InputError, ManifestError, RecipeError
+from tinybert.manifest.built import Effective, LossScaleFacts, OptimizerFacts, TrainingFacts
+from tinybert.manifest.canonical import digest
+from tinybert.manifest.model import Inputs, Manifest, Number
+from tinybert.manifest.record import TRACE
+from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
+from tinybert.recipe.derived import device_count, global_batch_size
+from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
+from tinybert.recipe.model import AnyRecipe, Evaluate, TaskDistill
+
+ENDED = ("finished", "interrupted")
+"""States of a run that has written down all that it counted."""
+
+
+def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str]]:
+    """Return what in a manifest contradicts the rest of it or its trace, and what is not known.
+
+    Args:
+        run: The run.
+        same_program: Whether this program is the one that ran; another one may have other
+            defaults, or other recipes.
+    """
+    manifest = run.manifest
+    problems = [*_inputs(manifest.inputs), *_outcome(manifest)]
+    phases: list[TrainingPhase] = []
+    notes = []
+    try:
+        resolved = _resolved(manifest.inputs)
+        problems += _recipe(manifest.inputs, resolved, same_program)
+        if manifest.effective is not None:
+            rows = manifest.effective.rows.get("data", 0)
+            recipe = resolved.recipe
+            phases = [training_phase(recipe, tables, rows) for tables in trainings(recipe)]
+            problems += _built(manifest.effective, recipe, phases)
+            problems += _counts(manifest, recipe, phases)
+    except InputError as error:
+        problems.append(f"effective.rows: {error.message}")
+    except RecipeError as error:
+        if same_program:
+            problems.append(f"inputs.recipe.text is not valid: {error.message.splitlines()[0]}")
+        else:
+            notes.append("the recipe is not one of this version: what follows was not computed")
+    if manifest.outcome.trace_digest is not None and run.folder.is_dir():
+        problems += _trace(run, phases)
+    return problems, notes
+
+
+def _resolved(inputs: Inputs) -> ResolvedRecipe:
+    facts = inputs.recipe
+    return resolve(facts.path, facts.text.encode(), *facts.arguments())
+
+
+def _differs(path: str, recorded: object, computed: object, source: str) -> Iterator[str]:
+    if recorded != computed:
+        yield f"{path} is {recorded!r}; {source} gives {computed!r}"
+
+
+def _inputs(inputs: Inputs) -> Iterator[str]:
+    recipe, code = inputs.recipe, inputs.code
+    text_sha256 = hashlib.sha256(recipe.text.encode()).hexdigest()
+    yield from _differs("inputs.recipe.text_sha256", recipe.text_sha256, text_sha256, "the text")
+    yield from _differs(
+        "inputs.recipe.digest", recipe.digest, digest(recipe.values), "inputs.recipe.values"
+    )
+    yield from _differs("inputs.code.digest", code.digest, digest(code.files), "inputs.code.files")
+    for name in code.files.keys() & code.untracked.keys():
+        path = f"inputs.code.untracked.{name}"
+        yield from _differs(path, code.untracked[name], code.files[name], "inputs.code.files")
+
+
+def _recipe(inputs: Inputs, resolved: ResolvedRecipe, same_program: bool) -> Iterator[str]:
+    """Compare stage, seed and values with what the recipe's text says."""
+    text = "the recipe's text"
+    yield from _differs("inputs.stage", inputs.stage, resolved.recipe.stage, text)
+    yield from _differs("inputs.seeds", inputs.seeds, {"seed": resolved.recipe.seed}, text)
+    recorded, computed = _flat(inputs.recipe.values), _flat(resolved.values)
+    for key in {**recorded, **computed} if same_program else recorded.keys() & computed.keys():
+        yield from _differs(
+            f"inputs.recipe.values.{key}", recorded.get(key), computed.get(key), text
+        )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for path in leaves(values):
+        value: Any = values
+        for part in path:
+            value = value[part]
+        flat[".".join(path)] = value
+    return flat
+
+
+def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase]) -> Iterator[str]:
+    """Compare what was built with what the recipe asks for."""
+    source, topology = "the recipe", recipe.topology
+    for path, recorded, computed in (
+        ("topology.device", effective.topology.device, topology.device),
+        ("topology.processes", effective.topology.processes, device_count(topology)),
+    ):
+        yield from _differs(f"effective.{path}", recorded, computed, source)
+    if isinstance(recipe, Evaluate):
+        size = global_batch_size(recipe.data, topology)
+        built = effective.global_batch_size
+        yield from _differs("effective.global_batch_size", built, size, source)
+    if isinstance(recipe, TaskDistill) and effective != effective.with_training(
+        TrainingFacts(), None
+    ):
+        yield "effective has facts of a training outside its phases; the recipe has phases"
+    for phase in phases:
+        named = isinstance(recipe, TaskDistill)
+        facts = effective.phases.get(phase.name) if named else effective
+        if facts is not None:
+            path = f"effective.phases.{phase.name}" if named else "effective"
+            yield from _training(path, facts, phase)
+
+
+def _training(path: str, facts: TrainingFacts, phase: TrainingPhase) -> Iterator[str]:
+    source, schedule = "the recipe", phase.schedule
+    rates = {step: float(np.float32(schedule(int(step)))) for step in facts.learning_rates}
+    pairs: list[tuple[str, object, object]] = [
+        ("total_steps", facts.total_steps, phase.total_steps),
+        ("warmup_steps", facts.warmup_steps, schedule.warmup_steps),
+        ("global_batch_size", facts.global_batch_size, phase.global_batch_size),
+        ("learning_rates", facts.learning_rates, rates),
+    ]
+    if isinstance(facts.loss_scale, LossScaleFacts):
+        table = phase.loss_scale
+        scale = LossScaleFacts(
+            loss_scale_value=float(np.float32(table.loss_scale_value)),
+            scale_factor=table.scale_factor,
+            scale_window=table.scale_window,
+        )
+        pairs.append(("loss_scale", facts.loss_scale, scale))
+    if isinstance(facts.optimizer, OptimizerFacts):
+        optimizer = phase.optimizer
+        decays = {repr(optimizer.weight_decay), repr(0.0)}
+        pairs += [
+            ("optimizer.optimizer", facts.optimizer.optimizer, optimizer.optimizer),
+            ("optimizer.betas", facts.optimizer.betas, list(optimizer.betas)),
+            ("optimizer.eps", facts.optimizer.eps, optimizer.eps),
+            ("optimizer.clip_norm", facts.optimizer.clip_norm, optimizer.clip_norm),
+            ("optimizer.decay_groups", set(facts.optimizer.decay_groups) - decays, set()),
+        ]
+    for name, recorded, computed in pairs:
+        yield from _differs(f"{path}.{name}", recorded, computed, source)
+
+
+def _outcome(manifest: Manifest) -> Iterator[str]:
+    """Compare the facts of the outcome with each other."""
+    outcome, volatile = manifest.outcome, manifest.volatile
+    for group, numbers in (("metrics", outcome.metrics), ("best_metrics", outcome.best_metrics)):
+        for name, number in numbers.items():
+            yield from _number(f"outcome.{group}.{name}", number)
+    if (outcome.status == "failed") != (outcome.error is not None):
+        error = "no error" if outcome.error is None else f"the error {outcome.error.type}"
+        yield f"outcome.status is {outcome.status!r}; outcome.error has {error}"
+    if outcome.status in ("running", *ENDED) and None in (manifest.effective, manifest.environment):
+        yield f"outcome.status is {outcome.status!r}; effective or environment is None"
+    steps = [checkpoint.step for checkpoint in outcome.checkpoints]
+    yield from _differs("outcome.checkpoints", steps, sorted(set(steps)), "their order")
+    if outcome.status in ENDED:
+        updates = outcome.steps - outcome.overflows
+        yield from _differs(
+            "outcome.optimizer_steps", outcome.optimizer_steps, updates, "steps less overflows"
+        )
+        last = outcome.steps if steps else None
+        yield from _differs(
+            "outcome.steps", last, steps[-1] if steps else None, "the last checkpoint"
+        )
+    best = outcome.best_checkpoint
+    if best is not None and outcome.best_step is not None:
+        yield from _differs("outcome.best_checkpoint", best.step, outcome.best_step, "best_step")
+    if outcome.best_step is not None and outcome.best_step == outcome.steps:
+        final = {name: outcome.metrics.get(name) for name in outcome.best_metrics}
+        yield from _differs("outcome.best_metrics", outcome.best_metrics, final, "outcome.metrics")
+    if volatile.segments and manifest.environment is not None:
+        recorded = volatile.segments[-1].environment_digest
+        yield from _differs(
+            "volatile.segments.environment_digest",
+            recorded,
+            manifest.digests.environment if recorded is not None else None,
+            "environment",
+        )
+
+
+def _number(path: str, number: Number) -> Iterator[str]:
+    try:
+        exact = Number.of(float.fromhex(number.hex))
+    except (ValueError, OverflowError):
+        yield f"{path}.hex is {number.hex!r}, which is no number"
+        return
+    yield from _differs(path, number.value, exact.value, f"hex {number.hex}")
+    yield from _differs(f"{path}.hex", number.hex, exact.hex, "its number")
+
+
+def _counts(manifest: Manifest, recipe: AnyRecipe, phases: list[TrainingPhase]) -> Iterator[str]:
+    """Compare steps and samples with what the recipe asks for."""
+    outcome, effective = manifest.outcome, manifest.effective
+    if outcome.status not in ENDED or effective is None:
+        return
+    if isinstance(recipe, TaskDistill) and outcome.status == "finished":
+        built, names = list(effective.phases), [phase.name for phase in phases]
+        yield from _differs("effective.phases", built, names, "the recipe")
+    if phases and outcome.trace_digest is None:
+        yield "outcome.trace_digest is None; the recipe trains"
+    planned = sum(phase.total_steps for phase in phases)
+    if outcome.status == "finished" and (phases or isinstance(recipe, Evaluate)):
+        yield from _differs("outcome.steps", outcome.steps, planned, "the recipe")
+    samples, left = 0, outcome.steps
+    for phase in phases:
+        done = min(left, phase.total_steps)
+        samples, left = samples + phase.samples(done), left - done
+    if isinstance(recipe, Evaluate) and "eval_data" in effective.rows:
+        rows, size = effective.rows["eval_data"], global_batch_size(recipe.data, recipe.topology)
+        sampler = Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
+        samples = min(rows, sampler.batches_per_epoch * size)
+        untrained = (outcome.overflows, outcome.nonfinite_losses, effective.total_steps)
+        yield from _differs("steps of an evaluation", untrained, (0, 0, None), "the recipe")
+    if phases or isinstance(recipe, Evaluate):
+        yield from _differs("outcome.samples", outcome.samples, samples, "the recipe")
+
+
+class _Steps:
+    """What the records of one training must be, step by step."""
+
+    def __init__(self, phase: TrainingPhase) -> None:
+        self.phase = phase
+        self.optimizer_step = 0
+        self.loss_scale = np.float32(phase.loss_scale.loss_scale_value)
+        self.clean_steps = 0
+        self.last: deque[Record] = deque(maxlen=MEAN_STEPS)
+
+    def differences(self, record: Record) -> Iterator[str]:
+        """Yield what a record has otherwise than the recipe."""
+        rate = float(np.float32(self.phase.schedule(self.optimizer_step)))
+        for name, recorded, computed in (
+            ("optimizer_step", record.optimizer_step, self.optimizer_step),
+            ("learning_rate", record.learning_rate, rate),
+            ("loss_scale", record.loss_scale, float(self.loss_scale)),
+        ):
+            path = f"{TRACE}, step {record.global_step}: {name}"
+            yield from _differs(path, recorded, computed, "the recipe")
+
+    def take(self, record: Record) -> None:
+        """Go on to the next step."""
+        self.last.append(record)
+        self.optimizer_step += not record.overflow
+        table = self.phase.loss_scale
+        factor = np.float32(table.scale_factor)
+        self.clean_steps += 1
+        if record.overflow:
+            self.loss_scale = np.maximum(self.loss_scale / factor, np.float32(1))
+        elif self.clean_steps == table.scale_window:
+            self.loss_scale = self.loss_scale * factor
+        if record.overflow or self.clean_steps == table.scale_window:
+            self.clean_steps = 0
+
+
+def _trace(run: Run, phases: list[TrainingPhase]) -> Iterator[str]:
+    """Compare the trace with the outcome and, where it is known, with the recipe."""
+    outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
+    trainings = [_Steps(phase) for phase in phases]
+    ends = np.cumsum([phase.total_steps for phase in phases])
+    kept = {checkpoint.step for checkpoint in outcome.checkpoints}
+    chains: dict[int, str] = {}
+    problem: str | None = None
+    steps = overflows = nonfinite = 0
+    chain = hashlib.sha256().hexdigest()
+    try:
+        for record in read_trace(run.folder / TRACE):
+            place = f"{TRACE}, line {steps + 1}: global_step"
+            problem = problem or next(_differs(place, record.global_step, steps, "its place"), None)
+            steps += 1
+            overflows += record.overflow
+            nonfinite += not math.isfinite(record.loss)
+            chain = record.chain
+            if steps in kept:
+                chains[steps] = chain
+            index = int(np.searchsorted(ends, steps))
+            if index < len(trainings):
+                problem = problem or next(trainings[index].differences(record), None)
+                trainings[index].take(record)
+    except ManifestError as error:
+        yield f"{TRACE}: {error.message}"
+        return
+    if chain != outcome.trace_digest:
+        yield f"{TRACE}: another trace"
+        return
+    if problem is not None:
+        yield problem
+    for name, recorded, computed in (
+        ("steps", outcome.steps, steps),
+        ("overflows", outcome.overflows, overflows),
+        ("nonfinite_losses", outcome.nonfinite_losses, nonfinite),
+    ):
+        yield from _differs(f"outcome.{name}", recorded, computed, "the trace")
+    for checkpoint in outcome.checkpoints:
+        file = files.get(checkpoint.file)
+        if file is not None and checkpoint.step in chains:
+            path = f"volatile.checkpoint_files.{checkpoint.file}.trace_digest"
+            yield from _differs(path, file.trace_digest, chains[checkpoint.step], "the trace")
+    for training in trainings:
+        yield from _final_losses(run.manifest, training)
+
+
+def _final_losses(manifest: Manifest, training: "_Steps") -> Iterator[str]:
+    """Compare the metrics that are losses with the last steps of a training."""
+    if not training.last:
+        return
+    if len({tuple(record.parts) for record in training.last}) > 1:
+        yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
+        return
+    prefix = f"{training.phase.name}_" if manifest.inputs.stage == "task_distill" else ""
+    for name, value in final_losses(training.last).items():
+        metric = manifest.outcome.metrics.get(prefix + name)
+        if metric is not None:
+            path = f"outcome.metrics.{prefix}{name}"
+            yield from _differs(path, metric.hex, value.hex(), "the trace")
