@@ -106,5 +106,5 @@ def stand_in_run(root, recipe, files=(), weights=None):
         checkpoint = record.directory / "checkpoints" / "step-00000001.safetensors"
         checkpoint.parent.mkdir()
         save_file(weights or {}, checkpoint)
-        record.checkpoint(1, checkpoint, tensor_table({"w": np.zeros(1, np.float32)}))
+        record.checkpoint(1, checkpoint, tensor_table(weights or {}))
         record.finish()
