@@ -1,4 +1,9 @@
-from tinybert.commands import doctor
+import pytest
+
+from tests.conftest import ROOT, SHIPPED
+from tinybert.commands import doctor, run
+from tinybert.errors import UsageError
+from tinybert.run.options import RunOptions
 
 
 def test_a_machine_without_ascend_runs_recipes_on_its_cpu(runner):
@@ -6,6 +11,7 @@ def test_a_machine_without_ascend_runs_recipes_on_its_cpu(runner):
     assert code == 0
     lines = text.splitlines()
     assert "ok  mindspore 2.10.0" in lines
+    assert any(line.startswith("ok  code: commit ") for line in lines)
     assert any(line.startswith("ok  MindSpore computes on the CPU, ") for line in lines)
     assert any(
         line.startswith("--  Ascend: no CANN: ASCEND_HOME_PATH is /nowhere, ") for line in lines
@@ -20,3 +26,18 @@ def test_what_is_missing_is_named_with_its_cure(monkeypatch):
     assert code == 2
     assert "--  no-such-package is missing: `make setup` installs it" in text
     assert "recipes do not run here" in text
+
+
+def test_code_without_a_commit_is_named_and_no_clean_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "PROGRAM", tmp_path)
+    reason = "fatal: not a git repository (or any of the parent directories): .git"
+    text, _ = doctor.doctor()
+    assert f"--  code: no commit is known: {reason}\n" in text
+    monkeypatch.setattr(run, "PROGRAM", tmp_path)
+    options = RunOptions(str(SHIPPED["tiny"]), ROOT, require_clean=True)
+    with pytest.raises(UsageError) as caught:
+        run.run(options)
+    assert str(caught.value) == (
+        f"nobody knows whether the code is that of a commit: {reason}\n"
+        "help: run it in its repository, or leave out --require-clean"
+    )

@@ -2,16 +2,23 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
 from tinybert.manifest.built import Environment, ThreadFacts, TopologyFacts
 from tinybert.manifest.canonical import digest, to_json
-from tinybert.manifest.identity import INSTRUCTION_SETS, code_identity, read_environment
+from tinybert.manifest.identity import (
+    INSTRUCTION_SETS,
+    code_identity,
+    read_environment,
+    why_unknown,
+)
 from tinybert.manifest.model import Code
 
 
@@ -97,13 +104,66 @@ def test_a_repository_that_is_not_the_programs_is_not_named(program: Path) -> No
     git(program, "init", "-q")
     git(program, "add", "-f", "notes.txt")
     git(program, "commit", "-q", "-m", "other things")
-    assert code_identity(program)[0].commit is None
+    code, _ = code_identity(program)
+    assert (code.commit, code.dirty) == (None, None)
+    assert why_unknown(program) == "the Git repository here does not track this program"
 
 
-def test_without_git(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_git(program: Path, patch: pytest.MonkeyPatch) -> str:
+    patch.setenv("PATH", "")
+    return "git cannot be run: no such file or directory"
+
+
+def of_another_owner(program: Path, patch: pytest.MonkeyPatch) -> str:
+    """Git's own test switch, by a program that sets it, as this one takes its variables away."""
+    folder = program.parent / "bin"
+    folder.mkdir(exist_ok=True)
+    wrapper = f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {shutil.which("git")} "$@"\n'
+    (folder / "git").write_text(wrapper)
+    (folder / "git").chmod(0o755)
+    patch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return f"fatal: detected dubious ownership in repository at '{program}'"
+
+
+def unborn(program: Path, patch: pytest.MonkeyPatch) -> str:
+    shutil.rmtree(program / ".git")
+    git(program, "init", "-q")
+    git(program, "add", "-A")
+    return "fatal: ambiguous argument 'HEAD': unknown revision or path not in the working tree."
+
+
+def overlooked(program: Path, patch: pytest.MonkeyPatch) -> str:
+    git(program, "update-index", "--assume-unchanged", "tinybert/a.py")
+    (program / "tinybert" / "a.py").write_text("a = 2\n")
+    return "Git is told to overlook changes of some files (assume-unchanged or skip-worktree)"
+
+
+def gone(program: Path, patch: pytest.MonkeyPatch) -> str:
+    shutil.rmtree(program / ".git")
+    return "fatal: not a git repository (or any of the parent directories): .git"
+
+
+@pytest.mark.parametrize("change", [without_git, of_another_owner, unborn, overlooked, gone])
+def test_what_git_cannot_say_is_unknown_and_not_clean(
+    program: Path, monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
     commit(program)
-    monkeypatch.setenv("PATH", "")
-    assert code_identity(program)[0].commit is None
+    reason = change(program, monkeypatch)
+    code, patch = code_identity(program)
+    assert code.dirty is None
+    assert patch == b""
+    assert why_unknown(program) == reason
+
+
+def test_the_repository_of_a_hook_is_not_taken_for_the_programs(
+    program: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    head = commit(program)
+    other = tmp_path_factory.mktemp("other")
+    (other / "runner.py").touch()
+    commit(other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert code_identity(program)[0].commit == head
 
 
 def test_environment_fits_the_manifest_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

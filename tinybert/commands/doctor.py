@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tinybert.device import ascend_problems
+from tinybert.files import PROGRAM
+from tinybert.manifest.identity import code_identity, why_unknown
 
 PACKAGES = ("mindspore", "numpy", "tokenizers", "safetensors", "pydantic", "structlog", "tomli")
 
@@ -16,7 +18,7 @@ def doctor() -> tuple[str, int]:
     needed = [_python(), *map(_package, PACKAGES), _framework(), _disk()]
     problems = ascend_problems()
     ascend = [(False, f"Ascend: {problem}") for problem in problems]
-    findings = [*needed, *(ascend or [(True, "Ascend: device files and CANN are here")])]
+    findings = [*needed, _code(), *(ascend or [(True, "Ascend: device files and CANN are here")])]
     lines = [f"{'ok' if fine else '--':<4}{text}" for fine, text in findings]
     runs = all(fine for fine, _ in needed)
     lines += ["", "recipes run on the CPU here" if runs else "recipes do not run here"]
@@ -51,6 +53,14 @@ def _framework() -> tuple[bool, str]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return False, f"MindSpore does not compute: {reason}; `make setup` installs what it needs"
     return float(total) == 6.0, f"MindSpore computes on the CPU, {os.cpu_count()} processors"
+
+
+def _code() -> tuple[bool, str]:
+    """Return whether a manifest can say which commit ran."""
+    code, _ = code_identity(PROGRAM)
+    if code.dirty is None:
+        return False, f"code: no commit is known: {why_unknown(PROGRAM)}"
+    return True, f"code: commit {code.commit}{' with uncommitted changes' if code.dirty else ''}"
 
 
 def _disk() -> tuple[bool, str]:

@@ -21,7 +21,7 @@ from tinybert.errors import (
 from tinybert.files import PROGRAM, relative_to
 from tinybert.launch.preflight import preflight, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
-from tinybert.manifest.identity import code_identity
+from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.checkpoints import checkpoint_problems
@@ -60,9 +60,12 @@ def run(options: RunOptions) -> str:
     if several:
         require(preflight(plan, cluster))
     code, patch = code_identity(PROGRAM)
-    if options.require_clean and code.dirty:
+    if options.require_clean and code.dirty is not False:
         cure = "commit them, or leave out --require-clean"
-        raise UsageError("the code has uncommitted changes", cure=cure)
+        if code.dirty:
+            raise UsageError("the code has uncommitted changes", cure=cure)
+        message = f"nobody knows whether the code is that of a commit: {why_unknown(PROGRAM)}"
+        raise UsageError(message, cure="run it in its repository, or leave out --require-clean")
     if options.host_rank:
         with StopRequest() as stop:
             return HostJob(options, plan, code, cluster, stop).run_other()

@@ -108,7 +108,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
             check=written.check,
             files=[exported.ExportedFile.of(file) for file in files],
             program=exported.ExportProgram(
-                digest=code.digest, commit=code.commit, dirty=code.dirty if code.commit else None
+                digest=code.digest, commit=code.commit, dirty=code.dirty
             ),
             versions=_versions(format),
         )

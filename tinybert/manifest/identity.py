@@ -17,6 +17,9 @@ from tinybert.manifest.model import Code
 
 PARTS = ("runner.py", "tinybert", "requirements.lock")
 """The files and folders that are the program."""
+DIFF_OPTIONS = ("--no-ext-diff", "--no-textconv", "--binary")
+TRACKED = "H"
+"""Git's letter for a file whose changes it does not overlook."""
 VARIABLES = (
     "DNNL_MAX_CPU_ISA",
     "GLIBC_TUNABLES",
@@ -64,19 +67,37 @@ def code_identity(root: Path) -> tuple[Code, bytes]:
     }
     files = {name: hashes[name] for name in hashes if root / name in program}
     code = Code(digest=digest(files), files=files)
-    commit = _git(root, "rev-parse", "HEAD")
-    tracked = set((_git(root, "ls-files", "-z") or b"").decode().split("\0"))
-    if commit is None or not tracked & set(files):
-        return code, b""  # no repository, or one that is not of this program
-    patch = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD", "--", *PARTS)
-    untracked = {name: hashes[name] for name in hashes if name not in tracked}
-    known = replace(
-        code,
-        commit=commit.decode().strip(),
-        dirty=bool(patch or untracked),
-        untracked=untracked,
-    )
-    return known, patch or b""
+    try:
+        commit = _git(root, "rev-parse", "HEAD").decode().strip()
+        tags = _tags(root)
+        patch = _git(root, "diff", *DIFF_OPTIONS, "HEAD", "--", *PARTS)
+    except _GitError:
+        return code, b""
+    if not tags.keys() & files.keys():
+        return code, b""  # the repository is not one of this program
+    untracked = {name: hashes[name] for name in hashes if name not in tags}
+    overlooked = any(tags.get(name, TRACKED) != TRACKED for name in files)
+    dirty = bool(patch or untracked) or (None if overlooked else False)
+    return replace(code, commit=commit, dirty=dirty, untracked=untracked), patch
+
+
+def why_unknown(root: Path) -> str:
+    """Return why nobody knows whether the program below `root` is that of a commit."""
+    try:
+        tags = _tags(root)
+        _git(root, "rev-parse", "HEAD")
+        _git(root, "diff", *DIFF_OPTIONS, "HEAD", "--", *PARTS)
+    except _GitError as error:
+        return str(error)
+    if "runner.py" not in tags:
+        return "the Git repository here does not track this program"
+    return "Git is told to overlook changes of some files (assume-unchanged or skip-worktree)"
+
+
+def _tags(root: Path) -> dict[str, str]:
+    """Return how Git treats each tracked file, a letter by its path."""
+    entries = _git(root, "ls-files", "-v", "-z").decode(errors="surrogateescape").split("\0")
+    return {entry[2:]: entry[0] for entry in entries if entry}
 
 
 def read_environment(
@@ -136,14 +157,23 @@ def _source(module: object) -> str | None:
     return file if isinstance(file, str) and file.endswith(".py") else None
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
-    """Return what a Git command prints; None without Git or outside a repository."""
+class _GitError(Exception):
+    """Git is missing or answers with an error; the message is the reason."""
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    """Return what a Git command prints."""
     command = ["git", "-C", str(root), "-c", "core.quotepath=off", *arguments]
-    variables = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    variables = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     try:
-        done = subprocess.run(command, capture_output=True, env=variables, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        done = subprocess.run(
+            command, capture_output=True, env={**variables, "GIT_OPTIONAL_LOCKS": "0"}, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        raise _GitError(lines[0] if lines else f"git ends with {error.returncode}") from error
+    except OSError as error:
+        raise _GitError(f"git cannot be run: {(error.strerror or '').lower()}") from error
     return done.stdout
 
 

@@ -101,8 +101,8 @@ class Code(Section):
     """SHA-256 of `runner.py`, of every file of `tinybert/`, and of `requirements.lock`."""
     commit: Annotated[str | None, INPUT_NOTE] = None
     """Git commit; null outside a repository."""
-    dirty: Annotated[bool, INPUT_NOTE] = False
-    """Whether these files differ from the commit."""
+    dirty: Annotated[bool | None, INPUT_NOTE] = None
+    """Whether these files differ from the commit; null where Git cannot say."""
     patch: Patch | None = None
     """What leads from the commit to the tracked files; null where nothing does."""
     untracked: Annotated[dict[str, str], INPUT] = field(default_factory=dict)
