@@ -1,9 +1,11 @@
 """The command line: parse, dispatch, exit code. `python runner.py --help` lists the commands."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tinybert.commands.arguments import parser
@@ -13,6 +15,8 @@ from tinybert.terminal import prepare_streams, print_text
 OUR_BUG = 70
 RUNNING = ("run", "rerun")
 """Commands whose errors have exit codes of their own."""
+WITH_FRAMEWORK = (*RUNNING, "convert", "export", "predict")
+"""Commands that load the framework."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(Path(__file__).resolve().parent).parse_args(words)
     command: str = vars(options).pop("command")
     try:
+        os.getcwd()  # which the framework needs, and relative paths
         text, code = dispatch(command, options)
         if text:
             print_text(text, sys.stdout)
@@ -42,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_error(error: TinybertError, command: str) -> int:
     """Print an error; returns the command's exit code."""
-    print_text(f"error: {error}", sys.stderr)
+    with suppress(OSError):  # of a full disk behind standard error
+        print_text(f"error: {error}", sys.stderr)
     return error.exit_code if command in RUNNING else UsageError.exit_code
 
 
@@ -58,6 +64,12 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         from tinybert.signals import hold_signals
 
         hold_signals()
+    if command in WITH_FRAMEWORK:
+        from tinybert.device import remove_foreign_variables, require_address_space
+
+        require_address_space(0)
+        if names := remove_foreign_variables():
+            print_text(f"warning: ignored in the environment: {', '.join(names)}", sys.stderr)
     match command:
         case "run":
             from tinybert.commands.run import run
@@ -127,4 +139,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if exit_code and "mindspore" in sys.modules:
+        os._exit(exit_code)  # the framework's own exit handlers abort where it is loaded in part
+    sys.exit(exit_code)

@@ -53,6 +53,24 @@ def test_a_simulation_needs_cann_alone_and_is_recorded(told, monkeypatch, tmp_pa
     assert device.select("Ascend", 0, 1)["MS_SIMULATION_LEVEL"] == "1"
 
 
+def test_variables_of_other_launchers_are_removed_by_name(monkeypatch):
+    foreign = (
+        "MS_ROLE",
+        "MS_NODE_ID",
+        "RANK_ID",
+        "RANK_TABLE_FILE",
+        "OMP_NUM_THREADS",
+        "DEVICE_ID",
+    )
+    own = ("MS_SIMULATION_LEVEL", "GLOG_v", "HCCL_IF_IP", "DEVICE_IDS", "MY_RANK_ID")
+    for name in (*foreign, *own):
+        monkeypatch.setenv(name, "1")
+    assert set(device.remove_foreign_variables()) >= set(foreign)
+    assert not any(name in os.environ for name in foreign)
+    assert all(os.environ[name] == "1" for name in own)
+    assert device.remove_foreign_variables() == []
+
+
 def card(monkeypatch, name):
     context = SimpleNamespace(get_ascend_soc_version=lambda: name)
     monkeypatch.setattr(core, "MSContext", SimpleNamespace(get_instance=lambda: context))

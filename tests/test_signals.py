@@ -29,14 +29,14 @@ class Interrupted:
         pass
 
 
-def out_of_patience(signum, frame):
+def out_of_time(signum, frame):
     raise TimeoutError("the handler waits for the line that it interrupted")
 
 
 @pytest.fixture
-def patience():
+def time_limit():
     """Fail instead of hanging, and leave the log as it was."""
-    before = signal.signal(signal.SIGALRM, out_of_patience)
+    before = signal.signal(signal.SIGALRM, out_of_time)
     signal.alarm(20)
     yield
     signal.alarm(0)
@@ -52,7 +52,7 @@ def until(condition):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(patience, signum):
+def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(time_limit, signum):
     stream = Interrupted(signum)
     structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=stream))
     with StopRequest() as stop, stop.waiting():
@@ -65,16 +65,47 @@ def test_a_signal_during_a_line_of_the_log_does_not_wait_for_itself(patience, si
     assert len(stream.lines) == 2
 
 
-def test_a_second_signal_and_one_outside_of_a_training_raise():
-    with StopRequest() as stop, stop.waiting():
-        os.kill(os.getpid(), signal.SIGINT)
-        until(lambda: stop.signum == signal.SIGINT)
-        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(10)
+def test_a_signal_outside_of_a_training_raises():
     with StopRequest(), pytest.raises(StoppedError, match="stopped by SIGINT"):
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(10)
+        until(lambda: False)
+
+
+def test_a_noted_signal_raises_where_it_is_asked_for():
+    with StopRequest() as stop:
+        stop.check()
+        with stop.waiting():
+            os.kill(os.getpid(), signal.SIGTERM)
+            until(lambda: stop.signum == signal.SIGTERM)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM") as caught:
+            stop.check()
+    assert caught.value.exit_code == 143
+
+
+SECOND = """
+import os, signal, sys, time
+from tinybert.signals import StopRequest, hold_signals
+
+hold_signals()
+with StopRequest() as stop, stop.waiting():
+    for pause in map(float, sys.argv[1:]):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(pause)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    ("pauses", "code", "out", "err"),
+    [
+        (("1.5", "9"), 143, "", "error: stopped at once, by a second signal\n"),
+        (("0.2", "0.2"), 0, "went on\n", ""),  # as `timeout` sends them
+    ],
+)
+def test_a_second_signal_ends_a_process_whatever_it_does(pauses, code, out, err):
+    command = [sys.executable, "-c", SECOND, *pauses]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
 
 OVERWRITTEN = """
@@ -110,7 +141,7 @@ def test_the_signals_are_as_before_at_the_end():
 
 
 def test_a_process_of_a_job_takes_a_signal_twice():
-    with StopRequest(patient=True) as stop, stop.waiting():
+    with StopRequest(ignore_repeats=True) as stop, stop.waiting():
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.3)

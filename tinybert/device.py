@@ -1,6 +1,8 @@
 """Choosing the device and making it deterministic, before anything else uses the framework."""
 
 import os
+import re
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +20,45 @@ ASCEND_SWITCHES = {
 SIMULATION = "MS_SIMULATION_LEVEL"
 """Environment variable of the framework: with it a graph is compiled for a card by CANN alone, and
 nothing is computed."""
+FOREIGN = re.compile(r"(MS|RANK|OMP)_|DEVICE_ID$")
+"""Environment variables by which other launchers of jobs, or a user, change what the framework
+does: its role in a job, its rank, its threads."""
+KNOWN = (SIMULATION, "OMP_NUM_THREADS")
+"""Of these, those that are recorded, or set in any case."""
+GIB = 1 << 30
+FRAMEWORK_ADDRESSES = 2 * GIB
+"""Addresses of interpreter, framework and its threads when a graph runs, as measured on a CPU:
+`recipes/tiny.toml` takes 2.8 GiB of them, at 1 GiB of memory."""
 SATURATING = "ascend910"
 """The framework's name of the first cards (Atlas training series), where an overflow gives the
 largest number: CANN's documentation of `aclrtFloatOverflowMode` says that they have no other mode.
 Later ones (Atlas A2 and A3) have both."""
+
+
+def require_address_space(data_bytes: int) -> None:
+    """Raise a DeviceError if a limit (`ulimit -v`) leaves this process too few addresses.
+
+    Without them the framework does not fail in one way: it crashes, or waits for ever.
+
+    Args:
+        data_bytes: What the process needs beside the framework.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = FRAMEWORK_ADDRESSES + data_bytes
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise DeviceError(
+            f"this process may have {limit / GIB:.1f} GiB of addresses, and needs about "
+            f"{needed / GIB:.1f} GiB",
+            cure="raise the limit: `ulimit -v unlimited`",
+        )
+
+
+def remove_foreign_variables() -> list[str]:
+    """Remove the environment variables that would change a run unseen; return their names."""
+    names = [name for name in os.environ if FOREIGN.match(name) and name not in KNOWN]
+    for name in names:
+        del os.environ[name]
+    return sorted(names)
 
 
 def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:

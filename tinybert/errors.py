@@ -128,6 +128,9 @@ def of_machine(error: OSError | MemoryError) -> TinybertError | None:
     """Return a full disk, a missing right or the like as an error; None for anything else."""
     if isinstance(error, MemoryError):
         return InputError("there is not enough memory", cure="allow more, or use less at once")
+    if error.errno == errno.ENOENT and error.filename is None:
+        cure = "change to a directory that exists"
+        return InputError("the working directory was deleted", cure=cure)
     if error.errno in WRONG_KIND:
         cure = "see what is at this path"
     elif error.errno in MACHINE:

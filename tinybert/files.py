@@ -111,6 +111,14 @@ def relative_to(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
+def relative_to_cwd(path: Path) -> str:
+    """Return a path as a user would type it here."""
+    try:
+        return relative_to(path, Path.cwd())
+    except FileNotFoundError:  # the working directory was deleted
+        return str(path)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Create the folder of `path`, and turn a failure to write there into an error with a place.

@@ -1,10 +1,13 @@
 """Ctrl-C and SIGTERM: they end a run at once outside of training, and after the step within."""
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
@@ -15,6 +18,9 @@ log = structlog.get_logger()
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WAKE = signal.SIGUSR1
 _PAUSE = 0.1  # seconds
+_REPEATED = 1.0
+"""Seconds in which a further signal counts as the first one: `timeout` sends it to a process, and
+to its group."""
 
 
 def hold_signals() -> None:
@@ -34,14 +40,16 @@ class StopRequest:
     the block, so that a signal to all processes of a job reaches only those that can save.
 
     Args:
-        patient: Never let a second signal raise: it may be the first one, handed on by a launcher,
-            which ends its processes itself when it has had enough.
+        ignore_repeats: Ignore further signals, which may be the first one again, forwarded by a
+            launcher. Else one that comes a second or more after the first ends the process at
+            once, by no exception, which would abort the framework within its own code.
     """
 
-    def __init__(self, *, patient: bool = False) -> None:
-        self._patient = patient
+    def __init__(self, *, ignore_repeats: bool = False) -> None:
+        self._ignore_repeats = ignore_repeats
         self.signum: int | None = None
         """The signal that asked."""
+        self._noted = 0.0
         self._waits = False
         self._logged = False
         self._left = threading.Event()
@@ -51,9 +59,9 @@ class StopRequest:
         self._main = threading.get_ident()
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self._handlers = {
-            _WAKE: signal.signal(_WAKE, self._raise),
-            # for a thread that was started before, and does not block them
-            **{signum: signal.signal(signum, self._handle) for signum in SIGNALS},
+            # besides _WAKE for a thread that was started before, and does not block them
+            signum: signal.signal(signum, self._handle)
+            for signum in (_WAKE, *SIGNALS)
         }
         self._thread.start()
         return self
@@ -67,7 +75,7 @@ class StopRequest:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Note a first signal, without an exception; a second one raises."""
+        """Note a first signal without an exception, as wherever the framework is at work."""
         self._waits = True
         try:
             yield
@@ -86,26 +94,38 @@ class StopRequest:
         """Return whether a signal was noted; see `poll`."""
         return self.poll() is not None
 
+    def check(self) -> None:
+        """Raise a StoppedError if a signal was noted."""
+        if self.signum is not None:
+            name = signal.Signals(self.signum).name
+            raise StoppedError(f"stopped by {name}", signum=self.signum)
+
     def _listen(self) -> None:
         """Wait for signals until the end."""
         while not self._left.is_set():
-            found = signal.sigtimedwait(SIGNALS, _PAUSE)
+            info = signal.sigtimedwait(SIGNALS, _PAUSE)
             # Python 3.11 returns memory that nobody wrote where it is interrupted at the end of
             # the pause; the signal then still waits.
-            if found is not None and found.si_signo in SIGNALS and self._note(found.si_signo):
+            if info is not None and info.si_signo in SIGNALS and self._note(info.si_signo):
                 signal.pthread_kill(self._main, _WAKE)
 
     def _note(self, signum: int) -> bool:
-        """Note a signal; return whether everything ends at once."""
-        again = self.signum is not None and not self._patient
-        self.signum = signum
-        return again or not self._waits
+        """Note a signal; return whether the main thread is to raise a StoppedError at once."""
+        if self.signum is None:
+            self.signum, self._noted = signum, time.monotonic()
+            return not self._waits
+        if not self._ignore_repeats and time.monotonic() - self._noted > _REPEATED:
+            _exit_at_once(signum)
+        return False
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._note(signum):
-            self._raise(signum, frame)
+        if signum == _WAKE or self._note(signum):
+            self.check()
 
-    def _raise(self, signum: int, frame: FrameType | None) -> None:
-        assert self.signum is not None
-        name = signal.Signals(self.signum).name
-        raise StoppedError(f"stopped by {name}", signum=self.signum)
+
+def _exit_at_once(signum: int) -> NoReturn:
+    """End this process, whatever it is doing; the kernel ends the processes of its job."""
+    show_cursor = b"\x1b[?25h" if os.isatty(2) else b""
+    with suppress(OSError):
+        os.write(2, show_cursor + b"error: stopped at once, by a second signal\n")
+    os._exit(128 + signum)

@@ -45,10 +45,22 @@ def alone(tmp_path_factory):
     return runner.run(runner.free)
 
 
+FOREIGN = {
+    "MS_ROLE": "MS_WORKER",
+    "MS_SCHED_PORT": "1",
+    "MS_WORKER_NUM": "7",
+    "OMP_NUM_THREADS": "3",
+    "RANK_ID": "5",
+    "RANK_SIZE": "7",
+}
+"""As another launcher would set them."""
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
+    """Run two processes where another launcher left its variables."""
     runner = make_runner(tmp_path_factory.mktemp("pair"))
-    return runner.run(runner.free, *processes(2))
+    return runner.run(runner.free, *processes(2), variables=FOREIGN)
 
 
 def test_two_processes_do_what_one_does(runner, alone, pair):
@@ -75,6 +87,10 @@ def test_the_manifest_says_who_took_part(pair):
     assert job_file.stat().st_mode & 0o777 == 0o600
     hashed = {file["sha256"] for file in load(job_file)["record_digests"]["data"]}
     assert hashed == {file["sha256"] for file in manifest["inputs"]["files"]}
+
+
+def test_variables_of_another_launcher_do_not_reach_a_job(pair):
+    assert load(pair)["environment"]["variables"] == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_master_port_in_use_is_one_line_of_a_table(tmp_path):
@@ -179,7 +195,7 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
     runner = make_runner(tmp_path / "fallen", steps=200)
     launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
     wait_for_step(runner.root, 20, launcher)
-    time.sleep(1)  # until the processes have said so
+    time.sleep(1)  # until the processes have reported it
     family = family_of(launcher)
     workers(launcher)[1].send_signal(signum)
     began = time.monotonic()

@@ -181,6 +181,26 @@ def test_runs_of_recipes_with_a_common_beginning_are_told_apart(tmp_path: Path) 
     assert [path.name for path in newest_first(tmp_path, "tiny-b")] == [names[2]]
 
 
+@pytest.mark.parametrize("newest", ["20260301T120000Z", "20270101T000000Z"])
+def test_a_new_run_is_the_newest_also_where_the_clock_went_back(pretend: Any, newest: str) -> None:
+    run = pretend("a")
+    (run.root / "manifests").mkdir(parents=True)
+    (run.root / "manifests" / f"tiny-{newest}-ffffff.json").touch()
+    for _ in range(3):
+        with run.planned() as record:
+            assert newest_first(run.root, "tiny")[0] == record.path
+            assert record.manifest.volatile.created == "2026-03-01T12:00:00.000000Z"
+
+
+@pytest.mark.parametrize("time", ["99991231T235959Z", "99999999T999999Z"])
+def test_a_time_that_nothing_follows_stops_no_run(pretend: Any, time: str) -> None:
+    run = pretend("a")
+    (run.root / "manifests").mkdir(parents=True)
+    (run.root / "manifests" / f"tiny-{time}-ffffff.json").touch()
+    with run.planned() as record:
+        assert record.path.name.startswith("tiny-20260301T120000Z-")
+
+
 def test_what_cannot_be_reopened_says_why(pretend: Any) -> None:
     run = pretend("a")
     path = run.run()

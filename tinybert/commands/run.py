@@ -8,7 +8,7 @@ import structlog
 
 from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import Run
-from tinybert.device import require_ascend
+from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
     DeviceError,
     ExpectationError,
@@ -18,7 +18,8 @@ from tinybert.errors import (
     UsageError,
     all_of,
 )
-from tinybert.files import PROGRAM, relative_to
+from tinybert.files import PROGRAM, relative_to, relative_to_cwd
+from tinybert.launch.memory import process_bytes
 from tinybert.launch.preflight import preflight, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.identity import code_identity, why_unknown
@@ -70,7 +71,7 @@ def run(options: RunOptions) -> str:
         with StopRequest() as stop:
             return HostJob(options, plan, code, cluster, stop).run_other()
     with StopRequest() as stop, _record(options, plan, code, patch) as record:
-        manifest = relative_to(record.path, Path.cwd())
+        manifest = relative_to_cwd(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
         try:
@@ -110,11 +111,12 @@ def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     if options.dry_run:
         problems += checkpoint_problems(plan)
     topology = resolved.recipe.topology
-    if topology.device == "Ascend":
-        try:
+    try:
+        require_address_space(process_bytes(plan))
+        if topology.device == "Ascend":
             require_ascend(topology.device_ids[0] if topology.device_ids else 0)
-        except DeviceError as error:
-            problems.insert(0, error)
+    except DeviceError as error:
+        problems.insert(0, error)
     if problems:
         raise all_of(problems)
     return plan
@@ -133,7 +135,7 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     elif not options.fresh:
         record = resumable(options.root, resolved.name, resolved.digest, code.digest)
     if record is not None:
-        manifest = relative_to(record.path, Path.cwd())
+        manifest = relative_to_cwd(record.path)
         log.warning("going on with a run that was cut off", manifest=manifest)
         try:
             _require_parents(record, parents)

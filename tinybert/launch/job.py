@@ -118,7 +118,8 @@ class Job:
     def _forward_stop(self, signum: int | None, processes: Mapping[int, psutil.Process]) -> None:
         """Send a request to stop to one process; the sums carry it to all."""
         rank = self._cluster.ranks[0]
-        if signum is None or self._stopping or rank not in processes:
+        ready = rank in processes and self._states[rank].heartbeat  # it blocks signals by then
+        if signum is None or self._stopping or not ready:
             return
         self._stopping = True
         self._hosts.send(HostStatus(stop=signum))

@@ -13,7 +13,7 @@ import structlog
 
 from tinybert.data.importing import STORES, import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
-from tinybert.files import PROGRAM, relative_to
+from tinybert.files import PROGRAM, relative_to_cwd
 from tinybert.launch.hosts import SECRET, OtherHosts, gather, join
 from tinybert.launch.job import Job
 from tinybert.launch.msrun import Cluster
@@ -190,7 +190,7 @@ def describe_job(plan: Plan, cluster: Cluster) -> str:
 
 def _recorded(failure: JobFailure, record: RunRecord) -> TinybertError:
     """Record how a run failed, and return it as an error."""
-    manifest = relative_to(record.path, Path.cwd())
+    manifest = relative_to_cwd(record.path)
     error = _error_of(failure, f"`--resume {manifest}` goes on from the last checkpoint")
     place = error.where or str(record.directory / RANKS / f"worker_{failure.rank}.log")
     error.where = f"{place} (process {failure.rank}, step {failure.step})"

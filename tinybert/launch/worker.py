@@ -60,14 +60,14 @@ def worker(job_file: Path) -> int:
     """Take part in a job; returns the exit code."""
     end_with_parent()
     if os.getppid() == 1:
-        _vanish()
+        _kill_self()
     if os.environ.get("MS_ROLE") == "MS_SCHED":
-        return _schedule()
+        return _run_scheduler()
     rank = int(os.environ["MS_NODE_ID"])
     job = TypeAdapter(WorkerJob).validate_json(job_file.read_bytes())
-    with HeartbeatSender(job.port, job.token, rank, _vanish) as heart:
+    with HeartbeatSender(job.port, job.token, rank, _kill_self) as heart:
         try:
-            with StopRequest(patient=True) as stop:  # a signal may have come before
+            with StopRequest(ignore_repeats=True) as stop:  # a signal may have come before
                 _take_part(job, rank, stop, heart)
             ended = WorkerExit(0)
         except Exception as error:
@@ -92,12 +92,12 @@ def _reported(error: Exception) -> WorkerExit:
     )
 
 
-def _vanish() -> None:
+def _kill_self() -> None:
     """End this process, whose launcher is gone."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _schedule() -> int:
+def _run_scheduler() -> int:
     """Be the scheduler of the processes, which the framework ends when they have ended."""
     os.environ.setdefault("GLOG_v", "3")
     import mindspore as ms

@@ -1,7 +1,9 @@
 """Manifests as files: JSON with one fact a line, sealed by a digest a section."""
 
 import json
+import secrets
 from dataclasses import fields
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FOLDER = "manifests"
 """The folder of the manifests, below the root."""
+RUN_TIME = "%Y%m%dT%H%M%SZ"
+"""The time in a run id."""
 LIVE = ("planned", "running")
 """States in which a process carries out a run, or did when it was killed."""
 
@@ -76,6 +80,17 @@ def newest_first(root: Path, recipe_name: str) -> list[Path]:
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
     paths = (root / FOLDER).glob(f"*-{tail}")
     return sorted((path for path in paths if path.name[:-29] == recipe_name), reverse=True)
+
+
+def new_run_id(root: Path, recipe_name: str, now: datetime) -> str:
+    """Return a run id that sorts after those of all other runs, also where the clock went back."""
+    try:
+        (newest,) = newest_first(root, recipe_name)[:1]
+        last = datetime.strptime(newest.stem[len(recipe_name) + 1 : -7], RUN_TIME)
+        now = max(now, last.replace(tzinfo=timezone.utc) + timedelta(seconds=1))
+    except (ValueError, OverflowError):  # there is no other run, or what it has is no time
+        pass
+    return f"{now:{RUN_TIME}}-{secrets.token_hex(3)}"
 
 
 def _validated(document: dict[str, Any], path: Path) -> Manifest:

@@ -7,7 +7,6 @@ recorded as planned or running and whose folder no process has locked is abandon
 
 import hashlib
 import os
-import secrets
 import shutil
 import socket
 import sys
@@ -26,6 +25,7 @@ from tinybert.manifest.digests import TensorTable, tensor_digest, write_tensor_t
 from tinybert.manifest.document import (
     FOLDER,
     encode_manifest,
+    new_run_id,
     read_manifest,
     root_of,
     run_directory,
@@ -95,7 +95,7 @@ class RunRecord:
         Raises:
             OSError: The folders cannot be written.
         """
-        run_id = f"{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        run_id = new_run_id(root, inputs.recipe.name, now())
         directory = Path("runs") / inputs.recipe.name / run_id
         (root / FOLDER).mkdir(parents=True, exist_ok=True)
         path = root / FOLDER / f"{inputs.recipe.name}-{run_id}.json"

@@ -57,7 +57,7 @@ def duration(run: Run) -> str:
             began = datetime.fromisoformat(segment.started.replace("Z", "+00:00"))
         except ValueError:
             return ""  # killed: its end is not recorded
-        seconds += (ended - began).total_seconds()
+        seconds += max(0.0, (ended - began).total_seconds())  # the clock may go back
     if not segments:
         return ""  # a reference
     hours, rest = divmod(round(seconds), 3600)

@@ -51,13 +51,14 @@ def execute(
     Returns:
         Whether the run finished; otherwise it was stopped, and saved what it has.
     """
-    environment = _ready(plan, record, local_rank)
-    # The framework reads its environment when these are imported.
-    from tinybert.run.progress import StepProgress
-    from tinybert.stages.build import RunContext
-    from tinybert.train.loop import ignore_activity
-    from tinybert.train.world import ALONE, connect
-
+    with stop.waiting():  # an exception within an import of the framework aborts the process
+        environment = _ready(plan, record, local_rank)
+        # The framework reads its environment when these are imported.
+        from tinybert.run.progress import StepProgress
+        from tinybert.stages.build import RunContext
+        from tinybert.train.loop import ignore_activity
+        from tinybert.train.world import ALONE, connect
+    stop.check()
     topology, runtime = plan.resolved.recipe.topology, plan.resolved.recipe.runtime
     total_steps = sum(phase.total_steps for phase in plan.phases)
     a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1

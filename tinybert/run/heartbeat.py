@@ -7,7 +7,6 @@ written to a disk that may be full or far away.
 
 import hmac
 import os
-import re
 import secrets
 import socket
 import threading
@@ -18,6 +17,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+
+from tinybert.terminal import printable
 
 INTERVAL = 0.5
 """Seconds between two heartbeats."""
@@ -36,14 +37,13 @@ MESSAGE = ConfigDict(
 LOOPBACK = "127.0.0.1"
 _MAC_BYTES = 32
 _DATAGRAM = 1 << 16  # bytes
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _shorten(text: Any) -> Any:
-    """Return a text cut to its longest length, its control characters and surrogates escaped."""
+    """Return a text cut to its longest length, what no terminal or JSON can hold escaped."""
     if not isinstance(text, str):
         return text
-    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text[:MAX_TEXT])
+    return printable(text[:MAX_TEXT]).encode(errors="backslashreplace").decode()
 
 
 ShortText = Annotated[str, BeforeValidator(_shorten)]

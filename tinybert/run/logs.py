@@ -10,7 +10,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from tinybert.terminal import printable
+from tinybert.terminal import print_text, printable
 
 LogFormat = Literal["console", "json"]
 
@@ -43,6 +43,17 @@ def _printable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
     }
 
 
+class StandardError:
+    """A logger that writes to standard error, also where nobody reads it any more."""
+
+    def msg(self, message: str) -> None:
+        """Write a line."""
+        with suppress(OSError):  # of a full disk; a run does not end for its log
+            print_text(message, sys.stderr)
+
+    debug = info = warning = error = msg
+
+
 def configure(output: LogFormat) -> FileCopy:
     """Send events to standard error; returns what sends them to a file too."""
     copy = FileCopy()
@@ -57,7 +68,7 @@ def configure(output: LogFormat) -> FileCopy:
             if output == "json"
             else structlog.dev.ConsoleRenderer(colors=colors),
         ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: StandardError(),
         cache_logger_on_first_use=False,
     )
     return copy

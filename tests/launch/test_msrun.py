@@ -1,0 +1,61 @@
+"""Which processes are taken for those of a job, by a stand-in for msrun that starts helpers too."""
+
+import json
+import time
+
+import psutil
+
+from tinybert.launch.msrun import SCHEDULER, Cluster, Msrun
+
+STAND_IN = """
+import json, os, subprocess, sys, time
+
+worker = sys.argv[sys.argv.index("--tail_worker_log=-2") + 1 :]
+
+def start(command, **variables):
+    os.environ.update(variables)
+    return subprocess.Popen(command).pid
+
+helper = [sys.executable, "-c", "import time; time.sleep(60)"]
+pids = {
+    "before": start(helper, MS_ROLE="MS_WORKER"),  # as in the environment of another launcher
+    "-1": start([sys.executable, *worker], MS_ROLE="MS_SCHED"),
+    "0": start([sys.executable, *worker], MS_ROLE="MS_WORKER", MS_NODE_ID="0"),
+    "1": start([sys.executable, *worker], MS_NODE_ID="1"),
+    "after": start(helper),  # with the rank of the last
+}
+with open(sys.argv[0] + ".pids", "w") as file:
+    json.dump(pids, file)
+time.sleep(60)
+"""
+
+
+def make_stand_in(folder):
+    """Write a module that Python finds before that of the framework; return its file."""
+    package = folder / "mindspore" / "parallel" / "cluster"
+    package.mkdir(parents=True)
+    for place in (package, package.parent, package.parent.parent):
+        (place / "__init__.py").touch()
+    (package / "run.py").write_text(STAND_IN)
+    return package / "run.py"
+
+
+def test_processes_are_known_by_the_command_that_they_were_given(tmp_path):
+    stand_in = make_stand_in(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text("import time; time.sleep(60)")
+    cluster = Cluster(1, 2, 0, "127.0.0.1", 9, 60, False)
+    variables = {"PYTHONPATH": str(tmp_path), "MS_ROLE": "MS_WORKER"}
+    with Msrun(cluster, [str(script), "worker", "job.json"], variables, tmp_path) as msrun:
+        end = time.monotonic() + 20
+        while len(msrun.processes()) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        pids = json.loads((stand_in.parent / "run.py.pids").read_text())
+        assert {rank: process.pid for rank, process in msrun.processes().items()} == {
+            rank: pids[str(rank)] for rank in (SCHEDULER, 0, 1)
+        }
+        msrun.processes()[0].kill()
+        assert msrun.processes().keys() == {SCHEDULER, 0, 1}
+        assert msrun.returncode is None
+    assert not any(psutil.pid_exists(pid) for pid in pids.values())
