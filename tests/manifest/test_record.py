@@ -13,8 +13,9 @@ from tinybert.errors import InputError, ManifestError, TrainingError
 from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import newest_first, read_manifest, status
+from tinybert.manifest.identity import PATCH_BYTES
 from tinybert.manifest.model import CheckpointFile, Failure, Number
-from tinybert.manifest.record import PATCH_BYTES, RunRecord
+from tinybert.manifest.record import RunRecord
 
 WRITER = """
 import itertools, pathlib, sys

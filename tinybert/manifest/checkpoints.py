@@ -1,16 +1,45 @@
-"""Checkpoints as they are now, compared with what the manifest of their run has recorded."""
+"""Checkpoints: what a manifest records of them, and whether they are as recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import InputError
 from tinybert.files import digest_file
 from tinybert.manifest.digests import tensor_digest, tensor_table
-from tinybert.manifest.model import Checkpoint, CheckpointFile
+from tinybert.manifest.model import Checkpoint, CheckpointFile, Outcome
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+def table_of(path: Path) -> Path:
+    """Return where the tensor table of a checkpoint's file is."""
+    return path.with_name(f"{path.name}.tensors.json")
+
+
+def record_file(path: Path, trace_digest: str | None) -> CheckpointFile:
+    """Return what is recorded of a checkpoint's file, and of the trace up to it."""
+    file = digest_file(path)
+    return CheckpointFile(size=file.size, sha256=file.sha256, trace_digest=trace_digest)
+
+
+def with_checkpoint(
+    outcome: Outcome, entry: Checkpoint, gone: Container[str], *, best: bool
+) -> Outcome:
+    """Return an outcome with a further checkpoint.
+
+    Args:
+        outcome: The outcome so far.
+        entry: The checkpoint; it takes the place of one of the same step.
+        gone: Files of checkpoints that are no longer kept.
+        best: Whether it is the one of the best evaluation, which is kept apart.
+    """
+    if best:
+        return replace(outcome, best_checkpoint=entry)
+    others = [old for old in outcome.checkpoints if old.step != entry.step and old.file not in gone]
+    return replace(outcome, checkpoints=sorted([*others, entry], key=lambda kept: kept.step))
 
 
 def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = True) -> str:

@@ -5,7 +5,6 @@ a run id is a UTC time and six random digits. The run's process locks its folder
 recorded as planned or running and whose folder no process has locked is abandoned.
 """
 
-import hashlib
 import os
 import shutil
 import socket
@@ -18,9 +17,9 @@ from typing import Literal
 
 from tinybert.atomic import remove_leftovers, write_bytes
 from tinybert.errors import InputError, ManifestError
-from tinybert.files import digest_file
 from tinybert.manifest.built import Effective, Environment
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.checkpoints import record_file, table_of, with_checkpoint
 from tinybert.manifest.digests import TensorTable, tensor_digest, write_tensor_table
 from tinybert.manifest.document import (
     FOLDER,
@@ -30,6 +29,7 @@ from tinybert.manifest.document import (
     root_of,
     run_directory,
 )
+from tinybert.manifest.identity import keep_patch
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.lock import acquire
 from tinybert.manifest.model import (
@@ -41,23 +41,17 @@ from tinybert.manifest.model import (
     MemoryFacts,
     Number,
     Outcome,
-    Patch,
     Segment,
     ThroughputFacts,
     Volatile,
-    build_manifest,
-    replace_sections,
 )
+from tinybert.manifest.sealing import build_manifest, replace_sections
 from tinybert.manifest.trace import TraceWriter
 
 Clock = Callable[[], datetime]
 TRACE = "trace.jsonl"
 """The trace, in a run's folder."""
-TABLE_SUFFIX = ".tensors.json"
-"""What a checkpoint's tensor table is called, after the checkpoint's name."""
 RESTORE = "restore it, or start anew with --fresh"
-PATCH_BYTES = 1 << 20
-"""A larger patch is not kept, only its digest and size."""
 
 
 def utc_now() -> datetime:
@@ -87,11 +81,6 @@ class RunRecord:
     def plan(cls, root: Path, inputs: Inputs, *, now: Clock = utc_now) -> "RunRecord":
         """Create the run's folder and its manifest, in status `planned`.
 
-        Args:
-            root: The directory that relative paths start from.
-            inputs: What the run is given, as far as it is known yet.
-            now: The clock.
-
         Raises:
             OSError: The folders cannot be written.
         """
@@ -107,12 +96,7 @@ class RunRecord:
     ) -> "RunRecord":
         """Create the record of a process that is not the first: `manifest.json` in a folder.
 
-        Args:
-            root: The directory that relative paths start from.
-            directory: The process's folder below the root; what is there is thrown away.
-            run_id: The run's.
-            inputs: What the run is given.
-            now: The clock.
+        What is in the folder, which is named relative to the root, is removed first.
 
         Raises:
             OSError: The folder cannot be written.
@@ -267,19 +251,10 @@ class RunRecord:
 
     def keep_patch(self, patch: bytes) -> None:
         """Keep the code's uncommitted changes beside the manifest, unless they are very large."""
-        if not patch:
-            return
-        file = self.path.with_suffix(".patch")
-        kept = len(patch) <= PATCH_BYTES
-        if kept:
-            write_bytes(file, patch)
-        facts = Patch(
-            file=file.name if kept else None,
-            sha256=hashlib.sha256(patch).hexdigest(),
-            size=len(patch),
-        )
-        inputs = self.manifest.inputs
-        self.update(inputs=replace(inputs, code=replace(inputs.code, patch=facts)))
+        if patch:
+            inputs = self.manifest.inputs
+            code = replace(inputs.code, patch=keep_patch(patch, self.path.with_suffix(".patch")))
+            self.update(inputs=replace(inputs, code=code))
 
     def checkpoint(
         self,
@@ -302,7 +277,7 @@ class RunRecord:
             best: Whether it is the one of the best evaluation, which is kept apart.
             expired: Earlier checkpoints that are no longer kept.
         """
-        table_path = path.with_name(path.name + TABLE_SUFFIX)
+        table_path = table_of(path)
         table_path.parent.mkdir(parents=True, exist_ok=True)
         write_tensor_table(table_path, table)
         entry = Checkpoint(
@@ -311,27 +286,16 @@ class RunRecord:
             file=self._name(path),
             tensor_table=self._name(table_path),
         )
-        outcome, volatile = self.manifest.outcome, self.manifest.volatile
         gone = {self._name(old) for old in expired}
+        volatile = self.manifest.volatile
         files = {name: file for name, file in volatile.checkpoint_files.items() if name not in gone}
         if path.is_file():
-            file = digest_file(path)
-            trace_digest = self._trace.digest if self._trace is not None else None
-            files[entry.file] = CheckpointFile(
-                size=file.size, sha256=file.sha256, trace_digest=trace_digest
-            )
-        if best:
-            outcome = replace(outcome, best_checkpoint=entry)
-        else:
-            others = [
-                old for old in outcome.checkpoints if old.step != step and old.file not in gone
-            ]
-            kept = sorted([*others, entry], key=lambda checkpoint: checkpoint.step)
-            outcome = replace(outcome, checkpoints=kept)
+            files[entry.file] = record_file(path, self._trace.digest if self._trace else None)
+        outcome = with_checkpoint(self.manifest.outcome, entry, gone, best=best)
         self.update(outcome=outcome, volatile=replace(volatile, checkpoint_files=files))
         for old in expired:
             old.unlink(missing_ok=True)
-            old.with_name(old.name + TABLE_SUFFIX).unlink(missing_ok=True)
+            table_of(old).unlink(missing_ok=True)
 
     def recorded_file(self, path: Path) -> CheckpointFile | None:
         """Return what is recorded of a checkpoint's file, in the run's folder."""
@@ -399,11 +363,7 @@ class RunRecord:
         self._end(outcome, self.manifest.volatile)
 
     def reload(self) -> None:
-        """Take over what another process wrote into the manifest.
-
-        Raises:
-            ManifestError: The manifest cannot be read.
-        """
+        """Take over what another process wrote into the manifest; raises as `read_manifest`."""
         self.manifest = read_manifest(self.path)
 
     def close(self) -> None:

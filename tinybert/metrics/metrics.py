@@ -4,6 +4,7 @@ Where a formula divides by zero the metric is 0: F1 without a true and without a
 positive, Matthews where one side knows one class alone, a correlation with constant numbers.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -97,10 +98,10 @@ def matthews(predictions: IntArray, label_ids: IntArray) -> float:
     """
     right, predicted, true = _counts(predictions, label_ids)
     rows = len(label_ids)
-    spread = float(rows**2 - predicted @ predicted), float(rows**2 - true @ true)
-    if 0 in spread:
+    spread = float(rows**2 - predicted @ predicted) * float(rows**2 - true @ true)
+    if spread == 0:
         return 0.0
-    return float((rows * right.sum() - predicted @ true) / np.sqrt(spread).prod())
+    return float(rows * right.sum() - predicted @ true) / math.sqrt(spread)
 
 
 def pearson(predictions: Numbers, labels: Numbers) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,11 @@ def warmup_steps(
     if steps is not None:
         return steps
     if ratio is not None:
-        return int(total_steps * ratio)
+        return _share(total_steps, ratio)
     assert epoch_ratio is not None
-    return int(steps_per_epoch * epoch_ratio)
+    return _share(steps_per_epoch, epoch_ratio)
+
+
+def _share(steps: int, ratio: float) -> int:
+    """Return a share of steps, rounded down, of the ratio as it is written: 0.29 of 100 is 29."""
+    return math.floor(Fraction(repr(ratio)) * steps)

@@ -11,6 +11,7 @@ from tinybert.data.batch import Batch
 from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
+from tinybert.errors import TrainingError
 from tinybert.metrics.metrics import TaskType, task_metrics
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
@@ -87,7 +88,11 @@ class Evaluation:
         self._places = shard(np.arange(batch_size), world.rank, world.size)
 
     def logits(self) -> tuple[Logits, LabelArray]:
-        """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order."""
+        """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order.
+
+        Raises:
+            TrainingError: A logit is not a finite number, so that there is nothing to measure.
+        """
         logits, label_ids = [], []
         for number in range(self._sampler.batches_per_epoch):
             rows = self._sampler.indices(number)
@@ -97,7 +102,15 @@ class Evaluation:
             label_ids.append(batch.label_ids[: len(rows)])
             share = batch._replace(label_ids=None).take(self._places)
             logits.append(self.predict(share)[: len(rows)])
-        return np.concatenate(logits), np.concatenate(label_ids)
+        found = np.concatenate(logits)
+        finite = np.isfinite(found).reshape(len(found), -1).all(axis=1)
+        if not finite.all():
+            raise TrainingError(
+                f"the logits of row {finite.argmin()} are not finite, nor are those of "
+                f"{len(finite) - finite.sum() - 1} other rows of {len(finite)}",
+                cure="use a sound checkpoint, or lower the learning rate that led to this one",
+            )
+        return found, np.concatenate(label_ids)
 
     def predictions(self, logits: Logits) -> LabelArray:
         """Return the most likely class int32, or the number float32, for each row or token."""
