@@ -59,10 +59,17 @@ def test_variables_of_other_launchers_are_removed_by_name(monkeypatch):
         "MS_NODE_ID",
         "RANK_ID",
         "RANK_TABLE_FILE",
-        "OMP_NUM_THREADS",
+        "OMP_DYNAMIC",
         "DEVICE_ID",
     )
-    own = ("MS_SIMULATION_LEVEL", "GLOG_v", "HCCL_IF_IP", "DEVICE_IDS", "MY_RANK_ID")
+    own = (
+        "MS_SIMULATION_LEVEL",
+        "OMP_NUM_THREADS",
+        "GLOG_v",
+        "HCCL_IF_IP",
+        "DEVICE_IDS",
+        "MY_RANK_ID",
+    )
     for name in (*foreign, *own):
         monkeypatch.setenv(name, "1")
     assert set(device.remove_foreign_variables()) >= set(foreign)

@@ -41,7 +41,8 @@ def folder(tmp_path, monkeypatch):
     for name, noise in (("a", 0.0), ("b", 0.01)):
         run = PretendedRun(tmp_path / name)
         run.noise = noise
-        run.expect = {"tolerance": {"relative": 1e-3, "absolute": 0.0}}
+        tolerance = {"relative": 1e-3, "absolute": 0.0}
+        run.expect = {"reference": "manifests/none.json", "tolerance": tolerance}
         Path(name.upper()).symlink_to(run.run())
     log = next(Path("a/runs/tiny").iterdir()) / "log.jsonl"
     log.write_text('{"step": 6, "accuracy": 0.5, "event": "evaluation"}\n' * 2)

@@ -185,3 +185,10 @@ def test_what_cannot_be_measured_is_one_clear_error(task_type, method, label_ids
     with pytest.raises(InputError) as error:
         task_metrics(task_type, method, np.zeros_like(labels), labels, num_labels=2)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("rows", [3, 10, 333, 872, 67_349])
+def test_perfect_predictions_have_matthews_1(rows):
+    labels = np.arange(rows) % 3 % 2
+    assert matthews(labels, labels) == 1.0
+    assert matthews(labels, 1 - labels) == -1.0

@@ -38,3 +38,13 @@ def test_table_holds_every_update():
 def test_warmup_in_the_unit_of_the_recipe(given, expected):
     keys = {"steps": None, "ratio": None, "epoch_ratio": None, **given}
     assert warmup_steps(total_steps=100, steps_per_epoch=33, **keys) == expected
+
+
+@pytest.mark.parametrize("steps", range(1, 400))
+def test_a_ratio_is_a_share_of_the_number_as_written(steps):
+    for hundredths in (7, 10, 29, 57, 58):
+        ratio = float(f"0.{hundredths:02d}")
+        found = warmup_steps(
+            total_steps=steps, steps_per_epoch=1, steps=None, ratio=ratio, epoch_ratio=None
+        )
+        assert found == steps * hundredths // 100

@@ -51,7 +51,10 @@ def reached(weights, tmp_path, monkeypatch):
     for module in (finetune, task_distill):
         monkeypatch.setattr(module, "run_training", end)
     monkeypatch.setattr(Evaluation, "logits", end)
-    record = SimpleNamespace(directory=tmp_path, start=lambda effective, environment: None)
+    manifest = SimpleNamespace(inputs=SimpleNamespace(files=[]))  # of a new run
+    record = SimpleNamespace(
+        directory=tmp_path, manifest=manifest, start=lambda effective, environment: None
+    )
 
     def carry_out(stage, name, *changes, without="", phases_before=0, as_student=False):
         passed[:] = [SimpleNamespace(steps=44, finished=True, stopped=False)] * phases_before

@@ -5,7 +5,7 @@ import pytest
 
 from tests.model.networks import random_weights, tiny
 from tinybert.data.batch import Batch
-from tinybert.errors import InputError
+from tinybert.errors import InputError, TrainingError
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.loading import load_into
@@ -114,3 +114,17 @@ def test_tags_are_measured_where_they_count():
     metrics = evaluation.metrics()
     assert metrics["accuracy"] == right.mean()
     assert 0 <= metrics["entity_f1"] < 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_no_predictions(value):
+    logits = iter(np.full((3, 4, 3), 0.5, np.float32))
+
+    def predict(batch):
+        found = next(logits)
+        found[batch.input_ids[:, 0] == Rows("classification").ids[6, 0]] = value
+        return found
+
+    evaluation = build("classification", "accuracy", predict)
+    with pytest.raises(TrainingError, match=r"^the logits of row \d+ are not finite"):
+        evaluation.metrics()

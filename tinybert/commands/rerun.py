@@ -10,6 +10,7 @@ from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_inputs
 from tinybert.errors import InputError
 from tinybert.files import PROGRAM
+from tinybert.manifest.document import require_own_place
 from tinybert.manifest.identity import code_identity
 from tinybert.report.text import diff
 from tinybert.run.options import RunOptions
@@ -28,10 +29,12 @@ def rerun(path: Path) -> tuple[str, int]:
 
     Raises:
         InputError: An input is missing or is not what it was.
+        ManifestError: The manifest cannot be read, or is not where its run put it.
         TinybertError: As `run`.
     """
     source = Run.load(path)
     manifest, root = source.manifest, source.root
+    require_own_place(path, manifest)
     changed, _ = changed_inputs(source, rehash=True)
     if changed:
         listed = "".join(f"\n  - {change}" for change in changed)

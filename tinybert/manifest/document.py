@@ -2,10 +2,11 @@
 
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
@@ -75,6 +76,26 @@ def run_directory(path: Path, manifest: Manifest) -> Path:
     return root_of(path, manifest) / manifest.volatile.directory
 
 
+def require_own_place(path: Path, manifest: Manifest) -> None:
+    """Check that a manifest and its run's folder are where the run put them, below one root.
+
+    What writes or removes files for a run asks this first: elsewhere, a manifest from somebody
+    else could name any folder.
+
+    Raises:
+        ManifestError: They are not.
+    """
+    name, run_id = manifest.inputs.recipe.name, manifest.volatile.run_id
+    place = Path(FOLDER, f"{name}-{run_id}.json")
+    folder = f"runs/{name}/{run_id}"
+    if path.absolute().parts[-2:] != place.parts or manifest.volatile.directory != folder:
+        raise ManifestError(
+            "the manifest is not where its run put it",
+            where=str(path),
+            cure=f"below one directory, it belongs to {place}, its run's folder to {folder}",
+        )
+
+
 def newest_first(root: Path, recipe_name: str) -> list[Path]:
     """Return the manifests of a recipe's runs, the newest first."""
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
@@ -108,9 +129,37 @@ def _validated(document: dict[str, Any], path: Path) -> Manifest:
                 cure="use the manifest as the run wrote it",
             )
     try:
-        return _reader().validate_json(json.dumps(document))
+        manifest = _reader().validate_json(json.dumps(document))
     except ValidationError as error:
         raise ManifestError(f"no manifest: {_first(error)}", where=str(path)) from error
+    for place, name in _names_of_files(manifest):
+        if not is_below(name):
+            raise ManifestError(
+                f"no manifest: `{place}` leaves its folder: {name}", where=str(path)
+            )
+    return manifest
+
+
+def is_below(name: str) -> bool:
+    """Return whether a relative path names something in the folder that it is relative to."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and "\0" not in name
+
+
+def _names_of_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield place and value of every name by which files of the run are read or written."""
+    inputs, outcome, volatile = manifest.inputs, manifest.outcome, manifest.volatile
+    yield "inputs.recipe.name", inputs.recipe.name
+    yield "volatile.directory", volatile.directory
+    if inputs.code.patch is not None and inputs.code.patch.file is not None:
+        yield "inputs.code.patch.file", inputs.code.patch.file
+    for file in inputs.files:
+        if file.tensor_table is not None:
+            yield "inputs.files.tensor_table", file.tensor_table
+    best = [outcome.best_checkpoint] if outcome.best_checkpoint else []
+    for checkpoint in (*outcome.checkpoints, *best):
+        yield "outcome.checkpoints.file", checkpoint.file
+        yield "outcome.checkpoints.tensor_table", checkpoint.tensor_table
 
 
 @cache

@@ -26,6 +26,7 @@ from tinybert.manifest.document import (
     encode_manifest,
     new_run_id,
     read_manifest,
+    require_own_place,
     root_of,
     run_directory,
 )
@@ -142,10 +143,11 @@ class RunRecord:
         The manifest is `planned` again, with a further segment.
 
         Raises:
-            ManifestError: The manifest cannot be read, the run's folder is gone, the run finished,
-                or another process is at it.
+            ManifestError: The manifest cannot be read or is elsewhere, the run's folder is gone,
+                the run finished, or another process is at it.
         """
         manifest = read_manifest(path)
+        require_own_place(path, manifest)
         directory = run_directory(path, manifest)
         if not directory.is_dir():
             raise ManifestError(
