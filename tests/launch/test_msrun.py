@@ -24,8 +24,9 @@ pids = {
     "1": start([sys.executable, *worker], MS_NODE_ID="1"),
     "after": start(helper),  # with the rank of the last
 }
-with open(sys.argv[0] + ".pids", "w") as file:
+with open(sys.argv[0] + ".part", "w") as file:
     json.dump(pids, file)
+os.rename(file.name, sys.argv[0] + ".pids")  # whole or absent for the test that waits for it
 time.sleep(60)
 """
 
@@ -47,11 +48,11 @@ def test_processes_are_known_by_the_command_that_they_were_given(tmp_path):
     cluster = Cluster(1, 2, 0, "127.0.0.1", 9, 60, False)
     variables = {"PYTHONPATH": str(tmp_path), "MS_ROLE": "MS_WORKER"}
     with Msrun(cluster, [str(script), "worker", "job.json"], variables, tmp_path) as msrun:
-        end = time.monotonic() + 20
-        while len(msrun.processes()) < 3:
+        pids_file, end = stand_in.with_name("run.py.pids"), time.monotonic() + 20
+        while len(msrun.processes()) < 3 or not pids_file.exists():
             assert time.monotonic() < end
             time.sleep(0.05)
-        pids = json.loads((stand_in.parent / "run.py.pids").read_text())
+        pids = json.loads(pids_file.read_text())
         assert {rank: process.pid for rank, process in msrun.processes().items()} == {
             rank: pids[str(rank)] for rank in (SCHEDULER, 0, 1)
         }
