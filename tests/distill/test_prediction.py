@@ -152,12 +152,18 @@ def networks(head):
     return built
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25])
-def test_a_distiller_mixes_the_losses_by_the_hard_share(share):
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_distiller_mixes_the_losses_by_the_hard_share(share, squared):
     head = HeadConfig("classification", 3, "linear", 0.0)
     teacher, student = networks(head)
     distiller = PredictionDistiller(
-        teacher, student, "classification", temperature=2.0, hard_label_weight=share
+        teacher,
+        student,
+        "classification",
+        temperature=2.0,
+        hard_label_weight=share,
+        temperature_squared=squared,
     )
     rows = random_batch(tiny())
     whole = Batch(*rows, np.array([1, 0, 2], np.int32))
@@ -170,7 +176,9 @@ def test_a_distiller_mixes_the_losses_by_the_hard_share(share):
     expected_soft = 0.0
     for t, s in zip(taught / 2, logits / 2, strict=True):
         pairs = zip(log_probs(t.tolist()), log_probs(s.tolist()), strict=True)
-        expected_soft -= sum(math.exp(a) * b for a, b in pairs) / 2 / 3
+        expected_soft -= sum(math.exp(a) * b for a, b in pairs) / 2
+    expected_soft *= 4.0 if squared else 1.0
+    expected_soft /= 1 if share == 0.25 else 3  # a sum over classes beside the hard loss
     assert soft == pytest.approx(expected_soft, rel=1e-5)
     assert hard == pytest.approx(expected_hard, rel=1e-5)
     assert loss == pytest.approx((1 - share) * soft + share * hard, rel=1e-6)

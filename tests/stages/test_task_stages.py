@@ -127,6 +127,12 @@ def test_temperature_and_share_of_labels_reach_phase_2(reached):
     assert same == hard
     assert warm != soft
     assert loss == pytest.approx(0.75 * warm + 0.25 * hard, rel=1e-6)
+    _, squared, _ = phase2(
+        "phase2.distill.temperature=4.0",
+        "phase2.distill.hard_label_weight=0.25",
+        "phase2.distill.temperature_squared=true",
+    )
+    assert squared == pytest.approx(16 * warm, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -48,20 +48,34 @@ class LabelLoss(Cell):
 
 
 class LogitLoss(Cell):
-    """Soft cross-entropy between logits, mean over classes too; squared error of numbers.
+    """Soft cross-entropy between logits; squared error of numbers.
 
-    -softmax(T / t) log_softmax(S / t), TinyBERT (Jiao et al., arXiv 1909.10351), equation 10, as
-    its published code takes the mean; the temperature's square is no factor.
+    -softmax(T / t) log_softmax(S / t), TinyBERT (Jiao et al., arXiv 1909.10351), equation 10. Its
+    published code takes the mean over the classes, which is a constant factor of the only loss
+    there is. Beside a loss against labels it would make this one C times too weak, so there the
+    classes are summed (Hinton et al., arXiv 1503.02531, equation 1).
 
     Args:
         task_type: A regression has the squared error, as in the published code.
         temperature: t.
+        sum_classes: Sum over the classes rather than take their mean.
+        temperature_squared: Multiply by t^2, so that gradients do not shrink with the temperature
+            (Hinton et al., section 2).
     """
 
-    def __init__(self, task_type: TaskType, temperature: float) -> None:
+    def __init__(
+        self,
+        task_type: TaskType,
+        temperature: float,
+        *,
+        sum_classes: bool = False,
+        temperature_squared: bool = False,
+    ) -> None:
         super().__init__()
         self.regression = task_type == "regression"
         self.inverse = 1.0 / temperature
+        self.sum_classes = sum_classes
+        self.factor = temperature**2 if temperature_squared else 1.0
         self.sum = ops.ReduceSum()
 
     def construct(
@@ -76,7 +90,8 @@ class LogitLoss(Cell):
             probs, _ = softmax_and_log(teacher * self.inverse)
             _, log_probs = softmax_and_log(student * self.inverse)
             losses = -probs * log_probs
-        return self.sum(self.sum(losses, -1) * normalizers.reshape(-1)) * (1.0 / classes)
+        factor = self.factor if self.sum_classes else self.factor / classes
+        return self.sum(self.sum(losses, -1) * normalizers.reshape(-1)) * factor
 
 
 class LabelTraining(Cell):
@@ -119,7 +134,9 @@ class PredictionDistiller(Cell):
         student: Trained, all of it that is used.
         task_type: What both predict.
         temperature: Divides both logits.
-        hard_label_weight: Share of the loss against labels.
+        hard_label_weight: Share of the loss against labels; where it is neither 0 nor 1, the loss
+            between logits is a sum over classes.
+        temperature_squared: Multiply the loss between logits by the temperature's square.
     """
 
     def __init__(
@@ -130,11 +147,17 @@ class PredictionDistiller(Cell):
         *,
         temperature: float,
         hard_label_weight: float,
+        temperature_squared: bool = False,
     ) -> None:
         super().__init__()
         self.teacher = teacher
         self.student = student
-        self.logit_loss = LogitLoss(task_type, temperature)
+        self.logit_loss = LogitLoss(
+            task_type,
+            temperature,
+            sum_classes=0 < hard_label_weight < 1,
+            temperature_squared=temperature_squared,
+        )
         self.label_loss = LabelLoss(task_type)
         self.hard_label_weight = hard_label_weight
         teacher.set_trained(False)

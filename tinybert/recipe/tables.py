@@ -137,7 +137,9 @@ class SoftDistill(Table):
     temperature: PositiveFloat = Field(examples=[1.0])
     """Divides both logits; 1 in the paper."""
     hard_label_weight: Ratio = Field(examples=[0.0])
-    """Share of the loss against the labels; 0 in the paper."""
+    """Share of the loss against the labels; 0 in the paper, 1 for its regression (STS-B)."""
+    temperature_squared: bool | None = Field(default=None, examples=[False])
+    """Multiply the loss between logits by the temperature's square; absent: false."""
 
 
 class Schedule(Table):

@@ -116,6 +116,7 @@ def _prediction_training(
             head.task_type,
             temperature=table.temperature,
             hard_label_weight=table.hard_label_weight,
+            temperature_squared=bool(table.temperature_squared),
         ),
         part_names=PARTS,
         feed=tasks.task_feed(plan, phase, "student", head, stores["data"], loss_inputs, world),
