@@ -30,8 +30,10 @@ class Answer:
             yield f"exit code {self.code}"
         if "Traceback" in self.out + self.err:
             yield "a traceback"
-        if self.code in (2, 4) and "error: " not in self.err:
-            yield "no error message"
+        text = self.err + self.out
+        reasons = ("error: ", "incomparable: ", '"problems"', "::error ")
+        if self.code in (2, 4) and not any(reason in text for reason in reasons):
+            yield "no reason"
         if found := RAW.search(self.out + self.err):
             yield f"a raw control character {found[0]!r}"
         if self.seconds > LONGEST:

@@ -27,7 +27,7 @@ RECOMPUTED = re.compile(
     r"|outcome\.(checkpoints\.\d+|best_checkpoint)\.(tensor_digest|file|tensor_table)$"
     r"|inputs\.recipe\.(text|text_sha256|digest|values\..*)$"
     r"|inputs\.code\.(digest|files\..*)$"
-    r"|inputs\.files\.\d+\.(path|size|sha256)$"
+    r"|inputs\.files\.\d+\.(path|size)$"  # it says that it trusts digests, and how to read
     r"|inputs\.seeds\..*$"
 )
 """What `verify` can find out from the files of a run, or from another place of its manifest."""

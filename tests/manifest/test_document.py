@@ -56,3 +56,15 @@ def test_a_manifest_elsewhere_is_not_resumed_and_nothing_is_removed(pretend, tmp
     with pytest.raises(ManifestError, match="not where its run put it"):
         RunRecord.reopen(foreign)
     assert leftover.read_text() == "keep"
+
+
+def test_a_metric_that_is_no_number_is_refused(pretend):
+    path = pretend("a").run()
+    manifest = read_manifest(path)
+    metrics = {
+        name: replace(value, value="nan") for name, value in manifest.outcome.metrics.items()
+    }
+    changed = replace_sections(manifest, outcome=replace(manifest.outcome, metrics=metrics))
+    path.write_bytes(encode_manifest(changed))
+    with pytest.raises(ManifestError, match=r"^no manifest: `outcome\.metrics\."):
+        read_manifest(path)

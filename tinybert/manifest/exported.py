@@ -175,10 +175,14 @@ class Exported:
         Returns:
             The answer, and its exit code: 0 all are as they were, 1 one is not.
         """
-        changed = [f"{f.name}: {how}" for f in self.content.files if (how := self._change(f))]
+        changed = self.changes()
         if not changed:
             return "same: every file is what it was\n", 0
         return "\n  ".join([f"different: {changed[0]}", *changed[1:]]) + "\n", 1
+
+    def changes(self) -> list[str]:
+        """Return how exported files differ from the record."""
+        return [f"{f.name}: {how}" for f in self.content.files if (how := self._change(f))]
 
     def _change(self, file: ExportedFile) -> str:
         """Return how a file differs from its entry; empty where it does not."""

@@ -27,7 +27,7 @@ Status = Literal["planned", "running", "finished", "failed", "interrupted"]
 class Number(Section):
     """A float, readable and exact."""
 
-    value: float | str
+    value: float | Literal["float:NaN", "float:Infinity", "float:-Infinity"]
     """The number, or `float:NaN`, `float:Infinity`, `float:-Infinity`."""
     hex: str
     """Its bits, as Python's `float.hex` writes them."""

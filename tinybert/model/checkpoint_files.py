@@ -27,8 +27,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError, safe_open
 
-from tinybert.errors import InputError
+from tinybert.errors import InputError, ManifestError
 from tinybert.files import read_file
+from tinybert.manifest.exported import RECORD_FILE, Exported
 from tinybert.model.parameters import Array
 from tinybert.strict_json import read_json
 
@@ -82,6 +83,24 @@ class StoredArrays:
         return (self.path, *self.shards)
 
 
+def _require_as_exported(directory: Path) -> None:
+    """Compare the files of an export with its record, if there is one.
+
+    Raises:
+        InputError: A file was changed after it was exported, or the record was.
+    """
+    record = directory / RECORD_FILE
+    if not record.is_file():
+        return
+    try:
+        changes = Exported.load(record).changes()
+    except ManifestError as error:
+        raise InputError(error.message, where=error.where, cure=error.cure) from error
+    if changes:
+        message = f"the files are not as they were exported: {', '.join(changes)}"
+        raise InputError(message, where=str(directory), cure="restore them, or export anew")
+
+
 def read_arrays(path: Path) -> StoredArrays:
     """Read every array of a checkpoint.
 
@@ -93,6 +112,7 @@ def read_arrays(path: Path) -> StoredArrays:
         InputError: A file is missing, damaged or of an unknown kind.
     """
     file = path / WEIGHTS if path.is_dir() else path
+    _require_as_exported(file.parent)
     if path.is_dir() and not file.exists() and (path / INDEX).is_file():
         return _read_shards(path / INDEX)
     if not file.is_file():
