@@ -69,9 +69,8 @@ class RunRecord:
     def __init__(self, root: Path, path: Path, manifest: Manifest, lock: int, now: Clock) -> None:
         self.root = root
         self.path = path
-        """The manifest's file."""
         self.manifest = manifest
-        """The content of the file."""
+        """The content of the file `path`."""
         self.directory = root / manifest.volatile.directory
         """The run's folder."""
         self._lock = lock
