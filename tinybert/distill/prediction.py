@@ -3,15 +3,12 @@
 Sums over the rows, or tokens, of a batch with normalizers from the host.
 """
 
-from typing import Literal
-
 import mindspore as ms
 from mindspore import ops
 
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
-
-TaskType = Literal["classification", "regression", "ner"]
+from tinybert.recipe.tables import TaskType
 
 
 def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:

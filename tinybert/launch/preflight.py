@@ -9,14 +9,13 @@ from pathlib import Path
 
 import psutil
 
-from tinybert.device import ascend_problems
+from tinybert.device import GIB, ascend_problems
 from tinybert.errors import DeviceError
 from tinybert.launch.hosts import SECRET
 from tinybert.launch.memory import FLOAT, parameters, process_bytes
 from tinybert.launch.msrun import Cluster
 from tinybert.plan.plan import Plan
 
-GIB = 1 << 30
 SECRET_LENGTH = 16
 """Characters of a job's secret at least."""
 

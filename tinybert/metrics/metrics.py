@@ -6,7 +6,7 @@ positive, Matthews where one side knows one class alone, a correlation with cons
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.errors import InputError
 from tinybert.metrics.entities import entity_scores
+from tinybert.recipe.tables import TaskType
 
-TaskType = Literal["classification", "regression", "ner"]
 IntArray = npt.NDArray[np.integer[Any]]
 Numbers = npt.NDArray[np.number[Any]]
 

@@ -159,7 +159,7 @@ def _agreement(
     """Return the label names of the records, if all agree on them and on the vocabulary."""
     try:
         prepared = [pair for found in records.values() for pair in found.source.sidecars()]
-    except InputError:  # the inspection has told
+    except InputError:  # already among the problems
         return None
     complete = not problems
     try:

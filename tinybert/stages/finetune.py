@@ -13,15 +13,15 @@ from tinybert.train.checkpoint_manager import BestMetric
 
 
 def finetune(
-    plan: Plan, recipe: Finetune, record: RunRecord, outside: build.RunContext
+    plan: Plan, recipe: Finetune, record: RunRecord, context: build.RunContext
 ) -> build.StageResult:
     """Train a network and its new head on labelled rows (Devlin et al., arXiv 1810.04805)."""
-    (phase,), (which,) = plan.phases, plan.networks
-    head = tasks.task_heads(plan)[which]
-    stores = build.import_stores(plan, outside.world)
+    (phase,), (role,) = plan.phases, plan.networks
+    head = tasks.task_heads(plan)[role]
+    stores = build.import_stores(plan, context.world)
     loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
-    network = tasks.task_network(plan, which, loaded, head)
+    network = tasks.task_network(plan, role, loaded, head)
     evaluation = tasks.evaluation(
         plan,
         recipe.task,
@@ -29,22 +29,22 @@ def finetune(
         stores["eval_data"],
         batch_size=phase.global_batch_size,
         drop_remainder=recipe.data.eval_drop_remainder,
-        world=outside.world,
+        world=context.world,
     )
     weights = list(network.get_parameters())
     training = TrainingSetup(
         phase=phase,
         network=LabelTraining(network, head.task_type),
         part_names=(),
-        feed=tasks.task_feed(plan, phase, which, head, stores["data"], label_inputs, outside.world),
-        groups={which: weights},
-        trained=tasks.trained_names(plan, which, head),
+        feed=tasks.task_feed(plan, phase, role, head, stores["data"], label_inputs, context.world),
+        groups={role: weights},
+        trained=tasks.trained_names(plan, role, head),
         weights=weights,
-        scopes={which: "/network-TaskNetwork/"},
+        scopes={role: "/network-TaskNetwork/"},
         selection=BestMetric(evaluation.metrics, recipe.task.assessment_method),
         labels=plan.labels,
     )
-    trained = run_training(plan, training, record, outside, provenance)
+    trained = run_training(plan, training, record, context, provenance)
     return build.StageResult(
         trained.finished,
         trained.optimizer_steps,

@@ -20,25 +20,25 @@ from tinybert.train.world import AllReduceSum, World
 
 
 def general_distill(
-    plan: Plan, recipe: GeneralDistill, record: RunRecord, outside: build.RunContext
+    plan: Plan, recipe: GeneralDistill, record: RunRecord, context: build.RunContext
 ) -> build.StageResult:
     """Train a student on the differences between its layers and a teacher's.
 
     TinyBERT (Jiao et al., arXiv 1909.10351), section 4.1.
     """
     (phase,) = plan.phases
-    stores = build.import_stores(plan, outside.world)
+    stores = build.import_stores(plan, context.world)
     loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     started = encoders(plan, loaded)
     distiller = build_distiller(plan, recipe.distill, *started)
-    training = layer_training(plan, phase, recipe.distill, distiller, stores["data"], outside.world)
-    trained = run_training(plan, training, record, outside, provenance)
+    training = layer_training(plan, phase, recipe.distill, distiller, stores["data"], context.world)
+    trained = run_training(plan, training, record, context, provenance)
     metrics = trained.losses
     if trained.finished and "eval_data" in stores:
-        outside.report_activity("evaluating")
+        context.report_activity("evaluating")
         metrics |= _held_out_metrics(
-            distiller, recipe, stores["eval_data"], phase.global_batch_size, outside.world
+            distiller, recipe, stores["eval_data"], phase.global_batch_size, context.world
         )
     return build.StageResult(trained.finished, trained.optimizer_steps, trained.samples, metrics)
 

@@ -27,10 +27,10 @@ PARTS = ("attention_loss", "hidden_loss")
 def encoders(plan: Plan, loaded: Mapping[str, LoadedWeights]) -> tuple[BertEncoder, BertEncoder]:
     """Return teacher and student without heads, with their first weights."""
     teacher, student = (
-        BertEncoder(plan.networks[which], f"{which}.") for which in ("teacher", "student")
+        BertEncoder(plan.networks[role], f"{role}.") for role in ("teacher", "student")
     )
-    for which, encoder in (("teacher", teacher), ("student", student)):
-        arrays = build.first_weights(plan, which, loaded)
+    for role, encoder in (("teacher", teacher), ("student", student)):
+        arrays = build.first_weights(plan, role, loaded)
         prefix = encoder.prefix + "classifier."
         load_into(encoder, {n: a for n, a in arrays.items() if not n.startswith(prefix)})
     return teacher, student
@@ -121,6 +121,6 @@ def layer_training(
         groups=groups,
         trained=trained,
         weights=[*groups["student"], *groups["fit_dense"]],
-        scopes={which: f"/{which}-BertEncoder/" for which in ("teacher", "student")},
+        scopes={role: f"/{role}-BertEncoder/" for role in ("teacher", "student")},
         name=name,
     )

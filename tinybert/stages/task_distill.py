@@ -27,7 +27,7 @@ PARTS = ("soft_loss", "hard_loss")
 
 
 def task_distill(
-    plan: Plan, recipe: TaskDistill, record: RunRecord, outside: build.RunContext
+    plan: Plan, recipe: TaskDistill, record: RunRecord, context: build.RunContext
 ) -> build.StageResult:
     """Distil layers, then predictions, on a task's rows; either phase may be absent.
 
@@ -36,7 +36,7 @@ def task_distill(
     the same bits where phase 1 was an earlier run. Trace and manifest count on.
     """
     heads = tasks.task_heads(plan)
-    stores = build.import_stores(plan, outside.world)
+    stores = build.import_stores(plan, context.world)
     loaded = read_checkpoints(plan)
     provenance = Provenance(stores, loaded)
     done: list[tuple[TrainingPhase, TrainingResult]] = []
@@ -47,23 +47,22 @@ def task_distill(
         # Each phase has cells of its own: one that was compiled before keeps its place in the
         # first graph, and the second would be read back wrongly.
         if phase.name == "phase1":
-            training = _layer_training(plan, recipe, phase, loaded, stores, outside.world)
+            training = _layer_training(plan, recipe, phase, loaded, stores, context.world)
         else:
             networks = {
-                which: tasks.task_network(plan, which, loaded, head)
-                for which, head in heads.items()
+                role: tasks.task_network(plan, role, loaded, head) for role, head in heads.items()
             }
             for parameter in networks["student"].get_parameters():
                 if parameter.name in student:
                     parameter.set_data(Tensor(student[parameter.name]))
             steps = sum(trained.steps for _, trained in done)
             training = _prediction_training(
-                plan, recipe, phase, networks, stores, steps, outside.world
+                plan, recipe, phase, networks, stores, steps, context.world
             )
         later = (checkpoint_folder(record, p.name) for p in plan.phases[len(done) + 1 :])
         begun = any(path for folder in later for path in folder.glob("step-*"))
-        passed = outside.world.broadcast_bytes(bytes([begun])) == bytes([True])
-        trained = run_training(plan, training, record, outside, provenance, passed=passed)
+        passed = context.world.broadcast_bytes(bytes([begun])) == bytes([True])
+        trained = run_training(plan, training, record, context, provenance, passed=passed)
         done.append((phase, trained))
         student = {p.name: p.asnumpy() for p in training.groups["student"]}
     return _result(plan, done)
@@ -107,7 +106,7 @@ def _prediction_training(
         drop_remainder=recipe.data.eval_drop_remainder,
         world=world,
     )
-    groups = {which: list(network.get_parameters()) for which, network in networks.items()}
+    groups = {role: list(network.get_parameters()) for role, network in networks.items()}
     return TrainingSetup(
         phase=phase,
         network=PredictionDistiller(
@@ -123,7 +122,7 @@ def _prediction_training(
         groups=groups,
         trained=tasks.trained_names(plan, "student", head),
         weights=groups["student"],
-        scopes={which: f"/{which}-TaskNetwork/" for which in networks},
+        scopes={role: f"/{role}-TaskNetwork/" for role in networks},
         selection=BestMetric(evaluation.metrics, recipe.task.assessment_method),
         labels=plan.labels,
         name=phase.name,

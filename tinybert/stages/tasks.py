@@ -24,38 +24,38 @@ NETWORKS: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
 def task_heads(plan: Plan) -> dict[str, HeadConfig]:
     """Return the head of each network."""
     recipe = plan.resolved.recipe
-    return {which: head(recipe, which) for which in NETWORKS if which in plan.networks}
+    return {role: head(recipe, role) for role in NETWORKS if role in plan.networks}
 
 
 def task_network(
-    plan: Plan, which: str, loaded: Mapping[str, LoadedWeights], config: HeadConfig
+    plan: Plan, role: str, loaded: Mapping[str, LoadedWeights], config: HeadConfig
 ) -> TaskNetwork:
     """Build a network with its head and its first weights."""
-    network = TaskNetwork(BertEncoder(plan.networks[which], f"{which}."), config)
-    load_into(network, build.first_weights(plan, which, loaded, config))
+    network = TaskNetwork(BertEncoder(plan.networks[role], f"{role}."), config)
+    load_into(network, build.first_weights(plan, role, loaded, config))
     return network
 
 
 def task_feed(
     plan: Plan,
     phase: TrainingPhase,
-    which: str,
+    role: str,
     config: HeadConfig,
     store: TokenStore,
     loss_inputs: LossInputs,
     world: World,
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
-    sites = task_sites(plan.networks[which], config, store.seq_length)
+    sites = task_sites(plan.networks[role], config, store.seq_length)
     return build.training_feed(plan, phase, store, sites, loss_inputs, world)
 
 
-def trained_names(plan: Plan, which: str, config: HeadConfig) -> list[str]:
+def trained_names(plan: Plan, role: str, config: HeadConfig) -> list[str]:
     """Return the parameters that a training of a network with head trains: all that it uses."""
-    encoder = plan.networks[which]
+    encoder = plan.networks[role]
     unused = "pooler." if config.task_type == "ner" else "none"
     shapes = encoder_shapes(encoder) | head_shapes(encoder, config)
-    return [f"{which}.{name}" for name in shapes if not name.startswith(unused)]
+    return [f"{role}.{name}" for name in shapes if not name.startswith(unused)]
 
 
 def evaluation(

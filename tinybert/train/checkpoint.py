@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from mindspore import Parameter, Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -14,9 +12,9 @@ from safetensors.numpy import save_file
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
 from tinybert.manifest.digests import TensorTable, tensor_table
+from tinybert.model.parameters import Array
 from tinybert.strict_json import parse_json
 
-Array = npt.NDArray[np.generic]
 GO_BACK = "remove the file to go on from the one before it, or start anew with --fresh"
 """What a user can do about a checkpoint that cannot be used."""
 

@@ -12,9 +12,10 @@ from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
-from tinybert.metrics.metrics import TaskType, task_metrics
+from tinybert.metrics.metrics import task_metrics
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
+from tinybert.recipe.tables import TaskType
 from tinybert.train.world import ALONE, AllGatherRows, World
 
 Logits = npt.NDArray[np.float32]

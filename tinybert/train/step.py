@@ -11,9 +11,7 @@ from tinybert.data.batch import Batch
 from tinybert.model.layers import Cell
 from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.world import ALONE, AllReduceSum, World
-
-Tensors = tuple[Tensor, ...]
+from tinybert.train.world import ALONE, AllReduceSum, Tensors, World
 
 
 class LossScaleSettings(NamedTuple):
