@@ -93,7 +93,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
 
             return explain(**vars(options))
         case "schema":
-            from tinybert.recipe.schema import schema
+            from tinybert.recipe.explain import schema
 
             return schema(), 0
         case "prepare":

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     (
-        *("errors", "atomic", "files", "field_texts", "strict_json", "terminal"),
+        *("errors", "atomic", "files", "strict_json", "terminal"),
         *("randomness", "device", "signals"),
     ),
     ("recipe",),

@@ -14,9 +14,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from tinybert.atomic import write_bytes
-from tinybert.field_texts import field_texts
 from tinybert.manifest.leaf import Leaf, Section, field_leaves
 from tinybert.manifest.model import Manifest
+from tinybert.recipe.explain import field_texts
 
 START = "<!-- fields: written by `python -m tools.manifest_docs` -->\n"
 END = "<!-- end of fields -->\n"

@@ -11,7 +11,7 @@ from tinybert.errors import InputError
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.sealing import replace_sections
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
-from tinybert.recipe.base import ManifestLink
+from tinybert.recipe.tables import ManifestLink
 
 
 def linked(path: Path) -> LinkedRun:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import ROOT, SHIPPED
-from tinybert.recipe.base import RecipeLink
 from tinybert.recipe.load import load
 from tinybert.recipe.network import head, network
+from tinybert.recipe.tables import RecipeLink
 
 
 def links():

@@ -9,9 +9,8 @@ import rfc8785
 
 from tests.conftest import ROOT, SHIPPED
 from tinybert.errors import RecipeError
-from tinybert.recipe.derived import batch_size, device_count, global_batch_size
-from tinybert.recipe.load import Origin, load, resolve_path
-from tinybert.recipe.tables import Batches, Topology
+from tinybert.recipe.load import Origin, load
+from tinybert.recipe.tables import Batches, Topology, batch_size, device_count, global_batch_size
 
 BASES = Path(__file__).parent / "bases"
 GENERAL = BASES / "general_distill.toml"
@@ -279,9 +278,3 @@ def test_both_phases_get_their_batch_sizes():
     assert resolved.origins["phase2.global_batch_size"] == Origin(
         "derived", "batch_size * device_count"
     )
-
-
-def test_paths_are_absolute_or_relative_to_the_root():
-    assert resolve_path("/project", "data/a.tfrecord") == Path("/project/data/a.tfrecord")
-    assert resolve_path("/project", "/data/a.tfrecord") == Path("/data/a.tfrecord")
-    assert resolve_path("/project", "$HOME/~") == Path("/project/$HOME/~")

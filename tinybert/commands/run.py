@@ -28,8 +28,8 @@ from tinybert.manifest.record import RunRecord
 from tinybert.plan.checkpoints import checkpoint_problems
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, describe, make_plan
-from tinybert.recipe.derived import device_count
 from tinybert.recipe.load import ResolvedRecipe, load
+from tinybert.recipe.tables import device_count
 from tinybert.run.execute import execute
 from tinybert.run.logs import configure
 from tinybert.run.options import RunOptions

@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,9 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
-from tinybert.recipe.derived import device_count, global_batch_size
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, TaskDistill
+from tinybert.recipe.tables import device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
 """States of a run that has written down all that it counted."""
@@ -90,21 +89,14 @@ def _recipe(inputs: Inputs, resolved: ResolvedRecipe, same_program: bool) -> Ite
     text = "the recipe's text"
     yield from _differs("inputs.stage", inputs.stage, resolved.recipe.stage, text)
     yield from _differs("inputs.seeds", inputs.seeds, {"seed": resolved.recipe.seed}, text)
-    recorded, computed = _flat(inputs.recipe.values), _flat(resolved.values)
+    recorded, computed = (
+        {".".join(path): value for path, value in leaves(values)}
+        for values in (inputs.recipe.values, resolved.values)
+    )
     for key in {**recorded, **computed} if same_program else recorded.keys() & computed.keys():
         yield from _differs(
             f"inputs.recipe.values.{key}", recorded.get(key), computed.get(key), text
         )
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat = {}
-    for path in leaves(values):
-        value: Any = values
-        for part in path:
-            value = value[part]
-        flat[".".join(path)] = value
-    return flat
 
 
 def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase]) -> Iterator[str]:

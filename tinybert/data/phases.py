@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError
-from tinybert.recipe.derived import global_batch_size
 from tinybert.recipe.model import AnyRecipe, Evaluate, Finetune, GeneralDistill, TaskDistill
 from tinybert.recipe.model import Phase as TaskPhase
 from tinybert.recipe.schedule import Polynomial, warmup_steps
-from tinybert.recipe.tables import Batches, Checkpoints, LossScale, Optimizer, Training
+from tinybert.recipe.tables import (
+    Batches,
+    Checkpoints,
+    LossScale,
+    Optimizer,
+    Training,
+    global_batch_size,
+)
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.prepare.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
-from tinybert.recipe.base import ManifestLink, RecipeLink
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, Role, head, network
 from tinybert.recipe.overrides import overridden
 from tinybert.recipe.source import parse
+from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from tinybert.files import digest_file
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
 from tinybert.manifest.model import Checkpoint, Manifest
-from tinybert.recipe.base import ManifestLink, RecipeLink
-from tinybert.recipe.load import load, resolve_path
+from tinybert.recipe.load import load
+from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
             its checkpoint is gone or is not as the run wrote it.
     """
     path = (
-        resolve_path(root, link.manifest)
+        root / link.manifest
         if isinstance(link, ManifestLink)
-        else _finished_run(resolve_path(root, link.recipe), root)
+        else _finished_run(root / link.recipe, root)
     )
     try:
         manifest = read_manifest(path)

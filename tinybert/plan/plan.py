@@ -12,11 +12,10 @@ from tinybert.errors import InputError
 from tinybert.files import FileDigest
 from tinybert.plan.compatibility import agreed_labels, vocabulary_problems
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
-from tinybert.recipe.base import Source
-from tinybert.recipe.derived import device_count, global_batch_size
-from tinybert.recipe.load import ResolvedRecipe, resolve_path
+from tinybert.recipe.load import ResolvedRecipe
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill
 from tinybert.recipe.network import NetworkConfig, network
+from tinybert.recipe.tables import Source, device_count, global_batch_size
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
 
@@ -133,7 +132,7 @@ def _checkpoints(
         at: Source | None = getattr(getattr(recipe, which), f"load_{which}_ckpt_path", None)
         try:
             if isinstance(at, str):
-                yield which, _existing(resolve_path(root, at)), None
+                yield which, _existing(root / at), None
             elif at is not None:
                 run = find_parent_run(at, root)
                 yield which, run.checkpoint, run

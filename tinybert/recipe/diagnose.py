@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from tinybert.recipe.base import Table
 from tinybert.recipe.keys import all_tables, as_toml, dotted, listed
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.source import Document, KeyPath
 from tinybert.recipe.suggest import suggest
+from tinybert.recipe.tables import Table
 
 LINKED = ("load_teacher_ckpt_path", "load_student_ckpt_path")
 CHOICES = {key: "path or link" for key in LINKED} | {"layer_map": "string or array"}

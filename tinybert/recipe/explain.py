@@ -1,14 +1,23 @@
-"""The command `explain`: each resolved value of a recipe, its origin and its meaning."""
+"""What the keys of a recipe mean: the commands `explain` and `schema`."""
 
-from collections.abc import Sequence
-from itertools import groupby
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
 
 from tinybert.errors import UsageError
-from tinybert.field_texts import field_texts
-from tinybert.recipe.base import Table
-from tinybert.recipe.keys import TablePath, as_toml, dotted, table_at
+from tinybert.recipe.keys import TablePath, all_tables, as_toml, dotted, table_at
 from tinybert.recipe.load import Origin, ResolvedRecipe, leaves, load
+from tinybert.recipe.model import STAGES
 from tinybert.recipe.suggest import suggest
+from tinybert.recipe.tables import Bounds, ManifestLink, RecipeLink, Table
 
 DERIVED = {("topology", "device_count"): "Processes of the whole run."}
 
@@ -24,7 +33,7 @@ def explain(
     """
     resolved = load(recipe, overrides, device)
     place: TablePath = tuple(key.split(".")) if key else ()
-    rows = [row for row in leaves(resolved.values) if row[: len(place)] == place]
+    rows = {path: value for path, value in leaves(resolved.values) if path[: len(place)] == place}
     if not rows:
         return _not_written(type(resolved.recipe), place), 0
     text = _listed(resolved, rows)
@@ -32,10 +41,10 @@ def explain(
     return text if key else head + text, 0
 
 
-def _listed(recipe: ResolvedRecipe, rows: Sequence[TablePath]) -> str:
+def _listed(recipe: ResolvedRecipe, rows: Mapping[TablePath, Any]) -> str:
     """Return a line for each value, below a header for each table."""
     stage = type(recipe.recipe)
-    values = {row: f"{dotted(row[-1:])} = {as_toml(_value(recipe, row))}" for row in rows}
+    values = {row: f"{dotted(row[-1:])} = {as_toml(value)}" for row, value in rows.items()}
     origins = {row: _origin(recipe.origins[dotted(row)]) for row in rows}
     first, second = (max(map(len, column.values())) for column in (values, origins))
     blocks = []
@@ -59,14 +68,6 @@ def _not_written(stage: type[Table], place: TablePath) -> str:
     return f"{dotted(place)} is not written\n{_meaning(stage, place)}"
 
 
-def _value(recipe: ResolvedRecipe, row: TablePath) -> object:
-    value: object = recipe.values
-    for part in row:
-        assert isinstance(value, dict)
-        value = value[part]
-    return value
-
-
 def _origin(origin: Origin) -> str:
     if origin.kind in ("file", "set", "device"):
         return origin.place
@@ -82,3 +83,71 @@ def _meaning(stage: type[Table], row: TablePath) -> str:
         if table is not None:
             return field_texts(table).get(row[length - 1], "")
     return ""
+
+
+def schema() -> str:
+    """Return a JSON Schema that accepts a recipe of any stage.
+
+    Rules between keys (`run_rules.py`, `network_rules.py`) are beyond it.
+    """
+    _, generated = models_json_schema([(stage, "validation") for stage in STAGES.values()])
+    tables: dict[str, type[Table]] = {
+        table.__name__: table for stage in STAGES.values() for table in all_tables(stage).values()
+    }
+    tables |= {table.__name__: table for table in (Bounds, ManifestLink, RecipeLink)}
+    definitions: dict[str, Any] = generated["$defs"]
+    for name, definition in definitions.items():
+        texts = field_texts(tables[name])
+        for key, field in definition["properties"].items():
+            field.pop("title", None)
+            if field.get("default", 0) is None:
+                del field["default"]
+            _drop_null(field)
+            field["description"] = texts[key]
+    result = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Recipe of a TinyBERT run",
+        "oneOf": [{"$ref": f"#/$defs/{stage.__name__}"} for stage in STAGES.values()],
+        "$defs": definitions,
+    }
+    return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def _drop_null(field: dict[str, Any]) -> None:
+    """Take away the null that stands for a key left out: TOML has none."""
+    choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        del field["anyOf"]
+        field |= choices[0]
+
+
+def field_texts(table: type) -> dict[str, str]:
+    """Return the string below each field of a class, inherited fields included.
+
+    Pydantic's own way to them reads the source of every class at import, which each start of
+    the program would pay for.
+    """
+    texts: dict[str, str] = {}
+    for cls in reversed(table.__mro__):
+        file = getattr(sys.modules[cls.__module__], "__file__", None)
+        if file is not None:
+            texts |= _texts_in(file).get(cls.__name__, {})
+    return texts
+
+
+@cache
+def _texts_in(file: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the string below each field of each class in a file, by class and field."""
+    return {
+        node.name: {
+            field.target.id: inspect.cleandoc(text.value.value)
+            for field, text in pairwise(node.body)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        }
+        for node in ast.parse(Path(file).read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    }

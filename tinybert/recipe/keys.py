@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from tinybert.recipe.base import Table
-from tinybert.recipe.tables import Bounds
+from tinybert.recipe.tables import Bounds, Table
 
 TablePath = tuple[str, ...]
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import rfc8785
 from pydantic import ValidationError
 
-from tinybert.recipe.derived import batch_size, device_count, global_batch_size
 from tinybert.recipe.diagnose import diagnose
 from tinybert.recipe.keys import TablePath, dotted
 from tinybert.recipe.model import STAGES, AnyRecipe
@@ -19,7 +18,7 @@ from tinybert.recipe.overrides import overridden
 from tinybert.recipe.problems import InvalidRecipeError
 from tinybert.recipe.run_rules import run_problems
 from tinybert.recipe.source import Document, parse, read_source
-from tinybert.recipe.tables import Batches
+from tinybert.recipe.tables import Batches, batch_size, device_count, global_batch_size
 from tinybert.recipe.valid_values import ValidValues
 
 
@@ -89,13 +88,7 @@ def load(
 def resolve(
     path: str | Path, content: bytes, overrides: Sequence[str] = (), device: str | None = None
 ) -> ResolvedRecipe:
-    """Validate and resolve the content of a recipe.
-
-    Args:
-        path: The TOML file that it comes from.
-        content: Its bytes.
-        overrides: `a.b=c` each, as after `--set`.
-        device: `CPU` or `Ascend`, to run on another device than the recipe's.
+    """Validate and resolve the content of a recipe, as `load` does with a file's.
 
     Raises:
         InvalidRecipeError: It has problems, all of which are in the error.
@@ -128,11 +121,6 @@ def resolve(
     )
 
 
-def resolve_path(root: str | Path, path: str) -> Path:
-    """Return a recipe's path as the run opens it: absolute, or relative to the root."""
-    return Path(root) / path
-
-
 def _stage(document: Document) -> str:
     """Return the stage, or the likeliest one, so that the rest is checked even without it."""
     stage = document.value(("stage",))
@@ -150,7 +138,7 @@ def _resolved(document: Document, recipe: AnyRecipe) -> tuple[dict[str, Any], di
     values = recipe.model_dump(mode="json", exclude_none=True)
     if not values["network"]:
         del values["network"]
-    origins = {dotted(path): _origin(document, path) for path in leaves(values)}
+    origins = {dotted(path): _origin(document, path) for path, _ in leaves(values)}
     values["topology"]["device_count"] = device_count(recipe.topology)
     origins["topology.device_count"] = Origin("derived", "hosts * devices_per_host")
     for path, batches in _batches(recipe):
@@ -173,13 +161,13 @@ def _batches(recipe: AnyRecipe) -> Iterator[tuple[str, Batches]]:
             yield name, table
 
 
-def leaves(values: dict[str, Any], table: TablePath = ()) -> Iterator[TablePath]:
-    """Yield the path of every value that is not a table."""
+def leaves(values: dict[str, Any], table: TablePath = ()) -> Iterator[tuple[TablePath, Any]]:
+    """Yield path and value of every value that is not a table."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, (*table, key))
         else:
-            yield (*table, key)
+            yield (*table, key), value
 
 
 def _origin(document: Document, path: TablePath) -> Origin:

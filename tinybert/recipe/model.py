@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tinybert.recipe.base import Table
 from tinybert.recipe.network_tables import (
     DistillStudent,
     DistillTeacher,
@@ -32,6 +31,7 @@ from tinybert.recipe.tables import (
     PretrainData,
     Runtime,
     SoftDistill,
+    Table,
     Task,
     TaskData,
     Topology,

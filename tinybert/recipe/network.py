@@ -6,13 +6,11 @@ from typing import Any, Literal
 from tinybert.recipe.model import AnyRecipe, GeneralDistill
 from tinybert.recipe.network_tables import (
     Activation,
-    EvaluatedStudent,
     FinetunedTeacher,
     Head,
     NetworkKeys,
     Precision,
     TaskStudent,
-    TaskTeacher,
     Trained,
 )
 from tinybert.recipe.tables import TaskType
@@ -88,17 +86,12 @@ def head(recipe: AnyRecipe, role: Role) -> HeadConfig:
     Raises:
         ValueError: The recipe has no such network, or no task.
     """
+    if isinstance(recipe, GeneralDistill):
+        raise ValueError("a recipe without a task")
     table = recipe.teacher if role == "teacher" else recipe.student
-    if isinstance(recipe, GeneralDistill) or table is None:
-        raise ValueError(f"a recipe without a head of [{role}]")
-    assert isinstance(table, TaskTeacher | TaskStudent | FinetunedTeacher | EvaluatedStudent)
-    return HeadConfig(
-        task_type=recipe.task.task_type,
-        num_labels=recipe.task.num_labels,
-        head=table.head,
-        classifier_dropout_prob=(
-            table.classifier_dropout_prob
-            if isinstance(table, TaskStudent | FinetunedTeacher)
-            else 0.0
-        ),
-    )
+    if table is None:
+        raise ValueError(f"a recipe without [{role}]")
+    dropout = 0.0
+    if isinstance(table, TaskStudent | FinetunedTeacher):
+        dropout = table.classifier_dropout_prob
+    return HeadConfig(recipe.task.task_type, recipe.task.num_labels, table.head, dropout)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tinybert.recipe.base import DropoutRate, NoDropout, PositiveFloat, PositiveInt, Source, Table
+from tinybert.recipe.tables import DropoutRate, NoDropout, PositiveFloat, PositiveInt, Source, Table
 
 Activation = Literal["gelu_tanh", "gelu", "relu"]
 Precision = Literal["float32", "float16"]

@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from tinybert.recipe.base import Table
 from tinybert.recipe.keys import TablePath, all_tables, dotted, listed, table_at
 from tinybert.recipe.model import STAGES
+from tinybert.recipe.tables import Table
 
 RENAMED = {
     "device_target": "device",

@@ -1,19 +1,55 @@
-"""Every other table of a recipe: data, losses, optimizer, length, machine, expectations."""
+"""The strict base class of a recipe's tables, and every table but those of the networks.
 
-from typing import Annotated, Literal
+Networks: `network_tables.py`.
+"""
 
-from pydantic import Discriminator, Field, Tag
+from typing import Annotated, Any, Literal
 
-from tinybert.recipe.base import (
-    Count,
-    NonNegativeFloat,
-    Path,
-    PositiveFloat,
-    PositiveInt,
-    Ratio,
-    Table,
-    Text,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+DropoutRate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+NoDropout = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Path = Text
+
+
+class Table(BaseModel):
+    """A TOML table: strict types, no unknown keys, never mutated."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
+
+
+class ManifestLink(Table):
+    """The best checkpoint of the run that a manifest describes."""
+
+    manifest: Path
+    """Path of the manifest."""
+
+
+class RecipeLink(Table):
+    """The best checkpoint of the finished run of another recipe, as that recipe reads now."""
+
+    recipe: Path
+    """Path of the recipe."""
+
+
+def _source_kind(value: Any) -> str:
+    if isinstance(value, dict | RecipeLink):
+        return "recipe" if "recipe" in dict(value) else "manifest"
+    return "manifest" if isinstance(value, ManifestLink) else "path"
+
+
+Source = Annotated[
+    Annotated[Path, Tag("path")]
+    | Annotated[ManifestLink, Tag("manifest")]
+    | Annotated[RecipeLink, Tag("recipe")],
+    Discriminator(_source_kind),
+]
 
 
 class Batches(Table):
@@ -220,6 +256,24 @@ class Topology(Table):
     """How long processes wait for each other to start, compile, evaluate and save; absent: 600."""
     bind_core: bool | None = None
     """true: every process keeps to processor cores of its own."""
+
+
+def device_count(topology: Topology) -> int:
+    """Return the number of processes of the whole run."""
+    return topology.hosts * topology.devices_per_host
+
+
+def global_batch_size(batches: Batches, topology: Topology) -> int:
+    """Return the rows of a step over all devices."""
+    if batches.global_batch_size is not None:
+        return batches.global_batch_size
+    assert batches.batch_size is not None
+    return batches.batch_size * device_count(topology)
+
+
+def batch_size(batches: Batches, topology: Topology) -> int:
+    """Return the rows of a step on one device."""
+    return global_batch_size(batches, topology) // device_count(topology)
 
 
 class Runtime(Table):

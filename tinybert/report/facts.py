@@ -9,6 +9,7 @@ from tinybert.compare.causes import format_value
 from tinybert.compare.verdict import Run
 from tinybert.manifest.document import LIVE
 from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
+from tinybert.recipe.load import leaves
 
 Row = tuple[str, ...]
 """A row of a table; its name comes first."""
@@ -115,7 +116,8 @@ def timing(run: Run) -> Iterator[tuple[str, str]]:
 def resolved_recipe(run: Run) -> Iterator[Row]:
     """Yield dotted key, value and origin of every value of a run's recipe."""
     recipe = run.manifest.inputs.recipe
-    for key, value in _flat(recipe.values):
+    for path, value in leaves(recipe.values):
+        key = ".".join(path)
         origin = recipe.origins.get(key)
         yield key, format_value(value), f"{origin.kind} {origin.place}" if origin else "-"
 
@@ -137,11 +139,3 @@ def _counts(run: Run) -> Iterator[tuple[str, str]]:
 
 def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items()) or "-"
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value

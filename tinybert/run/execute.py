@@ -13,8 +13,8 @@ from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
-from tinybert.recipe.derived import device_count
 from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
+from tinybert.recipe.tables import device_count
 from tinybert.run.heartbeat import HeartbeatSender
 from tinybert.run.profiling import PROFILE, profiled
 from tinybert.signals import StopRequest

@@ -28,8 +28,8 @@ from tinybert.model.dropout import DropoutSite
 from tinybert.model.parameters import encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
-from tinybert.recipe.derived import device_count
 from tinybert.recipe.network import HeadConfig
+from tinybert.recipe.tables import device_count
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
 from tinybert.train.feed import Feed, LossInputs

@@ -16,8 +16,8 @@ from tinybert.manifest.record import RunRecord
 from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
-from tinybert.recipe.derived import global_batch_size
 from tinybert.recipe.model import Evaluate
+from tinybert.recipe.tables import global_batch_size
 from tinybert.stages import build, tasks
 from tinybert.train import effective
 from tinybert.train.evaluation import Logits
