@@ -22,7 +22,7 @@ from tinybert.manifest.built import (
     TopologyFacts,
 )
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import tensor_digest, tensor_table, write_tensor_table
+from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.keys import as_toml

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT
-from tinybert.manifest.digests import tensor_table
+from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tinybert.data.example import Column, decode_examples, encode_examples
 from tinybert.data.tfrecord import read_records, write_records
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.sealing import replace_sections
+from tinybert.manifest.model import replace_sections
 
 NAMES = ("input_ids", "input_mask", "segment_ids")
 SEEDED = '[teacher]\ninit = "seeded"'

@@ -9,8 +9,7 @@ from pathlib import Path
 from tinybert.atomic import write_bytes
 from tinybert.errors import TinybertError, UsageError
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.model import Manifest, Volatile
-from tinybert.manifest.sealing import replace_sections
+from tinybert.manifest.model import Manifest, Volatile, replace_sections
 
 
 def reference(manifest: Manifest) -> Manifest:

@@ -17,8 +17,7 @@ from tinybert.errors import ManifestError
 from tinybert.manifest.built import LossScaleFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.model import Manifest, Number, Outcome, RecipeFacts
-from tinybert.manifest.sealing import replace_sections
+from tinybert.manifest.model import Manifest, Number, Outcome, RecipeFacts, replace_sections
 from tinybert.manifest.trace import TraceWriter, read_trace
 
 

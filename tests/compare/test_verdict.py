@@ -14,7 +14,7 @@ from tinybert.compare.verdict import Run, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest.built import TrainingFacts
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.sealing import replace_sections
+from tinybert.manifest.model import replace_sections
 from tinybert.manifest.trace import TraceWriter
 from tinybert.report.text import diff
 

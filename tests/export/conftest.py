@@ -14,7 +14,7 @@ from tests.fake_runs import EFFECTIVE, ENVIRONMENT
 from tests.model.networks import random_weights
 from tinybert.data.sidecar import load_sidecar
 from tinybert.files import digest_file
-from tinybert.manifest.digests import tensor_table
+from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.model.label_names import encode_labels

@@ -28,7 +28,7 @@ from tinybert.export.check import batches, measure_differences
 from tinybert.export.network import INPUT_NAMES
 from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.model.bert import MASKED
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network

@@ -6,8 +6,8 @@ import pytest
 
 from tinybert.errors import ManifestError
 from tinybert.manifest.document import encode_manifest, is_below, read_manifest
+from tinybert.manifest.model import replace_sections
 from tinybert.manifest.record import RunRecord
-from tinybert.manifest.sealing import replace_sections
 
 ESCAPES = ("../x", "a/../../x", "/etc/x", "..", "", "a\0b")
 

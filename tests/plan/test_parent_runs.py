@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from tinybert.errors import InputError
 from tinybert.manifest.document import encode_manifest, read_manifest
-from tinybert.manifest.sealing import replace_sections
+from tinybert.manifest.model import replace_sections
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.tables import ManifestLink
 

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from tinybert.errors import InputError
 from tinybert.files import digest_file
-from tinybert.manifest.digests import read_tensor_table, tensor_digest
+from tinybert.manifest.checkpoints import read_tensor_table, tensor_digest
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.provenance import Provenance
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from tinybert.errors import ManifestError, UsageError
-from tinybert.manifest.document import read_manifest
-from tinybert.manifest.lock import LOCK
+from tinybert.manifest.document import LOCK, read_manifest
 from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.report.chart import Line, Mark, chart

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.digests import TensorTable, read_tensor_table, tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import (
+    TensorTable,
+    read_tensor_table,
+    tensor_digest,
+    tensor_table,
+)
 from tinybert.manifest.model import Checkpoint, InputFile, Outcome
 
 if TYPE_CHECKING:

@@ -9,8 +9,12 @@ from tinybert.compare.verdict import Run
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
-from tinybert.manifest.checkpoints import changed_file, changed_tensors
-from tinybert.manifest.digests import read_tensor_table, tensor_digest
+from tinybert.manifest.checkpoints import (
+    changed_file,
+    changed_tensors,
+    read_tensor_table,
+    tensor_digest,
+)
 from tinybert.manifest.document import read_manifest
 from tinybert.manifest.model import Checkpoint
 
@@ -140,21 +144,15 @@ def _changed_outputs(run: Run, rehash: bool) -> Iterator[str]:
         if file.tensor_table is not None or file.tensor_digest is not None:
             table = run.folder / (file.tensor_table or "")
             yield from _changed_table(table, file.tensor_digest or "", run)
-    for checkpoint in _checkpoints(run):
+    for checkpoint in run.manifest.outcome.every_checkpoint():
         table, tensors = run.folder / checkpoint.tensor_table, checkpoint.tensor_digest
         yield from _changed_table(table, tensors, run)
         yield from _changed_checkpoint(run, checkpoint, rehash)
 
 
-def _checkpoints(run: Run) -> list[Checkpoint]:
-    outcome = run.manifest.outcome
-    best = [outcome.best_checkpoint] if outcome.best_checkpoint else []
-    return [*outcome.checkpoints, *best]
-
-
 def _unread(run: Run) -> Iterator[str]:
     """Yield which checkpoints were not read."""
-    files = [checkpoint.file for checkpoint in _checkpoints(run)]
+    files = [checkpoint.file for checkpoint in run.manifest.outcome.every_checkpoint()]
     sized = sum(file in run.manifest.volatile.checkpoint_files for file in files)
     if sized:
         yield f"{sized} checkpoints compared by size alone; --rehash reads them"

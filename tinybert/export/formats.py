@@ -19,7 +19,7 @@ from tinybert.export.network import INPUT_NAMES, TrainedNetwork, inference_cell
 from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
 from tinybert.manifest import exported
-from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.document import root_of
 from tinybert.manifest.identity import code_identity
 from tinybert.model.checkpoint_files import WEIGHTS, read_arrays

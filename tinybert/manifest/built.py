@@ -1,6 +1,6 @@
 """The sections `effective` and `environment`: what was built, and what it ran on."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated
 
 from tinybert.manifest.leaf import (
@@ -128,20 +128,7 @@ class Effective(TrainingFacts):
         """
         if phase is not None:
             return replace(self, phases={**self.phases, phase: facts})
-        return replace(
-            self,
-            total_steps=facts.total_steps,
-            warmup_steps=facts.warmup_steps,
-            global_batch_size=facts.global_batch_size,
-            optimizer=facts.optimizer,
-            learning_rates=facts.learning_rates,
-            loss_scale=facts.loss_scale,
-            matrix_products=facts.matrix_products,
-            parameters=facts.parameters,
-            initial_weights=facts.initial_weights,
-            masks=facts.masks,
-            graph_digest=facts.graph_digest,
-        )
+        return replace(self, **{fact.name: getattr(facts, fact.name) for fact in fields(facts)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,45 +1,76 @@
-"""Checkpoints: what a manifest records of them, and whether they are as recorded."""
+"""Checkpoints: digests of their tensors, and whether they are as a manifest records them."""
 
-from collections.abc import Container, Mapping
-from dataclasses import replace
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from tinybert.errors import InputError
+from tinybert.atomic import write_bytes
+from tinybert.errors import InputError, ManifestError
 from tinybert.files import digest_file
-from tinybert.manifest.digests import tensor_digest, tensor_table
-from tinybert.manifest.model import Checkpoint, CheckpointFile, Outcome
+from tinybert.manifest.canonical import digest
+from tinybert.manifest.model import Checkpoint, CheckpointFile
+from tinybert.strict_json import read_json
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+class Tensor(TypedDict):
+    """What a tensor is, without its bytes."""
+
+    dtype: str
+    shape: list[int]
+    sha256: str
+
+
+TensorTable = dict[str, Tensor]
+
+
+def tensor_table(arrays: "Mapping[str, np.ndarray[Any, Any]]") -> TensorTable:
+    """Return name, dtype, shape and SHA-256 of every array, sorted by name.
+
+    The bytes are little-endian in C order, whatever the array in memory is.
+    """
+    names = sorted(arrays)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(_tensor, (arrays[name] for name in names)), strict=True))
+
+
+def tensor_digest(table: TensorTable) -> str:
+    """Return the digest of a table: equal weights have equal digests in every file format."""
+    return digest({name: table[name] for name in sorted(table)})
+
+
+def write_tensor_table(path: Path, table: TensorTable) -> None:
+    """Write a table as JSON, one tensor a line."""
+    rows = [f"  {json.dumps(name)}: {json.dumps(table[name])}" for name in sorted(table)]
+    write_bytes(path, ("{\n" + ",\n".join(rows) + "\n}\n").encode())
+
+
+def read_tensor_table(path: Path) -> TensorTable:
+    """Read a table that `write_tensor_table` wrote.
+
+    Raises:
+        ManifestError: The file is missing or is not such a table.
+    """
+    try:
+        table = read_json(path, exact_integers=True)
+    except OSError as error:
+        raise ManifestError("tensor table is missing", where=str(path)) from error
+    except ValueError as error:
+        raise ManifestError("file is not a tensor table", where=str(path)) from error
+    if not isinstance(table, dict) or not all(map(_is_tensor, table.values())):
+        raise ManifestError("file is not a tensor table", where=str(path))
+    return table
+
+
 def table_of(path: Path) -> Path:
     """Return where the tensor table of a checkpoint's file is."""
     return path.with_name(f"{path.name}.tensors.json")
-
-
-def record_file(path: Path, trace_digest: str | None) -> CheckpointFile:
-    """Return what is recorded of a checkpoint's file, and of the trace up to it."""
-    file = digest_file(path)
-    return CheckpointFile(size=file.size, sha256=file.sha256, trace_digest=trace_digest)
-
-
-def with_checkpoint(
-    outcome: Outcome, entry: Checkpoint, gone: Container[str], *, best: bool
-) -> Outcome:
-    """Return an outcome with a further checkpoint.
-
-    Args:
-        outcome: The outcome so far.
-        entry: The checkpoint; it takes the place of one of the same step.
-        gone: Files of checkpoints that are no longer kept.
-        best: Whether it is the one of the best evaluation, which is kept apart.
-    """
-    if best:
-        return replace(outcome, best_checkpoint=entry)
-    others = [old for old in outcome.checkpoints if old.step != entry.step and old.file not in gone]
-    return replace(outcome, checkpoints=sorted([*others, entry], key=lambda kept: kept.step))
 
 
 def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = True) -> str:
@@ -71,9 +102,9 @@ def changed_tensors(arrays: "Mapping[str, np.ndarray[Any, Any]]", recorded: Chec
         arrays: Every tensor of the file.
         recorded: The checkpoint as it was recorded.
     """
-    digest = tensor_digest(tensor_table(arrays))
-    equal = digest == recorded.tensor_digest
-    return "" if equal else f"tensor digest {digest}, not {recorded.tensor_digest}"
+    now = tensor_digest(tensor_table(arrays))
+    equal = now == recorded.tensor_digest
+    return "" if equal else f"tensor digest {now}, not {recorded.tensor_digest}"
 
 
 def require_equal(path: Path, change: str, *, cure: str) -> None:
@@ -87,3 +118,23 @@ def require_equal(path: Path, change: str, *, cure: str) -> None:
     if change:
         message = f"the checkpoint is not the one that the run recorded: {change}"
         raise InputError(message, where=str(path), cure=cure)
+
+
+def _is_tensor(row: object) -> bool:
+    if not isinstance(row, dict) or row.keys() != {"dtype", "shape", "sha256"}:
+        return False
+    texts = isinstance(row["dtype"], str) and isinstance(row["sha256"], str)
+    shape = row["shape"]
+    return texts and isinstance(shape, list) and all(type(size) is int for size in shape)
+
+
+def _tensor(array: "np.ndarray[Any, Any]") -> Tensor:
+    import numpy as np
+
+    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    data = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+    return Tensor(
+        dtype=array.dtype.name,
+        shape=list(array.shape),
+        sha256=hashlib.sha256(data.data).hexdigest(),
+    )

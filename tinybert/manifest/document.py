@@ -1,7 +1,13 @@
-"""Manifests as files: JSON with one fact a line, sealed by a digest a section."""
+"""Manifests as files: JSON with one fact a line, sealed by a digest a section; locks of runs.
 
+The kernel releases the lock of a run however the process that holds it ends.
+"""
+
+import fcntl
 import json
+import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
@@ -10,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
+from tinybert.files import open_file
 from tinybert.manifest.canonical import digest, to_json
-from tinybert.manifest.lock import is_locked
 from tinybert.manifest.model import FORMAT_VERSION, Digests, Manifest
 from tinybert.strict_json import read_json
 
@@ -24,6 +30,10 @@ RUN_TIME = "%Y%m%dT%H%M%SZ"
 """The time in a run id."""
 LIVE = ("planned", "running")
 """States in which a process carries out a run, or did when it was killed."""
+LOCK = "lock"
+"""The file in a run's folder that its process has locked."""
+ATTEMPTS = 20
+PAUSE = 0.05  # seconds; `is_locked` holds the lock for an instant
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -63,6 +73,38 @@ def status(path: Path, manifest: Manifest) -> str:
     if recorded in LIVE and not is_locked(run_directory(path, manifest)):
         return "abandoned"
     return recorded
+
+
+def acquire(directory: Path) -> int | None:
+    """Return a descriptor that holds a run's lock, or None if another process holds it.
+
+    Args:
+        directory: The run's folder.
+
+    Raises:
+        OSError: The folder is missing or cannot be written.
+    """
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    for _ in range(ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            time.sleep(PAUSE)
+    os.close(descriptor)
+    return None
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a process holds the lock of the run in a folder."""
+    try:
+        with open_file(directory / LOCK) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def root_of(path: Path, manifest: Manifest) -> Path:
@@ -156,8 +198,7 @@ def _names_of_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
     for file in inputs.files:
         if file.tensor_table is not None:
             yield "inputs.files.tensor_table", file.tensor_table
-    best = [outcome.best_checkpoint] if outcome.best_checkpoint else []
-    for checkpoint in (*outcome.checkpoints, *best):
+    for checkpoint in outcome.every_checkpoint():
         yield "outcome.checkpoints.file", checkpoint.file
         yield "outcome.checkpoints.tensor_table", checkpoint.tensor_table
 

@@ -1,6 +1,5 @@
 """What program runs, and on what: facts that need no framework and no network."""
 
-import hashlib
 import os
 import platform
 import re
@@ -11,11 +10,10 @@ from dataclasses import replace
 from importlib import metadata, util
 from pathlib import Path
 
-from tinybert.atomic import write_bytes
 from tinybert.files import digest_files
 from tinybert.manifest.built import Environment, Framework, Processor, ThreadFacts, TopologyFacts
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.model import Code, Patch
+from tinybert.manifest.model import Code
 
 PATCH_BYTES = 1 << 20
 """A larger patch is not kept, only its digest and size."""
@@ -227,12 +225,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def keep_patch(patch: bytes, file: Path) -> Patch:
-    """Write a patch to a file unless it is very large; return its facts."""
-    kept = len(patch) <= PATCH_BYTES
-    if kept:
-        write_bytes(file, patch)
-    sha256 = hashlib.sha256(patch).hexdigest()
-    return Patch(file=file.name if kept else None, sha256=sha256, size=len(patch))

@@ -1,10 +1,10 @@
 """The manifest's sections, typed. The text below a field explains it, here and in the README."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from tinybert.manifest.built import Effective, Environment
-from tinybert.manifest.canonical import parse_number, to_json
+from tinybert.manifest.canonical import digest, parse_number, to_json
 from tinybert.manifest.leaf import (
     DERIVED_NOTE,
     ENVIRONMENT_NOTE,
@@ -17,6 +17,9 @@ from tinybert.manifest.leaf import (
     NoFacts,
     Section,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 FORMAT_VERSION = 1
 
@@ -222,6 +225,10 @@ class Outcome(Section):
     error: Failure | None = None
     """Why it failed."""
 
+    def every_checkpoint(self) -> list[Checkpoint]:
+        """Return the checkpoints kept, oldest first, and then the best one."""
+        return [*self.checkpoints, *filter(None, [self.best_checkpoint])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment(Section):
@@ -351,4 +358,26 @@ class Manifest(Section):
     """What differs from run to run, and what no verdict looks at."""
 
 
-SECTIONS: tuple[str, ...] = ("inputs", "effective", "environment", "outcome", "volatile")
+class Sections(TypedDict, total=False):
+    """Sections of a manifest by their names."""
+
+    inputs: Inputs
+    effective: Effective
+    environment: Environment
+    outcome: Outcome
+    volatile: Volatile
+
+
+SECTIONS: tuple[str, ...] = tuple(Sections.__annotations__)
+
+
+def build_manifest(**sections: "Unpack[Sections]") -> Manifest:
+    """Return the manifest of these sections, with their digests."""
+    digests = Digests(**{name: digest(sections.get(name)) for name in SECTIONS})
+    return Manifest(format_version=FORMAT_VERSION, digests=digests, **sections)
+
+
+def replace_sections(manifest: Manifest, **sections: "Unpack[Sections]") -> Manifest:
+    """Return a manifest with new sections; the others stay, and so do their digests."""
+    digests = {name: digest(section) for name, section in sections.items()}
+    return replace(manifest, digests=replace(manifest.digests, **digests), **sections)

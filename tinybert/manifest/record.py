@@ -5,6 +5,7 @@ a run id is a UTC time and six random digits. The run's process locks its folder
 recorded as planned or running and whose folder no process has locked is abandoned.
 """
 
+import hashlib
 import os
 import shutil
 import socket
@@ -13,16 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tinybert.atomic import remove_leftovers, write_bytes
 from tinybert.errors import InputError, ManifestError
+from tinybert.files import digest_file
 from tinybert.manifest.built import Effective, Environment
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.checkpoints import record_file, table_of, with_checkpoint
-from tinybert.manifest.digests import TensorTable, tensor_digest, write_tensor_table
+from tinybert.manifest.checkpoints import TensorTable, table_of, tensor_digest, write_tensor_table
 from tinybert.manifest.document import (
     FOLDER,
+    acquire,
     encode_manifest,
     new_run_id,
     read_manifest,
@@ -30,9 +32,8 @@ from tinybert.manifest.document import (
     root_of,
     run_directory,
 )
-from tinybert.manifest.identity import keep_patch
+from tinybert.manifest.identity import PATCH_BYTES
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
-from tinybert.manifest.lock import acquire
 from tinybert.manifest.model import (
     Checkpoint,
     CheckpointFile,
@@ -42,12 +43,18 @@ from tinybert.manifest.model import (
     MemoryFacts,
     Number,
     Outcome,
+    Patch,
+    Sections,
     Segment,
     ThroughputFacts,
     Volatile,
+    build_manifest,
+    replace_sections,
 )
-from tinybert.manifest.sealing import build_manifest, replace_sections
 from tinybert.manifest.trace import TraceWriter
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Clock = Callable[[], datetime]
 TRACE = "trace.jsonl"
@@ -66,7 +73,9 @@ class RunRecord:
     Every method that changes the manifest writes it, whole and synced, before it returns.
     """
 
-    def __init__(self, root: Path, path: Path, manifest: Manifest, lock: int, now: Clock) -> None:
+    def __init__(
+        self, root: Path, path: Path, manifest: Manifest, lock: int, now: Clock = utc_now
+    ) -> None:
         self.root = root
         self.path = path
         self.manifest = manifest
@@ -91,9 +100,7 @@ class RunRecord:
         return cls._create(root, path, directory, run_id, inputs, now)
 
     @classmethod
-    def fragment(
-        cls, root: Path, directory: Path, run_id: str, inputs: Inputs, *, now: Clock = utc_now
-    ) -> "RunRecord":
+    def fragment(cls, root: Path, directory: Path, run_id: str, inputs: Inputs) -> "RunRecord":
         """Create the record of a process that is not the first: `manifest.json` in a folder.
 
         What is in the folder, which is named relative to the root, is removed first.
@@ -103,17 +110,17 @@ class RunRecord:
         """
         shutil.rmtree(root / directory, ignore_errors=True)
         path = root / directory / "manifest.json"
-        return cls._create(root, path, directory, run_id, inputs, now)
+        return cls._create(root, path, directory, run_id, inputs, utc_now)
 
     @classmethod
-    def attach(cls, path: Path, *, now: Clock = utc_now) -> "RunRecord":
+    def attach(cls, path: Path) -> "RunRecord":
         """Take part in a run whose lock another process holds for this one.
 
         Raises:
             ManifestError: The manifest cannot be read.
         """
         manifest = read_manifest(path)
-        return cls(root_of(path, manifest), path, manifest, -1, now)
+        return cls(root_of(path, manifest), path, manifest, -1)
 
     @classmethod
     def _create(
@@ -136,7 +143,7 @@ class RunRecord:
         return cls(root, path, manifest, lock, now)
 
     @classmethod
-    def reopen(cls, path: Path, *, now: Clock = utc_now) -> "RunRecord":
+    def reopen(cls, path: Path) -> "RunRecord":
         """Take up a run that was abandoned, interrupted or failed; `rewind` it next.
 
         The manifest is `planned` again, with a further segment.
@@ -159,13 +166,13 @@ class RunRecord:
         if manifest.outcome.status == "finished":
             os.close(lock)
             raise ManifestError("this run is finished", where=str(path))
-        record = cls(root_of(path, manifest), path, manifest, lock, now)
+        record = cls(root_of(path, manifest), path, manifest, lock)
         for leftover in directory.rglob(".*.tmp"):
             if leftover.is_file():
                 leftover.unlink()
         remove_leftovers(path)
         outcome, volatile = manifest.outcome, manifest.volatile
-        segments = [*volatile.segments, _segment(now())]
+        segments = [*volatile.segments, _segment(utc_now())]
         record.update(
             outcome=Outcome(
                 checkpoints=outcome.checkpoints, best_checkpoint=outcome.best_checkpoint
@@ -230,32 +237,23 @@ class RunRecord:
             volatile=volatile.with_last_segment(last),
         )
 
-    def update(
-        self,
-        *,
-        inputs: Inputs | None = None,
-        effective: Effective | None = None,
-        environment: Environment | None = None,
-        outcome: Outcome | None = None,
-        volatile: Volatile | None = None,
-    ) -> None:
+    def update(self, **sections: "Unpack[Sections]") -> None:
         """Put new sections into the manifest; the others stay."""
-        self.manifest = replace_sections(
-            self.manifest,
-            inputs=inputs,
-            effective=effective,
-            environment=environment,
-            outcome=outcome,
-            volatile=volatile,
-        )
+        self.manifest = replace_sections(self.manifest, **sections)
         write_bytes(self.path, encode_manifest(self.manifest))
 
     def keep_patch(self, patch: bytes) -> None:
         """Keep the code's uncommitted changes beside the manifest, unless they are very large."""
-        if patch:
-            inputs = self.manifest.inputs
-            code = replace(inputs.code, patch=keep_patch(patch, self.path.with_suffix(".patch")))
-            self.update(inputs=replace(inputs, code=code))
+        if not patch:
+            return
+        file = self.path.with_suffix(".patch")
+        kept = len(patch) <= PATCH_BYTES
+        if kept:
+            write_bytes(file, patch)
+        sha256 = hashlib.sha256(patch).hexdigest()
+        facts = Patch(file=file.name if kept else None, sha256=sha256, size=len(patch))
+        inputs = self.manifest.inputs
+        self.update(inputs=replace(inputs, code=replace(inputs.code, patch=facts)))
 
     def checkpoint(
         self,
@@ -291,8 +289,17 @@ class RunRecord:
         volatile = self.manifest.volatile
         files = {name: file for name, file in volatile.checkpoint_files.items() if name not in gone}
         if path.is_file():
-            files[entry.file] = record_file(path, self._trace.digest if self._trace else None)
-        outcome = with_checkpoint(self.manifest.outcome, entry, gone, best=best)
+            file, trace = digest_file(path), self._trace.digest if self._trace else None
+            files[entry.file] = CheckpointFile(
+                size=file.size, sha256=file.sha256, trace_digest=trace
+            )
+        outcome = self.manifest.outcome
+        if best:
+            outcome = replace(outcome, best_checkpoint=entry)
+        else:
+            kept = [old for old in outcome.checkpoints if old.step != step and old.file not in gone]
+            kept = sorted([*kept, entry], key=lambda each: each.step)
+            outcome = replace(outcome, checkpoints=kept)
         self.update(outcome=outcome, volatile=replace(volatile, checkpoint_files=files))
         for old in expired:
             old.unlink(missing_ok=True)
@@ -341,15 +348,7 @@ class RunRecord:
         exit_code: int | None = None,
         last_lines: Sequence[str] = (),
     ) -> None:
-        """Record what ended the run, and release its lock.
-
-        Args:
-            error: What was raised.
-            rank: The process that failed first, where there were several.
-            step: Steps that it had done.
-            exit_code: How it ended.
-            last_lines: The end of its log.
-        """
+        """Record what ended the run, as `Failure` explains it, and release its lock."""
         failure = Failure(
             type=type(error).__name__,
             message=getattr(error, "message", None) or str(error),

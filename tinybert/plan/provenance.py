@@ -9,7 +9,12 @@ from pathlib import Path
 from tinybert.data.store import TokenStore
 from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_files, relative_to
-from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table, write_tensor_table
+from tinybert.manifest.checkpoints import (
+    TensorTable,
+    tensor_digest,
+    tensor_table,
+    write_tensor_table,
+)
 from tinybert.manifest.model import InputFile
 from tinybert.manifest.record import RunRecord
 from tinybert.model.weights import LoadedWeights

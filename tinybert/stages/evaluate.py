@@ -11,7 +11,7 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.manifest.built import RuntimeFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.digests import tensor_table
+from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
-from tinybert.manifest.digests import TensorTable, tensor_table
+from tinybert.manifest.checkpoints import TensorTable, tensor_table
 from tinybert.model.parameters import Array
 from tinybert.strict_json import parse_json
 

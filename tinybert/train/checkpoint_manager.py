@@ -9,8 +9,14 @@ from pathlib import Path
 import structlog
 
 from tinybert.errors import InputError
-from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
-from tinybert.manifest.digests import TensorTable, tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import (
+    TensorTable,
+    changed_file,
+    changed_tensors,
+    require_equal,
+    tensor_digest,
+    tensor_table,
+)
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.train.checkpoint import (

@@ -15,7 +15,7 @@ from tinybert.manifest.built import (
     TrainingFacts,
     TrainingRuntimeFacts,
 )
-from tinybert.manifest.digests import tensor_digest, tensor_table
+from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
 from tinybert.train.step import CompiledStep, TrainingStep

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.digests import (
+from tinybert.manifest.checkpoints import (
     read_tensor_table,
     tensor_digest,
     tensor_table,
