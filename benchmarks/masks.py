@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("GLOG_v", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +28,7 @@ from tinybert.model.layers import Cell
 from tinybert.plan.plan import Plan, make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build
-from tinybert.stages.layers import build_distiller, encoders, layer_training
+from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.train.feed import Feed
 from tinybert.train.step import MultiStep, TrainingStep
 from tinybert.train.world import ALONE
@@ -53,9 +54,9 @@ def prepared(changes: list[str]) -> tuple[Plan, TrainingStep, Feed, GraphMasks |
     plan, problems = make_plan(load(ROOT / "recipes" / "tiny.toml", changes), ROOT)
     assert not problems, problems
     recipe, (phase,) = plan.resolved.recipe, plan.phases
-    store = build.import_stores(plan, ALONE)["data"]
-    distiller = build_distiller(plan, recipe.distill, *encoders(plan, {}))
-    training = layer_training(plan, phase, recipe.distill, distiller, store, ALONE)
+    context = SimpleNamespace(plan=plan, stores=build.import_stores(plan, ALONE), world=ALONE)
+    distiller = build_distiller(plan, recipe.distill, {})
+    training = layer_training(context, phase, recipe.distill, distiller)
     masks, network = training.feed.masks_in_graph(), training.network
     if masks is not None:
         network = MaskedNetwork(network, masks)

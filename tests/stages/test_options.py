@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tinybert.data.importing import import_records
-from tinybert.model.bert import BertEncoder
-from tinybert.model.loading import load_into
-from tinybert.plan.checkpoints import read_checkpoints
+from tests.stages.contexts import context_of
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.stages import build, layers
@@ -25,20 +22,15 @@ TINY = ROOT / "recipes" / "tiny.toml"
 class Built:
     """What the tiny recipe with some changes builds, up to the first forward pass."""
 
-    def __init__(self, store_root, *changes, recipe=TINY):
+    def __init__(self, *changes, recipe=TINY):
         resolved = load(recipe, changes)
         self.plan, problems = make_plan(resolved, ROOT)
         assert problems == []
         self.recipe, (self.phase,) = resolved.recipe, self.plan.phases
-        self.loaded = read_checkpoints(self.plan)
-        encoders = []
-        for which in ("teacher", "student"):
-            encoders.append(BertEncoder(self.plan.networks[which], f"{which}."))
-            load_into(encoders[-1], build.first_weights(self.plan, which, self.loaded))
-        self.distiller = layers.build_distiller(self.plan, self.recipe.distill, *encoders)
+        context, table = context_of(self.plan), self.recipe.distill
+        self.distiller = layers.build_distiller(self.plan, table, context.loaded)
         self.step = build.training_step(self.distiller, self.phase, ALONE)
-        store = import_records(self.plan.records["data"].source, store_root)
-        self.feed = layers.build_feed(self.plan, self.phase, self.recipe.distill, store, ALONE)
+        self.feed = layers.layer_training(context, self.phase, table, self.distiller).feed
 
     def facts(self):
         return asdict(read_step(self.step))
@@ -58,13 +50,8 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def store_root(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="module")
-def tiny(store_root):
-    return Built(store_root)
+def tiny():
+    return Built()
 
 
 @pytest.mark.parametrize(
@@ -85,9 +72,9 @@ def tiny(store_root):
         ("loss_scale.scale_window=50", "loss_scale.scale_window", 50),
     ],
 )
-def test_training_options_reach_the_step(store_root, change, path, expected):
+def test_training_options_reach_the_step(change, path, expected):
     expectation = ("expect.steps=50",) if "train_steps" in change else ()
-    value = Built(store_root, change, *expectation).facts()
+    value = Built(change, *expectation).facts()
     for key in path.split(".", 1) if "rates" in path else path.split(".", 2):
         value = value[key]
     if isinstance(expected, set):
@@ -100,18 +87,18 @@ def test_training_options_reach_the_step(store_root, change, path, expected):
         assert value == expected
 
 
-def test_epochs_become_steps(store_root, tmp_path):
+def test_epochs_become_steps(tmp_path):
     text = TINY.read_text().partition("[expect]")[0].replace("train_steps = 48", "epoch_size = 3")
     (tmp_path / "epochs.toml").write_text(text)
-    built = Built(store_root, recipe=tmp_path / "epochs.toml")
+    built = Built(recipe=tmp_path / "epochs.toml")
     assert built.phase.total_steps == 3 * (411 // 16)
-    keeping = Built(store_root, "data.drop_remainder=false", recipe=tmp_path / "epochs.toml")
+    keeping = Built("data.drop_remainder=false", recipe=tmp_path / "epochs.toml")
     assert keeping.phase.total_steps == 3 * (411 // 16 + 1)
 
 
-def test_global_batch_size_is_the_rows_of_a_step(tiny, store_root):
+def test_global_batch_size_is_the_rows_of_a_step(tiny):
     assert tiny.batch().input_ids.shape == (16, 32)
-    assert Built(store_root, "data.global_batch_size=8").batch().input_ids.shape == (8, 32)
+    assert Built("data.global_batch_size=8").batch().input_ids.shape == (8, 32)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +125,9 @@ def test_global_batch_size_is_the_rows_of_a_step(tiny, store_root):
         ('distill.fit_dense="per_layer"', "fit_dense.2.weight", (48, 24)),
     ],
 )
-def test_sizes_reach_the_parameters(tiny, store_root, change, name, shape):
+def test_sizes_reach_the_parameters(tiny, change, name, shape):
     assert tiny.shapes().get(name) != shape
-    assert Built(store_root, change).shapes()[name] == shape
+    assert Built(change).shapes()[name] == shape
 
 
 @pytest.mark.parametrize(
@@ -163,61 +150,61 @@ def test_sizes_reach_the_parameters(tiny, store_root, change, name, shape):
         "student.attention_probs_dropout_prob=0.2",
     ],
 )
-def test_options_change_the_losses(tiny, store_root, change):
-    loss, *_ = Built(store_root, change).losses
+def test_options_change_the_losses(tiny, change):
+    loss, *_ = Built(change).losses
     assert loss != tiny.losses[0]
     assert np.isfinite(loss)
 
 
-def test_the_two_forms_of_gelu_differ(store_root):
+def test_the_two_forms_of_gelu_differ():
     wide = "network.initializer_range=0.5"  # near 0 they agree to the last bit
-    exact, tanh = (Built(store_root, wide, f'network.hidden_act="gelu{f}"') for f in ("", "_tanh"))
+    exact, tanh = (Built(wide, f'network.hidden_act="gelu{f}"') for f in ("", "_tanh"))
     assert exact.losses[0] != tanh.losses[0]
     assert exact.losses[0] == pytest.approx(tanh.losses[0], rel=1e-2)
 
 
-def test_weights_of_the_loss_parts_are_factors(tiny, store_root):
+def test_weights_of_the_loss_parts_are_factors(tiny):
     changes = ("distill.weights.attention=3.0", "distill.weights.hidden=0.5")
-    loss, attention, hidden = Built(store_root, *changes).losses
+    loss, attention, hidden = Built(*changes).losses
     assert [attention, hidden] == tiny.losses[1:]
     assert loss == pytest.approx(3 * attention + 0.5 * hidden, rel=1e-6)
 
 
-def test_segment_ids_may_be_left_out(store_root):
-    assert not Built(store_root, "data.token_type_ids_from_dataset=false").batch().segment_ids.any()
+def test_segment_ids_may_be_left_out():
+    assert not Built("data.token_type_ids_from_dataset=false").batch().segment_ids.any()
 
 
-def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny, store_root):
-    built = Built(store_root, "network.enable_fused_layernorm=true")
+def test_fused_layernorm_is_the_same_arithmetic_on_a_cpu(tiny):
+    built = Built("network.enable_fused_layernorm=true")
     assert built.distiller.student.config.enable_fused_layernorm
     assert built.losses == pytest.approx(tiny.losses, rel=1e-6)
 
 
-def test_shuffling_is_a_new_order_every_epoch_and_may_be_off(tiny, store_root):
+def test_shuffling_is_a_new_order_every_epoch_and_may_be_off(tiny):
     epoch = tiny.phase.sampler.batches_per_epoch
     first, again = tiny.batch(0).input_ids, tiny.batch(epoch).input_ids
     assert not np.array_equal(first, again)
-    plain = Built(store_root, "data.do_shuffle=false")
+    plain = Built("data.do_shuffle=false")
     assert np.array_equal(plain.batch(0).input_ids, plain.batch(epoch).input_ids)
     assert not np.array_equal(plain.batch(0).input_ids, first)
 
 
-def test_the_seed_changes_order_masks_and_weights(tiny, store_root):
-    other = Built(store_root, "seed=2")
+def test_the_seed_changes_order_masks_and_weights(tiny):
+    other = Built("seed=2")
     for name in ("input_ids", "hidden_keep", "attention_keep"):
         assert not np.array_equal(getattr(tiny.batch(), name), getattr(other.batch(), name))
     for name in ("student.pooler.dense.weight", "teacher.pooler.dense.weight", "fit_dense.weight"):
         assert not np.array_equal(tiny.values()[name], other.values()[name])
 
 
-def test_without_dropout_no_mask_is_made(store_root):
+def test_without_dropout_no_mask_is_made():
     changes = ("student.hidden_dropout_prob=0.0", "student.attention_probs_dropout_prob=0.0")
-    batch = Built(store_root, *changes).batch()
+    batch = Built(*changes).batch()
     assert batch.hidden_keep is batch.attention_keep is None
 
 
 @pytest.mark.parametrize("which", ["teacher", "student"])
-def test_checkpoints_are_where_weights_come_from(tiny, store_root, tmp_path, which):
+def test_checkpoints_are_where_weights_come_from(tiny, tmp_path, which):
     prefix = f"{which}."
     arrays = {n: v + 1 for n, v in tiny.values().items() if n.startswith(prefix)}
     save_file(arrays, tmp_path / "weights.safetensors")
@@ -226,6 +213,6 @@ def test_checkpoints_are_where_weights_come_from(tiny, store_root, tmp_path, whi
     head, tail = old.split(f"[{which}]\n")
     tail = tail.replace('init = "seeded"', path, 1)
     (tmp_path / "loaded.toml").write_text(f"{head}[{which}]\n{tail}")
-    values = Built(store_root, recipe=tmp_path / "loaded.toml").values()
+    values = Built(recipe=tmp_path / "loaded.toml").values()
     for name, value in tiny.values().items():
         assert np.array_equal(values[name], value + 1 if name.startswith(prefix) else value)

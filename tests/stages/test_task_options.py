@@ -7,14 +7,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, SHIPPED
+from tests.stages.contexts import context_of
 from tinybert.distill.normalizers import label_inputs
 from tinybert.distill.prediction import LabelTraining
 from tinybert.errors import InputError
-from tinybert.model.bert import BertEncoder
 from tinybert.model.label_names import encode_labels
 from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
+from tinybert.recipe.network import head as head_of
 from tinybert.stages import build, layers, tasks
 from tinybert.train.effective import read_step
 from tinybert.train.world import ALONE
@@ -37,7 +38,7 @@ def problems_of(*changes, recipe=FINETUNE):
 
 def network_of(plan, loaded=None):
     (which,) = plan.networks
-    return tasks.task_network(plan, which, loaded or {}, tasks.task_heads(plan)[which])
+    return tasks.task_network(plan, which, loaded or {})
 
 
 def values_of(network):
@@ -65,9 +66,7 @@ def test_the_kind_of_head_reaches_the_network(kind, relu):
 def test_dropout_of_the_classifier_reaches_the_masks():
     def mean(plan):
         (phase,) = plan.phases
-        head = tasks.task_heads(plan)["teacher"]
-        store = build.import_stores(plan, ALONE)["data"]
-        feed = tasks.task_feed(plan, phase, "teacher", head, store, label_inputs, ALONE)
+        feed = tasks.task_feed(context_of(plan), phase, "teacher", label_inputs)
         mask = feed(0).batch.classifier_keep
         return None if mask is None else mask.mean()
 
@@ -88,15 +87,9 @@ def test_the_seeds_embeddings_begin_narrower_and_nothing_else_changes(plain):
 def test_dropped_rows_of_the_dev_set_are_an_option():
     for changes, rows in (((), 59), (("data.eval_drop_remainder=true",), 48)):
         plan = plan_of(*changes)
-        evaluation = tasks.evaluation(
-            plan,
-            plan.resolved.recipe.task,
-            network_of(plan),
-            build.import_stores(plan, ALONE)["eval_data"],
-            batch_size=16,
-            drop_remainder=plan.resolved.recipe.data.eval_drop_remainder,
-            world=ALONE,
-        )
+        (phase,), network = plan.phases, network_of(plan)
+        selection = tasks.best_metric(context_of(plan), plan.resolved.recipe, network, phase)
+        evaluation = selection.metrics.__self__
         evaluation.predict = lambda batch: batch.input_ids[:, :2] * 1.0
         assert len(evaluation.logits()[0]) == rows
 
@@ -109,14 +102,13 @@ def test_what_the_recipe_asks_to_train_is_what_is_trained():
         step = build.training_step(network, phase, ALONE)
         groups = read_step(step).optimizer.decay_groups
         built = sorted(name for names in groups.values() for name in names)
-        head = tasks.task_heads(plan)["teacher"]
-        assert built == sorted(tasks.trained_names(plan, "teacher", head))
+        assert built == sorted(tasks.trained_names(plan, "teacher"))
         assert ("teacher.pooler.dense.weight" in built) == (not changes)
 
 
 def write_checkpoint(path, plan, which, *, labels=None, head=True, extra=()):
     """Write seeded weights of a network as a checkpoint; returns them."""
-    given = tasks.task_heads(plan)[which] if head else None
+    given = head_of(plan.resolved.recipe, which) if head else None
     arrays = build.first_weights(plan, which, {}, given) | dict(extra)
     save_file(arrays, path, metadata=encode_labels(labels))
     return arrays
@@ -162,9 +154,7 @@ def test_a_teacher_brings_its_head_and_a_student_begins_with_a_new_one(distill):
         loaded["teacher"].arrays["teacher.classifier.weight"], teacher["teacher.classifier.weight"]
     )
     assert "student.classifier.weight" not in loaded["student"].arrays
-    values = values_of(
-        tasks.task_network(plan, "student", loaded, tasks.task_heads(plan)["student"])
-    )
+    values = values_of(tasks.task_network(plan, "student", loaded))
     assert values["student.classifier.weight"].std() == pytest.approx(0.0176, rel=0.3)
     name = "student.encoder.layer.1.output.dense.weight"
     assert np.array_equal(values[name], student[name])
@@ -181,12 +171,10 @@ def test_the_seeds_warmup_of_phase_1_is_a_share_of_one_epoch(distill, tmp_path):
 
 def test_the_projection_goes_on_from_the_students_checkpoint(distill):
     plan = plan_of(recipe=distill[0])
-    recipe = plan.resolved.recipe
-    encoders = [BertEncoder(plan.networks[which], f"{which}.") for which in plan.networks]
-    loaded = read_checkpoints(plan)["student"]
-    fit = layers.build_distiller(plan, recipe.phase1.distill, *encoders, loaded).fit
+    table = plan.resolved.recipe.phase1.distill
+    fit = layers.build_distiller(plan, table, read_checkpoints(plan)).fit
     assert {float(p.asnumpy().mean()) for p in fit.get_parameters()} == {0.5, 1.0}
-    fresh = layers.build_distiller(plan, recipe.phase1.distill, *encoders).fit
+    fresh = layers.build_distiller(plan, table, {}).fit
     assert float(fresh.projections[0].bias.asnumpy().mean()) == 0.0
 
 

@@ -7,16 +7,17 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, SHIPPED
-from tests.fake_runs import ENVIRONMENT
+from tests.stages.contexts import context_of
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
-from tinybert.stages import build, finetune, task_distill, tasks
+from tinybert.recipe.network import ROLES, head
+from tinybert.stages import build, finetune, task_distill
 from tinybert.stages.evaluate import evaluate
 from tinybert.train.effective import read_step
 from tinybert.train.evaluation import Evaluation
+from tinybert.train.world import ALONE
 
 teach, distil = finetune.finetune, task_distill.task_distill
-OUTSIDE = build.RunContext(lambda result: None, lambda: False, ENVIRONMENT)
 ROWS, WHOLE_BATCHES = 59, 48
 """Of the dev set: all, and those in full batches of 16."""
 AFTER = {"phase1": "[phase2]", "phase2": "[topology]"}
@@ -32,8 +33,8 @@ def weights(tmp_path_factory):
     """Seeded checkpoints with heads; returns their folder."""
     folder = tmp_path_factory.mktemp("weights")
     plan, _ = make_plan(load(SHIPPED["tiny_task_distill"]), ROOT)
-    for which, head in tasks.task_heads(plan).items():
-        arrays = build.first_weights(plan, which, {}, head)
+    for which in ROLES:
+        arrays = build.first_weights(plan, which, {}, head(plan.resolved.recipe, which))
         save_file(arrays, folder / f"{which}.safetensors")
     return folder
 
@@ -74,7 +75,7 @@ def reached(weights, tmp_path, monkeypatch):
         plan, problems = make_plan(load(tmp_path / "recipe.toml", changes), ROOT)
         assert problems == []
         with pytest.raises(ReachedError) as caught:
-            stage(plan, plan.resolved.recipe, record, OUTSIDE)
+            stage(plan.resolved.recipe, context_of(plan, record))
         return caught.value.args[0]
 
     return carry_out
@@ -164,7 +165,7 @@ def test_each_phase_has_batch_optimizer_and_loss_scale_of_its_own(reached):
         _, training, *_ = reached(
             distil, "tiny_task_distill", *changes, phases_before=phases_before
         )
-        step = build.training_step(training.network, training.phase, OUTSIDE.world)
+        step = build.training_step(training.network, training.phase, ALONE)
         built = read_step(step)
         decays = set(built.optimizer.decay_groups)
         rows = len(training.feed(0).batch.input_ids)

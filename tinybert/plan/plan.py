@@ -14,7 +14,7 @@ from tinybert.plan.compatibility import agreed_labels, vocabulary_problems
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.load import ResolvedRecipe
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill
-from tinybert.recipe.network import NetworkConfig, network
+from tinybert.recipe.network import ROLES, NetworkConfig, Role, network
 from tinybert.recipe.tables import Source, device_count, global_batch_size
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
@@ -37,7 +37,7 @@ class Plan:
     resolved: ResolvedRecipe
     root: Path
     """Directory that relative paths start from; `runs/` and `manifests/` are in it."""
-    networks: dict[str, NetworkConfig]
+    networks: dict[Role, NetworkConfig]
     """`teacher`, `student`, or both."""
     records: dict[str, RecordSet]
     """`data` to train on, `eval_data` to evaluate on."""
@@ -58,11 +58,7 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
         The plan, and every problem with its files; with problems, the plan lacks what they hide.
     """
     recipe, problems = resolved.recipe, list[InputError]()
-    networks = {
-        which: network(recipe, which)
-        for which in ("teacher", "student")
-        if getattr(recipe, which) is not None
-    }
+    networks = {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
     records = dict(_records(recipe, root, networks, problems))
     found = list(_checkpoints(recipe, root, problems))
     checkpoints = {which: path for which, path, _ in found}
@@ -86,7 +82,7 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
 
 
 def _records(
-    recipe: AnyRecipe, root: Path, networks: dict[str, NetworkConfig], problems: list[InputError]
+    recipe: AnyRecipe, root: Path, networks: dict[Role, NetworkConfig], problems: list[InputError]
 ) -> Iterator[tuple[str, RecordSet]]:
     """Yield each set of records that is there and can be counted."""
     data = recipe.data
@@ -149,7 +145,7 @@ def _existing(path: Path) -> Path:
 
 def _agreement(
     recipe: AnyRecipe,
-    networks: Mapping[str, NetworkConfig],
+    networks: Mapping[Role, NetworkConfig],
     records: Mapping[str, RecordSet],
     checkpoints: Mapping[str, Path],
     parents: Mapping[str, LinkedRun],

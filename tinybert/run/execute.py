@@ -12,7 +12,9 @@ from tinybert.manifest.identity import read_environment
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.manifest.record import RunRecord
+from tinybert.plan.checkpoints import read_checkpoints
 from tinybert.plan.plan import Plan
+from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
 from tinybert.recipe.tables import device_count
 from tinybert.run.heartbeat import HeartbeatSender
@@ -55,7 +57,7 @@ def execute(
         environment = _ready(plan, record, local_rank)
         # The framework reads its environment when these are imported.
         from tinybert.run.progress import StepProgress
-        from tinybert.stages.build import RunContext
+        from tinybert.stages.build import RunContext, import_stores
         from tinybert.train.loop import ignore_activity
         from tinybert.train.world import ALONE, connect
     stop.check()
@@ -78,8 +80,22 @@ def execute(
 
         world = ALONE if device_count(topology) == 1 else connect()
         report_activity = ignore_activity if heart is None else heart.report_activity
-        context = RunContext(on_step, stop.requested, environment, world, report_activity)
-        result = _carry_out(plan, record, context)
+        stores = import_stores(plan, world)
+        loaded = read_checkpoints(plan)
+        context = RunContext(
+            plan,
+            record,
+            stores,
+            loaded,
+            Provenance(stores, loaded),
+            on_step,
+            stop.requested,
+            environment,
+            world,
+            report_activity,
+        )
+        result = _carry_out(context)
+    shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
     throughput = ThroughputFacts(samples_per_second=progress.rate) if total_steps else NO_FACTS
     _finish(record, result, throughput)
     return result.finished
@@ -103,24 +119,21 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
     )
 
 
-def _carry_out(plan: Plan, record: RunRecord, context: "RunContext") -> "StageResult":
+def _carry_out(context: "RunContext") -> "StageResult":
     """Call the stage of the plan's recipe."""
     from tinybert.stages.evaluate import evaluate
     from tinybert.stages.finetune import finetune
     from tinybert.stages.general_distill import general_distill
     from tinybert.stages.task_distill import task_distill
 
-    recipe = plan.resolved.recipe
+    recipe = context.plan.resolved.recipe
     if isinstance(recipe, GeneralDistill):
-        result = general_distill(plan, recipe, record, context)
-    elif isinstance(recipe, Finetune):
-        result = finetune(plan, recipe, record, context)
-    elif isinstance(recipe, Evaluate):
-        result = evaluate(plan, recipe, record, context)
-    else:
-        result = task_distill(plan, recipe, record, context)
-    shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
-    return result
+        return general_distill(recipe, context)
+    if isinstance(recipe, Finetune):
+        return finetune(recipe, context)
+    if isinstance(recipe, Evaluate):
+        return evaluate(recipe, context)
+    return task_distill(recipe, context)
 
 
 def _finish(

@@ -1,4 +1,4 @@
-"""What the stages have in common: first weights, the training step, facts for the manifest."""
+"""What the stages have in common: first weights, feed, training step, facts for the manifest."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-import structlog
 from mindspore import nn
 
 from tinybert.data.importing import STORES, import_records
@@ -25,10 +23,11 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.record import RunRecord
 from tinybert.model.dropout import DropoutSite
-from tinybert.model.parameters import encoder_shapes, head_shapes, seeded
+from tinybert.model.parameters import Array, encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
-from tinybert.recipe.network import HeadConfig
+from tinybert.plan.provenance import Provenance
+from tinybert.recipe.network import HeadConfig, Role
 from tinybert.recipe.tables import device_count
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
@@ -36,18 +35,22 @@ from tinybert.train.feed import Feed, LossInputs
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult, ignore_activity
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.step import CompiledStep, LossScaleSettings, MultiStep, TrainingStep
+from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
-
-log = structlog.get_logger()
-
-FirstWeights = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a stage is given by the process that it runs in."""
+    """What a stage is given: what to do, what was read for it, the process that it runs in."""
 
+    plan: Plan
+    record: RunRecord
+    stores: Mapping[str, TokenStore]
+    """The plan's records."""
+    loaded: Mapping[str, LoadedWeights]
+    """Weights that were read from files, by network."""
+    provenance: Provenance
+    """The files of both."""
     on_step: Callable[[StepResult], None]
     """Called with every step."""
     stop_requested: Callable[[], bool]
@@ -91,31 +94,29 @@ def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
 
 
 def first_weights(
-    plan: Plan,
-    role: str,
-    loaded: Mapping[str, LoadedWeights],
-    head: HeadConfig | None = None,
-) -> FirstWeights:
+    plan: Plan, role: Role, loaded: Mapping[str, LoadedWeights], head: HeadConfig | None = None
+) -> dict[str, Array]:
     """Return a network's first weights by name: the checkpoint's, and else the seed's.
 
     Args:
         plan: The plan.
-        role: `teacher` or `student`.
+        role: The network.
         loaded: The weights that were read from files, by network.
-        head: The network's head, if it has one.
+        head: The network's head, if it is built with one.
     """
     config, prefix = plan.networks[role], f"{role}."
     given = loaded[role].arrays if role in loaded else {}
     shapes = encoder_shapes(config) | (head_shapes(config, head) if head else {})
     missing = {name: shape for name, shape in shapes.items() if prefix + name not in given}
-    values: dict[str, npt.NDArray[np.float32]] = {}
+    arrays = dict(given)
     for embedding, std in (
         (True, config.embedding_initializer_range or config.initializer_range),
         (False, config.initializer_range),
     ):
         some = {n: s for n, s in missing.items() if n.startswith("embeddings.") == embedding}
-        values |= seeded(some, seed=plan.resolved.recipe.seed, std=std, prefix=prefix)
-    return {prefix + name: array for name, array in values.items()} | dict(given)
+        values = seeded(some, seed=plan.resolved.recipe.seed, std=std, prefix=prefix)
+        arrays |= {prefix + name: array for name, array in values.items()}
+    return {prefix + name: arrays[prefix + name] for name in shapes}
 
 
 def mask_form(plan: Plan) -> Literal["host", "graph"]:
@@ -126,23 +127,18 @@ def mask_form(plan: Plan) -> Literal["host", "graph"]:
 
 
 def training_feed(
-    plan: Plan,
-    phase: TrainingPhase,
-    store: TokenStore,
-    sites: Sequence[DropoutSite],
-    loss_inputs: LossInputs,
-    world: World,
+    context: RunContext, phase: TrainingPhase, sites: Sequence[DropoutSite], loss_inputs: LossInputs
 ) -> Feed:
     """Build what gives every step of a training its inputs; see `Feed`."""
     return Feed(
-        store,
+        context.stores["data"],
         phase.sampler,
         global_batch_size=phase.global_batch_size,
         sites=sites,
-        seed=plan.resolved.recipe.seed,
+        seed=context.plan.resolved.recipe.seed,
         loss_inputs=loss_inputs,
-        world=world,
-        graph_masks=mask_form(plan) == "graph",
+        world=context.world,
+        graph_masks=mask_form(context.plan) == "graph",
     )
 
 
@@ -166,20 +162,6 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
         clip_norm=table.clip_norm,
         world=world,
     )
-
-
-def compiled_step(plan: Plan, step: TrainingStep, outputs: int) -> CompiledStep:
-    """Return what is compiled and called: the step, or with data sink several of them.
-
-    Args:
-        plan: The plan.
-        step: One step.
-        outputs: Number of its network's outputs.
-    """
-    runtime = plan.resolved.recipe.runtime
-    if not runtime.enable_data_sink:
-        return step
-    return MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
 
 
 def run_facts(plan: Plan, runtime: RuntimeFacts | TrainingRuntimeFacts) -> Effective:
@@ -257,24 +239,24 @@ def requested_training(
 
 
 def graph_facts(
-    facts: TrainingFacts, record: RunRecord, plan: Plan, cell: str, scopes: Mapping[str, str]
+    facts: TrainingFacts, context: RunContext, cell: str, scopes: Mapping[str, str]
 ) -> TrainingFacts:
     """Return facts with what a compiled graph adds; compare its precision with the recipe.
 
     Args:
         facts: What is known already.
-        record: The run.
-        plan: The plan.
+        context: The run.
         cell: Class name of the cell that was compiled.
         scopes: Part of the operators' scope that identifies a network, by the network's name.
 
     Raises:
         TrainingError: A matrix product has inputs of another type than the recipe asks for.
     """
-    facts = effective.with_graph(facts, read_graph(record.directory / GRAPHS, cell), scopes)
+    graphs, networks = context.record.directory / GRAPHS, context.plan.networks
+    facts = effective.with_graph(facts, read_graph(graphs, cell), scopes)
     effective.require_as_requested(
-        {role: [plan.networks[role].compute_type.capitalize()] for role in scopes},
+        {r: [config.compute_type.capitalize()] for r, config in networks.items() if r in scopes},
         {role: list(types) for role, types in facts.matrix_products.items()},
     )
-    shutil.rmtree(record.directory / GRAPHS)
+    shutil.rmtree(graphs)
     return facts

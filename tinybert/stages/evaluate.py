@@ -13,9 +13,6 @@ from tinybert.manifest.built import RuntimeFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.record import RunRecord
-from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import Plan
-from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Evaluate
 from tinybert.recipe.tables import global_batch_size
 from tinybert.stages import build, tasks
@@ -26,37 +23,26 @@ PREDICTIONS = "predictions"
 """Name of the files in a run's folder: `.safetensors` the arrays, `.jsonl` a line a row."""
 
 
-def evaluate(
-    plan: Plan, recipe: Evaluate, record: RunRecord, context: build.RunContext
-) -> build.StageResult:
+def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     """Measure a network on labelled rows, and keep its predictions."""
+    plan, record = context.plan, context.record
     (role,) = plan.networks
-    head = tasks.task_heads(plan)[role]
-    stores = build.import_stores(plan, context.world)
-    loaded = read_checkpoints(plan)
-    provenance = Provenance(stores, loaded)
-    network = tasks.task_network(plan, role, loaded, head)
+    network = tasks.task_network(plan, role, context.loaded)
     batch_size = global_batch_size(recipe.data, recipe.topology)
+    drop_remainder = recipe.data.drop_remainder
     evaluation = tasks.evaluation(
-        plan,
-        recipe.task,
-        network,
-        stores["eval_data"],
-        batch_size=batch_size,
-        drop_remainder=recipe.data.drop_remainder,
-        world=context.world,
+        context, recipe, network, batch_size=batch_size, drop_remainder=drop_remainder
     )
     run = build.run_facts(plan, RuntimeFacts(mode="graph", enable_data_sink=False))
-    groups = {role: list(network.get_parameters())}
-    facts = effective.with_networks(TrainingFacts(), groups, batch_size)
+    weights = list(network.get_parameters())
+    facts = effective.with_networks(TrainingFacts(), {role: weights}, batch_size)
     context.world.require_equal("networks and settings", digest(facts))
-    provenance.check(record)
+    context.provenance.check(record)
     record.start(run.with_training(facts, None), context.environment)
     context.report_activity("evaluating")
     logits, label_ids = evaluation.logits()
-    provenance.write(record)
-    scopes = {role: "/network-TaskNetwork/"}
-    facts = build.graph_facts(facts, record, plan, "Prediction", scopes)
+    context.provenance.write(record)
+    facts = build.graph_facts(facts, context, "Prediction", {role: "/network-TaskNetwork/"})
     record.update(effective=run.with_training(facts, None))
     predictions = evaluation.predictions(logits)
     _keep(record, logits, predictions, label_ids, plan.labels)

@@ -1,46 +1,36 @@
 """General distillation: a student learns a teacher's layers from plain text."""
 
+from dataclasses import replace
+
 import mindspore as ms
 import numpy as np
 
 from tinybert.data.sampler import shard
-from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
-from tinybert.manifest.record import RunRecord
 from tinybert.model.layers import Cell
-from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import Plan
-from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import GeneralDistill
-from tinybert.stages import build
-from tinybert.stages.layers import PARTS, build_distiller, encoders, layer_training
-from tinybert.stages.training import run_training
+from tinybert.stages.build import RunContext, StageResult
+from tinybert.stages.layers import PARTS, build_distiller, layer_training
+from tinybert.stages.training import run_training, stage_result
 from tinybert.train.world import AllReduceSum, World
 
 
-def general_distill(
-    plan: Plan, recipe: GeneralDistill, record: RunRecord, context: build.RunContext
-) -> build.StageResult:
+def general_distill(recipe: GeneralDistill, context: RunContext) -> StageResult:
     """Train a student on the differences between its layers and a teacher's.
 
     TinyBERT (Jiao et al., arXiv 1909.10351), section 4.1.
     """
+    plan = context.plan
     (phase,) = plan.phases
-    stores = build.import_stores(plan, context.world)
-    loaded = read_checkpoints(plan)
-    provenance = Provenance(stores, loaded)
-    started = encoders(plan, loaded)
-    distiller = build_distiller(plan, recipe.distill, *started)
-    training = layer_training(plan, phase, recipe.distill, distiller, stores["data"], context.world)
-    trained = run_training(plan, training, record, context, provenance)
-    metrics = trained.losses
-    if trained.finished and "eval_data" in stores:
-        context.report_activity("evaluating")
-        metrics |= _held_out_metrics(
-            distiller, recipe, stores["eval_data"], phase.global_batch_size, context.world
-        )
-    return build.StageResult(trained.finished, trained.optimizer_steps, trained.samples, metrics)
+    distiller = build_distiller(plan, recipe.distill, context.loaded)
+    training = layer_training(context, phase, recipe.distill, distiller)
+    result = stage_result(plan, [run_training(context, training)])
+    if not result.finished or "eval_data" not in context.stores:
+        return result
+    context.report_activity("evaluating")
+    held_out = _held_out_metrics(distiller, recipe, context, phase.global_batch_size)
+    return replace(result, metrics=result.metrics | held_out)
 
 
 class _Losses(Cell):
@@ -59,13 +49,10 @@ class _Losses(Cell):
 
 
 def _held_out_metrics(
-    distiller: Distiller,
-    recipe: GeneralDistill,
-    store: TokenStore,
-    batch_size: int,
-    world: World,
+    distiller: Distiller, recipe: GeneralDistill, context: RunContext, batch_size: int
 ) -> dict[str, float]:
     """Return the mean loss and parts over all rows of a held-out set, without dropout."""
+    store, world = context.stores["eval_data"], context.world
     losses = _Losses(distiller, world)
     places = shard(np.arange(batch_size), world.rank, world.size)
     starts = range(0, store.rows, batch_size)

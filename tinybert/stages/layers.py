@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from tinybert.data.phases import TrainingPhase
-from tinybert.data.store import TokenStore
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
@@ -14,48 +13,31 @@ from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
+from tinybert.recipe.network import ROLES
 from tinybert.recipe.tables import Distill
-from tinybert.stages import build
+from tinybert.stages.build import RunContext, first_weights, training_feed
 from tinybert.stages.training import TrainingSetup
-from tinybert.train.feed import Feed
-from tinybert.train.world import World
 
 PARTS = ("attention_loss", "hidden_loss")
 """Outputs of the distiller after the loss."""
 
 
-def encoders(plan: Plan, loaded: Mapping[str, LoadedWeights]) -> tuple[BertEncoder, BertEncoder]:
-    """Return teacher and student without heads, with their first weights."""
-    teacher, student = (
-        BertEncoder(plan.networks[role], f"{role}.") for role in ("teacher", "student")
-    )
-    for role, encoder in (("teacher", teacher), ("student", student)):
-        arrays = build.first_weights(plan, role, loaded)
-        prefix = encoder.prefix + "classifier."
-        load_into(encoder, {n: a for n, a in arrays.items() if not n.startswith(prefix)})
-    return teacher, student
-
-
-def build_distiller(
-    plan: Plan,
-    table: Distill,
-    teacher: BertEncoder,
-    student: BertEncoder,
-    started: LoadedWeights | None = None,
-) -> Distiller:
-    """Build the network whose output is the loss; the projection has its first weights.
+def build_distiller(plan: Plan, table: Distill, loaded: Mapping[str, LoadedWeights]) -> Distiller:
+    """Build the network whose output is the loss, with its first weights and without heads.
 
     Args:
         plan: The plan.
         table: The losses.
-        teacher: The teacher, with its weights.
-        student: The student.
-        started: What the student began from, whose projection goes on if there is one.
+        loaded: The weights that were read from files, by network; the student's may have a
+            projection, which goes on.
 
     Raises:
         InputError: That projection is one between other networks.
     """
-    kind = table.fit_dense
+    teacher, student = (BertEncoder(plan.networks[role], f"{role}.") for role in ROLES)
+    load_into(teacher, first_weights(plan, "teacher", loaded))
+    load_into(student, first_weights(plan, "student", loaded))
+    kind, started = table.fit_dense, loaded.get("student")
     fit = FitDense(student.config, teacher.config, kind)
     if started is not None and started.fit_dense:
         load_into(fit, started.fit_dense, where=str(started.files[0]))
@@ -75,39 +57,27 @@ def build_distiller(
     )
 
 
-def build_feed(
-    plan: Plan, phase: TrainingPhase, table: Distill, store: TokenStore, world: World
-) -> Feed:
-    """Build what gives every step of a training of layers its inputs."""
-    sites = dropout_sites(plan.networks["student"], store.seq_length)
-    loss_inputs = partial(layer_inputs, padding=table.padding)
-    return build.training_feed(plan, phase, store, sites, loss_inputs, world)
-
-
 def layer_training(
-    plan: Plan,
+    context: RunContext,
     phase: TrainingPhase,
     table: Distill,
     distiller: Distiller,
-    store: TokenStore,
-    world: World,
     *,
     name: str | None = None,
 ) -> TrainingSetup:
     """Return the training of a student's layers; its unused pooler is not trained.
 
     Args:
-        plan: The plan.
+        context: The run.
         phase: Its steps.
         table: Its losses.
         distiller: Both networks, with their weights.
-        store: The training rows.
-        world: The processes of the run.
         name: The phase's name in a run of several.
     """
     teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
     trained = [f"student.{n}" for n in encoder_shapes(student.config) if "pooler." not in n]
     trained += fit_shapes(student.config, teacher.config, table.fit_dense)
+    sites = dropout_sites(student.config, context.stores["data"].seq_length)
     groups = {
         "teacher": list(teacher.get_parameters()),
         "student": list(student.get_parameters()),
@@ -117,10 +87,10 @@ def layer_training(
         phase=phase,
         network=distiller,
         part_names=PARTS,
-        feed=build_feed(plan, phase, table, store, world),
+        feed=training_feed(context, phase, sites, partial(layer_inputs, padding=table.padding)),
         groups=groups,
         trained=trained,
         weights=[*groups["student"], *groups["fit_dense"]],
-        scopes={role: f"/{role}-BertEncoder/" for role in ("teacher", "student")},
+        scopes={role: f"/{role}-BertEncoder/" for role in ROLES},
         name=name,
     )

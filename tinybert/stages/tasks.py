@@ -1,79 +1,79 @@
 """What the stages with a task have in common: networks with heads, feeds, evaluations."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from tinybert.data.phases import TrainingPhase
-from tinybert.data.store import TokenStore
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.loading import load_into
 from tinybert.model.parameters import encoder_shapes, head_shapes
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
-from tinybert.recipe.network import HeadConfig, head
-from tinybert.recipe.tables import Task
-from tinybert.stages import build
+from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
+from tinybert.recipe.network import Role, head
+from tinybert.stages.build import RunContext, first_weights, training_feed
+from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.evaluation import Evaluation, Measure, Prediction
 from tinybert.train.feed import Feed, LossInputs
-from tinybert.train.world import World
-
-NETWORKS: tuple[Literal["teacher", "student"], ...] = ("teacher", "student")
 
 
-def task_heads(plan: Plan) -> dict[str, HeadConfig]:
-    """Return the head of each network."""
-    recipe = plan.resolved.recipe
-    return {role: head(recipe, role) for role in NETWORKS if role in plan.networks}
-
-
-def task_network(
-    plan: Plan, role: str, loaded: Mapping[str, LoadedWeights], config: HeadConfig
-) -> TaskNetwork:
+def task_network(plan: Plan, role: Role, loaded: Mapping[str, LoadedWeights]) -> TaskNetwork:
     """Build a network with its head and its first weights."""
+    config = head(plan.resolved.recipe, role)
     network = TaskNetwork(BertEncoder(plan.networks[role], f"{role}."), config)
-    load_into(network, build.first_weights(plan, role, loaded, config))
+    load_into(network, first_weights(plan, role, loaded, config))
     return network
 
 
 def task_feed(
-    plan: Plan,
-    phase: TrainingPhase,
-    role: str,
-    config: HeadConfig,
-    store: TokenStore,
-    loss_inputs: LossInputs,
-    world: World,
+    context: RunContext, phase: TrainingPhase, role: Role, loss_inputs: LossInputs
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
-    sites = task_sites(plan.networks[role], config, store.seq_length)
-    return build.training_feed(plan, phase, store, sites, loss_inputs, world)
+    plan, seq_length = context.plan, context.stores["data"].seq_length
+    sites = task_sites(plan.networks[role], head(plan.resolved.recipe, role), seq_length)
+    return training_feed(context, phase, sites, loss_inputs)
 
 
-def trained_names(plan: Plan, role: str, config: HeadConfig) -> list[str]:
+def trained_names(plan: Plan, role: Role) -> list[str]:
     """Return the parameters that a training of a network with head trains: all that it uses."""
-    encoder = plan.networks[role]
-    unused = "pooler." if config.task_type == "ner" else "none"
-    shapes = encoder_shapes(encoder) | head_shapes(encoder, config)
-    return [f"{role}.{name}" for name in shapes if not name.startswith(unused)]
+    encoder, config = plan.networks[role], head(plan.resolved.recipe, role)
+    names = [*encoder_shapes(encoder), *head_shapes(encoder, config)]
+    if config.task_type == "ner":
+        names = [name for name in names if not name.startswith("pooler.")]
+    return [f"{role}.{name}" for name in names]
 
 
 def evaluation(
-    plan: Plan,
-    task: Task,
+    context: RunContext,
+    recipe: Evaluate | Finetune | TaskDistill,
     network: TaskNetwork,
-    store: TokenStore,
     *,
     batch_size: int,
     drop_remainder: bool,
-    world: World,
 ) -> Evaluation:
     """Return what measures a network on the dev set."""
+    task = recipe.task
     return Evaluation(
-        Prediction(network, world).logits,
-        store,
+        Prediction(network, context.world).logits,
+        context.stores["eval_data"],
         batch_size=batch_size,
         drop_remainder=drop_remainder,
-        measure=Measure(task.task_type, task.assessment_method, task.num_labels, plan.labels),
-        world=world,
+        measure=Measure(
+            task.task_type, task.assessment_method, task.num_labels, context.plan.labels
+        ),
+        world=context.world,
     )
+
+
+def best_metric(
+    context: RunContext, recipe: Finetune | TaskDistill, network: TaskNetwork, phase: TrainingPhase
+) -> BestMetric:
+    """Return how a training of a network chooses its best checkpoint, by the task's metric."""
+    measured = evaluation(
+        context,
+        recipe,
+        network,
+        batch_size=phase.global_batch_size,
+        drop_remainder=recipe.data.eval_drop_remainder,
+    )
+    return BestMetric(measured.metrics, recipe.task.assessment_method)

@@ -15,14 +15,13 @@ from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.model.label_names import encode_labels
 from tinybert.plan.plan import Plan
-from tinybert.plan.provenance import Provenance
 from tinybert.stages import build
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best, CheckpointFolder
 from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
-from tinybert.train.step import CompiledStep, TrainingStep
+from tinybert.train.step import CompiledStep, MultiStep, TrainingStep
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class TrainingResult:
     optimizer_steps: int
     samples: int
     losses: dict[str, float]
-    """Those of the last step, and their means over the last steps."""
+    """Those of the last step, and their means over the last steps; named by the phase, if any."""
     metrics: dict[str, float]
     """Of the evaluation after the last step; empty without one."""
     best: Best | None
@@ -75,47 +74,55 @@ def checkpoint_folder(record: RunRecord, name: str | None) -> Path:
     return folder if name is None else folder / name
 
 
+def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResult:
+    """Return what the trainings of a stage, as far as they were begun, came to."""
+    last = done[-1]
+    losses = {name: value for trained in done for name, value in trained.losses.items()}
+    return build.StageResult(
+        len(done) == len(plan.phases) and last.finished,
+        sum(trained.optimizer_steps for trained in done),
+        sum(trained.samples for trained in done),
+        losses | last.metrics,
+        last.best,
+    )
+
+
 def run_training(
-    plan: Plan,
-    training: TrainingSetup,
-    record: RunRecord,
-    context: build.RunContext,
-    provenance: Provenance,
-    *,
-    passed: bool = False,
+    context: build.RunContext, training: TrainingSetup, *, passed: bool = False
 ) -> TrainingResult:
     """Train, or go on where a checkpoint was left.
 
     Args:
-        plan: The plan.
+        context: The run.
         training: What to train.
-        record: The run.
-        context: Called with every step, and asked whether to stop.
-        provenance: The files that were read.
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
-    phase = training.phase
+    phase, record = training.phase, context.record
+    runtime = context.plan.resolved.recipe.runtime
     masks, network = training.feed.masks_in_graph(), training.network
     if masks is not None:
         network = MaskedNetwork(network, masks)
     step = build.training_step(network, phase, context.world)
-    compiled_step = build.compiled_step(plan, step, 1 + len(training.part_names))
-    checkpoint_manager = _checkpoint_manager(training, step, record, context)
+    compiled_step: CompiledStep = step
+    if runtime.enable_data_sink:
+        outputs = 1 + len(training.part_names)
+        compiled_step = MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
+    checkpoint_manager = _checkpoint_manager(context, training, step)
     stopped = False
     if passed:
         checkpoint_manager.restore()
     else:
-        provenance.check(record)
-        run, facts = _start(plan, training, compiled_step, record, context)
+        context.provenance.check(record)
+        run, facts = _start(context, training, compiled_step)
         first_step = checkpoint_manager.resume()
 
         def after_step(result: StepResult) -> None:
             nonlocal stopped
             stopped = result.stops
             if result.global_step == training.steps_before + first_step:
-                provenance.write(record)
+                context.provenance.write(record)
                 compiled = type(compiled_step).__name__
-                built = build.graph_facts(facts, record, plan, compiled, training.scopes)
+                built = build.graph_facts(facts, context, compiled, training.scopes)
                 record.update(effective=run.with_training(built, training.name))
             checkpoint_manager.after_step(result)
 
@@ -134,11 +141,11 @@ def run_training(
 
 
 def _checkpoint_manager(
-    training: TrainingSetup, step: TrainingStep, record: RunRecord, context: build.RunContext
+    context: build.RunContext, training: TrainingSetup, step: TrainingStep
 ) -> CheckpointManager:
     phase, table = training.phase, training.phase.checkpoints
     folder = CheckpointFolder(
-        checkpoint_folder(record, training.name),
+        checkpoint_folder(context.record, training.name),
         [*training.weights, *step.state()],
         table.max_ckpt_num,
         every=table.save_ckpt_step,
@@ -147,7 +154,7 @@ def _checkpoint_manager(
         writes=context.world.first,
     )
     return CheckpointManager(
-        record,
+        context.record,
         folder,
         save_ckpt_step=table.save_ckpt_step,
         total_steps=phase.total_steps,
@@ -160,17 +167,14 @@ def _checkpoint_manager(
 
 
 def _start(
-    plan: Plan,
-    training: TrainingSetup,
-    compiled_step: CompiledStep,
-    record: RunRecord,
-    context: build.RunContext,
+    context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep
 ) -> tuple[Effective, TrainingFacts]:
     """Compare what was built with the recipe and with other processes, and record it.
 
     Returns:
         The facts of the run, with those of earlier phases, and the facts of this training.
     """
+    plan, record = context.plan, context.record
     run = build.run_facts(plan, effective.read_runtime(compiled_step))
     facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
@@ -202,6 +206,8 @@ def _trained(
     phase, before = training.phase, training.steps_before
     steps = int(step.global_step.asnumpy())
     best, finished = checkpoint_manager.best, steps == phase.total_steps
+    losses = final_losses(islice(read_trace(record.directory / TRACE), before, before + steps))
+    prefix = "" if training.name is None else f"{training.name}_"
     metrics = checkpoint_manager.last_metrics
     if metrics is None and finished and training.selection is not None:
         metrics = dict(training.selection.metrics())  # they went with an earlier process
@@ -211,7 +217,7 @@ def _trained(
         stopped=stopped,
         optimizer_steps=int(step.optimizer_step.asnumpy()),
         samples=phase.samples(steps),
-        losses=final_losses(islice(read_trace(record.directory / TRACE), before, before + steps)),
+        losses={prefix + name: value for name, value in losses.items()},
         metrics=metrics or {},
         best=None if best is None else Best(before + best.global_step, best.metric, best.metrics),
     )
