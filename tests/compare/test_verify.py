@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import Run
-from tinybert.compare.verify import changed_code, changed_inputs, verify
+from tinybert.compare.verify import changed_code, changed_inputs, expectation_failures, verify
 from tinybert.files import digest_file
 from tinybert.manifest.document import read_manifest
 from tinybert.manifest.model import Parent

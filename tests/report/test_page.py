@@ -389,7 +389,7 @@ def test_a_reduced_curve_keeps_every_extreme_and_every_mean() -> None:
     assert 0.9 * BUCKETS < len(found) <= BUCKETS
     assert max(p.high for p in found if p) == values.max()
     assert min(p.low for p in found if p) == values.min()
-    spread = list(spans(curve.steps))
+    spread = list(spans(curve.steps, BUCKETS))
     assert [spread[0][0], spread[-1][1]] == [0, 10_007]
     assert all(end == start for (_, end), (start, _) in pairwise(spread))
     for (start, end), point in zip(spread, found, strict=True):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import Run
+from tinybert.compare.verify import expectation_failures
 from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
     DeviceError,

@@ -58,11 +58,7 @@ Folders = tuple[Path, Path]
 def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folders) -> list[Cause]:
     """Return every difference outside the outcome, the most probable cause first.
 
-    Args:
-        a: One run.
-        b: The other.
-        step: The first step in which they differ, if their traces could be compared.
-        folders: The folders of the runs, for tensor tables.
+    The first differing `step` is None where the traces are equal, or could not be compared.
     """
     inputs = differing_inputs(a.inputs, b.inputs, folders)
     every = [*inputs, *_order(inputs, step), *_built(a, b), *_environment(a, b)]

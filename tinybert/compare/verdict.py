@@ -111,13 +111,10 @@ class Comparison:
 
 
 def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
-    """Compare two runs.
+    """Compare two runs by the `[expect.tolerance]` of A, or of B if A has none.
 
-    Args:
-        a: A manifest; its `[expect.tolerance]` decides, or B's if it has none.
-        b: Another one.
-        across_topology: Compare what two topologies share instead of bits: global batch, samples
-            seen and their order, initial weights, masks.
+    With `across_topology`, compare what two topologies share instead of bits: global batch, samples
+    seen and their order, initial weights, masks.
 
     Raises:
         ManifestError: A manifest is missing, or is none.

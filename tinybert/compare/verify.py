@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tinybert.compare.consistency import contradictions
-from tinybert.compare.expectations import expectation_failures
-from tinybert.compare.verdict import Run
+from tinybert.compare.verdict import Run, first_step, out_of_tolerance
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
@@ -62,9 +62,7 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
 def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
     """Return which inputs of a run are missing or changed, and how many were not read.
 
-    Args:
-        run: The run.
-        rehash: Hash every file, also one with the recorded size and time of change.
+    Those with the recorded size and time of change are not read, unless `rehash` is true.
     """
     changed, to_hash, trusted = [], [], 0
     for file in run.manifest.inputs.files:
@@ -90,13 +88,56 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
     return changed, trusted
 
 
-def changed_code(run: Run, program: Path = PROGRAM) -> str | None:
-    """Return how a program differs from the one that ran, and where that one is; None if equal.
+def expectation_failures(run: Run) -> list[str]:
+    """Return how a finished run differs from its `[expect]`; empty if it holds or there is none."""
+    expect: dict[str, Any] = run.manifest.inputs.recipe.values.get("expect") or {}
+    outcome = run.manifest.outcome
+    failures = []
+    if expect.get("finite_loss") and outcome.nonfinite_losses:
+        failures.append(f"the loss was not finite in {outcome.nonfinite_losses} steps")
+    if expect.get("steps") not in (None, outcome.steps):
+        failures.append(f"{outcome.steps} steps ran, not {expect['steps']}")
+    for name, bounds in (expect.get("metrics") or {}).items():
+        failures += _out_of_bounds(name, bounds, run)
+    if expect.get("reference"):
+        reference = run.root / expect["reference"]
+        failures += _other_than_reference(reference, expect.get("tolerance"), run)
+    return failures
 
-    Args:
-        run: The run.
-        program: The directory of runner.py.
-    """
+
+def _out_of_bounds(name: str, bounds: dict[str, float | None], run: Run) -> list[str]:
+    metrics = run.manifest.outcome.metrics
+    if name not in metrics:
+        return [f"there is no metric {name}, only {', '.join(metrics) or 'none'}"]
+    value = float(metrics[name])
+    least, most = bounds.get("min"), bounds.get("max")
+    if least is not None and not value >= least:
+        return [f"{name} is {value!r}, below {least!r}"]
+    if most is not None and not value <= most:
+        return [f"{name} is {value!r}, above {most!r}"]
+    return []
+
+
+def _other_than_reference(path: Path, tolerance: dict[str, float] | None, run: Run) -> list[str]:
+    """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere."""
+    try:
+        reference = Run.load(path)
+    except ManifestError as error:
+        return [f"reference: {error.message} ({path})"]
+    mine, other = run.manifest, reference.manifest
+    if mine.digests.outcome == other.digests.outcome:
+        return []
+    if mine.digests.environment == other.digests.environment:
+        return [f"the outcome is not that of {path.name}, on an equal environment"]
+    if tolerance is None:
+        return [f"the outcome is not that of {path.name}, and [expect] has no tolerance"]
+    step, _ = first_step(reference, run)
+    apart = out_of_tolerance(other, mine, tolerance, step)
+    return [f"out of tolerance of A = {path.name}: {failure}" for failure in apart]
+
+
+def changed_code(run: Run, program: Path = PROGRAM) -> str | None:
+    """Return how a program differs from the one that ran, and where that one is; None if equal."""
     code = run.manifest.inputs.code
     changed = [name for name, sha256 in code.files.items() if _sha256(program / name) != sha256]
     if not changed:

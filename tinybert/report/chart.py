@@ -71,7 +71,6 @@ def chart(
     *,
     reach: tuple[int, int],
     marks: Sequence[Mark] = (),
-    event: str = "overflow",
     dots: bool = False,
 ) -> Markup:
     """Return a chart with title and description for those who cannot see it.
@@ -82,7 +81,6 @@ def chart(
         lines: One curve a run.
         reach: First and last step of the page's charts.
         marks: Steps with a name.
-        event: What the events of the lines are.
         dots: Whether each step has a dot, for few steps.
     """
     y = _values_axis([line.curve for line in lines])
@@ -94,7 +92,7 @@ def chart(
     ]
     for line in lines:
         parts.extend(_line(line, x, y, dots))
-        parts.extend(_events(line.events, event, line.name, x))
+        parts.extend(_events(line.events, "overflow", line.name, x))
         parts.extend(_events(line.curve.lost, f"{title} not finite", "lost", x))
     parts += [_mark(mark, x) for mark in marks if reach[0] <= mark.step <= reach[1]]
     return Markup(

@@ -125,16 +125,16 @@ def finite(value: float) -> bool:
     return abs(value) < LARGEST
 
 
-def points(curve: Curve, buckets: int = BUCKETS) -> list[Point | None]:
-    """Return what a page shows of a curve: no more than `buckets` points, every extreme in one.
+def points(curve: Curve) -> list[Point | None]:
+    """Return what a page shows of a curve: no more than `BUCKETS` points, every extreme in one.
 
     None, where no value of a bucket is finite, breaks the curve. A short curve keeps every step.
     """
-    if len(curve.steps) <= buckets:
+    if len(curve.steps) <= BUCKETS:
         pairs = zip(curve.steps, curve.values, strict=True)
         return [Point(s, v, v, v) if finite(v) else None for s, v in pairs]
     bucketed: list[Point | None] = []
-    for start, end in spans(curve.steps, buckets):
+    for start, end in spans(curve.steps, BUCKETS):
         values = [value for value in curve.values[start:end] if finite(value)]
         middle = (curve.steps[start] + curve.steps[end - 1]) / 2
         if not values:
@@ -147,7 +147,7 @@ def points(curve: Curve, buckets: int = BUCKETS) -> list[Point | None]:
     return bucketed
 
 
-def spans(steps: Sequence[int], buckets: int = BUCKETS) -> Iterator[tuple[int, int]]:
+def spans(steps: Sequence[int], buckets: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of the buckets that ascending steps fall into, by position."""
     if not steps:
         return

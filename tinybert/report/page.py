@@ -6,16 +6,16 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tinybert.atomic import write_bytes
 from tinybert.compare.causes import exact_value
-from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.verdict import Comparison, Run, compare
+from tinybert.compare.verify import expectation_failures
 from tinybert.errors import UsageError
 from tinybert.report.curves import BUCKETS, Steps, steps_of
 from tinybert.report.facts import (
@@ -30,7 +30,6 @@ from tinybert.report.facts import (
 )
 from tinybert.report.figures import (
     NUMBERS,
-    Figure,
     curve_rows,
     evaluation_figures,
     evaluation_rows,
@@ -47,61 +46,10 @@ LOOKS = {
 """How a status and a verdict look; others are open."""
 
 
-@dataclass(frozen=True)
-class RunView:
-    """What a page shows of one run alone."""
-
-    name: str
-    """`A` or `B`; empty on a page about one run."""
-    run: Run
-    ending: str
-    expectations: list[str] | None
-    """How it differs from its `[expect]`; None if there is none or it is not finished."""
-    lineage: str
-    """The runs that led to it; empty without parents."""
-    checkpoints: list[Row]
-    """Name, file and tensor digest."""
-    recipe: list[Row]
-    """Key, value and origin."""
-    note: str
-    """What to know about its curves; empty if nothing."""
-
-
-@dataclass(frozen=True)
-class PageView:
-    """What a page shows."""
-
-    title: str
-    banner: str
-    """The verdict, or how the only run ended."""
-    look: str
-    """`good`, `bad` or `open`."""
-    runs: list[RunView]
-    comparison: Comparison | None
-    results: list[Row]
-    """Metric and value; of two runs both values and their difference, absolute and relative."""
-    figures: list[Figure]
-    shortened: bool
-    """Whether a curve has more steps than a chart has points."""
-    numbers: list[Row]
-    evaluations: list[Figure]
-    evaluation_rows: list[Row]
-    facts: list[Row]
-    """Name, and a text for each run."""
-    timing: list[Row]
-    """Name, and a text for each run."""
-
-
 def report(
     manifest: Path, other: Path | None, *, output: Path | None, force: bool
 ) -> tuple[str, int]:
-    """Write the page about a run, or about two.
-
-    Args:
-        manifest: Of the run.
-        other: Of another one to compare with.
-        output: The page; None: named after the runs, in the current directory.
-        force: Replace an existing file.
+    """Write the page about a run, or about two compared; by default it is named after the runs.
 
     Returns:
         The page's path, and exit code 0 whatever the verdict.
@@ -145,45 +93,50 @@ def html(a: Path, b: Path | None = None) -> str:
     template = templates.get_template("page.html.jinja")
     runs = [Run.load(path) for path in ([a] if b is None else [a, b])]
     comparison = None if b is None else compare(a, b)
-    page = template.render(page=_page_view(runs, comparison), listed=LISTED, numbers=NUMBERS)
+    page = template.render(page=_page(runs, comparison), listed=LISTED, numbers=NUMBERS)
     return FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", page)
 
 
-def _page_view(runs: list[Run], comparison: Comparison | None) -> PageView:
+def _page(runs: list[Run], comparison: Comparison | None) -> dict[str, Any]:
+    """Return what the template shows, by the names that it uses."""
     steps = [steps_of(run) for run in runs]
     names = ["A", "B"] if comparison else [""]
-    return PageView(
-        title=" against ".join(run.path.stem for run in runs),
-        banner=comparison.headline if comparison else ending(runs[0]),
-        look=LOOKS.get(comparison.verdict if comparison else runs[0].status, "open"),
-        runs=[_run_view(*given) for given in zip(names, runs, steps, strict=True)],
-        comparison=comparison,
-        results=_results(runs),
-        figures=list(step_figures(runs, steps, comparison)),
-        shortened=any(len(c.steps) > BUCKETS for each in steps for c in each.curves.values()),
-        numbers=list(curve_rows(steps)),
-        evaluations=list(evaluation_figures(runs, steps)),
-        evaluation_rows=list(evaluation_rows(steps)),
-        facts=_side_by_side([describe_run(run) for run in runs]),
-        timing=_side_by_side([timing(run) for run in runs]),
-    )
+    return {
+        "title": " against ".join(run.path.stem for run in runs),
+        "banner": comparison.headline if comparison else ending(runs[0]),
+        "look": LOOKS.get(comparison.verdict if comparison else runs[0].status, "open"),
+        "runs": [_run(*given) for given in zip(names, runs, steps, strict=True)],
+        "comparison": comparison,
+        "results": _results(runs),
+        "figures": list(step_figures(runs, steps, comparison)),
+        "shortened": any(len(c.steps) > BUCKETS for each in steps for c in each.curves.values()),
+        "numbers": list(curve_rows(steps)),
+        "evaluations": list(evaluation_figures(runs, steps)),
+        "evaluation_rows": list(evaluation_rows(steps)),
+        "facts": _side_by_side([describe_run(run) for run in runs]),
+        "timing": _side_by_side([timing(run) for run in runs]),
+    }
 
 
-def _run_view(name: str, run: Run, steps: Steps) -> RunView:
+def _run(name: str, run: Run, steps: Steps) -> dict[str, Any]:
+    """Return what the template shows of one run alone; `name` is empty where it is the only one.
+
+    `expectations` is None where there are none, or the run is not finished.
+    """
     outcome = run.manifest.outcome
     expected = run.manifest.inputs.recipe.values.get("expect") and outcome.steps
     checked = expected and outcome.status == "finished"
     note = f"{name}: {steps.note}." if name else f"{steps.note[:1].upper()}{steps.note[1:]}."
-    return RunView(
-        name=name,
-        run=run,
-        ending=ending(run),
-        expectations=expectation_failures(run) if checked else None,
-        lineage=lineage(run.path)[0] if run.manifest.inputs.parents else "",
-        checkpoints=[(n, kept.file, kept.tensor_digest) for n, kept in kept_checkpoints(run)],
-        recipe=list(resolved_recipe(run)),
-        note=note if steps.note else "",
-    )
+    return {
+        "name": name,
+        "run": run,
+        "ending": ending(run),
+        "expectations": expectation_failures(run) if checked else None,
+        "lineage": lineage(run.path)[0] if run.manifest.inputs.parents else "",
+        "checkpoints": [(n, kept.file, kept.tensor_digest) for n, kept in kept_checkpoints(run)],
+        "recipe": list(resolved_recipe(run)),
+        "note": note if steps.note else "",
+    }
 
 
 def _results(runs: list[Run]) -> list[Row]:

@@ -24,14 +24,7 @@ def diff(
     across_topology: bool = False,
     format: Literal["text", "json"] = "text",
 ) -> tuple[str, int]:
-    """Compare two runs.
-
-    Args:
-        a: A manifest.
-        b: Another one.
-        require: What counts as the same.
-        across_topology: Compare what two topologies share instead of bits.
-        format: Of the report.
+    """Compare two runs, as `compare` does; `require` is the least verdict that counts as the same.
 
     Returns:
         The report, whose first line is the verdict with the most probable cause, and the exit
@@ -121,11 +114,8 @@ def lineage(manifest: Path) -> tuple[str, int]:
 def _links(start: Path, links: list[ParentLink]) -> Iterator[tuple[str, str]]:
     """Yield the line of each run that led to a run, and what is wrong with the link to it.
 
-    The parents of a run that is named twice are listed once.
-
-    Args:
-        start: The manifest or the record that names the first runs.
-        links: The first runs.
+    The first runs are those that `start` names. The parents of a run that is named twice are
+    listed once.
     """
     waiting = [(link, 1) for link in reversed(links)]
     above, followed = [os.path.realpath(start)], {os.path.realpath(start)}
