@@ -109,6 +109,7 @@ EXAMPLE = Source(
     finetune={  # the example has none: from the ranges that BERT recommends
         "classifier_dropout_prob": 0.1,
         "learning_rate": "2e-5",
+        "warmup": "warmup_ratio = 0.1",
         "loss_scale_value": 65536,
         "scale_window": 50,
     },
@@ -117,12 +118,15 @@ EXAMPLE = Source(
         "phase1_warmup": "warmup_epoch_ratio = 0.1",  # run_task_distill.py
         "phase1_loss_scale": 256,
         "phase2_learning_rate": "2e-5",
+        "phase2_warmup": "warmup_ratio = 0.1",
         "phase2_loss_scale": 65536,
         "scale_window": 50,
     },
 )
 NO_LOSS_SCALE = {"loss_scale_value": 1, "scale_window": 2**31 - 1}
 """For float32: 1, which never grows."""
+WARMUP_LINEAR = 'warmup_ratio = 0.1\ndecay_from = "warmup_end"'
+"""Authors, their programs: `warmup_linear` falls from the peak over the steps after the warmup."""
 PAPER = Source(
     name="the TinyBERT paper",
     prefix="paper_",
@@ -139,12 +143,13 @@ PAPER = Source(
         "weight_decay": "0.01",  # no option changes it
         "learning_rate": "5e-5",
         "end_learning_rate": "0.0",
-        "warmup": "warmup_ratio = 0.1",
+        "warmup": WARMUP_LINEAR,
         **NO_LOSS_SCALE,
     },
     finetune={  # authors, fine_tune_bert.py
         "classifier_dropout_prob": 0.0,
         "learning_rate": "5e-5",
+        "warmup": WARMUP_LINEAR,
         **NO_LOSS_SCALE,
     },
     distill={
@@ -155,6 +160,7 @@ PAPER = Source(
         "phase1_loss_scale": 1,
         "phase2_learning_rate": "3e-5",  # authors, README.md; the paper has 1e-5, 2e-5 or 3e-5
         "phase2_end_learning_rate": "0.0",
+        "phase2_warmup": WARMUP_LINEAR,
         "phase2_loss_scale": 1,
         "scale_window": 2**31 - 1,
     },

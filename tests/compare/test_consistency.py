@@ -148,6 +148,10 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
         with_effective(total_steps=13),
         "effective.total_steps is 13; the recipe gives 12",
     ),
+    "the start of the decay": (
+        with_effective(decay_start=12),
+        "effective.decay_start is 12; the recipe gives 0",
+    ),
     "the built batch": (
         with_effective(global_batch_size=8),
         "effective.global_batch_size is 8; the recipe gives 4",

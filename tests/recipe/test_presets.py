@@ -50,6 +50,8 @@ TASKS = {
 }
 """Name, kind, labels, metric, length."""
 CHINESE = ("tnews", "cluener")
+WARMUP_LINEAR = {"warmup_ratio": 0.1, "decay_from": "warmup_end"}
+"""Of the authors' programs; those of MindSpore's decay along the line from step 0."""
 PAPER_EPOCHS = dict(sst2=20, qnli=10, mnli=10, mrpc=20, cola=50, rte=20, stsb=20, qqp=10)
 """Of phase 1."""
 TEACHER_EPOCHS = dict(sst2=3, qnli=3, mnli=3, mrpc=3, cola=3, rte=5, stsb=3, qqp=3)
@@ -129,7 +131,7 @@ def test_a_general_distillation_has_the_values_of_the_paper(student):
         decay=0.01,
         rate=5e-5,
         end=0.0,
-        warmup={"warmup_ratio": 0.1},
+        warmup=WARMUP_LINEAR,
         scale=FIXED_SCALE,
     )
 
@@ -169,7 +171,7 @@ def test_a_task_distillation_has_the_values_of_the_paper(task, student):
     training = {"decay": 0.01, "scale": FIXED_SCALE}
     constant = {"rate": 5e-5, "end": 5e-5, "warmup": {"warmup_steps": 0}}
     assert_trains(recipe["phase1"], epochs=PAPER_EPOCHS[task], **constant, **training)
-    falling = {"rate": 3e-5, "end": 0.0, "warmup": {"warmup_ratio": 0.1}}
+    falling = {"rate": 3e-5, "end": 0.0, "warmup": WARMUP_LINEAR}
     assert_trains(recipe["phase2"], epochs=3, **falling, **training)
     assert {recipe[phase]["batch_size"] for phase in ("phase1", "phase2")} == {32}
     distill = {"temperature": 1.0, "hard_label_weight": float(task == "stsb")}
@@ -195,7 +197,7 @@ def test_the_teacher_of_the_paper_is_trained_as_by_its_authors(task):
     head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
     assert_holds(recipe["teacher"], TEACHER | DROPOUT | head)
     assert recipe["data"]["batch_size"] == 32
-    training = {"decay": 0.01, "rate": 5e-5, "end": 0.0, "warmup": {"warmup_ratio": 0.1}}
+    training = {"decay": 0.01, "rate": 5e-5, "end": 0.0, "warmup": WARMUP_LINEAR}
     assert_trains(recipe, epochs=TEACHER_EPOCHS[task], scale=FIXED_SCALE, **training)
 
 

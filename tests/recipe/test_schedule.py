@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,26 @@ def test_rate_at_first_peak_middle_and_last_step():
     assert rate(50) == pytest.approx(3e-5 * 0.5 + 1e-5, rel=1e-12)
     assert rate(99) == pytest.approx(3e-5 * 0.01 + 1e-5, rel=1e-12)
     assert rate(100) == rate(1000) == 1e-5
+
+
+def test_a_decay_from_the_end_of_the_warmup_begins_at_the_peak():
+    """By hand: rates of the update 0 to 6, and after the last."""
+    line = Polynomial(4e-5, 0.0, 1.0, warmup_steps=2, total_steps=6)
+    peak = replace(line, decay_start=2)
+    fourths = np.array([0, 0.5, 4 / 4, 3 / 4, 2 / 4, 1 / 4, 0, 0]) * 4e-5
+    sixths = np.array([0, 0.5, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0, 0]) * 4e-5
+    assert [peak(step) for step in range(8)] == pytest.approx(fourths, rel=1e-12)
+    assert [line(step) for step in range(8)] == pytest.approx(sixths, rel=1e-12)
+
+
+def test_a_decay_from_the_end_of_the_warmup_bends_and_ends_like_the_other():
+    rate = Polynomial(3.0, 1.0, 2.0, warmup_steps=10, total_steps=30, decay_start=10)
+    assert [rate(s) for s in (10, 15, 20, 25, 30)] == [3.0, 2.125, 1.5, 1.125, 1.0]
+
+
+def test_a_warmup_of_all_steps_has_no_decay():
+    rate = Polynomial(1.0, 0.25, 1.0, warmup_steps=4, total_steps=4, decay_start=4)
+    assert [rate(s) for s in range(6)] == [0.0, 0.25, 0.5, 0.75, 0.25, 0.25]
 
 
 def test_power_bends_the_decay():

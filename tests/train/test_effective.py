@@ -47,6 +47,10 @@ def override_decay(step):
             "warmup_steps: requested 2, built 3",
         ),
         (
+            lambda step: setattr(step, "schedule", Polynomial(0.1, 0.0, 1.0, 2, 20, 2)),
+            "decay_start: requested 0, built 2",
+        ),
+        (
             lambda step: setattr(step, "scale_factor", 4.0),
             "loss_scale.scale_factor: requested 2.0, built 4.0",
         ),

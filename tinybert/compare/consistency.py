@@ -129,6 +129,7 @@ def _training(path: str, facts: TrainingFacts, phase: TrainingPhase) -> Iterator
     pairs: list[tuple[str, object, object]] = [
         ("total_steps", facts.total_steps, phase.total_steps),
         ("warmup_steps", facts.warmup_steps, schedule.warmup_steps),
+        ("decay_start", facts.decay_start, schedule.decay_start),
         ("global_batch_size", facts.global_batch_size, phase.global_batch_size),
         ("learning_rates", facts.learning_rates, rates),
     ]

@@ -117,4 +117,5 @@ def _schedule(training: Training, optimizer: Optimizer, steps_per_epoch: int) ->
         power=table.power,
         warmup_steps=warmup,
         total_steps=total_steps,
+        decay_start=warmup if table.decay_from == "warmup_end" else 0,
     )

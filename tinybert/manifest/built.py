@@ -80,6 +80,8 @@ class TrainingFacts(Section):
     """Length of the learning-rate table, in steps."""
     warmup_steps: Annotated[int | None, DERIVED] = None
     """Steps of warmup."""
+    decay_start: Annotated[int, DERIVED] = 0
+    """Step from which the decay of the learning rate counts."""
     global_batch_size: Annotated[int | None, DERIVED] = None
     """Rows a step over all processes."""
     optimizer: OptimizerFacts | NoFacts = NO_FACTS

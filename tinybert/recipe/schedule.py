@@ -12,8 +12,8 @@ import numpy.typing as npt
 class Polynomial:
     """Linear warmup from 0, then a polynomial from `learning_rate` to `end_learning_rate`.
 
-    The polynomial counts from step 0, so the rate just after the warmup is already below its
-    peak, as in BERT and in the published TinyBERT runs.
+    A polynomial that counts from step 0 is already below its peak just after the warmup, as in
+    BERT's code and MindSpore's; one that counts from the end of the warmup is that of transformers.
     """
 
     learning_rate: float
@@ -21,12 +21,16 @@ class Polynomial:
     power: float
     warmup_steps: int
     total_steps: int
+    decay_start: int = 0
+    """Step from which the polynomial counts: 0, or `warmup_steps`."""
 
     def __call__(self, step: int) -> float:
         """Return the rate of the update number `step`, counted from 0; step 0 of a warmup is 0."""
         if step < self.warmup_steps:
             return self.learning_rate * step / self.warmup_steps
-        left = 1 - min(step, self.total_steps) / self.total_steps
+        if step >= self.total_steps:
+            return self.end_learning_rate
+        left = 1 - (step - self.decay_start) / (self.total_steps - self.decay_start)
         span = self.learning_rate - self.end_learning_rate
         return span * math.pow(left, self.power) + self.end_learning_rate
 

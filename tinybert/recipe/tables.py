@@ -187,6 +187,11 @@ class Schedule(Table):
     """Value at the last step."""
     power: PositiveFloat = Field(examples=[1.0])
     """Exponent of the decay; 1 is linear."""
+    decay_from: Literal["start", "warmup_end"] | None = Field(default=None, examples=["start"])
+    """Step from which the decay counts. `start`: step 0, so that it is below the peak, at
+    (T - w) / T of it, when w of T steps of warmup end, as in BERT's code and MindSpore's.
+    `warmup_end`: from the peak over the T - w steps that remain, as in transformers' linear and
+    polynomial schedules and in the original TinyBERT's `warmup_linear`. Absent: `start`."""
     warmup_steps: Count | None = None
     """Steps of warmup."""
     warmup_ratio: Ratio | None = Field(default=None, examples=[0.1])

@@ -222,6 +222,7 @@ def requested_training(
         facts,
         total_steps=schedule.total_steps,
         warmup_steps=schedule.warmup_steps,
+        decay_start=schedule.decay_start,
         learning_rates={str(s): float(np.float32(schedule(s))) for s in steps},
         loss_scale=LossScaleFacts(
             loss_scale_value=float(np.float32(loss_scale.loss_scale_value)),

@@ -53,6 +53,7 @@ def read_step(step: TrainingStep) -> TrainingFacts:
     return TrainingFacts(
         total_steps=len(rates),
         warmup_steps=step.schedule.warmup_steps,
+        decay_start=step.schedule.decay_start,
         learning_rates={
             str(s): float(rates[s]) for s in sampled_steps(len(rates), step.schedule.warmup_steps)
         },
