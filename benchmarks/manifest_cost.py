@@ -44,7 +44,7 @@ def put_clocks() -> None:
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
     from tinybert.run import execute
-    from tinybert.train import checkpoint, checkpoint_manager
+    from tinybert.train import checkpoint
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)
@@ -59,7 +59,6 @@ def put_clocks() -> None:
         (run, "code_identity"),
         (execute, "read_environment"),
         (run, "expectation_failures"),
-        (checkpoint_manager, "tensor_table"),
         (checkpoint, "tensor_table"),
     ):
         setattr(module, name, timed(getattr(module, name), name))

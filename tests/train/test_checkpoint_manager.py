@@ -13,8 +13,7 @@ from tinybert.errors import InputError
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.model import Code, Inputs, RecipeFacts
 from tinybert.manifest.record import RunRecord
-from tinybert.train.checkpoint import CheckpointFolder
-from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
+from tinybert.train.checkpoint import BestMetric, CheckpointFolder, CheckpointManager
 from tinybert.train.loop import StepResult
 
 INPUTS = Inputs(
@@ -53,9 +52,7 @@ class Run:
                 best=[self.weight],
                 metadata={"labels": '["a"]'},
             ),
-            save_ckpt_step=3,
             total_steps=10,
-            on_step=lambda result: None,
             selection=BestMetric(lambda: self.measure(metrics), "accuracy"),
             steps_before=steps_before,
         )

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from tinybert.train.prefetch import prefetch
+from tinybert.train.loop import prefetch
 
 
 def test_items_come_in_their_order():

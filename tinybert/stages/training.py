@@ -17,8 +17,7 @@ from tinybert.model.label_names import encode_labels
 from tinybert.plan.plan import Plan
 from tinybert.stages import build
 from tinybert.train import effective
-from tinybert.train.checkpoint import Best, CheckpointFolder
-from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
+from tinybert.train.checkpoint import Best, BestMetric, CheckpointFolder, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
 from tinybert.train.step import CompiledStep, MultiStep, TrainingStep
@@ -125,6 +124,7 @@ def run_training(
                 built = build.graph_facts(facts, context, compiled, training.scopes)
                 record.update(effective=run.with_training(built, training.name))
             checkpoint_manager.after_step(result)
+            context.on_step(result)
 
         train(
             compiled_step,
@@ -156,9 +156,7 @@ def _checkpoint_manager(
     return CheckpointManager(
         context.record,
         folder,
-        save_ckpt_step=table.save_ckpt_step,
         total_steps=phase.total_steps,
-        on_step=context.on_step,
         selection=training.selection,
         steps_before=training.steps_before,
         world=context.world,

@@ -1,31 +1,53 @@
-"""Checkpoints of a run: everything that a resume needs, in files that are whole or absent."""
+"""Checkpoints of a training, and what happens after every step: trace, evaluation, saving, a stop.
 
-import json
+A checkpoint has everything that a resume needs, in a file that is whole or absent.
+"""
+
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import structlog
 from mindspore import Parameter, Tensor
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass as message
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
-from tinybert.manifest.checkpoints import TensorTable, tensor_table
+from tinybert.manifest.checkpoints import (
+    TensorTable,
+    changed_file,
+    changed_tensors,
+    require_equal,
+    tensor_digest,
+    tensor_table,
+)
+from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.model.parameters import Array
-from tinybert.strict_json import parse_json
+from tinybert.train.loop import StepResult, ignore_activity
+from tinybert.train.world import ALONE, World
+
+log = structlog.get_logger()
 
 GO_BACK = "remove the file to go on from the one before it, or start anew with --fresh"
 """What a user can do about a checkpoint that cannot be used."""
 
 
-@dataclass(frozen=True)
+@message(frozen=True, config=ConfigDict(ser_json_inf_nan="constants"))
 class Best:
     """The best evaluation so far: its step, the recipe's metric, and all metrics."""
 
     global_step: int
     metric: float
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+_BEST: TypeAdapter[Best | None] = TypeAdapter(Best | None)
+_STEP_AND_BEST: TypeAdapter[tuple[int, Best | None]] = TypeAdapter(tuple[int, Best | None])
 
 
 class CheckpointFolder:
@@ -75,7 +97,9 @@ class CheckpointFolder:
             global_step: Steps before it.
             best: The best evaluation so far.
         """
-        return self._write(self.path(global_step), self.parameters, {"best": encode_best(best)})
+        return self._write(
+            self.path(global_step), self.parameters, {"best": _BEST.dump_json(best).decode()}
+        )
 
     def expired(self, saved: Iterable[Path], own: Path, *, interim: bool = False) -> list[Path]:
         """Return which checkpoints go when another was saved.
@@ -112,19 +136,20 @@ class CheckpointFolder:
         Raises:
             InputError: The file is damaged, or holds other names or shapes than this run.
         """
-        cure = GO_BACK
         try:
             with safe_open(path, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
-                best = decode_best((file.metadata() or {}).get("best", "null"))
+                best = _BEST.validate_json((file.metadata() or {}).get("best", "null"))
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"damaged checkpoint: {error}", where=str(path), cure=cure) from error
+            message = f"damaged checkpoint: {error}"
+            raise InputError(message, where=str(path), cure=GO_BACK) from error
         wanted = {name: parameter.shape for name, parameter in self.parameters.items()}
         found = {name: array.shape for name, array in arrays.items()}
         if wanted != found:
             other = sorted(set(wanted.items()) ^ set(found.items()))
             names = ", ".join(dict.fromkeys(name for name, _ in other))
-            raise InputError(f"checkpoint of another network: {names}", where=str(path), cure=cure)
+            message = f"checkpoint of another network: {names}"
+            raise InputError(message, where=str(path), cure=GO_BACK)
         check(arrays)
         for name, parameter in self.parameters.items():
             parameter.set_data(Tensor(arrays[name]))
@@ -141,19 +166,174 @@ class CheckpointFolder:
         return arrays
 
 
-def encode_best(best: Best | None) -> str:
-    """Return an evaluation as text, its numbers exact."""
-    if best is None:
-        return "null"
-    metrics = {name: float(value).hex() for name, value in best.metrics.items()}
-    content = {"global_step": best.global_step, "metric": float(best.metric).hex()}
-    return json.dumps(content | {"metrics": metrics})
+@dataclass(frozen=True)
+class BestMetric:
+    """How the best checkpoint is chosen."""
+
+    metrics: Callable[[], Mapping[str, float]]
+    """Evaluates the weights as they are."""
+    metric: str
+    """The metric that decides; the first of equal evaluations is the best."""
 
 
-def decode_best(text: str) -> Best | None:
-    """Return what `encode_best` wrote."""
-    value = parse_json(text)
-    if value is None:
-        return None
-    metrics = {name: float.fromhex(number) for name, number in value["metrics"].items()}
-    return Best(value["global_step"], float.fromhex(value["metric"]), metrics)
+class CheckpointManager:
+    """Keeps a training's trace and checkpoints such that each checkpoint has its trace on disk.
+
+    Args:
+        record: The run.
+        checkpoints: The training's checkpoints; evaluations come with them.
+        total_steps: Steps of the training; the last is always saved.
+        selection: Evaluates; None: the training has no best checkpoint.
+        steps_before: Steps of the run before this training: the trace counts on from there.
+        world: The processes of the run. The first has the files that a resume needs and tells the
+            others what is in them; each keeps a record of its own.
+        report_activity: Told what is done from now on: `evaluating` or `saving`.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        checkpoints: CheckpointFolder,
+        *,
+        total_steps: int,
+        selection: BestMetric | None = None,
+        steps_before: int = 0,
+        world: World = ALONE,
+        report_activity: Callable[[str], None] = ignore_activity,
+    ) -> None:
+        self.record = record
+        self.checkpoints = checkpoints
+        self.total_steps = total_steps
+        self.selection = selection
+        self.steps_before = steps_before
+        self.world = world
+        self.report_activity = report_activity
+        self.best: Best | None = None
+        self.last_metrics: dict[str, float] | None = None
+        """Of the evaluation after the last step, if this process made it."""
+
+    def resume(self) -> int:
+        """Go back to the newest checkpoint that is recorded; return the steps before it.
+
+        Files that no manifest records, left by a kill, are removed.
+
+        Raises:
+            InputError: The checkpoint, the best one or the trace is not as it was recorded.
+        """
+        step = self._restored()
+        self._rewind(self.steps_before + step)
+        if step:
+            table = self.checkpoints.table()
+            self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
+            if not self._keep_best(step):
+                self._check_best()
+        return step
+
+    def restore(self) -> None:
+        """Take weights and state from the newest checkpoint.
+
+        Raises:
+            InputError: There is none, or it is not as it was recorded.
+        """
+        if not self._restored():
+            where, cure = str(self.checkpoints.folder), "restore it, or start anew with --fresh"
+            raise InputError("the last checkpoint of this phase is gone", where=where, cure=cure)
+
+    def _recorded(self) -> dict[Path, Checkpoint]:
+        """Return the recorded checkpoints of this training by their files, oldest first."""
+        outcome, directory = self.record.manifest.outcome, self.record.directory
+        files = {directory / checkpoint.file: checkpoint for checkpoint in outcome.checkpoints}
+        return {f: kept for f, kept in files.items() if f.parent == self.checkpoints.folder}
+
+    def _restored(self) -> int:
+        """Take weights and state from the newest checkpoint, if any; return its steps."""
+        step, recorded = 0, self._recorded()
+        for left in set(self.checkpoints.folder.glob("step-*.safetensors")) - recorded.keys():
+            log.warning("removing a checkpoint that is not recorded", file=str(left))
+            left.unlink()
+        if files := [file for file in recorded if file.exists()]:
+            step = self.checkpoints.step_of(files[-1])
+            self.best = self._restore(files[-1], recorded[files[-1]])
+        step, self.best = _STEP_AND_BEST.validate_json(
+            self.world.broadcast_bytes(_STEP_AND_BEST.dump_json((step, self.best)))
+        )
+        if step:
+            self.world.broadcast_parameters(list(self.checkpoints.parameters.values()))
+        return step
+
+    def _restore(self, path: Path, recorded: Checkpoint) -> Best | None:
+        change = changed_file(path, self.record.recorded_file(path))
+        require_equal(path, change, cure=GO_BACK)
+        return self.checkpoints.restore(
+            path,
+            lambda arrays: require_equal(path, changed_tensors(arrays, recorded), cure=GO_BACK),
+        )
+
+    def _check_best(self) -> None:
+        """Compare the checkpoint of the best evaluation, which is kept, with what is recorded."""
+        best, path = self.record.manifest.outcome.best_checkpoint, self.checkpoints.best_path
+        if best is not None and self.record.directory / best.file == path and self.world.first:
+            change = changed_file(path, self.record.recorded_file(path))
+            require_equal(path, change, cure="restore it, or start anew with --fresh")
+
+    def _rewind(self, step: int) -> None:
+        """Go back to the record's first `step` steps."""
+        trace = self.record.directory / TRACE
+        if self.world.first:
+            self.record.rewind(step)
+            if self.world.size > 1:
+                self.world.broadcast_bytes(trace.read_bytes())
+        else:
+            trace.write_bytes(self.world.broadcast_bytes(b""))
+            self.record.rewind(step)
+
+    def after_step(self, result: StepResult) -> None:
+        """Write the step down, and evaluate and save where it is time."""
+        fields = asdict(result)
+        del fields["rows"], fields["stops"], fields["ends_call"]
+        self.record.trace.append(**fields)
+        done = result.global_step + 1 - self.steps_before
+        due = done % self.checkpoints.every == 0 or done == self.total_steps
+        if due and math.isfinite(result.loss):
+            self.report_activity("evaluating")
+            self._evaluate(done)
+        if due or result.stops:
+            self._save(done, interim=not due)
+
+    def _evaluate(self, step: int) -> None:
+        """Measure the weights, and see whether they are the best so far."""
+        if self.selection is None:
+            return
+        metrics = dict(self.selection.metrics())
+        metric = metrics[self.selection.metric]
+        log.info("evaluation", step=self.steps_before + step, **metrics)
+        if step == self.total_steps:
+            self.last_metrics = metrics
+        if math.isfinite(metric) and (self.best is None or metric > self.best.metric):
+            self.best = Best(step, metric, metrics)
+
+    def _save(self, step: int, *, interim: bool) -> None:
+        self.record.trace.flush()
+        table = self.checkpoints.table()
+        # before it is saved, so that what is saved is right
+        what = f"losses or weights after step {self.steps_before + step}"
+        self.world.require_equal(what, f"{self.record.trace.digest} {tensor_digest(table)}")
+        self.report_activity("saving")
+        self.checkpoints.save(step, self.best)
+        path = self.checkpoints.path(step)
+        expired = self.checkpoints.expired(self._recorded(), path, interim=interim)
+        self.record.checkpoint(self.steps_before + step, path, table, expired=expired)
+        self._keep_best(step)
+
+    def _keep_best(self, step: int) -> bool:
+        """Keep the weights apart if they are the best; a kill before this is made up by resume.
+
+        Returns:
+            Whether they are.
+        """
+        if self.best is None or self.best.global_step != step:
+            return False
+        table = tensor_table(self.checkpoints.save_best())
+        path = self.checkpoints.best_path
+        self.record.checkpoint(self.steps_before + step, path, table, best=True)
+        return True
