@@ -27,7 +27,7 @@ from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites, keep_masks
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.recipe.network import NetworkConfig
 

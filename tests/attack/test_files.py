@@ -23,8 +23,7 @@ from tests.attack.damage import (
 from tinybert.data.importing import STORES, import_records
 from tinybert.errors import TinybertError
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
-from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import make_plan
+from tinybert.plan.plan import make_plan, read_checkpoints
 from tinybert.recipe.load import load as load_recipe
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import fit_shapes
 
 TEACHER = tiny(hidden_size=24, num_hidden_layers=4, intermediate_size=20, hidden_act="relu")

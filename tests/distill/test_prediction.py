@@ -18,7 +18,7 @@ from tinybert.distill.prediction import (
 )
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 

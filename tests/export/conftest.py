@@ -17,7 +17,7 @@ from tinybert.files import digest_file
 from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
-from tinybert.model.label_names import encode_labels
+from tinybert.model.description import encode_labels
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 from tinybert.run.resume import recipe_facts

@@ -11,8 +11,7 @@ import pytest
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.model.bert import BertEncoder
-from tinybert.model.layers import MatMul
-from tinybert.model.loading import load_into
+from tinybert.model.layers import MatMul, load_into
 
 DROPOUT = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
 OPTIONS = {

@@ -8,7 +8,7 @@ from tests.model.networks import random_batch, random_keeps, random_weights, tin
 from tests.model.numpy_bert import NumpyBert
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 

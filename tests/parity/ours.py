@@ -8,7 +8,7 @@ from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.recipe.network import NetworkConfig
 
 GATES = {"hidden": 2e-5, "pooled": 1e-4, "loss": 1e-6, "gradient": 2e-5, "scores": 2e-6}

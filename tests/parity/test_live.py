@@ -15,7 +15,7 @@ import torch
 
 from tests.parity import ours, reference
 from tinybert.model.bert import BertEncoder
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.weights import read_weights
 
 pytestmark = pytest.mark.parity

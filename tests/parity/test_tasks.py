@@ -24,8 +24,7 @@ from tinybert.distill.normalizers import label_inputs, logit_inputs
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Cell
-from tinybert.model.loading import load_into
+from tinybert.model.layers import Cell, load_into
 from tinybert.recipe.network import HeadConfig
 
 pytestmark = pytest.mark.parity

@@ -1,7 +1,7 @@
 """What a stage is given, outside of a run."""
 
 from tests.fake_runs import ENVIRONMENT
-from tinybert.plan.checkpoints import read_checkpoints
+from tinybert.plan.plan import read_checkpoints
 from tinybert.plan.provenance import Provenance
 from tinybert.stages.build import RunContext, import_stores
 from tinybert.train.world import ALONE

@@ -11,9 +11,8 @@ from tests.stages.contexts import context_of
 from tinybert.distill.normalizers import label_inputs
 from tinybert.distill.prediction import LabelTraining
 from tinybert.errors import InputError
-from tinybert.model.label_names import encode_labels
-from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import make_plan
+from tinybert.model.description import encode_labels
+from tinybert.plan.plan import make_plan, read_checkpoints
 from tinybert.recipe.load import load
 from tinybert.recipe.network import head as head_of
 from tinybert.stages import build, layers, tasks

@@ -8,7 +8,7 @@ from tinybert.data.batch import Batch
 from tinybert.errors import InputError, TrainingError
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.evaluation import Evaluation, Measure, Prediction

@@ -25,9 +25,8 @@ from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
-from tinybert.plan.checkpoints import checkpoint_problems
 from tinybert.plan.parent_runs import LinkedRun
-from tinybert.plan.plan import Plan, describe, make_plan
+from tinybert.plan.plan import Plan, checkpoint_problems, describe, make_plan
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
 from tinybert.run.execute import execute

@@ -110,7 +110,7 @@ def inference_cell(network: TrainedNetwork) -> "Pooling | TaskNetwork":
     """Return the network, built and loaded, which computes its `output_names`."""
     from tinybert.model.bert import BertEncoder
     from tinybert.model.heads import Pooling, TaskNetwork
-    from tinybert.model.loading import load_into
+    from tinybert.model.layers import load_into
 
     shapes = encoder_shapes(network.config)
     # a network of tags has no use for a pooler, and its file may lack it

@@ -14,8 +14,8 @@ from tinybert.model.description import (
     DescribedNetwork,
     TextKeys,
     describe_network,
+    recorded_labels,
 )
-from tinybert.model.label_names import recorded_labels
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.prepare.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer

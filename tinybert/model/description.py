@@ -1,14 +1,17 @@
-"""Hugging Face's config.json: which network, head and labels are beside it."""
+"""What a checkpoint says of its network: Hugging Face's config.json beside it, and label names."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from tinybert.errors import InputError
+from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.names import CLASSIFIER, POOLER
 from tinybert.model.parameters import Array
 from tinybert.recipe.network import HeadConfig, NetworkConfig
@@ -56,6 +59,8 @@ NETWORK_KEYS = (
 PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 """Of sequence classification, by task type."""
 _UNNAMED = re.compile(r"LABEL_\d+")
+_LABELS = "labels"
+"""Key of the label names in the metadata of a safetensors file: a JSON list."""
 
 Size = Annotated[int, Field(ge=0, lt=1 << 31)]
 Rate = Annotated[float, Field(ge=0, lt=1 << 31)]
@@ -276,6 +281,39 @@ def describe_network(path: Path, arrays: Mapping[str, Array]) -> DescribedNetwor
         raise _unsupported(path, str(error), cure=cure) from error
     texts = description.tinybert or TextKeys(seq_length=config.max_position_embeddings)
     return DescribedNetwork(config, head, texts)
+
+
+def encode_labels(labels: Sequence[str] | None) -> dict[str, str]:
+    """Return the metadata that records a label order; empty where it is not known."""
+    return {} if labels is None else {_LABELS: json.dumps(list(labels), ensure_ascii=False)}
+
+
+def recorded_labels(path: Path) -> tuple[str, ...] | None:
+    """Return the label names that a checkpoint's head was trained with, in the order of their ids.
+
+    They are in the metadata of a run's checkpoint, or in Hugging Face's config.json. None where
+    neither has them or can be read: reading the weights reports what is wrong.
+
+    Args:
+        path: The checkpoint, or a directory with a Hugging Face model.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        described = Description.read(file.parent / DESCRIPTION).labels
+    except InputError:
+        described = None
+    return _in_metadata(file) or described
+
+
+def _in_metadata(file: Path) -> tuple[str, ...] | None:
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "numpy") as opened:
+            names = json.loads((opened.metadata() or {}).get(_LABELS, "null"))
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def _unsupported(

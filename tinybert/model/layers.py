@@ -4,19 +4,44 @@ Every matrix product of a network is a `MatMul`, which alone says the type of it
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from tinybert.model.parameters import Array
+from tinybert.model.weights import check_match
+
 FLOATS = {"float32": ms.float32, "float16": ms.float16}
 
 
 def parameter(name: str, shape: tuple[int, ...], dtype: ms.Type) -> ms.Parameter:
-    """Return a parameter under exactly this name; its values must be loaded before use."""
+    """Return a parameter under exactly this name; `load_into` sets its values before use."""
     values = np.zeros(shape, ms.dtype_to_nptype(dtype))
     return ms.Parameter(ms.Tensor(values), name=name)
+
+
+def load_into(cell: nn.Cell, arrays: Mapping[str, Array], *, where: str = "") -> None:
+    """Set every parameter of `cell` exactly once, each from the array of its name.
+
+    Values are converted to the parameter's type, to nearest; nothing is set unless all fit.
+
+    Args:
+        cell: Built cell; its parameters' names are unique.
+        arrays: Value by full parameter name.
+        where: Where the arrays come from, for the message.
+
+    Raises:
+        InputError: Names or shapes differ on either side, or a value does not fit the type;
+            the message lists all of them.
+    """
+    parameters = {parameter.name: parameter for parameter in cell.get_parameters()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    types = {name: ms.dtype_to_nptype(parameter.dtype) for name, parameter in parameters.items()}
+    check_match(arrays, shapes, types, where=where)
+    for name, parameter in parameters.items():
+        parameter.set_data(ms.Tensor(arrays[name].astype(types[name])))
 
 
 class Cell(nn.Cell):  # type: ignore[misc]

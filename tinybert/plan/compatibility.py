@@ -6,7 +6,7 @@ from pathlib import Path
 from tinybert.data.labels import check_label_order, rename_labels
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, UsageError, quoted
-from tinybert.model.label_names import recorded_labels
+from tinybert.model.description import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary

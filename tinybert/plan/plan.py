@@ -4,18 +4,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.errors import InputError
 from tinybert.files import FileDigest
-from tinybert.plan.compatibility import agreed_labels, vocabulary_problems
+from tinybert.model.names import TRAINING_STATE
+from tinybert.model.parameters import fit_shapes
+from tinybert.model.weights import LoadedWeights, read_weights
+from tinybert.plan.compatibility import agreed_labels, roles_with_trained_heads, vocabulary_problems
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.load import ResolvedRecipe
-from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill
-from tinybert.recipe.network import ROLES, NetworkConfig, Role, network
+from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
+from tinybert.recipe.network import ROLES, NetworkConfig, Role, head, network
 from tinybert.recipe.tables import Source, device_count, global_batch_size
+
+log = structlog.get_logger()
 
 LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
 
@@ -165,6 +172,57 @@ def _agreement(
     except InputError as error:
         problems.append(error)
     return None
+
+
+def read_checkpoint(plan: Plan, role: Role) -> LoadedWeights:
+    """Read a network's checkpoint; log what is left out, and what begins from the seed instead.
+
+    A network with a trained head takes its head; a student of layers its projection, if the
+    checkpoint has one of the recipe's kind.
+
+    Raises:
+        InputError: It is damaged, or of another network; one error lists all.
+    """
+    recipe = plan.resolved.recipe
+    trained_head = None
+    if not isinstance(recipe, GeneralDistill) and role in roles_with_trained_heads(recipe):
+        trained_head = head(recipe, role)
+    projection = None
+    if isinstance(recipe, TaskDistill) and recipe.phase1 is not None and role == "student":
+        kind = recipe.phase1.distill.fit_dense
+        projection = fit_shapes(plan.networks["student"], plan.networks["teacher"], kind)
+    weights = read_weights(
+        plan.checkpoints[role],
+        plan.networks[role],
+        f"{role}.",
+        head=trained_head,
+        fit_dense=projection,
+        check=plan.parents[role].check_tensors if role in plan.parents else None,
+    )
+    if names := [name for name in weights.dropped if not TRAINING_STATE.search(name)]:
+        log.info("weights left out", network=role, names=names)
+    if weights.absent:
+        log.info("weights from the seed", network=role, names=list(weights.absent))
+    return weights
+
+
+def read_checkpoints(plan: Plan) -> dict[str, LoadedWeights]:
+    """Read the weights of the networks that do not begin from the seed.
+
+    Raises:
+        InputError: As `read_checkpoint`.
+    """
+    return {role: read_checkpoint(plan, role) for role in ROLES if role in plan.checkpoints}
+
+
+def checkpoint_problems(plan: Plan) -> Iterator[InputError]:
+    """Yield why a run could not begin from its checkpoints."""
+    for role in ROLES:
+        try:
+            if role in plan.checkpoints:
+                read_checkpoint(plan, role)
+        except InputError as error:
+            yield error
 
 
 def describe(plan: Plan) -> str:

@@ -12,8 +12,7 @@ from tinybert.manifest.identity import read_environment
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.manifest.record import RunRecord
-from tinybert.plan.checkpoints import read_checkpoints
-from tinybert.plan.plan import Plan
+from tinybert.plan.plan import Plan, read_checkpoints
 from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
 from tinybert.recipe.tables import device_count

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tinybert.data.phases import TrainingPhase
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
-from tinybert.model.loading import load_into
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import encoder_shapes, head_shapes
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan

@@ -12,8 +12,8 @@ from tinybert.manifest.built import Effective, TrainingFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
+from tinybert.model.description import encode_labels
 from tinybert.model.graph_masks import MaskedNetwork
-from tinybert.model.label_names import encode_labels
 from tinybert.plan.plan import Plan
 from tinybert.stages import build
 from tinybert.train import effective
