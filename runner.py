@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 from tinybert.commands.arguments import parser
@@ -13,6 +14,25 @@ from tinybert.errors import TinybertError, UsageError, of_machine
 from tinybert.terminal import prepare_streams, print_text
 
 OUR_BUG = 70
+COMMANDS = {
+    "run": "tinybert.commands.run",
+    "rerun": "tinybert.commands.run",
+    "worker": "tinybert.launch.worker",
+    "validate": "tinybert.recipe.validate",
+    "explain": "tinybert.recipe.explain",
+    "schema": "tinybert.recipe.explain",
+    "prepare": "tinybert.commands.prepare",
+    "convert": "tinybert.commands.networks",
+    "export": "tinybert.commands.networks",
+    "predict": "tinybert.commands.networks",
+    "diff": "tinybert.report.text",
+    "show": "tinybert.report.text",
+    "lineage": "tinybert.report.text",
+    "verify": "tinybert.compare.verify",
+    "report": "tinybert.report.page",
+    "doctor": "tinybert.commands.doctor",
+}
+"""The module of each command, imported when it is called; the function has the command's name."""
 RUNNING = ("run", "rerun")
 """Commands whose errors have exit codes of their own."""
 WITH_FRAMEWORK = (*RUNNING, "convert", "export", "predict")
@@ -53,9 +73,9 @@ def report_error(error: TinybertError, command: str) -> int:
 
 
 def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
-    """Import what a command needs and carry it out.
+    """Import a command's module and call its function, whose parameters are the options.
 
-    The options of a command are the parameters of its function.
+    The function returns what to print, an exit code, or both.
 
     Returns:
         What to print, and the exit code.
@@ -70,72 +90,10 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         require_address_space(0)
         if names := remove_foreign_variables():
             print_text(f"warning: ignored in the environment: {', '.join(names)}", sys.stderr)
-    match command:
-        case "run":
-            from tinybert.commands.run import run
-            from tinybert.run.options import RunOptions
-
-            return run(RunOptions(**vars(options))), 0
-        case "rerun":
-            from tinybert.commands.rerun import rerun
-
-            return rerun(options.manifest)
-        case "worker":
-            from tinybert.launch.worker import worker
-
-            return "", worker(**vars(options))
-        case "validate":
-            from tinybert.recipe.validate import validate
-
-            return validate(**vars(options))
-        case "explain":
-            from tinybert.recipe.explain import explain
-
-            return explain(**vars(options))
-        case "schema":
-            from tinybert.recipe.explain import schema
-
-            return schema(), 0
-        case "prepare":
-            from tinybert.commands.prepare import prepare
-
-            return prepare(**vars(options)), 0
-        case "convert":
-            from tinybert.commands.convert import convert
-
-            return convert(options), 0
-        case "export":
-            from tinybert.commands.export import export
-
-            return export(options), 0
-        case "predict":
-            from tinybert.commands.predict import predict
-
-            return predict(options), 0
-        case "diff":
-            from tinybert.report.text import diff
-
-            return diff(**vars(options))
-        case "verify":
-            from tinybert.compare.verify import verify
-
-            return verify(**vars(options))
-        case "show":
-            from tinybert.report.text import show
-
-            return show(options.manifest)
-        case "lineage":
-            from tinybert.report.text import lineage
-
-            return lineage(options.manifest)
-        case "report":
-            from tinybert.report.page import report
-
-            return report(**vars(options))
-        case _:
-            from tinybert.commands.doctor import doctor
-
-            return doctor()
+    answer = getattr(import_module(COMMANDS[command]), command)(**vars(options))
+    if isinstance(answer, tuple):
+        return answer
+    return (answer, 0) if isinstance(answer, str) else ("", answer)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
+from runner import COMMANDS
 from tests.conftest import ROOT
 from tinybert.commands.arguments import parser
+from tinybert.commands.networks import convert, export, predict
 from tinybert.compare.verify import verify
+from tinybert.export.source import SourceRequest
 from tinybert.launch.worker import worker
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
@@ -16,7 +20,7 @@ from tinybert.prepare.vocabulary import prepare_vocabulary
 from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
 from tinybert.report.page import report
-from tinybert.report.text import diff
+from tinybert.report.text import diff, show
 from tinybert.run.options import RunOptions
 
 
@@ -30,12 +34,35 @@ from tinybert.run.options import RunOptions
         ("diff a b", diff),
         ("verify a", verify),
         ("report a", report),
+        ("show a", show),
     ],
 )
 def test_the_options_of_a_command_are_the_parameters_of_its_function(line, function):
     options = vars(parser(ROOT).parse_args(line.split()))
     assert options.pop("command") == line.split()[0]
     assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "function"),
+    [
+        ("convert a --to mindspore --output b", convert),
+        ("export a --format onnx --output b", export),
+        ("predict a", predict),
+    ],
+)
+def test_the_other_options_of_a_network_are_what_names_it(line, function):
+    options = vars(parser(ROOT).parse_args(line.split()))
+    del options["command"]
+    source = inspect.signature(function).bind(**options).arguments["source"]
+    assert source.keys() == SourceRequest.__dataclass_fields__.keys()
+
+
+def test_every_command_has_a_function_of_its_name():
+    (commands,) = (action for action in parser(ROOT)._actions if action.dest == "command")
+    assert commands.choices.keys() == COMMANDS.keys()
+    for name, module in COMMANDS.items():
+        assert callable(getattr(import_module(module), name))
 
 
 @pytest.mark.parametrize(

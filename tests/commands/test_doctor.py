@@ -3,7 +3,6 @@ import pytest
 from tests.conftest import ROOT, SHIPPED
 from tinybert.commands import doctor, run
 from tinybert.errors import UsageError
-from tinybert.run.options import RunOptions
 
 
 def test_a_machine_without_ascend_runs_recipes_on_its_cpu(runner):
@@ -34,9 +33,8 @@ def test_code_without_a_commit_is_named_and_no_clean_code(monkeypatch, tmp_path)
     text, _ = doctor.doctor()
     assert f"--  code: no commit is known: {reason}\n" in text
     monkeypatch.setattr(run, "PROGRAM", tmp_path)
-    options = RunOptions(str(SHIPPED["tiny"]), ROOT, require_clean=True)
     with pytest.raises(UsageError) as caught:
-        run.run(options)
+        run.run(recipe=str(SHIPPED["tiny"]), root=ROOT, require_clean=True)
     assert str(caught.value) == (
         f"nobody knows whether the code is that of a commit: {reason}\n"
         "help: run it in its repository, or leave out --require-clean"

@@ -1,1 +1,1 @@
-"""The command line: arguments, and a file for each command that does more than one call."""
+"""The command line: arguments, and the commands that do more than one call."""

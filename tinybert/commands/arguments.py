@@ -256,7 +256,9 @@ def _source(command: argparse.ArgumentParser, program: Path) -> None:
     command.add_argument(
         "--recipe", type=Path, help="what describes a checkpoint without config.json"
     )
-    command.add_argument("--network", choices=("teacher", "student"), help="of the recipe")
+    command.add_argument(
+        "--network", dest="role", choices=("teacher", "student"), help="of the recipe"
+    )
     command.add_argument("--vocab", type=Path, metavar="VOCAB_TXT", help="the network's vocabulary")
     command.add_argument(
         "--root", type=Path, default=program, metavar="DIR", help="where manifests/ is"

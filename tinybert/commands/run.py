@@ -1,13 +1,18 @@
-"""The command `run`: validate, plan, build, train, and leave a manifest whatever happens."""
+"""The commands `run` and `rerun`: validate, plan, build, train, and leave a manifest in any case.
+
+`rerun` takes recipe and inputs from a manifest, and ends with the verdict on both runs.
+"""
 
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from tinybert.atomic import write_bytes
 from tinybert.compare.verdict import Run
-from tinybert.compare.verify import expectation_failures
+from tinybert.compare.verify import changed_inputs, expectation_failures
 from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
     DeviceError,
@@ -22,6 +27,7 @@ from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.memory import process_bytes
 from tinybert.launch.preflight import preflight, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
+from tinybert.manifest.document import require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
@@ -29,16 +35,56 @@ from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, checkpoint_problems, describe, make_plan
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
+from tinybert.report.text import diff
 from tinybert.run.execute import execute
 from tinybert.run.logs import configure
 from tinybert.run.options import RunOptions
-from tinybert.run.resume import recipe_facts, resumable, resume
+from tinybert.run.resume import origin_of, recipe_facts, resumable, resume
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()
 
+DIFFERENT = 3
+"""Exit code of `rerun` where the verdict is not that the runs agree."""
 
-def run(options: RunOptions) -> str:
+
+def run(**options: Any) -> str:
+    """Run a recipe; the options are the fields of `RunOptions`. Else as `carry_out`."""
+    return carry_out(RunOptions(**options))
+
+
+def rerun(manifest: Path) -> tuple[str, int]:
+    """Repeat the run of a manifest, and compare; return the comparison and the exit code.
+
+    The recipe is the recorded text, not the file as it is now.
+
+    Raises:
+        InputError: An input is missing or is not what it was.
+        ManifestError: The manifest cannot be read, or is not where its run put it.
+        TinybertError: As `run`.
+    """
+    source = Run.load(manifest)
+    inputs, root = source.manifest.inputs, source.root
+    require_own_place(manifest, source.manifest)
+    changed, _ = changed_inputs(source, rehash=True)
+    if changed:
+        listed = "".join(f"\n  - {change}" for change in changed)
+        cure = "restore the files; `verify` lists them"
+        raise InputError(f"inputs are not what they were:{listed}", where=str(manifest), cure=cure)
+    facts = inputs.recipe
+    code, _ = code_identity(PROGRAM)
+    if inputs.code.digest != code.digest:
+        log.warning("the program differs from the recorded one", recorded=origin_of(inputs.code))
+    recipe = root / "runs" / facts.name / f"{facts.name}.toml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(recipe, facts.text.encode())
+    overrides, device = facts.arguments()
+    again = carry_out(RunOptions(str(recipe), root, overrides, device, fresh=True))
+    text, differs = diff(manifest, Path(again))
+    return text, DIFFERENT if differs else 0
+
+
+def carry_out(options: RunOptions) -> str:
     """Run a recipe; returns the manifest's path, or the plan of a dry run.
 
     Raises:

@@ -1,0 +1,125 @@
+"""The commands `convert`, `export` and `predict`: what is done with a trained network."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from tinybert.device import prepare_environment
+from tinybert.errors import UsageError
+from tinybert.export import Format
+from tinybert.export.checkpoint import require_free, write_checkpoint
+from tinybert.export.formats import export_network, require_able
+from tinybert.export.predict import (
+    EntityPrediction,
+    ReadAs,
+    Text,
+    TextPrediction,
+    ValuePrediction,
+    predict_texts,
+)
+from tinybert.export.source import Source, SourceRequest, find_network
+from tinybert.model.names import Family
+
+
+def convert(*, to: Family, output: Path, force: bool, **source: Any) -> str:
+    """Write a network's checkpoint under the names of another family; returns what was made.
+
+    `source`, here and below, has the fields of `SourceRequest`.
+
+    Raises:
+        InputError: The source is missing, damaged or not as described.
+        UsageError: The family has no such network, or the output may not be replaced.
+    """
+    directory = to == "huggingface"
+    request = SourceRequest(**source)
+    if not directory and output.suffix != ".ckpt":
+        raise UsageError("a MindSpore checkpoint is a file that ends in .ckpt", where=str(output))
+    if not directory and request.vocab is not None:
+        raise UsageError("--vocab is for --to huggingface: a .ckpt file holds no vocabulary")
+    require_free(output, directory=directory, force=force)
+    network = find_network(request)
+    write_checkpoint(network, to, output)
+    return f"{output}: {_describe(network)}"
+
+
+def export(*, format: Format, output: Path, force: bool, **source: Any) -> str:
+    """Export a network; returns what was made, and how far it is from the network.
+
+    Raises:
+        DeviceError: The format needs a device that is not here.
+        ExportError: The file does not compute what the network does.
+        InputError: The source is missing, damaged or not as described.
+        UsageError: The format has no such network, or the output may not be replaced.
+    """
+    require_able(format)
+    require_free(output, directory=True, force=force)
+    prepare_environment(os.cpu_count() or 1, {})
+    network = find_network(SourceRequest(**source))
+    check = export_network(network, format, output).check
+    lines = [f"{output}: {_describe(network)}", f"checked: {check.how}"]
+    for each in check.differences:
+        largest, shape = float(each.largest_difference), f"{each.batch} x {each.sequence}"
+        lines.append(f"  {each.output} of {shape}: off by at most {largest:.2g}")
+    return "\n".join(lines)
+
+
+def predict(
+    *,
+    texts: Sequence[str],
+    lowercase: bool | None,
+    pairs: bool | None,
+    characters: bool | None,
+    format: Literal["text", "json"],
+    **source: Any,
+) -> str:
+    """Return a line for each text, or for each line of standard input where there is none.
+
+    Raises:
+        InputError: The source or a text is missing, damaged or not as described.
+        UsageError: The network has no head, or it is not known how to read texts for it.
+    """
+    prepare_environment(os.cpu_count() or 1, {})
+    network = find_network(SourceRequest(**source))
+    read_as = ReadAs(lowercase, pairs, characters)
+    predictions = list(predict_texts(network, _texts(texts), read_as))
+    if cut := sum(prediction.truncated for prediction in predictions):
+        print(
+            f"warning: the end of {cut} of {len(predictions)} texts was not read", file=sys.stderr
+        )
+    if format == "json":
+        return "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
+    return "".join(f"{_result(p)}\t{p.text}\n" for p in predictions)
+
+
+def _describe(source: Source) -> str:
+    """Return the network in one line, and a second for what else its checkpoint held."""
+    config, head = source.network.config, source.network.head
+    text = f"{config.num_hidden_layers} x {config.hidden_size}"
+    if head is not None:
+        text += f", {head.task_type} with {head.num_labels} labels"
+    text += f", {len(source.network.arrays)} tensors"
+    if not source.network.left:
+        return text
+    first = ", ".join(source.network.left[:3])
+    more = len(source.network.left) - 3
+    return f"{text}\nleft out: {first}" + (f" and {more} more" if more > 0 else "")
+
+
+def _texts(given: Sequence[str]) -> Iterator[Text]:
+    if given:
+        yield from (Text(f"text {index}", text) for index, text in enumerate(given, 1))
+        return
+    for number, line in enumerate(sys.stdin, 1):
+        yield Text(f"standard input, line {number}", line.rstrip("\n"))
+
+
+def _result(prediction: TextPrediction) -> str:
+    if isinstance(prediction, EntityPrediction):
+        return "; ".join(f"{e.type}: {e.text}" for e in prediction.entities) or "-"
+    if isinstance(prediction, ValuePrediction):
+        return f"{prediction.value:.4f}"
+    return f"{prediction.label}\t{prediction.probability:.4f}"
