@@ -21,7 +21,7 @@ from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
 from tinybert.report.page import report
 from tinybert.report.text import diff, show
-from tinybert.run.options import RunOptions
+from tinybert.run.execute import RunOptions
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,17 @@ import pytest
 
 from tests.conftest import ROOT
 from tinybert.errors import DeviceError
-from tinybert.launch.memory import BASE, FLOAT, parameters, process_bytes
 from tinybert.launch.msrun import Cluster, last_lines
-from tinybert.launch.preflight import Check, checks_table, preflight, require
+from tinybert.launch.preflight import (
+    BASE,
+    FLOAT,
+    Check,
+    checks_table,
+    parameters,
+    preflight,
+    process_bytes,
+    require,
+)
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 

@@ -3,7 +3,6 @@
 `rerun` takes recipe and inputs from a manifest, and ends with the verdict on both runs.
 """
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ from tinybert.errors import (
     all_of,
 )
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
-from tinybert.launch.memory import process_bytes
-from tinybert.launch.preflight import preflight, require
+from tinybert.launch.preflight import preflight, process_bytes, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.document import require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
@@ -36,9 +34,8 @@ from tinybert.plan.plan import Plan, checkpoint_problems, describe, make_plan
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
 from tinybert.report.text import diff
-from tinybert.run.execute import execute
+from tinybert.run.execute import RunOptions, execute
 from tinybert.run.logs import configure
-from tinybert.run.options import RunOptions
 from tinybert.run.resume import origin_of, recipe_facts, resumable, resume
 from tinybert.signals import StopRequest
 
@@ -122,7 +119,7 @@ def carry_out(options: RunOptions) -> str:
         try:
             if several:
                 HostJob(options, plan, code, cluster, stop).run_first(record)
-            elif not execute(plan, record, stop, live=sys.stderr.isatty(), profile=options.profile):
+            elif not execute(plan, record, stop, profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
         except StoppedError as stopped:

@@ -25,8 +25,8 @@ from tinybert.manifest.model import Code, RankFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.tables import Topology
+from tinybert.run.execute import RunOptions
 from tinybert.run.heartbeat import LOOPBACK, Heartbeat
-from tinybert.run.options import RunOptions
 from tinybert.signals import StopRequest
 
 log = structlog.get_logger()

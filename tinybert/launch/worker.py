@@ -19,10 +19,9 @@ from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
-from tinybert.run.execute import execute
+from tinybert.run.execute import RunOptions, execute
 from tinybert.run.heartbeat import MESSAGE, HeartbeatSender, WorkerExit
 from tinybert.run.logs import configure
-from tinybert.run.options import RunOptions
 from tinybert.run.resume import recipe_facts
 from tinybert.signals import StopRequest
 
@@ -141,7 +140,6 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSen
                 plan,
                 record,
                 stop,
-                live=False,
                 heart=heart,
                 local_rank=local_rank,
                 profile=options.profile,

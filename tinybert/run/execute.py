@@ -2,6 +2,11 @@
 
 import resource
 import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +22,7 @@ from tinybert.plan.provenance import Provenance
 from tinybert.recipe.model import Evaluate, Finetune, GeneralDistill
 from tinybert.recipe.tables import device_count
 from tinybert.run.heartbeat import HeartbeatSender
-from tinybert.run.profiling import PROFILE, profiled
+from tinybert.run.logs import LogFormat
 from tinybert.signals import StopRequest
 from tinybert.train.graph import GRAPHS, saving_environment
 
@@ -27,13 +32,34 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+PROFILE = "profile"
+"""Folder of a run with what the profiler wrote, a folder a process; MindStudio Insight shows it,
+and a browser's tracing page the timeline `trace_view.json`."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of `run`, as the command line names them."""
+
+    recipe: str
+    root: Path
+    overrides: Sequence[str] = ()
+    device: str | None = None
+    resume: Path | None = None
+    fresh: bool = False
+    dry_run: bool = False
+    require_clean: bool = False
+    log_format: LogFormat = "console"
+    host_rank: int = 0
+    profile: int | None = None
+    """Calls of the device to profile."""
+
 
 def execute(
     plan: Plan,
     record: RunRecord,
     stop: StopRequest,
     *,
-    live: bool,
     heart: HeartbeatSender | None = None,
     local_rank: int = 0,
     profile: int | None = None,
@@ -44,7 +70,6 @@ def execute(
         plan: What to do.
         record: This process's record.
         stop: Whether the user asked to stop.
-        live: Whether to draw a line of progress, rather than log one now and then.
         heart: Sends the launcher of several processes what this one does.
         local_rank: This process among those of its host.
         profile: Calls of the device to profile, if any.
@@ -65,7 +90,7 @@ def execute(
     a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
     with (
         profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
-        StepProgress(total_steps, live=live) as progress,
+        StepProgress(total_steps) as progress,
         stop.waiting(),
     ):
 
@@ -107,7 +132,8 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
     prepare_environment(threads, saving_environment(record.directory / GRAPHS))
     device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
     determinism = select(topology.device, device_id, threads)
-    if topology.device == "Ascend" and _trains_in_half(plan):
+    floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
+    if topology.device == "Ascend" and plan.phases and "float16" in floats:
         require_infinities()
     return read_environment(
         threads=threads,
@@ -156,6 +182,39 @@ def _finish(
         log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
 
 
-def _trains_in_half(plan: Plan) -> bool:
-    floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
-    return bool(plan.phases) and "float16" in floats
+@contextmanager
+def profiled(calls: int | None, folder: Path, device: str) -> Iterator[Callable[[], None]]:
+    """Profile calls of the device after the first, which compiles.
+
+    Args:
+        calls: How many; None profiles nothing.
+        folder: Where the result goes.
+        device: `Ascend` or `CPU`.
+
+    Yields:
+        What to call after every call of the device.
+    """
+    if calls is None:
+        yield lambda: None
+        return
+    from mindspore.profiler import ProfilerActivity, profile, schedule, tensorboard_trace_handler
+
+    activities = [ProfilerActivity.CPU]
+    if device == "Ascend":
+        activities.append(ProfilerActivity.NPU)
+    profiler = profile(
+        activities=activities,
+        schedule=schedule(wait=0, warmup=0, active=calls, repeat=1, skip_first=1),
+        on_trace_ready=tensorboard_trace_handler(str(folder)),
+    )
+
+    def step() -> None:
+        with redirect_stdout(sys.stderr):  # it reports its progress on standard output
+            profiler.step()
+
+    profiler.start()
+    try:
+        yield step
+    finally:
+        with redirect_stdout(sys.stderr):
+            profiler.stop()

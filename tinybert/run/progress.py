@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 
 import structlog
@@ -23,15 +24,15 @@ class StepProgress:
 
     Args:
         total_steps: Steps of the training.
-        live: Whether to draw a line.
     """
 
-    def __init__(self, total_steps: int, *, live: bool) -> None:
+    def __init__(self, total_steps: int) -> None:
         self.samples = 0
         """Rows trained on since the call that compiled the first step."""
         self.seconds = 0.0
         """Time of those steps."""
         self._total_steps = total_steps
+        self._live = sys.stderr.isatty()
         self._began: float | None = None
         self._reported = -math.inf  # the first step is reported at once
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
@@ -42,9 +43,8 @@ class StepProgress:
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=console, disable=not live)
+        self._bar = Progress(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task("train", total=total_steps, facts="compiling the graph")
-        self._live = live
 
     def __enter__(self) -> "StepProgress":
         self._bar.start()
@@ -70,7 +70,8 @@ class StepProgress:
         last = done == self._total_steps
         if not self._live and (last or now - self._reported >= QUIET_SECONDS):
             self._reported = now
-            left = (self._total_steps - done) * self.seconds / max(1, self._steps(result))
+            steps = self.samples / result.rows
+            left = (self._total_steps - done) * self.seconds / max(1, steps)
             log.info(
                 "step",
                 step=f"{done}/{self._total_steps}",
@@ -84,6 +85,3 @@ class StepProgress:
     def rate(self) -> float:
         """Samples a second."""
         return self.samples / self.seconds if self.seconds else 0.0
-
-    def _steps(self, result: StepResult) -> float:
-        return self.samples / result.rows
