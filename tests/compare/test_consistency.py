@@ -14,7 +14,7 @@ import pytest
 
 from tinybert.compare.verify import verify
 from tinybert.errors import ManifestError
-from tinybert.manifest.built import LossScaleFacts
+from tinybert.manifest.built import LossScaleFacts, OptimizerFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.model import Manifest, Number, Outcome, RecipeFacts, replace_sections
@@ -75,6 +75,13 @@ def with_trace_digest(manifest: Manifest) -> Manifest:
 
 
 SCALE = LossScaleFacts(loss_scale_value=2.0, scale_factor=2.0, scale_window=1000)
+OPTIMIZER = OptimizerFacts(
+    optimizer="AdamWeightDecay",
+    betas=[0.9, 0.999],
+    eps=1e-6,
+    clip_norm=1.0,
+    decay_groups={"0.0": ["bias"], "0.0001": ["weight"]},
+)
 FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
     "steps": (
         with_outcome(steps=13, optimizer_steps=13),
@@ -155,6 +162,14 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
     "the built batch": (
         with_effective(global_batch_size=8),
         "effective.global_batch_size is 8; the recipe gives 4",
+    ),
+    "the clipping": (
+        with_effective(optimizer=replace(OPTIMIZER, clip_by="global_norm")),
+        "effective.optimizer.clip_by is 'global_norm'; the recipe gives 'norm'",
+    ),
+    "the bias correction": (
+        with_effective(optimizer=replace(OPTIMIZER, bias_correction=True)),
+        "effective.optimizer.bias_correction is True; the recipe gives False",
     ),
     "the built loss scale": (
         with_effective(loss_scale=SCALE),

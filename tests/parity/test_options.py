@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -9,7 +10,11 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 import transformers
 
+from tests.parity.ours import GATES, relative
+from tinybert.data.batch import Batch
 from tinybert.recipe.schedule import Polynomial
+from tinybert.train.optimizer import AdamWeightDecay
+from tinybert.train.step import LossScaleSettings, TrainingStep
 
 pytestmark = pytest.mark.parity
 
@@ -50,3 +55,87 @@ def test_a_decay_from_the_end_of_the_warmup_is_the_polynomial_schedule(power):
     ours = Polynomial(PEAK, end, power, WARMUP, TOTAL, decay_start=WARMUP)
     assert [ours(step) for step in range(TOTAL)] == pytest.approx(theirs, rel=1e-12)
     assert np.argmax(theirs) == WARMUP
+
+
+NAMES = ("layernorm.weight", "layernorm.bias", "dense.weight")
+SHAPES = ((6,), (6,), (4, 6))
+BETAS, EPS, DECAY, CLIP, RATE = (0.9, 0.999), 1e-6, 0.01, 1.0, 1e-2
+
+
+def random_arrays(generator: np.random.Generator) -> list[np.ndarray]:
+    return [generator.standard_normal(shape).astype(np.float32) for shape in SHAPES]
+
+
+def our_updates(first: list, gradients: list, **options) -> list[np.ndarray]:
+    """Return the weights after an update with each of some lists of gradients."""
+    parameters = [
+        Parameter(Tensor(value), name=name) for value, name in zip(first, NAMES, strict=True)
+    ]
+    step = TrainingStep(
+        Weighted(parameters),
+        AdamWeightDecay(
+            parameters,
+            betas=BETAS,
+            eps=EPS,
+            weight_decay=DECAY,
+            no_decay=("layernorm",),
+            corrected_updates=len(gradients) if options.pop("bias_correction", False) else None,
+        ),
+        schedule=Polynomial(RATE, RATE, 1.0, 0, len(gradients)),
+        loss_scale=LossScaleSettings(1.0, 2.0, 1000),
+        clip_norm=CLIP,
+        **options,
+    )
+    for some in gradients:
+        step.call([Batch(*some)], stop=False)
+    return [parameter.asnumpy() for parameter in parameters]
+
+
+class Weighted(nn.Cell):
+    """A network whose inputs are the gradients of its parameters."""
+
+    def __init__(self, parameters):
+        super().__init__(auto_prefix=False)
+        self.weights = ParameterTuple(parameters)
+
+    def construct(self, *gradients):
+        loss = 0.0
+        for weight, gradient in zip(self.weights, gradients):  # noqa: B905
+            loss = loss + ops.reduce_sum(weight * gradient)
+        return loss, loss
+
+
+def their_updates(first: list, gradients: list, *, together: bool) -> list[np.ndarray]:
+    """Return the weights after the same updates of PyTorch's AdamW, whose moments are corrected."""
+    weights = [torch.nn.Parameter(torch.tensor(value, dtype=torch.float64)) for value in first]
+    groups = [
+        {"params": weights[:2], "weight_decay": 0.0},
+        {"params": weights[2:], "weight_decay": DECAY},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, eps=EPS)
+    for some in gradients:
+        for weight, gradient in zip(weights, some, strict=True):
+            weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        if together:
+            torch.nn.utils.clip_grad_norm_(weights, CLIP)
+        else:
+            for weight in weights:
+                torch.nn.utils.clip_grad_norm_(weight, CLIP)
+        optimizer.step()
+    return [weight.detach().numpy() for weight in weights]
+
+
+@pytest.mark.parametrize("size", [10.0, 0.01], ids=["clipped", "not clipped"])
+@pytest.mark.parametrize("clip_by", ["norm", "global_norm"])
+def test_bias_corrected_updates_are_those_of_pytorch(clip_by, size):
+    """Its `clip_grad_norm_` adds 1e-6 to the norm: 1e-6 relative, where a norm is above 1."""
+    generator = np.random.default_rng(5)
+    first = random_arrays(generator)
+    gradients = [[size * g for g in random_arrays(generator)] for _ in range(25)]
+    ours = our_updates(first, gradients, bias_correction=True, clip_by=clip_by)
+    theirs = their_updates(first, gradients, together=clip_by == "global_norm")
+    uncorrected = our_updates(first, gradients, clip_by=clip_by)
+    for start, one, other, plain in zip(first, ours, theirs, uncorrected, strict=True):
+        moved = relative(one - start, other - start)
+        assert moved <= GATES["gradient"]
+        assert relative(plain - start, other - start) > 0.1

@@ -67,6 +67,14 @@ def override_decay(step):
             f"optimizer.clip_norm: requested {CLIP}, built 5.0",
         ),
         (
+            lambda step: setattr(step, "clip_by", "global_norm"),
+            "optimizer.clip_by: requested 'norm', built 'global_norm'",
+        ),
+        (
+            lambda step: setattr(step.optimizer, "corrections", ms.Tensor(np.ones((20, 2)))),
+            "optimizer.bias_correction: requested False, built True",
+        ),
+        (
             lambda step: setattr(step.optimizer, "eps", 1e-8),
             "optimizer.eps: requested 1e-06, built 1e-08",
         ),

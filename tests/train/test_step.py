@@ -25,7 +25,7 @@ class Linear(nn.Cell):
         return first + second, first, second
 
 
-def build(initial=1024.0, window=3, dtype=ms.float32):
+def build(initial=1024.0, window=3, dtype=ms.float32, corrected_updates=None, clip_by="norm"):
     network = Linear(dtype)
     optimizer = AdamWeightDecay(
         network.trainable_params(),
@@ -33,6 +33,7 @@ def build(initial=1024.0, window=3, dtype=ms.float32):
         eps=EPS,
         weight_decay=DECAY,
         no_decay=("layernorm", "bias"),
+        corrected_updates=corrected_updates,
     )
     return TrainingStep(
         network,
@@ -40,6 +41,7 @@ def build(initial=1024.0, window=3, dtype=ms.float32):
         schedule=RATES,
         loss_scale=LossScaleSettings(initial, 2.0, window),
         clip_norm=CLIP,
+        clip_by=clip_by,
     )
 
 
@@ -59,17 +61,20 @@ def state(step):
     return [p.asnumpy().copy() for p in (*optimizer.parameters, *moments)]
 
 
-def reference(gradients, steps):
-    """The same arithmetic in float64: clip each tensor, Adam without bias correction, decay."""
+def reference(gradients, steps, bias_correction=False, clip_by="norm"):
+    """The same arithmetic in float64: clip, Adam, decay; rounded to no type in between."""
+    together = np.sqrt(sum(np.square(g).sum() for g in gradients))
     weights = [np.array([0.5, -1.0, 2.0]), np.array([0.25, 4.0])]
     moments = [(np.zeros(3), np.zeros(3)), (np.zeros(2), np.zeros(2))]
     for number in range(steps):
         for i, decay in ((0, DECAY), (1, 0.0)):
             g = np.array(gradients[i], dtype=np.float64)
-            g = g * min(1.0, CLIP / np.linalg.norm(g))
+            g = g * min(1.0, CLIP / (together if clip_by == "global_norm" else np.linalg.norm(g)))
             m = BETAS[0] * moments[i][0] + (1 - BETAS[0]) * g
             v = BETAS[1] * moments[i][1] + (1 - BETAS[1]) * g**2
             moments[i] = (m, v)
+            if bias_correction:
+                m, v = m / (1 - BETAS[0] ** (number + 1)), v / (1 - BETAS[1] ** (number + 1))
             change = m / (np.sqrt(v) + EPS) + decay * weights[i]
             weights[i] = weights[i] - RATES(number) * change
     return weights
@@ -86,6 +91,54 @@ def test_updates_are_those_of_the_formula(dtype, tolerance):
     wanted = reference((x, y), 5)
     for found, expected in zip(step.optimizer.parameters, wanted, strict=True):
         np.testing.assert_allclose(found.asnumpy(), expected, rtol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(ms.float32, 2e-6), (ms.float16, 4e-3)])
+def test_bias_corrected_updates_are_those_of_the_formula(dtype, tolerance):
+    step = build(dtype=dtype, corrected_updates=20)
+    x, y = [3.0, 0.0, 4.0], [0.1, -0.2]
+    for _ in range(12):
+        run(step, x, y)
+    wanted, others = reference((x, y), 12, bias_correction=True), reference((x, y), 12)
+    for found, expected, other in zip(step.optimizer.parameters, wanted, others, strict=True):
+        np.testing.assert_allclose(found.asnumpy(), expected, rtol=tolerance)
+        assert np.abs(expected - other).max() > 0.5  # the first updates are about 3 times as large
+
+
+def test_an_overflow_is_no_update_that_bias_correction_counts():
+    step, other = build(corrected_updates=20), build(corrected_updates=20)
+    clean, bad = ([3.0, 0.0, 4.0], [0.1, -0.2]), ([np.inf, 0.0, 0.0], [0.0, 0.0])
+    for given in (clean, bad, bad, clean, clean):
+        run(step, *given)
+    for given in (clean, clean, clean):
+        run(other, *given)
+    for one, same in zip(state(step), state(other), strict=True):
+        assert one.tobytes() == same.tobytes()
+
+
+def test_clipping_by_the_global_norm_has_one_factor():
+    step = build(clip_by="global_norm")
+    x, y = [3.0, 0.0, 4.0], [0.1, -0.2]  # alone, only the first would be clipped
+    result = run(step, x, y)
+    together = np.sqrt(25 + 0.05)
+    assert result.gradient_norm == pytest.approx(together, rel=1e-6)
+    first, second = (moment.asnumpy() for moment in step.optimizer.first_moment)
+    np.testing.assert_allclose(first, 0.1 * np.array(x) / together, rtol=1e-6)
+    np.testing.assert_allclose(second, 0.1 * np.array(y) / together, rtol=1e-6)
+    for _ in range(4):
+        run(step, x, y)
+    wanted, others = reference((x, y), 5, clip_by="global_norm"), reference((x, y), 5)
+    for found, expected in zip(step.optimizer.parameters, wanted, strict=True):
+        np.testing.assert_allclose(found.asnumpy(), expected, rtol=2e-6)
+    assert np.abs(wanted[1] - others[1]).max() > 1e-3
+
+
+def test_a_global_norm_below_the_bound_changes_no_gradient():
+    step = build(clip_by="global_norm")
+    run(step, [0.6, 0.0, 0.0], [0.0, 0.6])  # together 0.85
+    first, second = (moment.asnumpy() for moment in step.optimizer.first_moment)
+    np.testing.assert_allclose(first, [0.06, 0.0, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(second, [0.0, 0.06], rtol=1e-6)
 
 
 def test_outputs_and_counters_are_those_before_the_update():

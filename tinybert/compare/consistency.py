@@ -149,6 +149,12 @@ def _training(path: str, facts: TrainingFacts, phase: TrainingPhase) -> Iterator
             ("optimizer.betas", facts.optimizer.betas, list(optimizer.betas)),
             ("optimizer.eps", facts.optimizer.eps, optimizer.eps),
             ("optimizer.clip_norm", facts.optimizer.clip_norm, optimizer.clip_norm),
+            ("optimizer.clip_by", facts.optimizer.clip_by, optimizer.clip_by or "norm"),
+            (
+                "optimizer.bias_correction",
+                facts.optimizer.bias_correction,
+                bool(optimizer.bias_correction),
+            ),
             ("optimizer.decay_groups", set(facts.optimizer.decay_groups) - decays, set()),
         ]
     for name, recorded, computed in pairs:

@@ -55,7 +55,11 @@ class OptimizerFacts(Section):
     eps: Annotated[float, DERIVED]
     """What is added to the denominator of an update."""
     clip_norm: Annotated[float | None, DERIVED]
-    """Norm that each gradient is clipped to; null: none is clipped."""
+    """Norm that gradients are clipped to; null: none is clipped."""
+    clip_by: Annotated[str, DERIVED] = "norm"
+    """`norm`: each tensor's gradient is clipped on its own; `global_norm`: all by one factor."""
+    bias_correction: Annotated[bool, DERIVED] = False
+    """Whether an update divides the moments by 1 - beta^t."""
     decay_groups: Annotated[dict[str, list[str]], DERIVED]
     """Names of the parameters by their weight decay."""
 

@@ -203,8 +203,11 @@ class Schedule(Table):
 Beta = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
+ClipBy = Literal["norm", "global_norm"]
+
+
 class Optimizer(Table):
-    """`[optimizer]`: Adam with decoupled weight decay and without bias correction."""
+    """`[optimizer]`: Adam with decoupled weight decay."""
 
     optimizer: Literal["AdamWeightDecay"] = Field(examples=["AdamWeightDecay"])
     """The update rule."""
@@ -215,7 +218,17 @@ class Optimizer(Table):
     betas: Annotated[tuple[Beta, Beta], Field(strict=False, examples=[[0.9, 0.999]])]
     """Decay rates of the first and the second moment."""
     clip_norm: PositiveFloat = Field(examples=[1.0])
-    """Largest L2 norm of each tensor's gradient."""
+    """Largest L2 norm of a gradient; of which, see `clip_by`."""
+    clip_by: ClipBy | None = Field(default=None, examples=["norm"])
+    """What is scaled down to `clip_norm`. `norm`: each tensor's gradient on its own, as in
+    MindSpore's example and the original TinyBERT. `global_norm`: all gradients by one factor, so
+    that all together have that norm at most, as BERT's code, PyTorch's `clip_grad_norm_` and
+    transformers' `max_grad_norm` do. Absent: `norm`."""
+    bias_correction: bool | None = Field(default=None, examples=[False])
+    """true: divide the moments by 1 - beta^t at the update t = 1, 2, ..., as in Adam's paper and
+    PyTorch's AdamW, which transformers trains with. false: leave them as they are, near 0 in the
+    first updates, as BERT's code, MindSpore's AdamWeightDecay and the original TinyBERT do.
+    Absent: false."""
     no_decay: Annotated[tuple[Text, ...], Field(strict=False, examples=[["layernorm", "bias"]])]
     """A parameter whose lower-case name contains one of these does not decay."""
     schedule: Schedule

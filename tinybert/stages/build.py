@@ -151,6 +151,7 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
         eps=table.eps,
         weight_decay=table.weight_decay,
         no_decay=table.no_decay,
+        corrected_updates=phase.total_steps if table.bias_correction else None,
     )
     return TrainingStep(
         network,
@@ -160,6 +161,7 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
             scale.loss_scale_value, scale.scale_factor, scale.scale_window
         ),
         clip_norm=table.clip_norm,
+        clip_by=table.clip_by or "norm",
         world=world,
     )
 
@@ -234,6 +236,8 @@ def requested_training(
             betas=list(optimizer.betas),
             eps=optimizer.eps,
             clip_norm=optimizer.clip_norm,
+            clip_by=optimizer.clip_by or "norm",
+            bias_correction=bool(optimizer.bias_correction),
             decay_groups=groups,
         ),
     )

@@ -67,6 +67,8 @@ def read_step(step: TrainingStep) -> TrainingFacts:
             betas=list(optimizer.betas),
             eps=optimizer.eps,
             clip_norm=step.clip_norm,
+            clip_by=step.clip_by,
+            bias_correction=optimizer.corrections is not None,
             decay_groups={
                 repr(value): sorted(p.name for p, decay in decays if decay == value)
                 for value in sorted(set(optimizer.decay))

@@ -10,6 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from tinybert.data.batch import Batch
 from tinybert.model.layers import Cell
 from tinybert.recipe.schedule import Polynomial
+from tinybert.recipe.tables import ClipBy
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.world import ALONE, AllReduceSum, Tensors, World
 
@@ -72,7 +73,8 @@ class TrainingStep(Cell):
         optimizer: Holds the parameters to train.
         schedule: Learning rates, by the number of updates so far.
         loss_scale: Its settings.
-        clip_norm: Largest L2 norm of each tensor's gradient.
+        clip_norm: Largest L2 norm of each tensor's gradient, or of all together.
+        clip_by: `norm`: each gradient has a factor of its own; `global_norm`: all have one.
         world: The processes that share a global batch.
     """
 
@@ -84,6 +86,7 @@ class TrainingStep(Cell):
         schedule: Polynomial,
         loss_scale: LossScaleSettings,
         clip_norm: float,
+        clip_by: ClipBy = "norm",
         world: World = ALONE,
     ) -> None:
         super().__init__()
@@ -95,6 +98,7 @@ class TrainingStep(Cell):
         self.scale_factor = loss_scale.factor
         self.scale_window = loss_scale.window
         self.clip_norm = clip_norm
+        self.clip_by = clip_by
         self.alone = world.size == 1
         self.total = AllReduceSum(world)
         self.loss_scale = _state("loss_scale", loss_scale.initial, ms.float32)
@@ -149,10 +153,11 @@ class TrainingStep(Cell):
         if finite:
             clipped: Tensors = ()
             for i in range(len(gradients)):
-                size = ops.sqrt(squares[i]) * unscale
+                square = total if self.clip_by == "global_norm" else squares[i]
+                size = ops.sqrt(square) * unscale
                 factor = unscale * self.clip_norm / ops.maximum(size, self.clip_norm)
                 clipped = clipped + (ops.cast(gradients[i], ms.float32) * factor,)
-            self.optimizer(clipped, learning_rate)
+            self.optimizer(clipped, learning_rate, optimizer_step)
         self._count(scale, finite)
         norm = ops.sqrt(total) * unscale
         scalars: Tensors = (*outputs, scale, finite, learning_rate, optimizer_step, norm, sums[-1])
