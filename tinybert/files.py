@@ -8,10 +8,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, FileIO
+from io import BufferedReader, BufferedWriter, FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinybert.errors import InputError
+
+if TYPE_CHECKING:
+    from safetensors import safe_open
 
 PROGRAM = Path(__file__).resolve().parents[1]
 """The directory of runner.py."""
@@ -52,13 +56,44 @@ def open_file(path: Path, buffering: int = 1 << 16) -> BufferedReader:
     except ValueError as error:  # a null character, or half a surrogate pair
         message = "no file can have this name"
         raise FileNotFoundError(errno.ENOENT, message, ascii(str(path))) from error
+    _require_regular(descriptor, path)
+    return BufferedReader(FileIO(descriptor), buffering)
+
+
+def open_to_append(path: Path) -> BufferedWriter:
+    """Open a regular file for writing at its end, created if it is missing.
+
+    Raises:
+        OSError: It is no regular file, or cannot be opened.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    _require_regular(descriptor, path)
+    return BufferedWriter(FileIO(descriptor, "ab"))
+
+
+def _require_regular(descriptor: int, path: Path) -> None:
+    """Close what was opened, and raise an OSError, unless it is a regular file."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
-        return BufferedReader(FileIO(descriptor), buffering)
+        return
     os.close(descriptor)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise OSError(errno.ENXIO, "not a regular file", str(path))
+
+
+def open_safetensors(path: Path) -> "safe_open":
+    """Open a safetensors file, whose arrays are then NumPy's; a context manager.
+
+    Raises:
+        OSError: As `open_file`.
+        SafetensorError: It is damaged.
+    """
+    open_file(path).close()  # the library would wait for a pipe
+    from safetensors import safe_open
+
+    return safe_open(path, "numpy")
 
 
 def read_file(path: Path, size: int = -1) -> bytes:

@@ -12,12 +12,12 @@ import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.fake_runs import EFFECTIVE, ENVIRONMENT
 from tests.model.networks import random_weights
+from tinybert.data.labels import encode_labels
 from tinybert.data.sidecar import load_sidecar
 from tinybert.files import digest_file
 from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import RunRecord
-from tinybert.model.description import encode_labels
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 from tinybert.run.resume import recipe_facts

@@ -7,12 +7,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.model.networks import random_weights, tiny
+from tinybert.data.labels import encode_labels
 from tinybert.errors import InputError
 from tinybert.model.description import (
     Description,
     TextKeys,
     describe_network,
-    encode_labels,
     recorded_labels,
 )
 from tinybert.model.weights import read_weights

@@ -8,10 +8,10 @@ from safetensors.numpy import save_file
 
 from tests.conftest import ROOT, SHIPPED
 from tests.stages.contexts import context_of
+from tinybert.data.labels import encode_labels
 from tinybert.distill.normalizers import label_inputs
 from tinybert.distill.prediction import LabelTraining
 from tinybert.errors import InputError
-from tinybert.model.description import encode_labels
 from tinybert.plan.plan import make_plan, read_checkpoints
 from tinybert.recipe.load import load
 from tinybert.recipe.network import head as head_of

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinybert.errors import ManifestError
+from tinybert.files import open_safetensors
 from tinybert.manifest.checkpoints import (
     TensorTable,
     read_tensor_table,
@@ -148,10 +149,10 @@ def _largest(
 
 def _tensor(path: Path, name: str, table: TensorTable) -> "np.ndarray[Any, Any] | None":
     """Return a tensor of a file; None if it is not there, or not as the table has it."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, "numpy") as file:
+        with open_safetensors(path) as file:
             array: np.ndarray[Any, Any] = file.get_tensor(name)
     except (OSError, SafetensorError):
         return None

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -91,9 +92,12 @@ def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Take the lock of a store; the system releases it when the process ends, however it ends."""
-    with open(path.with_suffix(".lock"), "w") as lock:
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress) -> Path:

@@ -1,11 +1,14 @@
 """The order of a task's labels: a label's id is its place in it, in records and in the head."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tinybert.data.sidecar import load_sidecar
 from tinybert.errors import InputError, UsageError, quoted
 
+_KEY = "labels"
+"""Of the label names in the metadata of a safetensors file: a JSON list."""
 IGNORED = -100
 """Label id of a position that is neither trained on nor measured: a special token, padding, or
 a word's second and later pieces."""
@@ -25,6 +28,20 @@ def labels(directory: Path) -> tuple[str, ...] | None:
     """
     sidecar = load_sidecar(directory)
     return sidecar.task.labels if sidecar is not None and sidecar.task is not None else None
+
+
+def encode_labels(names: Sequence[str] | None) -> dict[str, str]:
+    """Return the metadata that records a label order; empty where it is not known."""
+    return {} if names is None else {_KEY: json.dumps(list(names), ensure_ascii=False)}
+
+
+def decode_labels(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the label order that a file's metadata records; None if it records none."""
+    try:
+        names = json.loads(metadata.get(_KEY, "null"))
+    except ValueError:
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def check_label_order(

@@ -1,7 +1,7 @@
 """The record files of a run: which they are, and what can be checked before reading them."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +182,10 @@ def _select(data_dir: str, root: Path, dataset_type: DatasetType) -> tuple[Path,
         found, pattern = [path], path.name
     elif glob.has_magic(data_dir):
         found = [root / name for name in glob.glob(data_dir, root_dir=root, recursive=True)]
-        found = [file for file in found if file.is_file() and not _is_companion(file)]
+        found = _regular_files(file for file in found if not file.is_dir())
         pattern = path.name
+    elif path.exists():
+        raise _irregular(path)
     else:
         raise InputError("no such file or directory", where=str(path), cure=_FIND_CURE)
     for directory in {file.parent for file in found} | ({path} if path.is_dir() else set()):
@@ -205,8 +207,9 @@ def _select(data_dir: str, root: Path, dataset_type: DatasetType) -> tuple[Path,
 
 
 def _record_files(directory: Path) -> list[Path]:
-    files = [path for path in directory.iterdir() if path.is_file() and not _is_companion(path)]
-    for path in sorted(files):
+    entries = [path for path in directory.iterdir() if _kind(path) or not path.is_dir()]
+    files = _regular_files(entries)
+    for path in files:
         if _kind(path) is None:
             raise InputError(
                 "the name does not say whether this is a record file: it has neither "
@@ -215,6 +218,23 @@ def _record_files(directory: Path) -> list[Path]:
                 cure="move it elsewhere, or name the record files by a glob",
             )
     return files
+
+
+def _regular_files(entries: Iterable[Path]) -> list[Path]:
+    """Return files in sorted order, without those that stand beside records.
+
+    Raises:
+        InputError: One of the others is no regular file.
+    """
+    files = sorted(path for path in entries if not _is_companion(path))
+    for path in files:
+        if not path.is_file():
+            raise _irregular(path)
+    return files
+
+
+def _irregular(path: Path) -> InputError:
+    return InputError("this is no regular file", where=str(path), cure=_FIND_CURE)
 
 
 def _kind(path: Path) -> DatasetType | None:

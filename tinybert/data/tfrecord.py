@@ -15,7 +15,7 @@ from typing import BinaryIO
 import google_crc32c
 
 from tinybert.errors import InputError
-from tinybert.files import compression
+from tinybert.files import compression, open_file
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -51,7 +51,7 @@ def read_records(path: Path, *, payloads: bool = True) -> Iterator[tuple[int, by
     """
     offset = number = 0
     try:
-        with open(path, "rb", buffering=1 << 20) as file:
+        with open_file(path, 1 << 20) as file:
             size = os.fstat(file.fileno()).st_size
             while header := file.read(HEADER_BYTES):
                 number += 1

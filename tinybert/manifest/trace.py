@@ -22,7 +22,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from tinybert.errors import ManifestError
-from tinybert.files import open_file
+from tinybert.files import open_file, open_to_append
 from tinybert.manifest.canonical import to_json
 from tinybert.strict_json import parse_json
 
@@ -80,7 +80,7 @@ class TraceWriter:
         if digest not in (None, self.digest):
             message = f"trace was changed: its digest is {self.digest}, not {digest}"
             raise ManifestError(message, where=str(path))
-        self._file = path.open("ab")
+        self._file = open_to_append(path)
         self._file.truncate(kept)
 
     @property

@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import DecodeError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from tinybert.errors import InputError, ManifestError
-from tinybert.files import read_file
+from tinybert.files import open_file, open_safetensors, read_file
 from tinybert.manifest.exported import RECORD_FILE, Exported
 from tinybert.model.parameters import Array
 from tinybert.strict_json import read_json
@@ -115,7 +115,7 @@ def read_arrays(path: Path) -> StoredArrays:
     _require_as_exported(file.parent)
     if path.is_dir() and not file.exists() and (path / INDEX).is_file():
         return _read_shards(path / INDEX)
-    if not file.is_file():
+    if not file.exists():
         raise InputError(
             "no such checkpoint",
             where=str(file),
@@ -157,7 +157,7 @@ def _read_shards(index: Path) -> StoredArrays:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     """Return every array of a safetensors file; the library checks the lengths in its header."""
     try:
-        with safe_open(path, "np") as opened:
+        with open_safetensors(path) as opened:
             types = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}
             arrays = {name: opened.get_tensor(name) for name, t in types.items() if t != "BF16"}
         halves = [name for name, kind in types.items() if kind == "BF16"]
@@ -172,7 +172,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 def _read_bfloat16(path: Path, names: list[str]) -> dict[str, Array]:
     """Return the named arrays of a safetensors file that the library has opened."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         arrays: dict[str, Array] = {}

@@ -1,16 +1,17 @@
 """What a checkpoint says of its network: Hugging Face's config.json beside it, and label names."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
+from tinybert.data.labels import decode_labels
 from tinybert.errors import InputError
+from tinybert.files import open_safetensors
 from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.names import CLASSIFIER, POOLER
 from tinybert.model.parameters import Array
@@ -59,8 +60,6 @@ NETWORK_KEYS = (
 PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 """Of sequence classification, by task type."""
 _UNNAMED = re.compile(r"LABEL_\d+")
-_LABELS = "labels"
-"""Key of the label names in the metadata of a safetensors file: a JSON list."""
 
 Size = Annotated[int, Field(ge=0, lt=1 << 31)]
 Rate = Annotated[float, Field(ge=0, lt=1 << 31)]
@@ -283,11 +282,6 @@ def describe_network(path: Path, arrays: Mapping[str, Array]) -> DescribedNetwor
     return DescribedNetwork(config, head, texts)
 
 
-def encode_labels(labels: Sequence[str] | None) -> dict[str, str]:
-    """Return the metadata that records a label order; empty where it is not known."""
-    return {} if labels is None else {_LABELS: json.dumps(list(labels), ensure_ascii=False)}
-
-
 def recorded_labels(path: Path) -> tuple[str, ...] | None:
     """Return the label names that a checkpoint's head was trained with, in the order of their ids.
 
@@ -309,11 +303,10 @@ def _in_metadata(file: Path) -> tuple[str, ...] | None:
     if file.suffix != ".safetensors":
         return None
     try:
-        with safe_open(file, "numpy") as opened:
-            names = json.loads((opened.metadata() or {}).get(_LABELS, "null"))
-    except (SafetensorError, OSError, ValueError):
+        with open_safetensors(file) as opened:
+            return decode_labels(opened.metadata() or {})
+    except (SafetensorError, OSError):
         return None
-    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def _unsupported(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import rfc8785
 
 from tinybert.errors import InputError, quoted
-from tinybert.files import compression
+from tinybert.files import compression, open_file
 from tinybert.strict_json import parse_json
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
@@ -33,7 +33,7 @@ def read_lines(path: Path, advance: Advance) -> Iterator[tuple[int, str]]:
     """
     number = 0
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             for number, line in enumerate(file, start=1):
                 advance(len(line))
                 text = line.decode().removesuffix("\n").removesuffix("\r")

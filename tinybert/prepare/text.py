@@ -49,7 +49,7 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
             files = [file for file in path.rglob("*") if not _hidden(file.relative_to(path))]
         else:
             files = [path] if path.exists() else [Path(match) for match in glob.glob(name)]
-        files = sorted(file for file in files if file.is_file())
+        files = sorted(file for file in files if not file.is_dir())
         if not files:
             raise InputError("the input names no text file", where=name)
         texts += files

@@ -5,11 +5,13 @@ import os
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
 
+from tinybert.files import open_to_append
 from tinybert.terminal import print_text, printable
 
 LogFormat = Literal["console", "json"]
@@ -23,7 +25,7 @@ class FileCopy:
 
     def open(self, path: Path) -> None:
         """Append the events that follow to `path`."""
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = TextIOWrapper(open_to_append(path), encoding="utf-8", line_buffering=True)
 
     def __call__(
         self, _: Any, __: str, event: MutableMapping[str, Any]

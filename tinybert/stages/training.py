@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mindspore import Parameter, nn
 
+from tinybert.data.labels import encode_labels
 from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.built import Effective, TrainingFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
-from tinybert.model.description import encode_labels
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.plan.plan import Plan
 from tinybert.stages import build

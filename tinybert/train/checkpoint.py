@@ -12,11 +12,12 @@ import structlog
 from mindspore import Parameter, Tensor
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as message
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
+from tinybert.files import open_safetensors
 from tinybert.manifest.checkpoints import (
     TensorTable,
     changed_file,
@@ -137,7 +138,7 @@ class CheckpointFolder:
             InputError: The file is damaged, or holds other names or shapes than this run.
         """
         try:
-            with safe_open(path, "numpy") as file:
+            with open_safetensors(path) as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
                 best = _BEST.validate_json((file.metadata() or {}).get("best", "null"))
         except (SafetensorError, OSError, ValueError) as error:
