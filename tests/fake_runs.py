@@ -24,7 +24,8 @@ from tinybert.manifest.built import (
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
-from tinybert.manifest.record import RunRecord
+from tinybert.manifest.record import TRACE, RunRecord
+from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import resolve
 from tinybert.run.resume import recipe_facts
@@ -183,10 +184,11 @@ class PretendedRun:
         with self.planned() as record:
             record.start(self.effective(), self.environment())
             self.train(record)
+            record.trace.flush()
             record.finish(
                 optimizer_steps=STEPS,
                 samples=STEPS * BATCH,
-                metrics={"loss": self.loss(STEPS - 1, self.batch(STEPS - 1))},
+                metrics=final_losses(read_trace(record.directory / TRACE)),
             )
         return record.path
 

@@ -26,7 +26,18 @@ def with_outcome(**changes: Any) -> Callable[[Manifest], Manifest]:
 
 
 def with_loss(value: float | str, hexadecimal: str) -> Callable[[Manifest], Manifest]:
-    return with_outcome(metrics={"loss": Number(value=value, hex=hexadecimal)})
+    return with_metrics(loss=Number(value=value, hex=hexadecimal))
+
+
+def with_metrics(**changes: Number | None) -> Callable[[Manifest], Manifest]:
+    """Other metrics; None takes one away."""
+
+    def changed(manifest: Manifest) -> Manifest:
+        metrics = {**manifest.outcome.metrics, **changes}
+        kept = {name: number for name, number in metrics.items() if number is not None}
+        return with_outcome(metrics=kept)(manifest)
+
+    return changed
 
 
 def with_recipe(change: Callable[[RecipeFacts], RecipeFacts]) -> Callable[[Manifest], Manifest]:
@@ -112,6 +123,22 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
     "a metric beside the trace": (
         with_loss(1.0, "0x1.0000000000000p+0"),
         "outcome.metrics.loss is '0x1.0000000000000p+0'; the trace gives '0x1.f5504816f0069p+3'",
+    ),
+    "a metric that was taken away": (
+        with_metrics(mean_loss=None),
+        "outcome.metrics.mean_loss is missing; the recipe has it",
+    ),
+    "a metric that was added": (
+        with_metrics(accuracy=Number.of(0.5)),
+        "outcome.metrics.accuracy is there; the recipe has no such metric",
+    ),
+    "no checkpoints": (
+        with_outcome(checkpoints=[]),
+        "outcome.checkpoints is []; a finished run keeps its last",
+    ),
+    "a best step": (
+        with_outcome(best_step=6, best_metrics={"accuracy": Number.of(0.5)}),
+        "outcome.best_metrics.accuracy is there; the recipe has no such metric",
     ),
     "a failure": (
         with_outcome(status="failed"),

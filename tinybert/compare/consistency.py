@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tinybert.compare.measured import metric_problems
 from tinybert.compare.verdict import Run
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
@@ -38,15 +39,17 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
     """
     manifest = run.manifest
     problems = [*_inputs(manifest.inputs), *_outcome(manifest)]
-    phases: list[TrainingPhase] = []
+    trained: list[_Steps] = []
+    recipe: AnyRecipe | None = None
     notes = []
     try:
         resolved = _resolved(manifest.inputs)
         problems += _recipe(manifest.inputs, resolved, same_program)
+        recipe = resolved.recipe
         if manifest.effective is not None:
             rows = manifest.effective.rows.get("data", 0)
-            recipe = resolved.recipe
             phases = [training_phase(recipe, tables, rows) for tables in trainings(recipe)]
+            trained = [_Steps(phase) for phase in phases]
             problems += _built(manifest.effective, recipe, phases)
             problems += _counts(manifest, recipe, phases)
     except InputError as error:
@@ -56,9 +59,12 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
             problems.append(f"inputs.recipe.text is not valid: {error.message.splitlines()[0]}")
         else:
             notes.append("the recipe is not one of this version: what follows was not computed")
-    if manifest.outcome.trace_digest is not None and run.folder.is_dir():
-        problems += _trace(run, phases)
-    return problems, notes
+    read = manifest.outcome.trace_digest is not None and run.folder.is_dir()
+    different = [*_trace(run, trained)] if read else []
+    if recipe is not None and manifest.outcome.status in ENDED and not different:
+        losses = _losses(manifest.inputs.stage, trained) if read or not trained else None
+        different += metric_problems(run, recipe, losses)
+    return [*problems, *different], notes
 
 
 def _resolved(inputs: Inputs) -> ResolvedRecipe:
@@ -174,6 +180,8 @@ def _outcome(manifest: Manifest) -> Iterator[str]:
         yield f"outcome.status is {outcome.status!r}; effective or environment is None"
     steps = [checkpoint.step for checkpoint in outcome.checkpoints]
     yield from _differs("outcome.checkpoints", steps, sorted(set(steps)), "their order")
+    if outcome.status == "finished" and not steps:
+        yield "outcome.checkpoints is []; a finished run keeps its last"
     if outcome.status in ENDED:
         updates = outcome.steps - outcome.overflows
         yield from _differs(
@@ -272,11 +280,10 @@ class _Steps:
             self.clean_steps = 0
 
 
-def _trace(run: Run, phases: list[TrainingPhase]) -> Iterator[str]:
+def _trace(run: Run, trained: list[_Steps]) -> Iterator[str]:
     """Compare the trace with the outcome and, where it is known, with the recipe."""
     outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
-    trainings = [_Steps(phase) for phase in phases]
-    ends = np.cumsum([phase.total_steps for phase in phases])
+    ends = np.cumsum([training.phase.total_steps for training in trained])
     kept = {checkpoint.step for checkpoint in outcome.checkpoints}
     chains: dict[int, str] = {}
     problem: str | None = None
@@ -293,9 +300,9 @@ def _trace(run: Run, phases: list[TrainingPhase]) -> Iterator[str]:
             if steps in kept:
                 chains[steps] = chain
             index = int(np.searchsorted(ends, steps))
-            if index < len(trainings):
-                problem = problem or next(trainings[index].differences(record), None)
-                trainings[index].take(record)
+            if index < len(trained):
+                problem = problem or next(trained[index].differences(record), None)
+                trained[index].take(record)
     except ManifestError as error:
         yield f"{TRACE}: {error.message}"
         return
@@ -315,20 +322,16 @@ def _trace(run: Run, phases: list[TrainingPhase]) -> Iterator[str]:
         if file is not None and checkpoint.step in chains:
             path = f"volatile.checkpoint_files.{checkpoint.file}.trace_digest"
             yield from _differs(path, file.trace_digest, chains[checkpoint.step], "the trace")
-    for training in trainings:
-        yield from _final_losses(run.manifest, training)
+    for training in trained:
+        if len({tuple(record.parts) for record in training.last}) > 1:
+            yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
 
 
-def _final_losses(manifest: Manifest, training: "_Steps") -> Iterator[str]:
-    """Compare the metrics that are losses with the last steps of a training."""
-    if not training.last:
-        return
-    if len({tuple(record.parts) for record in training.last}) > 1:
-        yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
-        return
-    prefix = f"{training.phase.name}_" if manifest.inputs.stage == "task_distill" else ""
-    for name, value in final_losses(training.last).items():
-        metric = manifest.outcome.metrics.get(prefix + name)
-        if metric is not None:
-            path = f"outcome.metrics.{prefix}{name}"
-            yield from _differs(path, metric.hex, value.hex(), "the trace")
+def _losses(stage: str, trained: list[_Steps]) -> dict[str, float]:
+    """Return the metrics that are losses of the last steps of each training."""
+    return {
+        f"{training.phase.name}_{name}" if stage == "task_distill" else name: value
+        for training in trained
+        if training.last
+        for name, value in final_losses(training.last).items()
+    }

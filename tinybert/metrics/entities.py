@@ -14,6 +14,7 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.errors import InputError
 
+ENTITY_METRICS = ("entity_precision", "entity_recall", "entity_f1")
 _TAG = re.compile(r"O|[BIEMS]-.+")
 
 
@@ -58,11 +59,12 @@ def entity_scores(
         predicted += len(predicted_entities)
         true += len(true_entities)
         correct += len(predicted_entities & true_entities)
-    return {
-        "entity_precision": correct / max(1, predicted),
-        "entity_recall": correct / max(1, true),
-        "entity_f1": 2 * correct / max(1, predicted + true),
-    }
+    scores = (
+        correct / max(1, predicted),
+        correct / max(1, true),
+        2 * correct / max(1, predicted + true),
+    )
+    return dict(zip(ENTITY_METRICS, scores, strict=True))
 
 
 def check_tags(names: Iterable[str], where: str = "") -> None:

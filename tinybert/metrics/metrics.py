@@ -14,11 +14,38 @@ import numpy.typing as npt
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.errors import InputError
-from tinybert.metrics.entities import entity_scores
+from tinybert.metrics.entities import ENTITY_METRICS, entity_scores
 from tinybert.recipe.tables import TaskType
 
 IntArray = npt.NDArray[np.integer[Any]]
 Numbers = npt.NDArray[np.number[Any]]
+
+
+def predicted_labels(task_type: TaskType, logits: npt.NDArray[np.float32]) -> LabelArray:
+    """Return what logits (N, C) or (N, S, C) predict for each row or token.
+
+    Returns:
+        The most likely class, int32 (N,) or (N, S); the number, float32 (N,), of a regression.
+    """
+    if task_type == "regression":
+        return np.asarray(logits[..., 0])
+    return np.asarray(np.argmax(logits, axis=-1), np.int32)
+
+
+def metric_names(task_type: TaskType, num_labels: int, *, tags: bool) -> list[str]:
+    """Return the names of the metrics that `task_metrics` returns.
+
+    Args:
+        task_type: What is predicted.
+        num_labels: Number of classes.
+        tags: Whether label names are known.
+    """
+    if task_type == "regression":
+        return ["pearson", "spearman"]
+    names = ["accuracy", "mf1"]
+    if task_type == "ner":
+        return [*names, *ENTITY_METRICS] if tags else names
+    return [*names, "matthews", "bf1"] if num_labels == 2 else [*names, "matthews"]
 
 
 def task_metrics(

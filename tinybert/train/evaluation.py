@@ -12,7 +12,7 @@ from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
-from tinybert.metrics.metrics import task_metrics
+from tinybert.metrics.metrics import predicted_labels, task_metrics
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.recipe.tables import TaskType
@@ -115,9 +115,7 @@ class Evaluation:
 
     def predictions(self, logits: Logits) -> LabelArray:
         """Return the most likely class int32, or the number float32, for each row or token."""
-        if self._measure.task_type == "regression":
-            return np.asarray(logits[..., 0])
-        return np.asarray(np.argmax(logits, axis=-1), np.int32)
+        return predicted_labels(self._measure.task_type, logits)
 
     def measured(self, predictions: LabelArray, label_ids: LabelArray) -> dict[str, float]:
         """Return every metric of predictions.
