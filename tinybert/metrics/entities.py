@@ -68,15 +68,7 @@ def entity_scores(
 
 
 def check_tags(names: Iterable[str], where: str = "") -> None:
-    """Refuse a name that is no tag.
-
-    Args:
-        names: Label names.
-        where: Their place.
-
-    Raises:
-        InputError: One of them is none.
-    """
+    """Raise an InputError if one of some label names is no tag."""
     for name in names:
         if not _TAG.fullmatch(name):
             raise InputError(

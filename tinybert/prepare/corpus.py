@@ -35,17 +35,10 @@ def prepare_corpus(
     single_segments: bool,
     seed: int,
 ) -> Sidecar:
-    """Make a directory of records without labels.
+    """Make a directory of records without labels; return the content of records.json.
 
-    Args:
-        inputs: Text files, directories and globs; `text.py` states how they are read.
-        options: Vocabulary, output and so on; at least 3 tokens a row, or 5 for two segments.
-        input_format: How the files are written; None: as their first lines show.
-        single_segments: Make rows of one segment.
-        seed: Of the draws of rows with two.
-
-    Returns:
-        The content of records.json.
+    `inputs` are text files, directories and globs; `text.py` states how they are read. A row has at
+    least 3 tokens, or 5 where it has two segments, which are drawn from `seed`.
 
     Raises:
         InputError: A text or the vocabulary cannot be read, or there is no text.
@@ -81,17 +74,10 @@ def pack(
     sep: int,
     counts: Counter[str],
 ) -> Iterator[list[int]]:
-    """Pack sentences into rows, as the top of this module states.
+    """Yield rows of at most `seq_length` token ids (S), as the top of this module states.
 
-    Args:
-        sentences: (document, token ids) in document order; none is empty.
-        seq_length: Most tokens a row (S).
-        cls: Token id that begins a row.
-        sep: Token id that ends it.
-        counts: Counts the sentences that are cut (`cut_sentences`).
-
-    Yields:
-        Token ids of a row, without padding.
+    Sentences are (document, token ids) in document order, none of them empty. Those that are cut
+    are counted (`cut_sentences`).
     """
     room = seq_length - 2
     row: list[int] = []

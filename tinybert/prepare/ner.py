@@ -21,16 +21,8 @@ from tinybert.prepare.reading import BLANKS, Advance, read_lines, read_objects
 from tinybert.prepare.records import PrepareOptions, write_task
 
 CLUENER_TYPES = (
-    "address",
-    "book",
-    "company",
-    "game",
-    "government",
-    "movie",
-    "name",
-    "organization",
-    "position",
-    "scene",
+    *("address", "book", "company", "game", "government"),
+    *("movie", "name", "organization", "position", "scene"),
 )
 _DOCUMENT = "-DOCSTART-"
 _SEPARATORS = {"\t": "tabs", " ": "spaces"}
@@ -47,20 +39,13 @@ def prepare_ner(
     labels: Sequence[str] | None,
     labels_from: Path | None,
 ) -> Sidecar:
-    """Make records of token classification.
+    """Make records of token classification; return the content of records.json.
 
-    Args:
-        inputs: The files of one part; sentences keep their order.
-        options: Vocabulary, output and so on.
-        input_format: `cluener`, or `conll`: a word a line, with its tag last, and a blank line
-            after each sentence. Columns part at tabs if the first word's line has one, else at
-            spaces; all lines of a file have as many.
-        labels: Tags in the order of their ids.
-        labels_from: Prepared records whose tag order to take. Without both: CLUENER's ten types
-            in alphabetical order, or the tags of the CoNLL files; O first, B before I.
-
-    Returns:
-        The content of records.json.
+    `conll` files have a word a line, with its tag last, and a blank line after each sentence.
+    Columns part at tabs if the first word's line has one, else at spaces; all lines of a file have
+    as many. The ids of tags are in the order of `labels`, or of the prepared records `labels_from`;
+    else of CLUENER's ten types, or of the tags of the CoNLL files: O first, then by type, B before
+    I.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a line does not have the format.

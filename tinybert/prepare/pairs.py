@@ -40,16 +40,10 @@ def pair_rows(
     seed: int,
     counts: Counter[str],
 ) -> Iterator[EncodedRow]:
-    """Yield the rows of documents.
+    """Yield the rows of documents, of at most `seq_length` tokens (S), which is at least 5.
 
-    Args:
-        documents: The documents, in their order.
-        seq_length: Most tokens a row (S), at least 5.
-        cls: Token id that begins a row.
-        sep: Token id that ends a segment.
-        seed: Of the draws.
-        counts: Counts rows whose `b` is from another place (`random_pairs`), rows that lost tokens
-            (`truncated_rows`), and these (`cut_tokens`).
+    Counted are rows whose `b` is from another place (`random_pairs`), rows that lost tokens
+    (`truncated_rows`), and these (`cut_tokens`).
     """
     room = seq_length - 3
     recent: deque[Document] = deque(maxlen=RECENT)

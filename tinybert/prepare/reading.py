@@ -83,14 +83,8 @@ def read_table(
     TSV is read with quoting off: a `"` is a character like any other. CSV cells may be quoted,
     and hold line ends. Empty lines are left out.
 
-    Args:
-        path: The file.
-        format: How it is written.
-        wanted: Names of columns, in the order of the answer.
-        advance: Called with the bytes read.
-        columns: Names of all columns of a file without a header.
-        damaged: Counts rows with another number of columns, under `left_out_rows`; None: they
-            are errors.
+    `columns` are those of a file without a header. Rows with another number of columns are errors,
+    unless they are to be counted in `damaged`, under `left_out_rows`.
 
     Raises:
         InputError: A column is missing, or a row does not have the format.

@@ -109,18 +109,10 @@ def write_task(
     *,
     allow_empty: bool = False,
 ) -> Sidecar:
-    """Make a directory of labelled records.
+    """Make a directory of labelled records; return the content of records.json.
 
-    Args:
-        inputs: Files to read, in their order.
-        options: Vocabulary, output and so on.
-        task: What records.json holds about the task, without counts of labels.
-        read: Yields the examples of a file.
-        counts: What `read` counts, for records.json.
-        allow_empty: Accept texts without tokens.
-
-    Returns:
-        The content of records.json.
+    `task` lacks its counts of labels, which are added; `counts` are what `read`, which yields the
+    examples of a file, counts. Texts without tokens are errors, unless `allow_empty` is true.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or holds no row.
@@ -148,19 +140,9 @@ def write_directory(
     task: PreparedTask | None = None,
     pairs: PreparedPairs | None = None,
 ) -> Sidecar:
-    """Make a directory of records, with records.json and, for TFRecord, schema.json.
+    """Make a directory of records, with records.json, which is returned, and its schema.
 
-    Args:
-        inputs: What `rows` reads, as the user named it.
-        rows: The rows, in their order.
-        options: The options; checked already.
-        vocabulary: What the token ids belong to.
-        counts: What `rows` counts, complete when it ends.
-        task: What records.json holds about the task, without counts of labels.
-        pairs: What records.json holds about rows of a corpus with two segments.
-
-    Returns:
-        The content of records.json.
+    `rows` are read from `inputs`, as the user named them; `counts` are complete when they end.
 
     Raises:
         InputError: There is no row, or the directory cannot be written.

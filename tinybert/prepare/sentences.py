@@ -33,23 +33,14 @@ def prepare_glue(
     *,
     label_names: Sequence[str] | None,
 ) -> Sidecar:
-    """Make records of a task of GLUE, or of TNEWS, from its raw files.
+    """Make records of one of `GLUE_TASKS` from its raw files; return the content of records.json.
 
-    Args:
-        task: A name in `GLUE_TASKS`.
-        inputs: The files of one part, such as dev.tsv; rows keep their order.
-        options: Vocabulary, output and so on.
-        label_names: `LABEL=NAME`: other names for the task's labels, whose ids stay.
-
-    Returns:
-        The content of records.json.
+    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
-        UsageError: The task is unknown, or the output exists and may not be replaced.
+        UsageError: A name is none, or the output exists and may not be replaced.
     """
-    if task not in GLUE_TASKS:
-        raise UsageError(f"there is no task `{task}`", cure=f"use {', '.join(GLUE_TASKS)}")
     facts = GLUE_TASKS[task]
     left_out: Counter[str] = Counter(left_out_rows=0) if facts.damaged else Counter()
     rows = partial(
@@ -104,22 +95,11 @@ def prepare_table(
     labels_from: Path | None,
     input_format: TableFormat | None,
 ) -> Sidecar:
-    """Make records from any TSV, CSV or JSON lines, by the names of its columns.
+    """Make records from any TSV, CSV or JSON lines; return the content of records.json.
 
-    Args:
-        inputs: The files; rows keep their order.
-        options: Vocabulary, output and so on.
-        text: Column of the text.
-        text_pair: Column of the second text of a pair.
-        label: Column of the label.
-        label_kind: One class or one number a row.
-        labels: Label names in the order of their ids.
-        labels_from: Prepared records whose label order to take. Without both, the labels of the
-            input are sorted: by value if all are whole numbers.
-        input_format: How the files are written; None: as their names end.
-
-    Returns:
-        The content of records.json.
+    `text`, `text_pair` and `label` name columns. The ids of classes are in the order of `labels`,
+    or of the prepared records `labels_from`; else the labels of the input are sorted: by value if
+    all are whole numbers.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.

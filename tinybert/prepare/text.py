@@ -59,11 +59,6 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
 def paragraphs(path: Path, input_format: TextFormat | None, advance: Advance) -> Paragraphs:
     """Yield the paragraphs of a file, without blank ones and without white space around them.
 
-    Args:
-        path: The file.
-        input_format: How it is written; None: as its first line shows.
-        advance: Called with the number of bytes read.
-
     Raises:
         InputError: The file cannot be read, is not UTF-8, or does not have the format.
     """

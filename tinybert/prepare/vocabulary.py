@@ -74,10 +74,6 @@ def build_tokenizer(vocabulary: Vocabulary, options: TokenizerOptions) -> Tokeni
     """Return BERT's WordPiece tokenizer; it adds no special tokens.
 
     `[SEP]` and the like in a text are text: they never become special tokens.
-
-    Args:
-        vocabulary: The tokens.
-        options: How it reads text.
     """
     tokenizer = Tokenizer(WordPiece(vocabulary.ids, unk_token=UNK, max_input_chars_per_word=100))
     tokenizer.normalizer = BertNormalizer(
@@ -101,17 +97,9 @@ def prepare_vocabulary(
     tokenize_chinese_chars: bool | None,
     force: bool,
 ) -> int:
-    """Make a vocab.txt of at most `size` tokens from text files; returns their number.
+    """Make a vocab.txt from text files, named as for `prepare corpus`; return its tokens' number.
 
-    Args:
-        inputs: Text files, directories and globs, as for `prepare corpus`.
-        output: The vocab.txt.
-        size: Most tokens, the five special ones included.
-        input_format: How the files are written; None: as their first lines show.
-        lowercase: Lower-case the text first.
-        strip_accents: Remove accents first; None: as `lowercase`.
-        tokenize_chinese_chars: Let every Chinese character be a word, unless false.
-        force: Replace an existing file.
+    It has at most `size` tokens, the five special ones included.
 
     Raises:
         InputError: A text cannot be read.
@@ -128,7 +116,10 @@ def prepare_vocabulary(
         for path in find_texts(inputs)
         for _, text in paragraphs(path, input_format, lambda size: None)
     ]
-    letters = sorted({letter for text in texts for letter in _letters(tokenizer, text)})
+    used: set[str] = set()
+    for text in texts:
+        used.update(tokenizer.normalizer.normalize_str(text))
+    letters = sorted(used - {" "})
     # The trainer numbers letters in the order of a hash map and breaks ties by number: numbered
     # here, as if they were special tokens, they make its result a function of the text.
     fixed = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters)]
@@ -142,7 +133,3 @@ def prepare_vocabulary(
     with writing(output):
         write_bytes(output, _bytes(token for token, _ in tokens))
     return len(tokens)
-
-
-def _letters(tokenizer: Tokenizer, text: str) -> set[str]:
-    return set(tokenizer.normalizer.normalize_str(text)) - set(" ")

@@ -33,14 +33,7 @@ def write_rows(
     dataset_type: DatasetType,
     rows_per_file: int,
 ) -> tuple[SidecarFile, ...]:
-    """Write rows as `records-00000.tfrecord` and so on.
-
-    Args:
-        directory: An existing directory.
-        rows: What is written, in its order.
-        format: What a record holds.
-        dataset_type: Format of the files.
-        rows_per_file: Most rows in a file.
+    """Write rows into a directory as `records-00000.tfrecord` and so on.
 
     Returns:
         What was written: records, and indexes or the schema.
