@@ -6,7 +6,7 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinybert.errors import DeviceError
+from tinybert.errors import DeviceError, bulleted
 
 ASCEND_INSTALLATION = "ASCEND_HOME_PATH"
 """Environment variable that the installer's set_env.sh sets: where CANN is."""
@@ -124,8 +124,7 @@ def require_ascend(device_id: int) -> None:
             missing = [f"device {device_id} is not one of the {count} Ascend devices"]
     if missing:
         raise DeviceError(
-            "this recipe runs on Ascend, which is not available here:"
-            + "".join(f"\n  - {problem}" for problem in missing),
+            "this recipe runs on Ascend, which is not available here:" + bulleted(missing),
             cure="install what is missing, or add `--device CPU` to run on the CPU",
         )
 

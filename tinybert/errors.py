@@ -146,6 +146,11 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
+def bulleted(items: Iterable[object]) -> str:
+    """Return items as lines for the end of a message, each after a dash."""
+    return "".join(f"\n  - {item}" for item in items)
+
+
 def all_of(problems: Sequence[TinybertError]) -> TinybertError:
     """Return one error that lists all problems, with the exit code of the first."""
     if len(problems) == 1:

@@ -16,8 +16,7 @@ from tests.export.conftest import (
 )
 from tests.model.networks import random_weights, tiny
 from tinybert.errors import InputError
-from tinybert.export.checkpoint import write_checkpoint
-from tinybert.export.huggingface import encode_description
+from tinybert.export.checkpoint import encode_description, write_checkpoint
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.export.source import Source, SourceRequest, find_network
 from tinybert.model.checkpoint_files import encode_ckpt, read_arrays

@@ -224,17 +224,15 @@ def test_a_missing_package_is_named(call, student_run, tmp_path, monkeypatch):
 def test_inputs_of_the_check_are_drawn_from_a_seed():
     config = network_of(None).config
     first, second = list(batches(config, 10)), list(batches(config, 10))
-    assert [[array.tobytes() for array in batch] for batch in first] == [
-        [array.tobytes() for array in batch] for batch in second
-    ]
-    assert [batch[0].shape for batch in first] == [(1, 10), (3, 5)]
-    for ids, segments, mask in first:
+    assert [batch.digest() for batch in first] == [batch.digest() for batch in second]
+    assert [batch.input_ids.shape for batch in first] == [(1, 10), (3, 5)]
+    for ids, segments, mask, *_ in first:
         assert ids.dtype == segments.dtype == mask.dtype == np.int32
         assert 0 <= ids.min() and ids.max() < 31
         assert set(np.unique(segments)) == {0, 1}
         assert (np.diff(mask, axis=1) <= 0).all() and mask[:, 0].all()
         assert not ids[mask == 0].any()
-    assert any(not mask.all() for _, _, mask in first)
+    assert any(not batch.input_mask.all() for batch in first)
 
 
 def constant(value, shape=(2, 2)):

@@ -13,11 +13,12 @@ import transformers
 from tests.export.conftest import VOCAB
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.parity.ours import GATES
-from tinybert.export.huggingface import write_huggingface
+from tinybert.export.checkpoint import write_huggingface
 from tinybert.export.network import TrainedNetwork, assemble, inference_cell
+from tinybert.export.source import Source
 from tinybert.model.checkpoint_files import read_arrays
 from tinybert.model.description import TextKeys, describe_network
-from tinybert.prepare.tokenizer_files import StatedTokenizer
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, StatedTokenizer
 from tinybert.recipe.network import HeadConfig
 
 pytestmark = pytest.mark.parity
@@ -45,8 +46,11 @@ def network_of(architecture: str, hidden_act: str) -> TrainedNetwork:
 
 def write(network: TrainedNetwork, directory, *, lowercase: bool) -> None:
     directory.mkdir()
+    checkpoint = directory.with_name("from") / "model.safetensors"
+    checkpoint.parent.mkdir(exist_ok=True)
     tokenizer = StatedTokenizer(lowercase=lowercase)
-    write_huggingface(network, directory, VOCAB, TextKeys(seq_length=10), tokenizer)
+    (checkpoint.parent / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(10))
+    write_huggingface(Source(network, checkpoint, None, VOCAB, TextKeys(seq_length=10)), directory)
 
 
 def loaded(directory, architecture: str):

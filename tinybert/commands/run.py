@@ -21,6 +21,7 @@ from tinybert.errors import (
     TinybertError,
     UsageError,
     all_of,
+    bulleted,
 )
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require
@@ -65,9 +66,9 @@ def rerun(manifest: Path) -> tuple[str, int]:
     require_own_place(manifest, source.manifest)
     changed, _ = changed_inputs(source, rehash=True)
     if changed:
-        listed = "".join(f"\n  - {change}" for change in changed)
+        message = "inputs are not what they were:" + bulleted(changed)
         cure = "restore the files; `verify` lists them"
-        raise InputError(f"inputs are not what they were:{listed}", where=str(manifest), cure=cure)
+        raise InputError(message, where=str(manifest), cure=cure)
     facts = inputs.recipe
     code, _ = code_identity(PROGRAM)
     if inputs.code.digest != code.digest:
@@ -136,8 +137,7 @@ def carry_out(options: RunOptions) -> str:
             raise
     if failures := expectation_failures(Run.load(record.path)):
         raise ExpectationError(
-            "the run finished, but not as its [expect] says:"
-            + "".join(f"\n  - {failure}" for failure in failures),
+            "the run finished, but not as its [expect] says:" + bulleted(failures),
             where=manifest,
         )
     return manifest
@@ -217,8 +217,7 @@ def _require_parents(record: RunRecord, parents: list[Parent]) -> None:
         if began.get(role) != now.get(role)
     ]:
         raise InputError(
-            "the linked runs are not those that this run began with:"
-            + "".join(f"\n  - {change}" for change in changes),
+            "the linked runs are not those that this run began with:" + bulleted(changes),
             where=str(record.path),
             cure="link to those runs, or start anew with --fresh",
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.data.batch import Batch
 from tinybert.errors import ExportError
 from tinybert.export.network import TrainedNetwork
 from tinybert.manifest.exported import OutputDifference
@@ -12,8 +13,6 @@ from tinybert.manifest.model import Number
 from tinybert.randomness import uniform
 from tinybert.recipe.network import NetworkConfig
 
-Batch = tuple[npt.NDArray[np.int32], ...]
-"""input_ids, segment_ids, input_mask, (B, S) each."""
 Outputs = Sequence[npt.NDArray[np.float32]]
 Runner = Callable[[Batch], Outputs]
 
@@ -32,13 +31,10 @@ def batches(config: NetworkConfig, seq_length: int) -> Iterator[Batch]:
         ids, segments = draws[: 2 * rows * length].reshape(2, rows, length)
         tokens = 1 + np.floor(draws[-rows:, None] * length)
         input_mask = np.arange(length) < tokens if rows > 1 else np.ones((rows, length))
-        yield tuple(
-            np.ascontiguousarray(array, np.int32)
-            for array in (
-                ids * config.vocab_size * input_mask,
-                segments * config.type_vocab_size * input_mask,
-                input_mask,
-            )
+        yield Batch(
+            (ids * config.vocab_size * input_mask).astype(np.int32),
+            (segments * config.type_vocab_size * input_mask).astype(np.int32),
+            input_mask.astype(np.int32),
         )
 
 
@@ -63,7 +59,7 @@ def measure_differences(
     """
     differences = []
     for batch in batches(network.config, seq_length):
-        rows, length = batch[0].shape
+        rows, length = batch.input_ids.shape
         for name, ours, theirs in zip(names, reference(batch), exported(batch), strict=True):
             if ours.shape != theirs.shape:
                 raise ExportError(

@@ -1,15 +1,25 @@
 """Write a network as a checkpoint of another family, whole or not at all."""
 
+import json
+import shutil
 from pathlib import Path
+
+from safetensors.numpy import save_file
 
 from tinybert.atomic import atomic_directory, atomic_replace
 from tinybert.errors import UsageError
-from tinybert.export.huggingface import require_expressible, write_huggingface
+from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
 from tinybert.files import writing
 from tinybert.manifest import exported
 from tinybert.model.checkpoint_files import WEIGHTS, encode_ckpt
-from tinybert.model.description import DESCRIPTION
+from tinybert.model.description import (
+    DESCRIPTION,
+    NETWORK_KEYS,
+    PROBLEM_TYPES,
+    TextKeys,
+    transformers_activation,
+)
 from tinybert.model.names import Family, names_in
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
 
@@ -40,20 +50,86 @@ def write_checkpoint(source: Source, family: Family, output: Path) -> None:
             has.
         UsageError: The family has no such network.
     """
-    network = source.network
     if family == "huggingface":
-        require_expressible(network.config, network.head)
-        tokenizer = source.tokenizer()
         with writing(output), atomic_directory(output, replace=True) as directory:
-            write_huggingface(network, directory, source.vocab, source.texts, tokenizer)
+            write_huggingface(source, directory)
         return
+    arrays = source.network.arrays
     try:
-        names = names_in(family, network.arrays)
+        names = names_in(family, arrays)
     except ValueError as error:
         raise UsageError(str(error), cure="use mindspore or huggingface") from error
-    arrays = {names[name]: array for name, array in network.arrays.items()}
+    named = {names[name]: array for name, array in arrays.items()}
     with writing(output), atomic_replace(output) as temporary, temporary.open("wb") as file:
-        file.writelines(encode_ckpt(arrays))
+        file.writelines(encode_ckpt(named))
+
+
+def write_huggingface(source: Source, directory: Path) -> None:
+    """Write a network as transformers loads it: model.safetensors, config.json and a tokenizer.
+
+    Args:
+        source: The network.
+        directory: Where to write; existing and empty.
+
+    Raises:
+        InputError: The tokenizer is not one that this program has.
+        UsageError: transformers' BERT has no relative positions, and no ReLU before the classifier.
+    """
+    network, texts = source.network, source.texts
+    if network.config.use_relative_positions:
+        raise UsageError(
+            "transformers' BERT has no such relative positions (use_relative_positions)",
+            cure="export to onnx or mindir, or convert to mindspore",
+        )
+    if network.head is not None and network.head.head == "relu_linear":
+        raise UsageError(
+            "transformers' BERT has no ReLU before its classifier (head = `relu_linear`)",
+            cure='export to onnx or mindir, or train with head = "linear"',
+        )
+    tokenizer = source.tokenizer()
+    (directory / DESCRIPTION).write_bytes(encode_description(network, texts))
+    names = names_in("huggingface", network.arrays)
+    arrays = {names[name]: array for name, array in network.arrays.items()}
+    save_file(arrays, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / WEIGHTS).chmod(0o644)
+    if source.vocab is not None:
+        shutil.copyfile(source.vocab, directory / VOCABULARY)
+    if tokenizer.lowercase is not None:
+        (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
+
+
+def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:
+    """Return the config.json of a network that transformers' BERT has."""
+    config, head = network.config, network.head
+    content = {key: getattr(config, key) for key in NETWORK_KEYS} | {
+        "architectures": [_architecture(network)],
+        "model_type": "bert",
+        "hidden_act": transformers_activation(config.hidden_act),
+        "position_embedding_type": "absolute",
+        "pad_token_id": 0,
+        "dtype": next(iter(network.arrays.values())).dtype.name,
+        "tinybert": texts.model_dump(),
+    }
+    if head is not None:
+        names = network.labels or [f"LABEL_{index}" for index in range(head.num_labels)]
+        content |= {
+            "id2label": {str(index): name for index, name in enumerate(names)},
+            "label2id": {name: index for index, name in enumerate(names)},
+            "classifier_dropout": head.classifier_dropout_prob,
+        }
+        if head.task_type != "ner":
+            content["problem_type"] = PROBLEM_TYPES[head.task_type]
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _architecture(network: TrainedNetwork) -> str:
+    if network.head is not None:
+        kind = "Token" if network.head.task_type == "ner" else "Sequence"
+        return f"BertFor{kind}Classification"
+    if "cls.predictions.bias" in network.arrays:
+        both = "cls.seq_relationship.bias" in network.arrays
+        return "BertForPreTraining" if both else "BertForMaskedLM"
+    return "BertModel"
 
 
 def require_free(output: Path, *, directory: bool, force: bool) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from tinybert.atomic import atomic_directory
+from tinybert.data.batch import Batch
 from tinybert.device import ascend_problems
-from tinybert.errors import DeviceError, ExportError, UsageError
+from tinybert.errors import DeviceError, ExportError, UsageError, bulleted
 from tinybert.export import Format
-from tinybert.export.check import Batch, Outputs, Runner, measure_differences
-from tinybert.export.huggingface import write_huggingface
+from tinybert.export.check import Outputs, Runner, measure_differences
+from tinybert.export.checkpoint import write_huggingface
 from tinybert.export.network import INPUT_NAMES, TrainedNetwork, inference_cell
 from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
@@ -50,8 +51,7 @@ def require_able(format: Format) -> None:
     """
     if format == "air" and (problems := ascend_problems()):
         raise DeviceError(
-            "AIR is made by Ascend's compiler, which is not available here:"
-            + "".join(f"\n  - {problem}" for problem in problems),
+            "AIR is made by Ascend's compiler, which is not available here:" + bulleted(problems),
             cure="export on an Ascend machine, or use --format mindir, which Ascend reads too",
         )
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
@@ -131,7 +131,7 @@ def _write(source: Source, format: Format, directory: Path) -> WrittenFile:
 
 def _huggingface(source: Source, directory: Path) -> WrittenFile:
     network = source.network
-    write_huggingface(network, directory, source.vocab, source.texts, source.tokenizer())
+    write_huggingface(source, directory)
     arrays = read_arrays(directory / WEIGHTS).arrays
     names = canonical_names(arrays)
     for name, array in network.arrays.items():
@@ -151,7 +151,7 @@ def _onnx(source: Source, file: Path) -> WrittenFile:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
     def run(batch: Batch) -> Outputs:
-        inputs = dict(zip(INPUT_NAMES, batch, strict=True))
+        inputs = {name: getattr(batch, name) for name in INPUT_NAMES}
         outputs: Outputs = session.run(list(source.network.output_names), inputs)
         return outputs
 
@@ -204,9 +204,7 @@ def _compared(source: Source, how: str, run: Runner) -> exported.ExportCheck:
 
 
 def _run_cell(cell: Any, batch: Batch) -> Outputs:
-    import mindspore as ms
-
-    outputs = cell(*map(ms.Tensor, batch))
+    outputs = cell(*batch.tensors())
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return [np.asarray(output.asnumpy()) for output in outputs]
 

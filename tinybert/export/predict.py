@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.data.batch import Batch
 from tinybert.data.labels import IGNORED
 from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
@@ -174,17 +175,18 @@ def _encoder(source: Source, read_as: ReadAs) -> Encoder:
 
 def _runner(source: Source) -> Callable[[Sequence[EncodedRow]], Logits]:
     """Return a function from rows to their logits (B, C), or (B, S, C) for tags."""
-    import mindspore as ms
-
     cell = inference_cell(source.network)
 
     def run(rows: Sequence[EncodedRow]) -> Logits:
-        batch = np.zeros((3, len(rows), max(len(row.input_ids) for row in rows)), np.int32)
+        shape = len(rows), max(len(row.input_ids) for row in rows)
+        input_ids, segment_ids, input_mask = (np.zeros(shape, np.int32) for _ in range(3))
         for index, row in enumerate(rows):
             length = len(row.input_ids)
-            batch[:, index, :length] = row.input_ids, row.segment_ids, [1] * length
-        logits = cell(*(ms.Tensor(np.ascontiguousarray(array)) for array in batch))
-        return np.asarray(logits.asnumpy(), np.float64)
+            input_ids[index, :length] = row.input_ids
+            segment_ids[index, :length] = row.segment_ids
+            input_mask[index, :length] = 1
+        batch = Batch(input_ids, segment_ids, input_mask)
+        return np.asarray(cell(*batch.tensors()).asnumpy(), np.float64)
 
     return run
 

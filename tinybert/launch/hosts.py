@@ -21,7 +21,7 @@ from typing import Annotated, TypeVar
 import structlog
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
-from tinybert.errors import DeviceError, StoppedError
+from tinybert.errors import DeviceError, StoppedError, bulleted
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.watch import SILENT_SECONDS, JobFailure
 from tinybert.run.heartbeat import MESSAGE, Heartbeat, ShortText
@@ -338,6 +338,5 @@ def _differences(own: Mapping[str, str], hello: Hello) -> list[str]:
 
 
 def _refused(reasons: list[str]) -> DeviceError:
-    listed = "".join(f"\n  - {reason}" for reason in reasons)
     cure = "let every host run the same command on the same recipe, program and packages"
-    return DeviceError(f"the hosts do not start:{listed}", cure=cure)
+    return DeviceError("the hosts do not start:" + bulleted(reasons), cure=cure)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from safetensors import SafetensorError
 
 from tinybert.data.labels import decode_labels
-from tinybert.errors import InputError
+from tinybert.errors import InputError, bulleted
 from tinybert.files import open_safetensors
 from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.names import CLASSIFIER, POOLER
@@ -315,6 +315,5 @@ def _unsupported(
     cure: str = "describe the network by a recipe: --recipe RECIPE --network student",
 ) -> InputError:
     """Return the error for a config.json of a network that this program does not have."""
-    message = "not the description of a BERT that this program has:"
-    message += "".join(f"\n  - {problem}" for problem in problems)
+    message = "not the description of a BERT that this program has:" + bulleted(problems)
     return InputError(message, where=str(path), cure=cure)

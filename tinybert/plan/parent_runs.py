@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.sidecar import Sidecar, load_sidecar
-from tinybert.errors import InputError, ManifestError, RecipeError
+from tinybert.errors import InputError, ManifestError, RecipeError, bulleted
 from tinybert.files import digest_file
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
@@ -113,8 +113,8 @@ def _finished_run(recipe: Path, root: Path) -> Path:
         cure = f"run it first: `python runner.py {recipe}`"
         raise InputError("the linked recipe has no finished run", where=str(recipe), cure=cure)
     if len(by_outcome) > 1:
-        listed = "".join(f"\n  - {path}" for path in by_outcome.values())
         cure = "name one of them: { manifest = ... }"
-        message = f"the linked recipe has runs with different outcomes:{listed}"
+        message = "the linked recipe has runs with different outcomes:"
+        message += bulleted(by_outcome.values())
         raise InputError(message, where=str(recipe), cure=cure)
     return next(iter(by_outcome.values()))

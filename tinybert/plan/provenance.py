@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinybert.data.store import TokenStore
-from tinybert.errors import InputError
+from tinybert.errors import InputError, bulleted
 from tinybert.files import FileDigest, digest_files, relative_to
 from tinybert.manifest.checkpoints import (
     TensorTable,
@@ -54,8 +54,7 @@ class Provenance:
             changes.append(f"{len(files)} files, not {len(recorded)}")
         if changes:
             raise InputError(
-                "the files are not those that this run began with:"
-                + "".join(f"\n  - {change}" for change in changes),
+                "the files are not those that this run began with:" + bulleted(changes),
                 where=str(record.path),
                 cure="restore them, or start anew with --fresh",
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.data.tokenizer import TokenizerOptions
-from tinybert.errors import InputError
+from tinybert.errors import InputError, bulleted
 from tinybert.prepare.vocabulary import SPECIALS, load_vocabulary
 from tinybert.strict_json import read_json
 
@@ -94,8 +94,7 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
     for name, found in problems.items():
         if found:
             raise InputError(
-                "the tokenizer is not one that this program has:"
-                + "".join(f"\n  - {problem}" for problem in found),
+                "the tokenizer is not one that this program has:" + bulleted(found),
                 where=str(directory / name),
                 cure="take away what has no effect on the tokens; the rest cannot be honoured",
             )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import ManifestError, UsageError
+from tinybert.errors import ManifestError, UsageError, bulleted
 from tinybert.manifest.document import newest_first, read_manifest, status
 from tinybert.manifest.model import Code, Manifest, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
@@ -33,8 +33,7 @@ def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
     ]
     if changes:
         raise UsageError(
-            "the recipe is not the one that this run began with:"
-            + "".join(f"\n  - {change}" for change in changes),
+            "the recipe is not the one that this run began with:" + bulleted(changes),
             where=str(path),
             cure="undo the changes, or name each on the command line with `--set`",
         )

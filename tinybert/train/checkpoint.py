@@ -177,41 +177,27 @@ class BestMetric:
     """The metric that decides; the first of equal evaluations is the best."""
 
 
+@dataclass
 class CheckpointManager:
-    """Keeps a training's trace and checkpoints such that each checkpoint has its trace on disk.
+    """Keeps a training's trace and checkpoints such that each checkpoint has its trace on disk."""
 
-    Args:
-        record: The run.
-        checkpoints: The training's checkpoints; evaluations come with them.
-        total_steps: Steps of the training; the last is always saved.
-        selection: Evaluates; None: the training has no best checkpoint.
-        steps_before: Steps of the run before this training: the trace counts on from there.
-        world: The processes of the run. The first has the files that a resume needs and tells the
-            others what is in them; each keeps a record of its own.
-        report_activity: Told what is done from now on: `evaluating` or `saving`.
-    """
-
-    def __init__(
-        self,
-        record: RunRecord,
-        checkpoints: CheckpointFolder,
-        *,
-        total_steps: int,
-        selection: BestMetric | None = None,
-        steps_before: int = 0,
-        world: World = ALONE,
-        report_activity: Callable[[str], None] = ignore_activity,
-    ) -> None:
-        self.record = record
-        self.checkpoints = checkpoints
-        self.total_steps = total_steps
-        self.selection = selection
-        self.steps_before = steps_before
-        self.world = world
-        self.report_activity = report_activity
-        self.best: Best | None = None
-        self.last_metrics: dict[str, float] | None = None
-        """Of the evaluation after the last step, if this process made it."""
+    record: RunRecord
+    checkpoints: CheckpointFolder
+    """The training's checkpoints; evaluations come with them."""
+    total_steps: int
+    """Steps of the training; the last is always saved."""
+    selection: BestMetric | None = None
+    """Evaluates; None: the training has no best checkpoint."""
+    steps_before: int = 0
+    """Steps of the run before this training: the trace counts on from there."""
+    world: World = ALONE
+    """The processes of the run. The first has the files that a resume needs and tells the others
+    what is in them; each keeps a record of its own."""
+    report_activity: Callable[[str], None] = ignore_activity
+    """Told what is done from now on: `evaluating` or `saving`."""
+    best: Best | None = field(default=None, init=False)
+    last_metrics: dict[str, float] | None = field(default=None, init=False)
+    """Of the evaluation after the last step, if this process made it."""
 
     def resume(self) -> int:
         """Go back to the newest checkpoint that is recorded; return the steps before it.

@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import Parameter
 from mindspore.communication import GlobalComm, get_group_size
 
-from tinybert.errors import TrainingError
+from tinybert.errors import TrainingError, bulleted
 from tinybert.manifest.built import (
     BuiltTopology,
     LossScaleFacts,
@@ -127,8 +127,7 @@ def require_as_requested(requested: object, built: object) -> None:
     differences = list(_differences(requested, built, ""))
     if differences:
         raise TrainingError(
-            "what was built is not what the recipe asks for:"
-            + "".join(f"\n  - {difference}" for difference in differences),
+            "what was built is not what the recipe asks for:" + bulleted(differences),
             cure="this is a defect of the program or the framework; please report it",
         )
 
