@@ -23,8 +23,7 @@ from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, Role, head, network
-from tinybert.recipe.overrides import overridden
-from tinybert.recipe.source import parse
+from tinybert.recipe.source import overridden, parse
 from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 

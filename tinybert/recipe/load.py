@@ -10,16 +10,14 @@ from typing import Any, Literal
 import rfc8785
 from pydantic import ValidationError
 
-from tinybert.recipe.diagnose import diagnose
+from tinybert.recipe.diagnose import ValidValues, diagnose
 from tinybert.recipe.keys import TablePath, dotted
 from tinybert.recipe.model import STAGES, AnyRecipe
 from tinybert.recipe.network_rules import network_problems
-from tinybert.recipe.overrides import overridden
 from tinybert.recipe.problems import InvalidRecipeError
 from tinybert.recipe.run_rules import run_problems
-from tinybert.recipe.source import Document, parse, read_source
+from tinybert.recipe.source import Document, overridden, parse, read_source
 from tinybert.recipe.tables import Batches, batch_size, device_count, global_batch_size
-from tinybert.recipe.valid_values import ValidValues
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from tinybert.recipe.diagnose import missing_keys
+from tinybert.recipe.diagnose import ValidValues, missing_keys
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.valid_values import ValidValues
 
 DISTILLATIONS = ("general_distill", "task_distill")
 

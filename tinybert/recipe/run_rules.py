@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import chain
 
+from tinybert.recipe.diagnose import ValidValues
 from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
-from tinybert.recipe.valid_values import ValidValues
 
 METRICS = {
     "classification": ("accuracy", "bf1", "mf1", "matthews"),
@@ -122,16 +122,8 @@ def _length_and_schedule(written: ValidValues, table: tuple[str, ...]) -> Iterat
     schedule = (*table, "optimizer", "schedule")
     yield from written.exactly_one((*table, "training"), ("epoch_size", "train_steps"))
     yield from written.exactly_one(schedule, ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"))
-    peak = written.get(*schedule, "learning_rate")
-    end = written.get(*schedule, "end_learning_rate")
-    if peak is not None and end is not None and end > peak:
-        message = f"`end_learning_rate` {end} exceeds `learning_rate` {peak}"
-        yield written.at_value((*schedule, "end_learning_rate"), message)
-    steps = written.get(*table, "training", "train_steps")
-    warmup = written.get(*schedule, "warmup_steps")
-    if steps is not None and warmup is not None and warmup > steps:
-        message = f"`warmup_steps` {warmup} exceeds `train_steps` {steps}"
-        yield written.at_value((*schedule, "warmup_steps"), message)
+    yield from written.not_above((*schedule, "end_learning_rate"), (*schedule, "learning_rate"))
+    yield from written.not_above((*schedule, "warmup_steps"), (*table, "training", "train_steps"))
     save = written.get(*table, "checkpoints", "save_ckpt_step")
     sink = written.get("runtime", "data_sink_steps")
     if written.get("runtime", "enable_data_sink") and save and sink and save % sink:
@@ -187,6 +179,4 @@ def _expectations(written: ValidValues) -> Iterator[Problem]:
             yield written.at_key(
                 path, f"metric `{dotted((name,))}` has no bound", "write `min`, `max` or both"
             )
-        low, high = written.get(*path, "min"), written.get(*path, "max")
-        if low is not None and high is not None and low > high:
-            yield written.at_value((*path, "min"), f"`min` {low} exceeds `max` {high}")
+        yield from written.not_above((*path, "min"), (*path, "max"))
