@@ -10,7 +10,7 @@ from tinybert.model.names import CLASSIFIER, POOLER, POSITION_EMBEDDINGS, TIED, 
 from tinybert.model.parameters import (
     Array,
     encoder_shapes,
-    linear_shapes,
+    head_shapes,
     pretraining_shapes,
 )
 from tinybert.model.weights import check_match, parameter_names
@@ -84,7 +84,7 @@ def assemble(
     if head is not None and head.task_type == "ner" and not any(n.startswith(POOLER) for n in used):
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     if head is not None:
-        shapes |= linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
+        shapes |= head_shapes(config, head)
     shapes |= pretraining_shapes(used, config.vocab_size, config.hidden_size)
     check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=where)
     left = set(arrays) - {names[n] for n in (*shapes, *copies)}

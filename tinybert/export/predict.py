@@ -1,10 +1,10 @@
 """Text in, label out: what a trained network predicts for texts."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +47,18 @@ class ReadAs:
 
 
 @dataclass(frozen=True)
-class ClassPrediction:
-    """The most probable class of a text."""
+class PredictedText:
+    """What is predicted for a text."""
 
     text: str
     truncated: bool
     """Whether the text was longer than the network reads, and its end was left out."""
+
+
+@dataclass(frozen=True)
+class ClassPrediction(PredictedText):
+    """The most probable class."""
+
     label: str
     probability: float
     probabilities: dict[str, float]
@@ -60,11 +66,9 @@ class ClassPrediction:
 
 
 @dataclass(frozen=True)
-class ValuePrediction:
-    """The number of a text, by a regression."""
+class ValuePrediction(PredictedText):
+    """The number of a regression."""
 
-    text: str
-    truncated: bool
     value: float
 
 
@@ -81,11 +85,9 @@ class Entity:
 
 
 @dataclass(frozen=True)
-class EntityPrediction:
-    """The entities of a text, by the tags of its words."""
+class EntityPrediction(PredictedText):
+    """The entities, by the tags of the text's words."""
 
-    text: str
-    truncated: bool
     entities: list[Entity]
 
 
@@ -114,7 +116,7 @@ def predict_texts(
     pairs = bool(read_as.pairs or source.texts.pairs)
     characters = bool(_known("--characters", source.texts.characters, read_as.characters))
     names = source.network.labels or [str(index) for index in range(head.num_labels)]
-    run = _runner(source)
+    cell = inference_cell(source.network)
     left = iter(texts)
     while block := list(islice(left, BATCH)):
         if head.task_type == "ner":
@@ -129,7 +131,9 @@ def predict_texts(
                 for text in block
             ]
         rows = list(encoder.rows(examples))
-        for index, (text, row, logits) in enumerate(zip(block, rows, run(rows), strict=True)):
+        for index, (text, row, logits) in enumerate(
+            zip(block, rows, _logits(cell, rows), strict=True)
+        ):
             if not np.isfinite(logits).all():
                 message = f"the network's outputs for {text.where} are not finite"
                 raise InputError(message, where=str(source.file))
@@ -173,22 +177,17 @@ def _encoder(source: Source, read_as: ReadAs) -> Encoder:
     )
 
 
-def _runner(source: Source) -> Callable[[Sequence[EncodedRow]], Logits]:
-    """Return a function from rows to their logits (B, C), or (B, S, C) for tags."""
-    cell = inference_cell(source.network)
-
-    def run(rows: Sequence[EncodedRow]) -> Logits:
-        shape = len(rows), max(len(row.input_ids) for row in rows)
-        input_ids, segment_ids, input_mask = (np.zeros(shape, np.int32) for _ in range(3))
-        for index, row in enumerate(rows):
-            length = len(row.input_ids)
-            input_ids[index, :length] = row.input_ids
-            segment_ids[index, :length] = row.segment_ids
-            input_mask[index, :length] = 1
-        batch = Batch(input_ids, segment_ids, input_mask)
-        return np.asarray(cell(*batch.tensors()).asnumpy(), np.float64)
-
-    return run
+def _logits(cell: Any, rows: Sequence[EncodedRow]) -> Logits:
+    """Return the logits of rows: (B, C), or (B, S, C) for tags."""
+    shape = len(rows), max(len(row.input_ids) for row in rows)
+    input_ids, segment_ids, input_mask = (np.zeros(shape, np.int32) for _ in range(3))
+    for index, row in enumerate(rows):
+        length = len(row.input_ids)
+        input_ids[index, :length] = row.input_ids
+        segment_ids[index, :length] = row.segment_ids
+        input_mask[index, :length] = 1
+    batch = Batch(input_ids, segment_ids, input_mask)
+    return np.asarray(cell(*batch.tensors()).asnumpy(), np.float64)
 
 
 def _most_probable(

@@ -56,6 +56,8 @@ class Source:
     """The vocab.txt: the one that was named, or the one beside a checkpoint."""
     texts: TextKeys
     """How texts became rows of its training."""
+    sidecar: Sidecar | None = None
+    """The records.json that the run read."""
 
     def tokenizer(self) -> StatedTokenizer:
         """Return how its training's tokenizer was set, as far as that is known.
@@ -65,10 +67,9 @@ class Source:
         """
         if self.run is None:
             return read_tokenizer(self.file.parent)
-        sidecars = self.run.sidecars()
-        if not sidecars:
+        if self.sidecar is None:
             return StatedTokenizer()
-        recorded = sidecars[0][1].vocabulary
+        recorded = self.sidecar.vocabulary
         return StatedTokenizer(
             recorded.lowercase, recorded.strip_accents, recorded.tokenize_chinese_chars
         )
@@ -177,7 +178,7 @@ def _source(
     if vocab is None and run is None and beside.is_file():
         vocab = beside
     _check_vocabulary(vocab, config.vocab_size, sidecar)
-    return Source(trained, stored.path, run, vocab, texts)
+    return Source(trained, stored.path, run, vocab, texts, sidecar)
 
 
 def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> DescribedNetwork:

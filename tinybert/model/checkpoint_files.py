@@ -36,22 +36,13 @@ from tinybert.strict_json import read_json
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _BFLOAT16 = "BFloat16"
-_TYPES = {
-    "Bool": np.dtype(np.bool_),
-    "Int8": np.dtype(np.int8),
-    "UInt8": np.dtype(np.uint8),
-    "Int16": np.dtype(np.int16),
-    "UInt16": np.dtype(np.uint16),
-    "Int32": np.dtype(np.int32),
-    "UInt32": np.dtype(np.uint32),
-    "Int64": np.dtype(np.int64),
-    "UInt64": np.dtype(np.uint64),
-    "Float16": np.dtype(np.float16),
-    "Float32": np.dtype(np.float32),
-    "Float64": np.dtype(np.float64),
-    _BFLOAT16: np.dtype(np.uint16),
-}
-"""MindSpore's types, by the name in a .ckpt file; bfloat16 by its bits."""
+_NAMES = (
+    *("Bool", "Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64"),
+    *("Float16", "Float32", "Float64"),
+)
+"""MindSpore's types in a .ckpt file that NumPy has too, by the same name in lower case."""
+_TYPES = {name: np.dtype(name.lower()) for name in _NAMES} | {_BFLOAT16: np.dtype(np.uint16)}
+"""Types by name; bfloat16 by its bits."""
 _DECLARATION = """
 name: "tinybert/checkpoint.proto" syntax: "proto3"
 message_type { name: "Checkpoint"
@@ -241,7 +232,7 @@ def _tensor(name: str, parts: list[Any]) -> Array:
 
 def encode_ckpt(arrays: Mapping[str, Array]) -> Iterator[bytes]:
     """Yield the bytes of a MindSpore checkpoint file, a message for each array."""
-    names = {dtype: name for name, dtype in _TYPES.items() if name != _BFLOAT16}
+    names = {_TYPES[name]: name for name in _NAMES}
     for name, array in arrays.items():
         message = _message()()
         value = message.value.add(tag=name)

@@ -106,11 +106,7 @@ def _check_description(path: Path, config: NetworkConfig, head: HeadConfig | Non
 
 
 def parameter_names(arrays: Mapping[str, Array], *, where: str) -> dict[str, str]:
-    """Return the name in a checkpoint of every parameter by canonical name.
-
-    Args:
-        arrays: Values under the names in the file.
-        where: The file.
+    """Return the name in the checkpoint `where` of every parameter by canonical name.
 
     Raises:
         InputError: There is not exactly one network in the file, or two names mean the same.

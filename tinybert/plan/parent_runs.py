@@ -30,10 +30,7 @@ class LinkedRun:
     """What the manifest has recorded about it."""
 
     def check_tensors(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Compare the tensors of the checkpoint with the recorded ones.
-
-        Args:
-            arrays: Every tensor of the file.
+        """Compare all tensors of the checkpoint with the recorded ones.
 
         Raises:
             InputError: They are not the same.
@@ -56,11 +53,7 @@ class LinkedRun:
 
 
 def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
-    """Return the run that a link means.
-
-    Args:
-        link: The link, as in the recipe.
-        root: Directory that relative paths start from.
+    """Return the run that a link of a recipe means; relative paths start from `root`.
 
     Raises:
         InputError: There is no such finished run, there are several with different outcomes, or

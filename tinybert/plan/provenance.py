@@ -33,7 +33,8 @@ class Provenance:
     ) -> None:
         self._stores = stores
         self._pool = ThreadPoolExecutor(max_workers=1)
-        self._hashed: Future[_Hashed] = self._pool.submit(_hash, weights)
+        self._hashed: Future[tuple[dict[str, _Checkpoint], float]]
+        self._hashed = self._pool.submit(_hash, weights)
 
     def check(self, record: RunRecord) -> None:
         """Compare the files of a run that is resumed with those that it began with.
@@ -61,12 +62,12 @@ class Provenance:
 
     def write(self, record: RunRecord) -> None:
         """Wait for the hashes, and put every file into the manifest."""
-        files, hashed = self._files(record.root), self._hashed.result()
+        files, (checkpoints, seconds) = self._files(record.root), self._hashed.result()
         self._pool.shutdown()
-        for role, checkpoint in hashed.checkpoints.items():
+        for role, checkpoint in checkpoints.items():
             write_tensor_table(record.directory / _table_name(role), checkpoint.table)
         times = {file.path: (record.root / file.path).stat().st_mtime_ns // 1000 for file in files}
-        seconds = hashed.seconds + sum(store.hashing_seconds for store in self._stores.values())
+        seconds += sum(store.hashing_seconds for store in self._stores.values())
         manifest = record.manifest
         record.update(
             inputs=replace(manifest.inputs, files=files),
@@ -80,7 +81,8 @@ class Provenance:
             for role, store in self._stores.items()
             for file in store.files
         ]
-        for role, checkpoint in self._hashed.result().checkpoints.items():
+        checkpoints, _ = self._hashed.result()
+        for role, checkpoint in checkpoints.items():
             first, *others = (_input_file(file, role, root) for file in checkpoint.files)
             digest = tensor_digest(checkpoint.table)
             files += [replace(first, tensor_digest=digest, tensor_table=_table_name(role)), *others]
@@ -93,19 +95,14 @@ class _Checkpoint:
     table: TensorTable
 
 
-@dataclass(frozen=True)
-class _Hashed:
-    checkpoints: Mapping[str, _Checkpoint]
-    seconds: float
-
-
-def _hash(weights: Mapping[str, LoadedWeights]) -> _Hashed:
+def _hash(weights: Mapping[str, LoadedWeights]) -> tuple[dict[str, _Checkpoint], float]:
+    """Return the checkpoints by network, and the seconds that it took to hash them."""
     began = time.perf_counter()
     checkpoints = {
         role: _Checkpoint(digest_files(loaded.files), tensor_table(loaded.arrays))
         for role, loaded in weights.items()
     }
-    return _Hashed(checkpoints, time.perf_counter() - began)
+    return checkpoints, time.perf_counter() - began
 
 
 def _table_name(role: str) -> str:

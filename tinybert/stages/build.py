@@ -167,12 +167,7 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
 
 
 def run_facts(plan: Plan, runtime: RuntimeFacts | TrainingRuntimeFacts) -> Effective:
-    """Return what is built whatever the stage: device, mode, rows, departures from the recipe.
-
-    Args:
-        plan: The plan.
-        runtime: How what was built is executed.
-    """
+    """Return what is built whatever the stage: device, mode, rows, departures from the recipe."""
     resolved = plan.resolved
     device = [] if resolved.device is None else [f"--device {resolved.device}"]
     return Effective(
@@ -184,12 +179,7 @@ def run_facts(plan: Plan, runtime: RuntimeFacts | TrainingRuntimeFacts) -> Effec
 
 
 def requested_run(run: Effective, plan: Plan) -> Effective:
-    """Return facts of a run that trains with what the recipe asks for in place of what was built.
-
-    Args:
-        run: What was built whatever the stage.
-        plan: The plan.
-    """
+    """Return facts of a training run, with what the recipe asks for in place of what is built."""
     recipe = plan.resolved.recipe
     topology, sink = recipe.topology, recipe.runtime.enable_data_sink
     return replace(

@@ -217,5 +217,5 @@ def _trained(
         samples=phase.samples(steps),
         losses={prefix + name: value for name, value in losses.items()},
         metrics=metrics or {},
-        best=None if best is None else Best(before + best.global_step, best.metric, best.metrics),
+        best=best and replace(best, global_step=before + best.global_step),
     )

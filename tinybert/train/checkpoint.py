@@ -91,16 +91,10 @@ class CheckpointFolder:
         """Return the file of the checkpoint after `global_step` steps."""
         return self.folder / f"step-{global_step:08d}.safetensors"
 
-    def save(self, global_step: int, best: Best | None) -> dict[str, Array]:
-        """Write the checkpoint after `global_step` steps; return its arrays.
-
-        Args:
-            global_step: Steps before it.
-            best: The best evaluation so far.
-        """
-        return self._write(
-            self.path(global_step), self.parameters, {"best": _BEST.dump_json(best).decode()}
-        )
+    def save(self, global_step: int, best: Best | None) -> None:
+        """Write the checkpoint after `global_step` steps, with the best evaluation so far."""
+        metadata = {"best": _BEST.dump_json(best).decode()}
+        self._write(self.path(global_step), self.parameters, metadata)
 
     def expired(self, saved: Iterable[Path], own: Path, *, interim: bool = False) -> list[Path]:
         """Return which checkpoints go when another was saved.
