@@ -38,10 +38,8 @@ Later ones (Atlas A2 and A3) have both."""
 def require_address_space(data_bytes: int) -> None:
     """Raise a DeviceError if a limit (`ulimit -v`) leaves this process too few addresses.
 
-    Without them the framework does not fail in one way: it crashes, or waits for ever.
-
-    Args:
-        data_bytes: What the process needs beside the framework.
+    It needs those of the framework, and `data_bytes` beside it. Without them the framework does not
+    fail in one way: it crashes, or waits for ever.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     needed = FRAMEWORK_ADDRESSES + data_bytes
@@ -62,11 +60,9 @@ def remove_foreign_variables() -> list[str]:
 
 
 def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
-    """Set what the framework reads when it is imported; call it before that.
+    """Set `variables` and what else the framework reads when it is imported; call it before that.
 
-    Args:
-        threads: Threads of an operator.
-        variables: Further environment variables.
+    An operator uses `threads` threads.
     """
     os.environ.update(variables)
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -32,10 +32,7 @@ ENDED = ("finished", "interrupted")
 def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str]]:
     """Return what in a manifest contradicts the rest of it or its trace, and what is not known.
 
-    Args:
-        run: The run.
-        same_program: Whether this program is the one that ran; another one may have other
-            defaults, or other recipes.
+    A program that is not the one that ran may have other defaults, or other recipes.
     """
     manifest = run.manifest
     problems = [*_inputs(manifest.inputs), *_outcome(manifest)]

@@ -126,12 +126,7 @@ class Effective(TrainingFacts):
         return list(self.phases.values()) or [self]
 
     def with_training(self, facts: TrainingFacts, phase: str | None) -> "Effective":
-        """Return these facts with those of a training in their place.
-
-        Args:
-            facts: What was built for the training.
-            phase: Its name in a run of phases.
-        """
+        """Return these facts with those of a training, or of a run's phase, in their place."""
         if phase is not None:
             return replace(self, phases={**self.phases, phase: facts})
         return replace(self, **{fact.name: getattr(facts, fact.name) for fact in fields(facts)})

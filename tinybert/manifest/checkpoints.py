@@ -76,10 +76,7 @@ def table_of(path: Path) -> Path:
 def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = True) -> str:
     """Return how a checkpoint's file differs from the one that was written; empty if it is equal.
 
-    Args:
-        path: The file.
-        recorded: Its recorded size and digest; None in manifests that have none.
-        read: Whether to hash the file; otherwise only its size is compared.
+    Only its size is compared unless it is `read`. In some manifests nothing is recorded of it.
 
     Raises:
         InputError: The file cannot be read.
@@ -96,25 +93,14 @@ def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = Tr
 
 
 def changed_tensors(arrays: "Mapping[str, np.ndarray[Any, Any]]", recorded: Checkpoint) -> str:
-    """Return how a checkpoint's tensors differ from the recorded ones; empty if they are equal.
-
-    Args:
-        arrays: Every tensor of the file.
-        recorded: The checkpoint as it was recorded.
-    """
+    """Return how a checkpoint's tensors differ from the recorded ones; empty if they do not."""
     now = tensor_digest(tensor_table(arrays))
     equal = now == recorded.tensor_digest
     return "" if equal else f"tensor digest {now}, not {recorded.tensor_digest}"
 
 
 def require_equal(path: Path, change: str, *, cure: str) -> None:
-    """Raise an InputError if a checkpoint is not the recorded one.
-
-    Args:
-        path: The file.
-        change: How it differs; empty if it does not.
-        cure: What the user can do about it.
-    """
+    """Raise an InputError if there is a change by which a checkpoint is not the recorded one."""
     if change:
         message = f"the checkpoint is not the one that the run recorded: {change}"
         raise InputError(message, where=str(path), cure=cure)

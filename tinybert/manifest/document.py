@@ -76,10 +76,7 @@ def status(path: Path, manifest: Manifest) -> str:
 
 
 def acquire(directory: Path) -> int | None:
-    """Return a descriptor that holds a run's lock, or None if another process holds it.
-
-    Args:
-        directory: The run's folder.
+    """Return a descriptor that holds the lock of a run's folder, or None if another process does.
 
     Raises:
         OSError: The folder is missing or cannot be written.

@@ -52,10 +52,7 @@ INSTRUCTION_SETS = re.compile(
 
 
 def code_identity(root: Path) -> tuple[Code, bytes]:
-    """Return what the program below `root` is, inside or outside a Git repository.
-
-    Args:
-        root: The directory of runner.py.
+    """Return what the program in the directory of runner.py is, in a Git repository or not.
 
     Returns:
         The program, but for `patch`, which `RunRecord.keep_patch` adds; and what leads from the
@@ -106,13 +103,7 @@ def _tags(root: Path) -> dict[str, str]:
 def read_environment(
     *, threads: int, topology: TopologyFacts, determinism: Mapping[str, bool | str]
 ) -> Environment:
-    """Return what this process runs on.
-
-    Args:
-        threads: Threads of an operator of the framework.
-        topology: Device, hosts and processes.
-        determinism: The framework's switches for determinism.
-    """
+    """Return what this process runs on; what the framework was told is given."""
     versions = {
         re.sub(r"[-_.]+", "-", installed.name).lower(): installed.version
         for installed in metadata.distributions()

@@ -22,12 +22,9 @@ FINE, PROBLEMS, UNREADABLE = 0, 1, 2
 def validate(
     recipes: Sequence[str], format: Format = "text", overrides: Sequence[str] = ()
 ) -> tuple[str, int]:
-    """Check recipes.
+    """Check recipes, each with the same overrides.
 
-    Args:
-        recipes: Their paths.
-        format: For people, for programs, or for annotations of a GitHub workflow.
-        overrides: `a.b=c` each, as after `--set`; they apply to every recipe.
+    The format is for people, for programs, or for annotations of a GitHub workflow.
 
     Returns:
         The report, and 0 if all recipes are fine, 1 if one has problems, 2 if one is unreadable.

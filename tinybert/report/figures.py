@@ -31,13 +31,7 @@ class Figure:
 def step_figures(
     runs: Sequence[Run], steps: Sequence[Steps], comparison: Comparison | None
 ) -> Iterator[Figure]:
-    """Yield the charts of what the traces hold.
-
-    Args:
-        runs: One or two.
-        steps: Of each run.
-        comparison: Of two runs.
-    """
+    """Yield the charts of what the traces of one run, or of two compared, hold."""
     curves = [each.curves for each in steps]
     if not any(curves):
         return
