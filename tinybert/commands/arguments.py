@@ -230,18 +230,12 @@ def _networks(commands: Commands, program: Path) -> None:
         help="may be repeated; without any: the lines of standard input",
     )
     _case(predict)
-    predict.add_argument(
-        "--pairs",
-        action="store_true",
-        default=None,
-        help="a tab separates the two texts of a pair; known of a run and of its exports",
-    )
-    predict.add_argument(
-        "--characters",
-        action="store_true",
-        default=None,
-        help="every character is a word to be tagged; known of a run and of its exports",
-    )
+    for option, what in (
+        ("pairs", "a tab separates the two texts of a pair"),
+        ("characters", "every character is a word to be tagged"),
+    ):
+        known = f"{what}; known of a run and of its exports"
+        predict.add_argument(f"--{option}", action="store_true", default=None, help=known)
     predict.add_argument("--format", choices=("text", "json"), default="text")
 
 
