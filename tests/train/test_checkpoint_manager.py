@@ -46,10 +46,10 @@ class Run:
             record,
             CheckpointFolder(
                 record.directory / name,
-                [self.weight, self.step],
+                [self.weight],
+                [self.step],
                 keep,
                 every=3,
-                best=[self.weight],
                 metadata={"labels": '["a"]'},
             ),
             total_steps=10,
@@ -139,7 +139,7 @@ class KilledError(BaseException):
 @pytest.mark.parametrize("place", ["save", "save_best"])
 def test_a_kill_between_checkpoint_and_best_is_made_up_for(tmp_path, straight, place, monkeypatch):
     def killed(folder, *arguments, **options):
-        if folder.parameters["global_step"].asnumpy() == 6:
+        if folder.state[0].asnumpy() == 6:
             raise KilledError
         return original(folder, *arguments, **options)
 

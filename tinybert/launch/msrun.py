@@ -175,10 +175,10 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def last_lines(log: Path, count: int = 20) -> list[str]:
-    """Return the end of a process's log without the framework's chatter."""
+def last_lines(log: Path) -> list[str]:
+    """Return the last 20 lines of a process's log without the framework's chatter."""
     lines = [line for line in _text(log).splitlines() if not _NOISE.match(line)]
-    return [line[:400] for line in lines[-count:]]
+    return [line[:400] for line in lines[-20:]]
 
 
 def _text(path: Path) -> str:

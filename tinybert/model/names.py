@@ -7,15 +7,10 @@ distillation's projection.
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 Family = Literal["huggingface", "mindspore", "mindspore-older", "mindspore-student"]
-FAMILIES: tuple[Family, ...] = (
-    "huggingface",
-    "mindspore",
-    "mindspore-older",
-    "mindspore-student",
-)
+FAMILIES: tuple[Family, ...] = get_args(Family)
 """`mindspore`: as the official programs save a pretrained or fine-tuned network.
 
 `mindspore-older`: the same before the embedding tables had cells of their own.

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinybert.errors import ManifestError, UsageError, bulleted
 from tinybert.manifest.document import newest_first, read_manifest, status
-from tinybert.manifest.model import Code, Manifest, RecipeFacts, ValueOrigin
+from tinybert.manifest.model import Code, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.load import ResolvedRecipe
 
@@ -22,7 +22,10 @@ def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
         UsageError: Recipe or code differ; the message lists how.
     """
     manifest = read_manifest(path)
-    require_code(manifest, code, path)
+    if (recorded := manifest.inputs.code).digest != code.digest:
+        message = "the program is not the one that began this run"
+        cure = f"go back to {origin_of(recorded)}, or start anew with --fresh"
+        raise UsageError(message, where=str(path), cure=cure)
     named = {override.partition("=")[0] for override in resolved.overrides}
     named |= {"topology.device", "runtime.enable_data_sink"} if resolved.device else set()
     named |= {key for key, origin in resolved.origins.items() if origin.kind == "derived"}
@@ -61,16 +64,6 @@ def resumable(
             cut_off = status(path, manifest) in ("abandoned", "interrupted")
             return RunRecord.reopen(path) if cut_off else None
     return None
-
-
-def require_code(manifest: Manifest, code: Code, path: Path) -> None:
-    """Raise a UsageError unless the program is the one that wrote the manifest."""
-    recorded = manifest.inputs.code
-    if recorded.digest != code.digest:
-        cure = f"go back to {origin_of(recorded)}, or start anew with --fresh"
-        raise UsageError(
-            "the program is not the one that began this run", where=str(path), cure=cure
-        )
 
 
 def origin_of(code: Code) -> str:

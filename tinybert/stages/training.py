@@ -146,10 +146,10 @@ def _checkpoint_manager(
     phase, table = training.phase, training.phase.checkpoints
     folder = CheckpointFolder(
         checkpoint_folder(context.record, training.name),
-        [*training.weights, *step.state()],
+        training.weights,
+        step.state(),
         table.max_ckpt_num,
-        every=table.save_ckpt_step,
-        best=training.weights,
+        table.save_ckpt_step,
         metadata=encode_labels(training.labels),
         writes=context.world.first,
     )

@@ -4,7 +4,7 @@ A checkpoint has everything that a resume needs, in a file that is whole or abse
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -51,41 +51,38 @@ _BEST: TypeAdapter[Best | None] = TypeAdapter(Best | None)
 _STEP_AND_BEST: TypeAdapter[tuple[int, Best | None]] = TypeAdapter(tuple[int, Best | None])
 
 
+@dataclass(frozen=True)
 class CheckpointFolder:
     """The checkpoints of one training, `step-00000020.safetensors` and so on.
 
     The weights of the best evaluation are in `best.safetensors`, apart from these.
-
-    Args:
-        folder: Created when the first checkpoint is saved.
-        parameters: What is saved and restored: weights, moments, counters, loss scale.
-        keep: How many are kept, the newest.
-        every: Steps between two of them. One that a stop leaves between these does not count,
-            and goes when the next is saved, so that a stop does not change what is kept.
-        best: The weights that are kept of the best evaluation.
-        metadata: What every file says besides, such as the label order.
-        writes: Whether files are written; false on all processes of a run but the first.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        parameters: Iterable[Parameter],
-        keep: int,
-        *,
-        every: int = 1,
-        best: Iterable[Parameter] = (),
-        metadata: Mapping[str, str] | None = None,
-        writes: bool = True,
-    ) -> None:
-        self.folder = folder
-        self.parameters = {parameter.name: parameter for parameter in parameters}
-        self.keep = keep
-        self.every = every
-        self.best_path = folder / "best.safetensors"
-        self.best_parameters = {parameter.name: parameter for parameter in best}
-        self.metadata = dict(metadata or {})
-        self.writes = writes
+    folder: Path
+    """Created when the first checkpoint is saved."""
+    weights: Sequence[Parameter]
+    """What is kept of the best evaluation."""
+    state: Sequence[Parameter]
+    """What a checkpoint has besides: moments, counters, loss scale."""
+    keep: int
+    """How many are kept, the newest."""
+    every: int
+    """Steps between two of them. One that a stop leaves between these does not count, and goes
+    when the next is saved, so that a stop does not change what is kept."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What every file says besides, such as the label order."""
+    writes: bool = True
+    """Whether files are written; false on all processes of a run but the first."""
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """What is saved and restored."""
+        return [*self.weights, *self.state]
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best evaluation's weights."""
+        return self.folder / "best.safetensors"
 
     def path(self, global_step: int) -> Path:
         """Return the file of the checkpoint after `global_step` steps."""
@@ -111,7 +108,7 @@ class CheckpointFolder:
 
     def save_best(self) -> dict[str, Array]:
         """Write the weights as those of the best evaluation; return them."""
-        return self._write(self.best_path, self.best_parameters, {})
+        return self._write(self.best_path, self.weights, {})
 
     def step_of(self, path: Path) -> int:
         """Return the steps that a checkpoint has behind it."""
@@ -119,7 +116,7 @@ class CheckpointFolder:
 
     def table(self) -> TensorTable:
         """Return the tensor table of the parameters as they are."""
-        return tensor_table({name: p.asnumpy() for name, p in self.parameters.items()})
+        return tensor_table({p.name: p.asnumpy() for p in self.parameters})
 
     def restore(self, path: Path, check: Callable[[Mapping[str, Array]], None]) -> Best | None:
         """Set every parameter from the file; return the best evaluation it knew.
@@ -138,7 +135,7 @@ class CheckpointFolder:
         except (SafetensorError, OSError, ValueError) as error:
             message = f"damaged checkpoint: {error}"
             raise InputError(message, where=str(path), cure=GO_BACK) from error
-        wanted = {name: parameter.shape for name, parameter in self.parameters.items()}
+        wanted = {parameter.name: parameter.shape for parameter in self.parameters}
         found = {name: array.shape for name, array in arrays.items()}
         if wanted != found:
             other = sorted(set(wanted.items()) ^ set(found.items()))
@@ -146,14 +143,14 @@ class CheckpointFolder:
             message = f"checkpoint of another network: {names}"
             raise InputError(message, where=str(path), cure=GO_BACK)
         check(arrays)
-        for name, parameter in self.parameters.items():
-            parameter.set_data(Tensor(arrays[name]))
+        for parameter in self.parameters:
+            parameter.set_data(Tensor(arrays[parameter.name]))
         return best
 
     def _write(
-        self, path: Path, parameters: Mapping[str, Parameter], metadata: Mapping[str, str]
+        self, path: Path, parameters: Sequence[Parameter], metadata: Mapping[str, str]
     ) -> dict[str, Array]:
-        arrays = {name: parameter.asnumpy() for name, parameter in parameters.items()}
+        arrays = {parameter.name: parameter.asnumpy() for parameter in parameters}
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_replace(path) as temporary:
@@ -239,7 +236,7 @@ class CheckpointManager:
             self.world.broadcast_bytes(_STEP_AND_BEST.dump_json((step, self.best)))
         )
         if step:
-            self.world.broadcast_parameters(list(self.checkpoints.parameters.values()))
+            self.world.broadcast_parameters(self.checkpoints.parameters)
         return step
 
     def _restore(self, path: Path, recorded: Checkpoint) -> Best | None:
