@@ -3,7 +3,8 @@
 `rerun` takes recipe and inputs from a manifest, and ends with the verdict on both runs.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,8 @@ def carry_out(options: RunOptions) -> str:
     if several:
         require(preflight(plan, cluster))
     code, patch = code_identity(PROGRAM)
-    if options.require_clean and code.dirty is not False:
-        cure = "commit them, or leave out --require-clean"
-        if code.dirty:
-            raise UsageError("the code has uncommitted changes", cure=cure)
-        message = f"nobody knows whether the code is that of a commit: {why_unknown(PROGRAM)}"
-        raise UsageError(message, cure="run it in its repository, or leave out --require-clean")
+    if options.require_clean:
+        _require_clean(code)
     if options.host_rank:
         with StopRequest() as stop:
             return HostJob(options, plan, code, cluster, stop).run_other()
@@ -117,24 +114,12 @@ def carry_out(options: RunOptions) -> str:
         manifest = relative_to_cwd(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
-        try:
+        with _recorded_errors(record, manifest):
             if several:
                 HostJob(options, plan, code, cluster, stop).run_first(record)
             elif not execute(plan, record, stop, profile=options.profile):
                 assert stop.signum is not None
                 raise StoppedError("stopped, and saved", signum=stop.signum)
-        except StoppedError as stopped:
-            stopped.where, stopped.cure = manifest, "the same command goes on from here"
-            raise
-        except BaseException as error:
-            # a run that could not be taken up is as it was, so that the same command can try again
-            kept = isinstance(error, InputError) and len(record.manifest.volatile.segments) > 1
-            if record.manifest.outcome.status != "failed" and not kept:
-                with suppress(OSError):  # the disk may be what failed
-                    record.fail(error)
-            if isinstance(error, TinybertError) and not error.where:
-                error.where = manifest
-            raise
     if failures := expectation_failures(Run.load(record.path)):
         raise ExpectationError(
             "the run finished, but not as its [expect] says:" + bulleted(failures),
@@ -162,6 +147,35 @@ def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     if problems:
         raise all_of(problems)
     return plan
+
+
+def _require_clean(code: Code) -> None:
+    """Raise a UsageError unless the code is known to be that of its commit."""
+    if code.dirty:
+        cure = "commit them, or leave out --require-clean"
+        raise UsageError("the code has uncommitted changes", cure=cure)
+    if code.dirty is None:
+        message = f"nobody knows whether the code is that of a commit: {why_unknown(PROGRAM)}"
+        raise UsageError(message, cure="run it in its repository, or leave out --require-clean")
+
+
+@contextmanager
+def _recorded_errors(record: RunRecord, manifest: str) -> Iterator[None]:
+    """Put an error of the body into the record, and the manifest's path into the error."""
+    try:
+        yield
+    except StoppedError as stopped:
+        stopped.where, stopped.cure = manifest, "the same command goes on from here"
+        raise
+    except BaseException as error:
+        # a run that could not be taken up is as it was, so that the same command can try again
+        kept = isinstance(error, InputError) and len(record.manifest.volatile.segments) > 1
+        if record.manifest.outcome.status != "failed" and not kept:
+            with suppress(OSError):  # the disk may be what failed
+                record.fail(error)
+        if isinstance(error, TinybertError) and not error.where:
+            error.where = manifest
+        raise
 
 
 def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRecord:

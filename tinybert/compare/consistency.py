@@ -184,10 +184,8 @@ def _outcome(manifest: Manifest) -> Iterator[str]:
         yield from _differs(
             "outcome.optimizer_steps", outcome.optimizer_steps, updates, "steps less overflows"
         )
-        last = outcome.steps if steps else None
-        yield from _differs(
-            "outcome.steps", last, steps[-1] if steps else None, "the last checkpoint"
-        )
+        if steps:
+            yield from _differs("outcome.steps", outcome.steps, steps[-1], "the last checkpoint")
     best = outcome.best_checkpoint
     if best is not None and outcome.best_step is not None:
         yield from _differs("outcome.best_checkpoint", best.step, outcome.best_step, "best_step")
@@ -195,13 +193,10 @@ def _outcome(manifest: Manifest) -> Iterator[str]:
         final = {name: outcome.metrics.get(name) for name in outcome.best_metrics}
         yield from _differs("outcome.best_metrics", outcome.best_metrics, final, "outcome.metrics")
     if volatile.segments and manifest.environment is not None:
-        recorded = volatile.segments[-1].environment_digest
-        yield from _differs(
-            "volatile.segments.environment_digest",
-            recorded,
-            manifest.digests.environment if recorded is not None else None,
-            "environment",
-        )
+        path, recorded = "volatile.segments", volatile.segments[-1].environment_digest
+        if recorded is not None:
+            sealed = manifest.digests.environment
+            yield from _differs(f"{path}.environment_digest", recorded, sealed, "environment")
 
 
 def _number(path: str, number: Number) -> Iterator[str]:
