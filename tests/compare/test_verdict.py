@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinybert.compare.steps import relative_difference
-from tinybert.compare.tensors import network_order
-from tinybert.compare.verdict import Run, compare
 from tinybert.errors import ManifestError
-from tinybert.manifest.built import TrainingFacts
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.model import replace_sections
 from tinybert.manifest.trace import TraceWriter
@@ -277,15 +272,6 @@ def test_a_trace_that_was_changed_in_the_middle_is_not_used(pretend: Any) -> Non
     assert "note: no trace of B at hand: steps were not compared\n" in text
 
 
-def test_tensors_of_a_checkpoint_that_was_changed_are_not_measured(pretend: Any) -> None:
-    a, b = pretend("a").run(), pretend("b", noise=1e-3).run()
-    measured = compare(a, b).tensor
-    assert measured is not None and measured.absolute is not None
-    file = Path("checkpoints", f"step-{measured.step:08d}.safetensors")
-    shutil.copy(Run.load(a).folder / file, Run.load(b).folder / file)
-    assert compare(a, b).tensor == replace(measured, absolute=None, relative=None)
-
-
 def test_a_shorter_run_is_different_from_where_it_ends(pretend: Any) -> None:
     a, run = pretend("a").run(), pretend("b")
     with run.planned() as record:
@@ -309,123 +295,3 @@ def test_moved_inputs_are_no_cause(pretend: Any) -> None:
 def test_a_missing_manifest_is_an_error(pretend: Any, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot read the manifest"):
         diff(pretend("a").run(), tmp_path / "gone.json")
-
-
-def across(pretend: Any, **facts: Any) -> tuple[str, int]:
-    a, b = pretend("a"), pretend("b")
-    effective = replace(b.effective(), **facts)
-    b.effective = lambda: effective
-    b.noise = 1e-7  # another order of the reduction
-    text, code = diff(a.run(), b.run(), across_topology=True)
-    return text.partition("\n")[0], code
-
-
-def test_topologies_that_saw_the_same_are_equal(pretend: Any) -> None:
-    first, code = across(pretend, parameters={"student": 1})
-    assert re.fullmatch(
-        "equal: the same samples in the same order, initial weights and masks; "
-        r"losses within \S+e-0[78] relative",
-        first,
-    )
-    assert code == 0
-
-
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        ({"global_batch_size": 8}, "another global batch size"),
-        ({"initial_weights": {"student": "x"}}, "another initial weights"),
-        ({"masks": {"embeddings": "x"}}, "another masks"),
-    ],
-)
-def test_topologies_that_differ_say_in_what(
-    pretend: Any, facts: dict[str, Any], expected: str
-) -> None:
-    first, code = across(pretend, **facts)
-    assert first.startswith(f"different: {expected}")
-    assert code == 1
-
-
-def test_topologies_with_another_order_say_so(pretend: Any) -> None:
-    a, b = pretend("a").run(), pretend("b", order=[1, 0, *range(2, 12)]).run()
-    text, code = diff(a, b, across_topology=True)
-    assert text.startswith("different: another order of the samples from step 0\n")
-    assert code == 1
-
-
-def test_what_was_not_recorded_cannot_be_compared_across_topologies(pretend: Any) -> None:
-    first, code = across(pretend, masks=None)
-    assert first.startswith("incomparable: not recorded: masks")
-    assert code == 2
-
-
-def test_network_order() -> None:
-    names = [
-        "student.embeddings.word_embeddings.weight",
-        "student.embeddings.position_embeddings.weight",
-        "student.embeddings.LayerNorm.weight",
-        "student.encoder.layer.0.attention.self.query.weight",
-        "student.encoder.layer.0.attention.self.value.weight",
-        "student.encoder.layer.0.attention.output.dense.weight",
-        "student.encoder.layer.0.attention.output.LayerNorm.bias",
-        "student.encoder.layer.0.intermediate.dense.weight",
-        "student.encoder.layer.0.output.dense.weight",
-        "student.encoder.layer.2.attention.self.query.weight",
-        "student.encoder.layer.10.attention.self.query.weight",
-        "student.pooler.dense.weight",
-        "student.classifier.weight",
-        "fit_dense.weight",
-        "global_step",
-        "moment1.student.embeddings.word_embeddings.weight",
-    ]
-    assert sorted(names, key=network_order)[:14] == names[:14]
-    assert set(sorted(names, key=network_order)[14:]) == set(names[14:])
-    seed = [
-        "bert_embedding_lookup.embedding_table",
-        "bert_encoder.layers.2.intermediate.weight",
-        "bert_encoder.layers.11.intermediate.weight",
-        "dense.weight",
-        "dense_1.weight",
-        "fit_dense.weight",
-    ]
-    assert sorted(reversed(seed), key=network_order) == seed
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [(1.0, 1.0, 0.0), (1.0, 2.0, 0.5), (-1.0, 1.0, 2.0), (0.0, 1e-300, 1.0)],
-)
-def test_relative_difference(a: float, b: float, expected: float) -> None:
-    assert relative_difference(a, b) == relative_difference(b, a) == expected
-
-
-def test_relative_difference_without_numbers() -> None:
-    nan, inf = float("nan"), float("inf")
-    assert relative_difference(nan, nan) == relative_difference(inf, inf) == 0.0
-    assert relative_difference(nan, 1.0) == relative_difference(inf, 1.0) == inf
-
-
-def test_a_later_phase_may_begin_from_weights_that_were_rounded_otherwise(pretend: Any) -> None:
-    def phases(first: str, second: str) -> dict[str, TrainingFacts]:
-        facts = TrainingFacts(global_batch_size=4, masks={"step 0": "m"})
-        weights = {"phase1": first, "phase2": second}
-        return {name: replace(facts, initial_weights={"student": w}) for name, w in weights.items()}
-
-    def verdict(names: tuple[str, str], *later: str) -> str:
-        runs = [pretend(name) for name in names]
-        for run, first, second in zip(runs, later[:2], later[2:], strict=True):
-            effective = replace(run.effective(), phases=phases(first, second))
-            run.effective = lambda effective=effective: effective
-        text, _ = diff(*(run.run() for run in runs), across_topology=True)
-        return text.partition(":")[0]
-
-    assert verdict(("a", "b"), "w", "w", "v", "u") == "equal"
-    assert verdict(("c", "d"), "w", "x", "v", "v") == "different"
-
-
-def test_topologies_whose_losses_part_by_more_than_rounding_are_different(pretend: Any) -> None:
-    a, b = pretend("a"), pretend("b")
-    b.noise = 0.02
-    text, code = diff(a.run(), b.run(), across_topology=True)
-    assert code == 1
-    assert re.match(r"different: losses 0\.0\d+ apart, relative; the limit is 0\.001\n", text), text

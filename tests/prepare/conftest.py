@@ -8,6 +8,16 @@ from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.records import PrepareOptions
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
+PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
+TABLE = {
+    "text": "t",
+    "text_pair": None,
+    "label": "l",
+    "label_kind": "class",
+    "labels": None,
+    "labels_from": None,
+    "input_format": None,
+}
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.prepare.conftest import CLS, DOT, SEP, UNK, A, B, S, T
 from tinybert.data.labels import IGNORED as X
 from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.prepare.encode import EncodedRow, Encoder, Example, truncate
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
-
-PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import json
 import numpy as np
 import pytest
 
-from tinybert.data.labels import check_label_order, labels
+from tests.prepare.conftest import CLS, QUOTE, SEP, TABLE, A, B, C, D
+from tinybert.data.labels import labels
 from tinybert.data.sidecar import load_sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.glue import GLUE_TASKS
-from tinybert.prepare.sentences import prepare_glue, prepare_table, sort_labels
+from tinybert.prepare.sentences import prepare_glue, prepare_table
 
-PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
 MNLI_HEADER = (
     "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
     "sentence1_parse sentence2_parse sentence1 sentence2 label1 gold_label"
@@ -32,15 +32,6 @@ RAW = {  # a training or dev file of each task, as its header and columns are pu
     "WNLI": "index\tsentence1\tsentence2\tlabel\n0\ta\tb\t1\n1\tc\td\t0\n",
     "TNEWS": '{"label": "102", "label_desc": "news_entertainment", "sentence": "a b"}\n'
     '{"label": "100", "label_desc": "news_story", "sentence": "c"}\n',
-}
-TABLE = {
-    "text": "t",
-    "text_pair": None,
-    "label": "l",
-    "label_kind": "class",
-    "labels": None,
-    "labels_from": None,
-    "input_format": None,
 }
 
 
@@ -143,76 +134,6 @@ def test_both_record_formats_hold_the_same_rows_and_the_same_bytes_each_time(
     assert batch.label_ids.tolist() == ([5, np.float32(3.8)] if kind == "number" else [2, 0])
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("in.tsv", "x\tt\tl\n\ta b\tyes\n\tc\tno\n"),
-        ("in.csv", 't,l,x\n"a\nb",yes,\nc,no,\n'),
-        ("in.jsonl", '{"t": "a b", "l": "yes"}\n\n{"l": "no", "t": "c", "x": [1]}\n'),
-    ],
-)
-def test_a_table_is_read_by_the_names_of_its_columns(name, content, write, options, read_batch):
-    path = write(name, content)
-    sidecar = prepare_table([path, path], options(), **TABLE)
-    assert sidecar.task.labels == ("no", "yes")
-    batch = read_batch(options().output, "class")
-    assert batch.input_ids[:, :4].tolist() == [[CLS, A, B, SEP], [CLS, C, SEP, 0]] * 2
-    assert batch.label_ids.tolist() == [1, 0, 1, 0]
-
-
-def test_a_table_may_hold_pairs_and_numbers(write, options, read_batch):
-    path = write("in.json", '{"t": "a", "u": "b", "l": 1.5}\n{"t": "c", "u": 3, "l": "-2"}\n')
-    changes = {"text_pair": "u", "label_kind": "number"}
-    sidecar = prepare_table([path], options(), **{**TABLE, **changes})
-    assert sidecar.task.columns == {"text": "t", "text_pair": "u", "label": "l"}
-    assert sidecar.task.labels is sidecar.task.label_counts is labels(options().output) is None
-    batch = read_batch(options().output, "number")
-    assert batch.label_ids.tolist() == [1.5, -2.0]
-    assert batch.input_ids[:, :5].tolist() == [[CLS, A, SEP, B, SEP], [CLS, C, SEP, UNK, SEP]]
-
-
-def test_the_label_order_is_given_taken_over_or_sorted(write, options):
-    train = write("train.tsv", "t\tl\na\t10\nb\t9\nc\t1\n")
-    dev = write("dev.tsv", "t\tl\na\t9\n")
-    assert prepare_table([train], options("train"), **TABLE).task.labels == ("1", "9", "10")
-    taken = {**TABLE, "labels_from": options("train").output}
-    assert prepare_table([dev], options("dev"), **taken).task.label_counts == (0, 1, 0)
-    given = {**TABLE, "labels": ["9", "8"]}
-    assert prepare_table([dev], options("given"), **given).task.labels == ("9", "8")
-    assert sort_labels({"b", "10", "9"}) == ["10", "9", "b"]
-    assert sort_labels({"\u0662", "10", "9"}) == ["10", "9", "\u0662"]
-
-
-def test_equal_numbers_are_one_label(write, options, read_batch):
-    path = write("in.jsonl", '{"t": "a", "l": 1}\n{"t": "b", "l": 1.0}\n{"t": "c", "l": 0}\n')
-    assert prepare_table([path], options(), **TABLE).task.labels == ("0", "1")
-    assert read_batch(options().output, "class").label_ids.tolist() == [1, 1, 0]
-    path = write("in.tsv", "t\tl\na\t1\nb\t1.0\n")
-    with pytest.raises(InputError) as error:
-        prepare_table([path], options("other"), **TABLE)
-    assert str(error.value) == (
-        "labels `1` and `1.0` are the same number\n"
-        "help: write it in one way, or name the labels with --labels"
-    )
-
-
-def test_label_orders_that_differ_are_refused(tmp_path):
-    check_label_order(("a", "b"), ("a", "b"), where="dev", source="train")
-    check_label_order(None, ("a", "b"), where="dev", source="train")
-    check_label_order(("a", "b"), None, where="dev", source="train")
-    check_label_order(("A", "B"), ("a", "b"), where="dev", source="train")  # only the case
-    with pytest.raises(InputError, match="the labels are `a`, `A`; those of train are `A`, `a`"):
-        check_label_order(("a", "A"), ("A", "a"), where="dev", source="train")
-    with pytest.raises(InputError) as error:
-        check_label_order(("b", "a"), ("a", "b"), where="data/dev", source="the training records")
-    assert str(error.value) == (
-        "the labels are `b`, `a`; those of the training records are `a`, `b`\n  --> data/dev\n"
-        "help: let both have one order: prepare the records anew with --labels or --labels-from, "
-        "for `prepare glue` with --label-names; or say in [task] what the records' labels are "
-        'called: label_names = { records_name = "name" }'
-    )
-
-
 @pytest.mark.parametrize("content", [None, "corpus"])
 def test_labels_of_other_records_are_unknown(content, tmp_path, options, write, corpus):
     if content == "corpus":
@@ -312,49 +233,6 @@ def test_a_bad_file_is_one_clear_error_and_leaves_nothing(
         prepare_glue(task, [path], options(), label_names=None)
     assert str(error.value) == message.format(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["raw", "vocab.txt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "changes", "message"),
-    [
-        (
-            "in.txt",
-            "",
-            {},
-            "the name does not say whether this is TSV, CSV or JSON lines\n  --> {0}\n"
-            "help: name it with --input-format",
-        ),
-        (
-            "in.csv",
-            't,l\na,x\n"b,y\n',
-            {},
-            "the row is not CSV: unexpected end of data\n  --> {0}:3",
-        ),
-        ("in.csv", 't,l\n"b"c,y\n', {}, "the row is not CSV: ',' expected after '\"'\n  --> {0}:2"),
-        ("in.tsv", "t\tl\tt\na\tx\tb\n", {}, "column `t` is there 2 times\n  --> {0}:1"),
-        ("in.tsv", "t\tl\na\tx\nb\t \n", {}, "the label is empty\n  --> {0}:3"),
-        ("in.tsv", "t\tl\na\tx\n", {}, "a task has at least 2 labels; here: `x`"),
-        ("in.tsv", "t\tl\na\tx\n", {"labels": ["x", "x"]}, "label `x` is named twice"),
-        (
-            "in.tsv",
-            "t\tl\na\tx\n",
-            {"labels": ["x", "y"], "label_kind": "number"},
-            "labels that are numbers have no names\nhelp: leave out --labels",
-        ),
-        (
-            "in.tsv",
-            "",
-            {"labels": ["x"], "labels_from": "."},
-            "--labels and --labels-from exclude each other",
-        ),
-    ],
-)
-def test_a_bad_table_is_one_clear_error(name, content, changes, message, write, options):
-    path = write(name, content)
-    with pytest.raises((InputError, UsageError)) as error:
-        prepare_table([path], options(), **{**TABLE, **changes})
-    assert str(error.value) == message.format(path)
-    assert not options().output.exists()
 
 
 def test_the_output_is_replaced_only_when_asked_and_only_by_a_whole_one(tmp_path, write, options):

@@ -3,63 +3,20 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.report.pages import charts, parsed, rows, seen
 from tinybert.errors import ManifestError, UsageError
 from tinybert.manifest.document import LOCK, read_manifest
 from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
-from tinybert.report.chart import Line, Mark, chart
-from tinybert.report.curves import BUCKETS, Curve, points, spans
 from tinybert.report.page import html, report
 
 ROOT = Path(__file__).parents[2]
-
-
-class Text(HTMLParser):
-    """What a reader sees of a page, a line a text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.hidden = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: Any) -> None:
-        self.hidden = tag == "style"
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and not self.hidden:
-            self.lines.append(data.strip())
-
-
-def parsed(page: str) -> ET.Element:
-    """A page as XML: stricter than any browser."""
-    return ET.fromstring(page)
-
-
-def seen(page: str) -> list[str]:
-    parsed(page)
-    return Text(page).lines
-
-
-def rows(page: str) -> dict[str, list[str]]:
-    """The first row of each name in the page."""
-    found: dict[str, list[str]] = {}
-    for row in parsed(page).iter("tr"):
-        head, *cells = ("".join(cell.itertext()) for cell in row)
-        found.setdefault(head, cells)
-    return found
-
-
-def charts(page: str) -> dict[str, ET.Element]:
-    return {svg[0].text or "": svg for svg in parsed(page).iter("svg")}
 
 
 def step(record: RunRecord, number: int, **facts: Any) -> None:
@@ -156,60 +113,6 @@ def test_whatever_a_run_says_is_text(pretend: Any) -> None:
     assert [pre.text for pre in parsed(page).iter("pre")] == [shown, shown]
 
 
-def test_two_runs_begin_with_the_verdict_and_mark_where_they_part(pretend: Any) -> None:
-    a = pretend("a").run()
-    b = pretend("b", weight_decay=1e-2, numpy="1.26.3").run()
-    page = html(a, b)
-    text, table = seen(page), rows(page)
-    assert text[2] == (
-        "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
-        " other arithmetic on equal batches from step 1"
-    )
-    causes = [item.text for item in next(parsed(page).iter("ol"))]
-    assert causes == [
-        "option optimizer.weight_decay: 0.0001 in A, 0.01 in B",
-        'library numpy: "1.26.4" in A, "1.26.3" in B',
-    ]
-    assert "First differing step: 1" in text
-    assert "First differing tensor: student.encoder.layer.0.output.dense.weight" in text
-    assert table["metrics.loss"] == [
-        "15.66605 (0x1.f5504816f0069p+3)",
-        "14.087 (0x1.c2c8b43958106p+3)",
-    ]
-    for title, svg in charts(page).items():
-        assert [mark.text for mark in svg.iter("text")].count("first difference") == 1, title
-    apart = charts(page)["relative difference of the losses, where they differ"]
-    assert apart[1].text and "to 0.1008 at step 11" in apart[1].text
-
-
-def test_two_runs_have_a_line_each_in_every_chart(pretend: Any) -> None:
-    page = html(pretend("a").run(), pretend("b", noise=0.1).run())
-    lines = [p.get("class") for p in charts(page)["loss"].iter("path")]
-    assert lines.count("line a") == lines.count("line b") == 1
-
-
-def test_differing_facts_are_marked(pretend: Any) -> None:
-    page = html(pretend("a").run(), pretend("b", seed=2).run())
-    marked = [row[0].text for row in parsed(page).iter("tr") if row.get("class") == "differs"]
-    assert marked == ["seed", "outcome"]
-
-
-def test_bitwise_runs_say_so(pretend: Any) -> None:
-    page = html(pretend("a").run(), pretend("b").run())
-    assert "bitwise: the outcomes are equal" in seen(page)
-    assert "Nothing that the manifests record differs." in seen(page)
-    assert "first difference" not in page
-
-
-def test_results_say_how_far_two_runs_are_apart(pretend: Any) -> None:
-    page = html(pretend("a").run(), pretend("b", noise=0.01).run())
-    first = next(parsed(page).iter("section"))
-    assert first[0].text == "Differences"
-    results = [s for s in parsed(page).iter("section") if s[0].text == "Results"]
-    cells = ["".join(cell.itertext()) for cell in list(results[0].iter("tr"))[1]]
-    assert cells == ["loss", "15.66605", "15.77605", "0.11", "0.00697"]
-
-
 def test_a_failed_run_shows_its_error_process_step_and_log(pretend: Any) -> None:
     run = pretend("a")
     with run.planned() as record:
@@ -262,16 +165,6 @@ def test_a_run_that_only_was_planned_has_a_page(pretend: Any) -> None:
     page = html(record.path)
     assert seen(page)[2] == "abandoned"
     assert "It left no trace of a step." in seen(page)
-
-
-def test_unfinished_runs_are_compared_as_far_as_they_go(pretend: Any) -> None:
-    record = pretend("b").planned()
-    record.close()
-    page = html(pretend("a").run(), record.path)
-    assert seen(page)[2].startswith("incomparable: B is abandoned")
-    assert "B: it left no trace of a step." in seen(page)
-    assert len(charts(page)) == 5
-    assert (charts(page)["loss"][1].text or "").startswith("A: from 15.51 at step 0")
 
 
 @pytest.mark.parametrize(
@@ -380,73 +273,6 @@ def test_a_long_trace_gives_a_small_page_with_its_extremes(pretend: Any) -> None
     assert highest[0] == pytest.approx(72 + 620 / 2, abs=2)
     assert lowest[0] == pytest.approx(72 + 620 / 3, abs=2)
     assert "10 overflows" in page
-
-
-def test_a_reduced_curve_keeps_every_extreme_and_every_mean() -> None:
-    values = np.random.default_rng(1).normal(0, 1, 10_007)
-    curve = Curve(range(5, 10_012), values.tolist())
-    found = points(curve)
-    assert 0.9 * BUCKETS < len(found) <= BUCKETS
-    assert max(p.high for p in found if p) == values.max()
-    assert min(p.low for p in found if p) == values.min()
-    spread = list(spans(curve.steps, BUCKETS))
-    assert [spread[0][0], spread[-1][1]] == [0, 10_007]
-    assert all(end == start for (_, end), (start, _) in pairwise(spread))
-    for (start, end), point in zip(spread, found, strict=True):
-        assert point is not None
-        assert (point.low, point.high) == (values[start:end].min(), values[start:end].max())
-        assert point.mean == pytest.approx(values[start:end].mean(), abs=1e-12)
-
-
-def test_a_short_curve_keeps_every_step_and_breaks_where_it_is_lost() -> None:
-    found = points(Curve([3, 4, 6], [1.0, math.nan, 2.0]))
-    assert [point and (point.step, point.mean) for point in found] == [(3, 1.0), None, (6, 2.0)]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        [0.0, 0.0],
-        [1.0, 1.0],
-        [-5.0, 5.0],
-        [1e-30, 1e30],
-        [5e-324, 1.0],
-        [math.nan, math.inf],
-        [1.7e308, -1.7e308],
-        [7.0],
-    ],
-    ids=str,
-)
-def test_any_values_can_be_drawn_inside_the_chart(values: list[float]) -> None:
-    line = Line("a", Curve(range(len(values)), values))
-    svg = ET.fromstring(chart("c", "x", [line], reach=(0, len(values) - 1)))
-    for path in svg.iter("path"):
-        if path.get("class") == "line a":
-            heights = [float(pair.split()[1]) for pair in (path.get("d") or "")[1:].split("L")]
-            assert all(14 <= height <= 206 for height in heights)
-    ticks = [text.text for text in svg.iter("text") if text.get("class") == "tick"]
-    assert 1 <= len(ticks) <= 8
-
-
-@pytest.mark.parametrize(
-    ("values", "scale"),
-    [([1.0, 99.0], "Linear"), ([1.0, 100.0], "Logarithmic"), ([0.0, 1e6], "Linear")],
-)
-def test_a_quantity_above_zero_that_spans_decades_is_logarithmic(
-    values: list[float], scale: str
-) -> None:
-    svg = ET.fromstring(chart("c", "x", [Line("a", Curve([0, 1], values))], reach=(0, 1)))
-    assert svg[1].text and svg[1].text.endswith(f"{scale} scale.")
-
-
-def test_marks_stay_inside_and_are_text() -> None:
-    line = Line("a", Curve([0, 1], [1.0, 2.0]))
-    marks = [Mark(0, "a & b"), Mark(1, "end"), Mark(9, "beyond")]
-    svg = ET.fromstring(chart("c", "<x>", [line], reach=(0, 1), marks=marks))
-    texts = {text.text: text.get("class") for text in svg.iter("text")}
-    assert (texts["a & b"], texts["end"]) == ("after", "before")
-    assert "beyond" not in texts
-    assert svg[0].text == "<x>"
 
 
 def test_the_page_is_named_after_the_runs_and_never_replaces_a_file(
