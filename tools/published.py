@@ -95,6 +95,7 @@ EXAMPLE = Source(
         "layer_norm_eps": "1e-7",  # MindSpore's `nn.LayerNorm`
         "compute_type": "float16",  # gd_config.yaml, td_config_*.yaml
         "teacher_head": "linear",  # of an ordinary fine-tuning
+        "padding_idx": "",  # src/tinybert_model.py: its embeddings are trained whole
     },
     general={  # gd_config.yaml
         "embedding_initializer_range": 0.01,  # src/tinybert_model.py: that of `nn.Embedding`
@@ -136,6 +137,7 @@ PAPER = Source(
         "layer_norm_eps": "1e-12",  # authors, transformer/modeling.py
         "compute_type": "float32",
         "teacher_head": "relu_linear",  # authors, TinyBertForSequenceClassification
+        "padding_idx": "\npadding_idx = 0",  # authors, transformer/modeling.py: BertEmbeddings
     },
     general={  # authors, README.md and general_distill.py
         "embedding_initializer_range": 0.02,

@@ -186,6 +186,10 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
         with_effective(decay_start=12),
         "effective.decay_start is 12; the recipe gives 0",
     ),
+    "the padding": (
+        with_effective(padding_idx={"student": 0}),
+        "effective.padding_idx is {'student': 0}; the recipe gives {}",
+    ),
     "the built batch": (
         with_effective(global_batch_size=8),
         "effective.global_batch_size is 8; the recipe gives 4",

@@ -1,5 +1,7 @@
 """Options of a training that make it PyTorch's and transformers' where these are installed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -10,7 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 import torch
 import transformers
 
-from tests.parity.ours import GATES, relative
+from tests.parity import ours, reference
 from tinybert.data.batch import Batch
 from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
@@ -38,8 +40,8 @@ def test_a_decay_from_the_end_of_the_warmup_is_the_linear_schedule():
     theirs = their_rates(
         lambda optimizer: transformers.get_linear_schedule_with_warmup(optimizer, WARMUP, TOTAL)
     )
-    ours = Polynomial(PEAK, 0.0, 1.0, WARMUP, TOTAL, decay_start=WARMUP)
-    assert [ours(step) for step in range(TOTAL)] == pytest.approx(theirs, rel=1e-12, abs=1e-18)
+    rate = Polynomial(PEAK, 0.0, 1.0, WARMUP, TOTAL, decay_start=WARMUP)
+    assert [rate(step) for step in range(TOTAL)] == pytest.approx(theirs, rel=1e-12, abs=1e-18)
     from_start = Polynomial(PEAK, 0.0, 1.0, WARMUP, TOTAL)
     assert from_start(WARMUP) == pytest.approx(theirs[WARMUP] * (TOTAL - WARMUP) / TOTAL)
 
@@ -52,8 +54,8 @@ def test_a_decay_from_the_end_of_the_warmup_is_the_polynomial_schedule(power):
             optimizer, WARMUP, TOTAL, lr_end=end, power=power
         )
     )
-    ours = Polynomial(PEAK, end, power, WARMUP, TOTAL, decay_start=WARMUP)
-    assert [ours(step) for step in range(TOTAL)] == pytest.approx(theirs, rel=1e-12)
+    rate = Polynomial(PEAK, end, power, WARMUP, TOTAL, decay_start=WARMUP)
+    assert [rate(step) for step in range(TOTAL)] == pytest.approx(theirs, rel=1e-12)
     assert np.argmax(theirs) == WARMUP
 
 
@@ -132,10 +134,47 @@ def test_bias_corrected_updates_are_those_of_pytorch(clip_by, size):
     generator = np.random.default_rng(5)
     first = random_arrays(generator)
     gradients = [[size * g for g in random_arrays(generator)] for _ in range(25)]
-    ours = our_updates(first, gradients, bias_correction=True, clip_by=clip_by)
+    found = our_updates(first, gradients, bias_correction=True, clip_by=clip_by)
     theirs = their_updates(first, gradients, together=clip_by == "global_norm")
     uncorrected = our_updates(first, gradients, clip_by=clip_by)
-    for start, one, other, plain in zip(first, ours, theirs, uncorrected, strict=True):
-        moved = relative(one - start, other - start)
-        assert moved <= GATES["gradient"]
-        assert relative(plain - start, other - start) > 0.1
+    for start, one, other, plain in zip(first, found, theirs, uncorrected, strict=True):
+        moved = ours.relative(one - start, other - start)
+        assert moved <= ours.GATES["gradient"]
+        assert ours.relative(plain - start, other - start) > 0.1
+
+
+COMMON = {
+    "vocab_size": 97,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 20,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+TEACHER = COMMON | {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48}
+STUDENT = COMMON | {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40}
+
+
+@pytest.mark.parametrize("padding_idx", [None, 0])
+def test_gradients_with_padding_idx_are_those_of_transformers(padding_idx):
+    generator = np.random.default_rng(9)
+    weights = reference.random_weights(TEACHER, "teacher.", generator)
+    weights |= reference.random_weights(STUDENT, "student.", generator)
+    weights["fit_dense.weight"] = generator.standard_normal((32, 16)).astype(np.float32) / 4
+    weights["fit_dense.bias"] = generator.standard_normal(32).astype(np.float32)
+    batch = reference.random_batch(generator, 4, 12, COMMON["vocab_size"])
+    gelu = {"hidden_act": "gelu"}
+    theirs = reference.Distillation(TEACHER | gelu, STUDENT | gelu, weights, torch.float64)
+    theirs.student.embeddings.word_embeddings.padding_idx = padding_idx
+    named = theirs.trained()
+    expected = dict(
+        zip(named, torch.autograd.grad(sum(theirs.loss(batch)), list(named.values())), strict=True)
+    )
+    student = replace(ours.config(STUDENT, "gelu"), padding_idx=padding_idx)
+    cell = ours.distiller(ours.config(TEACHER, "gelu"), student, weights, "include")
+    _, gradients = ours.compiled_gradient(cell)(*ours.inputs(batch, "include"))
+    for parameter, gradient in zip(cell.trainable_params(), gradients, strict=True):
+        other = expected[parameter.name].numpy()
+        difference = ours.relative(gradient.asnumpy(), other)
+        assert difference <= ours.GATES["gradient"], (parameter.name, difference)
+        if parameter.name.endswith("word_embeddings.weight"):
+            assert gradient.asnumpy()[0].any() == other[0].any() == (padding_idx is None)

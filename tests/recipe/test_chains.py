@@ -38,6 +38,7 @@ def test_a_linked_network_is_described_as_in_its_own_recipe(path, which, linked)
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "embedding_initializer_range": None,
+        "padding_idx": None,
     }
     ours, theirs = (
         replace(network(each, name), **loaded) for each, name in ((recipe, which), (other, left))

@@ -28,6 +28,8 @@ SIZES = {
     "6x768": {"hidden_size": 768, "num_hidden_layers": 6, "intermediate_size": 3072},
 }
 DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+PADDING = {"padding_idx": 0}
+"""Of what the authors' programs train."""
 UPDATE = {
     "optimizer": "AdamWeightDecay",
     "eps": 1e-6,
@@ -86,6 +88,11 @@ def test_a_preset_is_what_its_generator_writes(name):
     assert SHIPPED[name].read_text() == preset.text(), "run `make generated`"
 
 
+def test_only_recipes_of_the_paper_leave_padding_untrained():
+    paper = {name for name in PRESETS if "padding_idx" in SHIPPED[name].read_text()}
+    assert paper == {name for name in PRESETS if name.startswith("paper")}
+
+
 def test_every_recipe_for_ascend_is_a_preset():
     ascend = {name for name in SHIPPED if values(name)["topology"]["device"] == "Ascend"}
     assert ascend == set(PRESETS)
@@ -123,7 +130,7 @@ def test_a_general_distillation_has_the_values_of_the_paper(student):
     recipe = values(f"paper_gd_{student}")
     assert_holds(recipe["network"], NETWORK | PYTORCH | {"vocab_size": 30522})
     assert_holds(recipe["teacher"], TEACHER)
-    assert_holds(recipe["student"], SIZES[student] | DROPOUT)
+    assert_holds(recipe["student"], SIZES[student] | DROPOUT | PADDING)
     assert_holds(recipe["data"], {"seq_length": 128, "global_batch_size": 256})
     assert_trains(
         recipe,
@@ -167,7 +174,7 @@ def test_a_task_distillation_has_the_values_of_the_paper(task, student):
         "recipe": f"recipes/gd/paper_gd_{student}.toml"
     }
     head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
-    assert_holds(recipe["student"], SIZES[student] | DROPOUT | head)
+    assert_holds(recipe["student"], SIZES[student] | DROPOUT | PADDING | head)
     training = {"decay": 0.01, "scale": FIXED_SCALE}
     constant = {"rate": 5e-5, "end": 5e-5, "warmup": {"warmup_steps": 0}}
     assert_trains(recipe["phase1"], epochs=PAPER_EPOCHS[task], **constant, **training)
@@ -195,7 +202,7 @@ def test_the_teacher_of_an_example_is_trained_as_bert_recommends(task):
 def test_the_teacher_of_the_paper_is_trained_as_by_its_authors(task):
     recipe = values(f"paper_finetune_{task}")
     head = {"head": "relu_linear", "classifier_dropout_prob": 0.0}
-    assert_holds(recipe["teacher"], TEACHER | DROPOUT | head)
+    assert_holds(recipe["teacher"], TEACHER | DROPOUT | PADDING | head)
     assert recipe["data"]["batch_size"] == 32
     training = {"decay": 0.01, "rate": 5e-5, "end": 0.0, "warmup": WARMUP_LINEAR}
     assert_trains(recipe, epochs=TEACHER_EPOCHS[task], scale=FIXED_SCALE, **training)

@@ -67,6 +67,8 @@ def tiny():
         ('optimizer.schedule.decay_from="warmup_end"', "decay_start", 4),
         ('optimizer.schedule.decay_from="start"', "learning_rates.4", 1e-3 * 44 / 48),
         ('optimizer.schedule.decay_from="start"', "decay_start", 0),
+        ("seed=1", "padding_idx", {}),
+        ("student.padding_idx=0", "padding_idx", {"student": 0}),
         ("optimizer.weight_decay=0.5", "optimizer.decay_groups", {"0.0", "0.5"}),
         ('optimizer.no_decay=["fit"]', "optimizer.decay_groups.0.0", 2),
         ("optimizer.eps=1e-8", "optimizer.eps", 1e-8),
@@ -212,6 +214,22 @@ def test_without_dropout_no_mask_is_made():
     changes = ("student.hidden_dropout_prob=0.0", "student.attention_probs_dropout_prob=0.0")
     batch = Built(*changes).batch()
     assert batch.hidden_keep is batch.attention_keep is None
+
+
+def test_the_embedding_of_padding_learns_only_without_padding_idx():
+    def moved(*changes):
+        built = Built("optimizer.weight_decay=0.0", *changes)
+        assert (built.batch().input_ids == 0).any()
+        name = "student.embeddings.word_embeddings.weight"
+        before = built.values()[name].copy()
+        for step in range(2):  # the first has a rate of 0
+            built.step.call([built.batch(step)], stop=False)
+        return (built.values()[name] != before).any(axis=1)
+
+    trained, frozen = moved(), moved("student.padding_idx=0")
+    assert trained[0] and not frozen[0]
+    assert np.array_equal(trained[1:], frozen[1:])
+    assert trained[1:].any()
 
 
 @pytest.mark.parametrize("which", ["teacher", "student"])

@@ -83,6 +83,14 @@ def test_the_seeds_embeddings_begin_narrower_and_nothing_else_changes(plain):
             assert np.array_equal(narrow[name], value)
 
 
+def test_the_padding_of_a_teacher_that_is_fine_tuned_reaches_the_network():
+    for changes, built in (((), {}), (("teacher.padding_idx=0",), {"teacher": 0})):
+        plan = plan_of(*changes)
+        (phase,) = plan.phases
+        network = LabelTraining(network_of(plan), plan.resolved.recipe.task.task_type)
+        assert read_step(build.training_step(network, phase, ALONE)).padding_idx == built
+
+
 def test_dropped_rows_of_the_dev_set_are_an_option():
     for changes, rows in (((), 59), (("data.eval_drop_remainder=true",), 48)):
         plan = plan_of(*changes)

@@ -23,6 +23,7 @@ from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, TaskDistill
+from tinybert.recipe.network import padding_indices
 from tinybert.recipe.tables import device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
@@ -123,10 +124,12 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
         facts = effective.phases.get(phase.name) if named else effective
         if facts is not None:
             path = f"effective.phases.{phase.name}" if named else "effective"
-            yield from _training(path, facts, phase)
+            yield from _training(path, facts, recipe, phase)
 
 
-def _training(path: str, facts: TrainingFacts, phase: TrainingPhase) -> Iterator[str]:
+def _training(
+    path: str, facts: TrainingFacts, recipe: AnyRecipe, phase: TrainingPhase
+) -> Iterator[str]:
     source, schedule = "the recipe", phase.schedule
     rates = {step: float(np.float32(schedule(int(step)))) for step in facts.learning_rates}
     pairs: list[tuple[str, object, object]] = [
@@ -135,6 +138,7 @@ def _training(path: str, facts: TrainingFacts, phase: TrainingPhase) -> Iterator
         ("decay_start", facts.decay_start, schedule.decay_start),
         ("global_batch_size", facts.global_batch_size, phase.global_batch_size),
         ("learning_rates", facts.learning_rates, rates),
+        ("padding_idx", facts.padding_idx, padding_indices(recipe)),
     ]
     if isinstance(facts.loss_scale, LossScaleFacts):
         table = phase.loss_scale

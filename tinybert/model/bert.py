@@ -65,6 +65,7 @@ class Embeddings(Cell):
     def __init__(self, config: NetworkConfig, prefix: str) -> None:
         super().__init__()
         name, hidden, dtype = f"{prefix}embeddings", config.hidden_size, FLOATS[config.dtype]
+        self.padding_idx = config.padding_idx
         self.word = parameter(f"{name}.word_embeddings.weight", (config.vocab_size, hidden), dtype)
         self.absolute = not config.use_relative_positions
         if self.absolute:
@@ -84,6 +85,9 @@ class Embeddings(Cell):
     ) -> ms.Tensor:
         """Return (B, S, H) float32 from token and segment ids (B, S) int32."""
         x = ops.cast(ops.gather(self.word, input_ids, 0), ms.float32)
+        if self.padding_idx is not None:
+            padding = ops.expand_dims(ops.equal(input_ids, self.padding_idx), -1)
+            x = ops.where(padding, ops.stop_gradient(x), x)
         x = x + ops.cast(ops.gather(self.segment, segment_ids, 0), ms.float32)
         if self.absolute:
             x = x + ops.cast(self.position[: input_ids.shape[1]], ms.float32)

@@ -40,6 +40,7 @@ class NetworkConfig:
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
     embedding_initializer_range: float | None = None
+    padding_idx: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,19 @@ def network(recipe: AnyRecipe, role: Role) -> NetworkConfig:
         hidden_dropout_prob=table.hidden_dropout_prob if trained else 0.0,
         attention_probs_dropout_prob=table.attention_probs_dropout_prob if trained else 0.0,
         embedding_initializer_range=table.embedding_initializer_range,
+        padding_idx=table.padding_idx if isinstance(table, Trained) else None,
         **shared,
     )
+
+
+def padding_indices(recipe: AnyRecipe) -> dict[str, int]:
+    """Return the `padding_idx` of each network that has one."""
+    tables = {"teacher": recipe.teacher, "student": recipe.student}
+    return {
+        role: table.padding_idx
+        for role, table in tables.items()
+        if isinstance(table, Trained) and table.padding_idx is not None
+    }
 
 
 def head(recipe: AnyRecipe, role: Role) -> HeadConfig:

@@ -18,6 +18,7 @@ def network_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
         _weights(written, stage),
         _heads_divide_width(written),
         _positions_suffice(written),
+        _padding_is_a_token(written),
     )
     if stage in DISTILLATIONS:
         yield from chain(_same_heads_and_vocabulary(written), _student_not_deeper(written))
@@ -94,6 +95,14 @@ def _positions_suffice(written: ValidValues) -> Iterator[Problem]:
         if length and rows and not relative and length > rows:
             message = f"`seq_length` {length} exceeds `max_position_embeddings` {rows} of [{name}]"
             yield written.at_value(("data", "seq_length"), message)
+
+
+def _padding_is_a_token(written: ValidValues) -> Iterator[Problem]:
+    for name in written.networks():
+        index, size = written.get(name, "padding_idx"), written.shared(name, "vocab_size")
+        if index is not None and size and index >= size:
+            message = f"`padding_idx` {index} of [{name}] is no token id below {size}"
+            yield written.at_value((name, "padding_idx"), message, "write the id of [PAD], 0")
 
 
 def _same_heads_and_vocabulary(written: ValidValues) -> Iterator[Problem]:

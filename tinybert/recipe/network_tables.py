@@ -4,7 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from tinybert.recipe.tables import DropoutRate, NoDropout, PositiveFloat, PositiveInt, Source, Table
+from tinybert.recipe.tables import (
+    Count,
+    DropoutRate,
+    NoDropout,
+    PositiveFloat,
+    PositiveInt,
+    Source,
+    Table,
+)
 
 Activation = Literal["gelu_tanh", "gelu", "relu"]
 Precision = Literal["float32", "float16"]
@@ -76,6 +84,12 @@ class Trained(Model):
     """Dropout after the embeddings and after each of a layer's two output projections."""
     attention_probs_dropout_prob: DropoutRate = Field(examples=[0.1])
     """Dropout of the attention probabilities."""
+    padding_idx: Count | None = None
+    """Token id, 0 for [PAD], whose word embedding has no gradient, as with PyTorch's `padding_idx`
+    in transformers' BERT and in the original TinyBERT; weight decay reaches it, as there. A seeded
+    one is drawn like the others; that of transformers begins at 0. Absent: it learns like the
+    others, as in BERT's code and MindSpore's, where a loss averages over padding (`padding =
+    "include"`); from masked positions no other loss gives it a gradient."""
 
 
 class DistillTeacher(Frozen):

@@ -27,7 +27,7 @@ from tinybert.model.parameters import Array, encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
 from tinybert.plan.provenance import Provenance
-from tinybert.recipe.network import HeadConfig, Role
+from tinybert.recipe.network import HeadConfig, Role, padding_indices
 from tinybert.recipe.tables import device_count
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best
@@ -195,12 +195,13 @@ def requested_run(run: Effective, plan: Plan) -> Effective:
 
 
 def requested_training(
-    facts: TrainingFacts, phase: TrainingPhase, trained: Sequence[str]
+    facts: TrainingFacts, plan: Plan, phase: TrainingPhase, trained: Sequence[str]
 ) -> TrainingFacts:
     """Return facts of a training with what the recipe asks for in place of what was built.
 
     Args:
         facts: What was built.
+        plan: The plan.
         phase: The training as it is planned.
         trained: Names of the parameters that it trains.
     """
@@ -212,6 +213,7 @@ def requested_training(
     steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
     return replace(
         facts,
+        padding_idx=padding_indices(plan.resolved.recipe),
         total_steps=schedule.total_steps,
         warmup_steps=schedule.warmup_steps,
         decay_start=schedule.decay_start,

@@ -177,7 +177,7 @@ def _start(
     facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
     facts = replace(facts, masks={"step 0": training.feed.mask_digest(0)})
-    requested = build.requested_training(facts, training.phase, training.trained)
+    requested = build.requested_training(facts, plan, training.phase, training.trained)
     effective.require_as_requested(
         build.requested_run(run, plan).with_training(requested, None),
         run.with_training(facts, None),

@@ -16,6 +16,7 @@ from tinybert.manifest.built import (
     TrainingRuntimeFacts,
 )
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
+from tinybert.model.bert import Embeddings
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
 from tinybert.train.step import CompiledStep, TrainingStep
@@ -46,11 +47,19 @@ def read_runtime(compiled_step: CompiledStep) -> TrainingRuntimeFacts:
 
 
 def read_step(step: TrainingStep) -> TrainingFacts:
-    """Return schedule, loss scale, clipping and decay groups of a step before its first run."""
+    """Return schedule, loss scale, update rule and padding of a step before its first run."""
     rates = step.learning_rates.asnumpy()
     optimizer = step.optimizer
+    embeddings = [
+        cell for _, cell in step.network.cells_and_names() if isinstance(cell, Embeddings)
+    ]
     decays = list(zip(optimizer.parameters, optimizer.decay, strict=True))
     return TrainingFacts(
+        padding_idx={
+            cell.word.name.partition(".")[0]: cell.padding_idx
+            for cell in embeddings
+            if cell.padding_idx is not None
+        },
         total_steps=len(rates),
         warmup_steps=step.schedule.warmup_steps,
         decay_start=step.schedule.decay_start,
