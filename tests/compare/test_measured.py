@@ -11,11 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 from tests.fake_runs import EFFECTIVE, ENVIRONMENT, ROOT
 from tinybert.compare.measured import metric_problems
-from tinybert.compare.verdict import Run
 from tinybert.compare.verify import verify
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
-from tinybert.manifest.document import encode_manifest, read_manifest
+from tinybert.manifest.document import Run, encode_manifest, read_manifest
 from tinybert.manifest.model import Code, Inputs, Manifest, Number, Outcome, replace_sections
 from tinybert.manifest.record import RunRecord
 from tinybert.metrics.metrics import metric_names, predicted_labels, task_metrics

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.compare.tensors import network_order
-from tinybert.compare.verdict import Run, compare
+from tinybert.compare.verdict import compare
+from tinybert.manifest.document import Run
 
 
 def test_tensors_of_a_checkpoint_that_was_changed_are_not_measured(pretend: Any) -> None:

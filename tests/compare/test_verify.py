@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_code, changed_inputs, expectation_failures, verify
 from tinybert.files import digest_file
-from tinybert.manifest.document import read_manifest
+from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.report.text import lineage, show

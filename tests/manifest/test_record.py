@@ -12,7 +12,7 @@ import pytest
 from tinybert.errors import InputError, ManifestError, TrainingError
 from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.document import newest_first, read_manifest, status
+from tinybert.manifest.document import Run, newest_first, read_manifest
 from tinybert.manifest.identity import PATCH_BYTES
 from tinybert.manifest.model import CheckpointFile, Failure, Number
 from tinybert.manifest.record import RunRecord
@@ -50,7 +50,10 @@ def test_the_life_of_a_run(pretend: Any) -> None:
         assert manifest.volatile.created == "2026-03-01T12:00:00.000000Z"
         record.start(run.effective(), run.environment())
         manifest = read_manifest(record.path)
-        assert (manifest.outcome.status, status(record.path, manifest)) == ("running", "running")
+        assert (manifest.outcome.status, Run(record.path, manifest).status) == (
+            "running",
+            "running",
+        )
         assert manifest.volatile.segments[-1].environment_digest == manifest.digests.environment
         run.train(record)
         record.finish(optimizer_steps=12, samples=48, metrics={"loss": 0.5})
@@ -60,7 +63,7 @@ def test_the_life_of_a_run(pretend: Any) -> None:
     assert outcome.metrics["loss"] == Number(value=0.5, hex="0x1.0000000000000p-1")
     assert [kept.step for kept in outcome.checkpoints] == [6, 12]
     assert outcome.trace_digest == record.trace.digest
-    assert status(record.path, manifest) == "finished"
+    assert Run(record.path, manifest).status == "finished"
 
 
 def test_the_file_has_one_fact_a_line_and_its_digests(pretend: Any) -> None:
@@ -92,9 +95,9 @@ def test_a_resumed_run_ends_in_the_outcome_of_a_straight_one(pretend: Any) -> No
     with run.planned() as record:
         record.start(run.effective(), run.environment())
         run.train(record, last=9)
-    assert status(record.path, read_manifest(record.path)) == "abandoned"
+    assert Run.load(record.path).status == "abandoned"
     with RunRecord.reopen(record.path) as again:
-        assert status(again.path, read_manifest(again.path)) == "planned"
+        assert Run.load(again.path).status == "planned"
         again.rewind(6)
         again.start(run.effective(), run.environment())
         run.train(again, first=6)
@@ -225,13 +228,13 @@ def test_a_killed_run_is_abandoned_and_its_manifest_whole(pretend: Any) -> None:
         pass
     for kill in range(6):
         with reopened_by_another_process(record.path) as writer:
-            assert status(record.path, read_manifest(record.path)) == "planned"
+            assert Run.load(record.path).status == "planned"
             try:
                 writer.wait(0.007 * kill)
             except subprocess.TimeoutExpired:
                 os.kill(writer.pid, signal.SIGKILL)
         manifest = read_manifest(record.path)
-        assert status(record.path, manifest) == "abandoned"
+        assert Run(record.path, manifest).status == "abandoned"
         assert len(manifest.volatile.segments) == kill + 2
     RunRecord.reopen(record.path).close()
     assert [path.name for path in record.path.parent.iterdir()] == [record.path.name]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.conftest import LONG, NARROW, ROOT, Runner
-from tinybert.manifest.document import read_manifest, status
+from tinybert.manifest.document import Run
 
 PROGRAM = f"'{sys.executable}' '{ROOT / 'runner.py'}'"
 
@@ -36,7 +36,7 @@ def test_a_run_needs_nobody_who_reads_its_log(tmp_path, ending):
     code, *_ = shell(f"{command} {ending}; exit ${{PIPESTATUS[0]}}", tmp_path)
     assert code == 0
     (path,) = runner.root.glob("manifests/free-*.json")
-    assert read_manifest(path).outcome.status == "finished"
+    assert Run.load(path).status == "finished"
 
 
 @pytest.mark.parametrize("arguments", ["run recipes/tiny.toml --dry-run", "run recipes/tiny.toml"])
@@ -111,6 +111,6 @@ def test_signals_while_the_program_loads_leave_a_run_that_goes_on(tmp_path, proc
     allowed = {("SIGINT", 130), ("SIGINT", -2), ("SIGTERM", 143), ("SIGTERM", -15)}
     assert set(ends) <= {(*end, "") for end in allowed}
     paths = list(runner.root.glob("manifests/free-*.json"))
-    assert all(status(p, read_manifest(p)) in ("abandoned", "interrupted") for p in paths)
+    assert all(Run.load(p).status in ("abandoned", "interrupted") for p in paths)
     assert runner.run(runner.free, *topology) in paths
     assert len(paths) == 1

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 
 from tinybert.atomic import write_bytes
-from tinybert.compare.verdict import Run
 from tinybert.compare.verify import changed_inputs, expectation_failures
 from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
@@ -27,7 +26,7 @@ from tinybert.errors import (
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
-from tinybert.manifest.document import require_own_place
+from tinybert.manifest.document import Run, require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
@@ -64,7 +63,7 @@ def rerun(manifest: Path) -> tuple[str, int]:
     """
     source = Run.load(manifest)
     inputs, root = source.manifest.inputs, source.root
-    require_own_place(manifest, source.manifest)
+    require_own_place(source)
     changed, _ = changed_inputs(source, rehash=True)
     if changed:
         message = "inputs are not what they were:" + bulleted(changed)

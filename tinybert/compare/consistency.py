@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinybert.compare.measured import metric_problems
-from tinybert.compare.verdict import Run
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError, ManifestError, RecipeError
 from tinybert.manifest.built import Effective, LossScaleFacts, OptimizerFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace

@@ -11,11 +11,11 @@ from pathlib import Path
 from numpy import array_equal
 from safetensors import SafetensorError
 
-from tinybert.compare.verdict import Run
 from tinybert.data.labels import decode_labels
 from tinybert.errors import InputError
 from tinybert.files import open_safetensors, read_file
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
+from tinybert.manifest.document import Run
 from tinybert.manifest.model import Number
 from tinybert.metrics.entities import ENTITY_METRICS
 from tinybert.metrics.metrics import metric_names, predicted_labels, task_metrics

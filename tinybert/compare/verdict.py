@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tinybert.compare.causes import NOTE, ORDER, Cause, causes, differing_leaves
 from tinybert.compare.steps import StepDifference, Trace, first_difference
 from tinybert.compare.tensors import TensorDifference, first_tensor, other_tensors
-from tinybert.manifest.document import read_manifest, root_of, run_directory, status
+from tinybert.manifest.document import Run
 from tinybert.manifest.model import Manifest
 from tinybert.manifest.record import TRACE
 
@@ -18,43 +18,6 @@ ACROSS = 1e-3
 sums in another order, which a long training makes larger."""
 Verdict = Literal["bitwise", "within tolerance", "equal", "different", "incomparable"]
 """From best to none; `equal` is the best verdict across topologies."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A manifest with where it is."""
-
-    path: Path
-    manifest: Manifest
-
-    @classmethod
-    def load(cls, path: Path) -> "Run":
-        """Read a manifest.
-
-        Raises:
-            ManifestError: It is missing, or is no manifest.
-        """
-        return cls(path, read_manifest(path))
-
-    @property
-    def root(self) -> Path:
-        """The directory that the manifest's relative paths start from."""
-        return root_of(self.path, self.manifest)
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return run_directory(self.path, self.manifest)
-
-    @property
-    def status(self) -> str:
-        """The recorded status, or `abandoned` if the run's process is gone."""
-        return status(self.path, self.manifest)
-
-    @property
-    def trace(self) -> Trace | None:
-        """The trace; None if it is missing or not the manifest's."""
-        return Trace.load(self.folder / TRACE, self.manifest.outcome.trace_digest)
 
 
 @dataclass(frozen=True)
@@ -151,7 +114,9 @@ def first_step(a: Run, b: Run) -> tuple[StepDifference | None, list[str]]:
     """Return the first differing step of two runs, and why it could not be looked for."""
     if a.manifest.outcome.trace_digest == b.manifest.outcome.trace_digest:
         return None, []
-    first, second = a.trace, b.trace
+    first, second = (
+        Trace.load(run.folder / TRACE, run.manifest.outcome.trace_digest) for run in (a, b)
+    )
     if first is None or second is None:
         missing = " and ".join(name for name, at in (("A", first), ("B", second)) if at is None)
         return None, [f"no trace of {missing} at hand: steps were not compared"]

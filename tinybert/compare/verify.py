@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.compare.consistency import contradictions
-from tinybert.compare.verdict import Run, first_step, out_of_tolerance
+from tinybert.compare.verdict import first_step, out_of_tolerance
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
@@ -15,7 +15,7 @@ from tinybert.manifest.checkpoints import (
     read_tensor_table,
     tensor_digest,
 )
-from tinybert.manifest.document import read_manifest
+from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.model import Checkpoint
 
 

@@ -21,7 +21,6 @@ from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
 from tinybert.manifest import exported
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
-from tinybert.manifest.document import root_of
 from tinybert.manifest.identity import code_identity
 from tinybert.model.checkpoint_files import WEIGHTS, read_arrays
 from tinybert.model.names import canonical_names
@@ -211,7 +210,7 @@ def _run_cell(cell: Any, batch: Batch) -> Outputs:
 
 def _record_source(source: Source) -> exported.ExportSource:
     run = source.run
-    root = Path.cwd() if run is None else root_of(run.path, run.manifest)
+    root = Path.cwd() if run is None else run.root
     return exported.ExportSource(
         checkpoint=relative_to(source.file, root),
         sha256=digest_file(source.file).sha256,

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -67,12 +67,34 @@ def read_manifest(path: Path) -> Manifest:
     return _validated(document, path)
 
 
-def status(path: Path, manifest: Manifest) -> str:
-    """Return the run's status: the recorded one, or `abandoned` if its process is gone."""
-    recorded = manifest.outcome.status
-    if recorded in LIVE and not is_locked(run_directory(path, manifest)):
-        return "abandoned"
-    return recorded
+@dataclass(frozen=True)
+class Run:
+    """A manifest with where it is."""
+
+    path: Path
+    manifest: Manifest
+
+    @staticmethod
+    def load(path: Path) -> "Run":
+        """Read a manifest; raises as `read_manifest`."""
+        return Run(path, read_manifest(path))
+
+    @property
+    def root(self) -> Path:
+        """What the manifest's relative paths start from, also after the tree was moved."""
+        folder = self.path.absolute().parent
+        return folder.parent if folder.name == FOLDER else Path(self.manifest.volatile.root)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.root / self.manifest.volatile.directory
+
+    @property
+    def status(self) -> str:
+        """The recorded status, or `abandoned` if the run's process is gone."""
+        recorded = self.manifest.outcome.status
+        return "abandoned" if recorded in LIVE and not is_locked(self.folder) else recorded
 
 
 def acquire(directory: Path) -> int | None:
@@ -104,18 +126,7 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
-def root_of(path: Path, manifest: Manifest) -> Path:
-    """Return what a manifest's relative paths start from, also after the tree was moved."""
-    folder = path.absolute().parent
-    return folder.parent if folder.name == FOLDER else Path(manifest.volatile.root)
-
-
-def run_directory(path: Path, manifest: Manifest) -> Path:
-    """Return the run's folder."""
-    return root_of(path, manifest) / manifest.volatile.directory
-
-
-def require_own_place(path: Path, manifest: Manifest) -> None:
+def require_own_place(run: Run) -> None:
     """Check that a manifest and its run's folder are where the run put them, below one root.
 
     What writes or removes files for a run asks this first: elsewhere, a manifest from somebody
@@ -124,13 +135,13 @@ def require_own_place(path: Path, manifest: Manifest) -> None:
     Raises:
         ManifestError: They are not.
     """
-    name, run_id = manifest.inputs.recipe.name, manifest.volatile.run_id
-    place = Path(FOLDER, f"{name}-{run_id}.json")
-    folder = f"runs/{name}/{run_id}"
-    if path.absolute().parts[-2:] != place.parts or manifest.volatile.directory != folder:
+    name, volatile = run.manifest.inputs.recipe.name, run.manifest.volatile
+    place = Path(FOLDER, f"{name}-{volatile.run_id}.json")
+    folder = f"runs/{name}/{volatile.run_id}"
+    if run.path.absolute().parts[-2:] != place.parts or volatile.directory != folder:
         raise ManifestError(
             "the manifest is not where its run put it",
-            where=str(path),
+            where=str(run.path),
             cure=f"below one directory, it belongs to {place}, its run's folder to {folder}",
         )
 

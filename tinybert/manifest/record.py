@@ -24,13 +24,12 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import TensorTable, table_of, tensor_digest, write_tensor_table
 from tinybert.manifest.document import (
     FOLDER,
+    Run,
     acquire,
     encode_manifest,
     new_run_id,
     read_manifest,
     require_own_place,
-    root_of,
-    run_directory,
 )
 from tinybert.manifest.identity import PATCH_BYTES
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
@@ -119,8 +118,8 @@ class RunRecord:
         Raises:
             ManifestError: The manifest cannot be read.
         """
-        manifest = read_manifest(path)
-        return cls(root_of(path, manifest), path, manifest, -1)
+        run = Run.load(path)
+        return cls(run.root, path, run.manifest, -1)
 
     @classmethod
     def _create(
@@ -152,13 +151,12 @@ class RunRecord:
             ManifestError: The manifest cannot be read or is elsewhere, the run's folder is gone,
                 the run finished, or another process is at it.
         """
-        manifest = read_manifest(path)
-        require_own_place(path, manifest)
-        directory = run_directory(path, manifest)
+        run = Run.load(path)
+        require_own_place(run)
+        directory = run.folder
         if not directory.is_dir():
-            raise ManifestError(
-                f"the run's folder {manifest.volatile.directory} is gone", where=str(path)
-            )
+            message = f"the run's folder {run.manifest.volatile.directory} is gone"
+            raise ManifestError(message, where=str(path))
         lock = acquire(directory)
         if lock is None:
             raise ManifestError("another process is at this run", where=str(path))
@@ -166,7 +164,7 @@ class RunRecord:
         if manifest.outcome.status == "finished":
             os.close(lock)
             raise ManifestError("this run is finished", where=str(path))
-        record = cls(root_of(path, manifest), path, manifest, lock)
+        record = cls(run.root, path, manifest, lock)
         for leftover in directory.rglob(".*.tmp"):
             if leftover.is_file():
                 leftover.unlink()

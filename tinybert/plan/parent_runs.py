@@ -11,19 +11,16 @@ from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError, bulleted
 from tinybert.files import digest_file
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
-from tinybert.manifest.document import newest_first, read_manifest, root_of, run_directory, status
-from tinybert.manifest.model import Checkpoint, Manifest
+from tinybert.manifest.document import Run, newest_first
+from tinybert.manifest.model import Checkpoint
 from tinybert.recipe.load import load
 from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 
 @dataclass(frozen=True)
-class LinkedRun:
+class LinkedRun(Run):
     """A finished run and the checkpoint that others take from it."""
 
-    path: Path
-    """Its manifest."""
-    manifest: Manifest
     checkpoint: Path
     """The best checkpoint, or the last where nothing was evaluated."""
     recorded: Checkpoint
@@ -42,7 +39,7 @@ class LinkedRun:
         """Return (directory, content) of each records.json that the run read and nobody changed."""
         sidecars = []
         for file in self.manifest.inputs.files:
-            path = root_of(self.path, self.manifest) / file.path
+            path = self.root / file.path
             if file.role != "sidecar" or not path.is_file():
                 continue
             if digest_file(path).sha256 == file.sha256:
@@ -65,23 +62,23 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
         else _finished_run(root / link.recipe, root)
     )
     try:
-        manifest = read_manifest(path)
+        run = Run.load(path)
     except ManifestError as error:
         raise InputError(error.message, where=error.where, cure=error.cure) from error
-    if (state := status(path, manifest)) != "finished":
+    if (state := run.status) != "finished":
         cure = "finish that run first: the same command goes on with it"
         raise InputError(f"the linked run is {state}", where=str(path), cure=cure)
-    outcome = manifest.outcome
+    outcome = run.manifest.outcome
     chosen = outcome.best_checkpoint or (outcome.checkpoints[-1] if outcome.checkpoints else None)
     if chosen is None:
         raise InputError("the linked run left no checkpoint", where=str(path))
-    checkpoint = run_directory(path, manifest) / chosen.file
+    checkpoint = run.folder / chosen.file
     if not checkpoint.exists():
         message = "the linked run's checkpoint is gone"
         raise InputError(message, where=str(checkpoint), cure=_restore(path))
-    recorded = manifest.volatile.checkpoint_files.get(chosen.file)
+    recorded = run.manifest.volatile.checkpoint_files.get(chosen.file)
     require_equal(checkpoint, changed_file(checkpoint, recorded), cure=_restore(path))
-    return LinkedRun(path, manifest, checkpoint, chosen)
+    return LinkedRun(path, run.manifest, checkpoint, chosen)
 
 
 def _restore(manifest: Path) -> str:
@@ -97,11 +94,11 @@ def _finished_run(recipe: Path, root: Path) -> Path:
     by_outcome: dict[str, Path] = {}
     for path in newest_first(root, recipe.stem):
         try:
-            manifest = read_manifest(path)
+            run = Run.load(path)
         except ManifestError:
             continue
-        if manifest.inputs.recipe.digest == digest and status(path, manifest) == "finished":
-            by_outcome.setdefault(manifest.digests.outcome, path)
+        if run.manifest.inputs.recipe.digest == digest and run.status == "finished":
+            by_outcome.setdefault(run.manifest.digests.outcome, path)
     if not by_outcome:
         cure = f"run it first: `python runner.py {recipe}`"
         raise InputError("the linked recipe has no finished run", where=str(recipe), cure=cure)

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tinybert.compare.steps import StepDifference, relative_difference
-from tinybert.compare.verdict import Run
 from tinybert.errors import ManifestError
 from tinybert.files import open_file
+from tinybert.manifest.document import Run
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import Record, read_trace
 from tinybert.strict_json import parse_json

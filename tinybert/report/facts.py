@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tinybert.compare.causes import format_value
-from tinybert.compare.verdict import Run
-from tinybert.manifest.document import LIVE
+from tinybert.manifest.document import LIVE, Run
 from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
 from tinybert.recipe.load import leaves
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tinybert.compare.verdict import Comparison, Run
+from tinybert.compare.verdict import Comparison
+from tinybert.manifest.document import Run
 from tinybert.report.chart import Line, Mark, chart
 from tinybert.report.curves import Curve, Steps, apart
 from tinybert.report.facts import Row

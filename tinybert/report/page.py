@@ -14,9 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tinybert.atomic import write_bytes
 from tinybert.compare.causes import exact_value
 from tinybert.compare.steps import relative_difference
-from tinybert.compare.verdict import Comparison, Run, compare
+from tinybert.compare.verdict import Comparison, compare
 from tinybert.compare.verify import expectation_failures
 from tinybert.errors import UsageError
+from tinybert.manifest.document import Run
 from tinybert.report.curves import BUCKETS, Steps, steps_of
 from tinybert.report.facts import (
     LISTED,

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from tinybert.compare.causes import Cause, exact_value
 from tinybert.compare.tensors import TensorDifference
-from tinybert.compare.verdict import Comparison, Run, compare
+from tinybert.compare.verdict import Comparison, compare
 from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
+from tinybert.manifest.document import Run
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.errors import ManifestError, UsageError, bulleted
-from tinybert.manifest.document import newest_first, read_manifest, status
+from tinybert.manifest.document import Run, newest_first, read_manifest
 from tinybert.manifest.model import Code, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.load import ResolvedRecipe
@@ -56,12 +56,12 @@ def resumable(
     """
     for path in newest_first(root, recipe_name):
         try:
-            manifest = read_manifest(path)
+            run = Run.load(path)
         except ManifestError:
             continue
-        inputs = manifest.inputs
+        inputs = run.manifest.inputs
         if (inputs.recipe.digest, inputs.code.digest) == (recipe_digest, code_digest):
-            cut_off = status(path, manifest) in ("abandoned", "interrupted")
+            cut_off = run.status in ("abandoned", "interrupted")
             return RunRecord.reopen(path) if cut_off else None
     return None
 
