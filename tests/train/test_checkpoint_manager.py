@@ -13,6 +13,7 @@ from tinybert.errors import InputError
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.model import Code, Inputs, RecipeFacts
 from tinybert.manifest.record import RunRecord
+from tinybert.stages.training import has_checkpoint
 from tinybert.train.checkpoint import BestMetric, CheckpointFolder, CheckpointManager
 from tinybert.train.loop import StepResult
 
@@ -226,6 +227,70 @@ def test_what_is_not_as_it_was_recorded_is_not_taken_up(tmp_path, name, damage, 
     expected = change.format(size=size, longer=size + 1)
     prefix = "the checkpoint is not the one that the run recorded: "
     assert caught.value.message.startswith(prefix + expected)
+
+
+STRANGERS = ("step-x", "step-", "step-01", "step-1e3", "step--1", "step-000000010", "step-0000001_")
+
+
+def test_files_with_other_names_are_left_alone(tmp_path, straight):
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=7)
+        record.finish("interrupted")
+    folder = record.directory / "checkpoints"
+    strangers = [folder / f"{name}.safetensors" for name in STRANGERS]
+    for stranger in strangers:
+        stranger.write_bytes(b"somebody's")
+    with RunRecord.reopen(record.path) as record:
+        again = Run(record)
+        assert again.journal.resume() == 7
+        assert again.train()
+        assert outcome(again) == straight[1]
+    assert {stranger.read_bytes() for stranger in strangers} == {b"somebody's"}
+
+
+@pytest.mark.parametrize("name", ["step-x", "step--0000001", "step-00000008", "step-0000000009"])
+@pytest.mark.parametrize("step", [9, -1])
+def test_a_manifest_that_names_another_file_is_refused(tmp_path, name, step):
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=9)
+        record.finish("interrupted")
+    (record.directory / "checkpoints" / NEWEST).rename(
+        record.directory / "checkpoints" / f"{name}.safetensors"
+    )
+    with RunRecord.reopen(record.path) as record:
+        *older, newest = record.manifest.outcome.checkpoints
+        newest = replace(newest, file=f"checkpoints/{name}.safetensors", step=step)
+        kept = replace(record.manifest.outcome, checkpoints=[*older, newest])
+        record.update(outcome=kept)
+        with pytest.raises(InputError) as caught:
+            Run(record).journal.resume()
+    assert caught.value.message == (
+        f"`checkpoints/{name}.safetensors` is no checkpoint after {step} steps"
+    )
+    assert caught.value.where == str(record.path)
+
+
+def test_the_newest_is_the_one_of_most_steps_whatever_the_order_in_the_manifest(tmp_path):
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=9)
+        record.finish("interrupted")
+    with RunRecord.reopen(record.path) as record:
+        outcome = record.manifest.outcome
+        record.update(outcome=replace(outcome, checkpoints=outcome.checkpoints[::-1]))
+        assert Run(record).journal.resume() == 9
+
+
+def test_a_phase_has_begun_where_a_checkpoint_is_recorded_and_there(tmp_path):
+    with begin(tmp_path) as record:
+        stray = record.directory / "checkpoints" / "phase2" / "step-x.safetensors"
+        stray.parent.mkdir(parents=True)
+        stray.touch()
+        assert not has_checkpoint(record, "phase2")
+        Run(record, name="checkpoints/phase2").train(stops_at=3)
+        assert has_checkpoint(record, "phase2")
+        assert not has_checkpoint(record, "phase1")
+        (stray.parent / "step-00000003.safetensors").unlink()
+        assert not has_checkpoint(record, "phase2")
 
 
 def test_other_tensors_are_not_taken_up_where_no_file_is_recorded(tmp_path):

@@ -16,7 +16,7 @@ from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.training import (
     TrainingResult,
     TrainingSetup,
-    checkpoint_folder,
+    has_checkpoint,
     run_training,
     stage_result,
 )
@@ -48,8 +48,8 @@ def task_distill(recipe: TaskDistill, context: RunContext) -> StageResult:
         else:
             steps_before = sum(trained.steps for trained in done)
             training = _prediction_training(recipe, context, phase, student, steps_before)
-        later = (checkpoint_folder(context.record, p.name) for p in plan.phases[len(done) + 1 :])
-        begun = any(path for folder in later for path in folder.glob("step-*"))
+        later = plan.phases[len(done) + 1 :]
+        begun = any(has_checkpoint(context.record, other.name) for other in later)
         passed = context.world.broadcast_bytes(bytes([begun])) == bytes([True])
         done.append(run_training(context, training, passed=passed))
         student = {p.name: p.asnumpy() for p in training.groups["student"]}

@@ -86,6 +86,13 @@ def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResul
     )
 
 
+def has_checkpoint(record: RunRecord, name: str) -> bool:
+    """Return whether a checkpoint of a phase is recorded and there."""
+    folder = checkpoint_folder(record, name)
+    files = (record.directory / kept.file for kept in record.manifest.outcome.checkpoints)
+    return any(file.parent == folder and file.exists() for file in files)
+
+
 def run_training(
     context: build.RunContext, training: TrainingSetup, *, passed: bool = False
 ) -> TrainingResult:

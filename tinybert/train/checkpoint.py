@@ -4,6 +4,7 @@ A checkpoint has everything that a resume needs, in a file that is whole or abse
 """
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 
 GO_BACK = "remove the file to go on from the one before it, or start anew with --fresh"
 """What a user can do about a checkpoint that cannot be used."""
+_NAME = re.compile(r"step-([0-9]{8,18})\.safetensors")
 
 
 @message(frozen=True, config=ConfigDict(ser_json_inf_nan="constants"))
@@ -101,18 +103,20 @@ class CheckpointFolder:
             own: The new one.
             interim: Whether a stop asks for it, so that it does not count.
         """
-        counted = [path for path in sorted(saved) if self.step_of(path) % self.every == 0]
-        counted = [path for path in counted if path != own] + ([] if interim else [own])
-        kept = {own, *sorted(counted)[-self.keep :]}
-        return [path for path in saved if path not in kept]
+        steps = {path: self.step_of(path) or 0 for path in (*saved, own)}
+        counted = [path for path in steps if path != own and steps[path] % self.every == 0]
+        counted += [] if interim else [own]
+        kept = {own, *sorted(counted, key=lambda path: steps[path])[-self.keep :]}
+        return [path for path in steps if path not in kept]
 
     def save_best(self) -> dict[str, Array]:
         """Write the weights as those of the best evaluation; return them."""
         return self._write(self.best_path, self.weights, {})
 
-    def step_of(self, path: Path) -> int:
-        """Return the steps that a checkpoint has behind it."""
-        return int(path.stem.removeprefix("step-"))
+    def step_of(self, path: Path) -> int | None:
+        """Return the steps before a checkpoint; None if the file has no name of one."""
+        name = _NAME.fullmatch(path.name)
+        return int(name[1]) if name and path == self.path(int(name[1])) else None
 
     def table(self) -> TensorTable:
         """Return the tensor table of the parameters as they are."""
@@ -219,18 +223,27 @@ class CheckpointManager:
 
     def _recorded(self) -> dict[Path, Checkpoint]:
         """Return the recorded checkpoints of this training by their files, oldest first."""
-        outcome, directory = self.record.manifest.outcome, self.record.directory
-        files = {directory / checkpoint.file: checkpoint for checkpoint in outcome.checkpoints}
-        return {f: kept for f, kept in files.items() if f.parent == self.checkpoints.folder}
+        recorded = {}
+        for kept in self.record.manifest.outcome.checkpoints:
+            file, step = self.record.directory / kept.file, kept.step - self.steps_before
+            if file.parent != self.checkpoints.folder:
+                continue
+            if step < 1 or file != self.checkpoints.path(step):
+                message = f"`{kept.file}` is no checkpoint after {kept.step} steps"
+                cure = "restore the manifest, or start anew with --fresh"
+                raise InputError(message, where=str(self.record.path), cure=cure)
+            recorded[step] = file, kept
+        return dict(recorded[step] for step in sorted(recorded))
 
     def _restored(self) -> int:
         """Take weights and state from the newest checkpoint, if any; return its steps."""
         step, recorded = 0, self._recorded()
         for left in set(self.checkpoints.folder.glob("step-*.safetensors")) - recorded.keys():
-            log.warning("removing a checkpoint that is not recorded", file=str(left))
-            left.unlink()
+            if self.checkpoints.step_of(left) is not None:  # other files are none of ours
+                log.warning("removing a checkpoint that is not recorded", file=str(left))
+                left.unlink()
         if files := [file for file in recorded if file.exists()]:
-            step = self.checkpoints.step_of(files[-1])
+            step = recorded[files[-1]].step - self.steps_before
             self.best = self._restore(files[-1], recorded[files[-1]])
         step, self.best = _STEP_AND_BEST.validate_json(
             self.world.broadcast_bytes(_STEP_AND_BEST.dump_json((step, self.best)))
