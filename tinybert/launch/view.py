@@ -10,14 +10,19 @@ import structlog
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from tinybert.files import open_file
 from tinybert.run.heartbeat import Heartbeat
 from tinybert.strict_json import parse_json
+from tinybert.terminal import printable
 
 log = structlog.get_logger()
 
 QUIET_SECONDS = 10
 """Between two events, where standard error is no terminal."""
+NOT_REPEATED = ("level", "timestamp", "exc_info", "exception", "stack", "stack_info")
+"""Keys of an event that logging sets, or acts on."""
 SHOWN = 32
 """Processes in the table; of more, the slowest and the fastest."""
 
@@ -36,17 +41,17 @@ class LogRepeater:
     def repeat(self) -> None:
         """Log the lines that were completed since the last call."""
         try:
-            with self._path.open("rb") as file:
+            with open_file(self._path) as file:
                 file.seek(self._position)
                 lines = file.read()
-        except FileNotFoundError:
+        except OSError:
             return
         whole = lines[: lines.rfind(b"\n") + 1]
         self._position += len(whole)
         for line in whole.splitlines():
             event = _event(line)
             if event.get("event") not in (None, "step"):
-                facts = {name: event[name] for name in event if name not in ("level", "timestamp")}
+                facts = {name: event[name] for name in event if name not in NOT_REPEATED}
                 log.info(facts.pop("event"), **facts)
 
 
@@ -130,5 +135,6 @@ class RankProgress:
             loss = "" if beat.loss is None else f"{beat.loss:.4f}"
             rate_text = "" if beat.learning_rate is None else f"{beat.learning_rate:.2e}"
             step = f"{beat.step}/{self._total_steps}"
-            table.add_row(str(rank), beat.activity, step, loss, rate_text)
+            cells = (str(rank), beat.activity, step, loss, rate_text)
+            table.add_row(*(Text(printable(cell)) for cell in cells))  # a text is no markup
         return table
