@@ -65,7 +65,7 @@ class Job:
             Msrun(self._cluster, worker, variables, self._logs) as msrun,
         ):
             while True:
-                self._observe(msrun.processes())  # before the last heartbeats are received
+                self._observe(msrun)  # before the last heartbeats are received
                 for heartbeat in [*self.listener.receive(), *self._hosts.receive()]:
                     self._update(heartbeat)
                 self._hosts.report(self.heartbeats().values())
@@ -96,9 +96,11 @@ class Job:
             state.since = now
         state.heartbeat, state.heard = heartbeat, now
 
-    def _observe(self, processes: Mapping[int, psutil.Process]) -> None:
+    def _observe(self, msrun: Msrun) -> None:
         """Look which processes of this host live and use the processor."""
-        now = time.monotonic()
+        now, processes = time.monotonic(), msrun.processes()
+        for rank in msrun.ended_unseen():
+            self._states[rank].gone = True
         for rank, state in self._states.items():
             process = processes.get(rank)
             if process is None:  # msrun has yet to start it, or another host watches it
@@ -134,10 +136,11 @@ class Job:
         if failure := self._hosts.failure():
             return failure
         if failure := trouble(self._states, time.monotonic(), self._cluster.timeout):
-            lines = last_lines(self._logs / f"worker_{failure.rank}.log")
             if failure.ended is None and self._states[failure.rank].gone:
-                code = msrun.exit_code(msrun.processes()[failure.rank].pid, EXIT_CODE_SECONDS)
-                failure = replace(failure, what=_how_it_ended(code), exit_code=code)
+                death = msrun.first_death(EXIT_CODE_SECONDS)
+                rank, code = death or (failure.rank, None)
+                failure = JobFailure(rank, _how_it_ended(code), self._states[rank].step, code)
+            lines = last_lines(self._logs / f"worker_{failure.rank}.log")
             return replace(failure, last_lines=lines)
         if self._all_ended():
             return None

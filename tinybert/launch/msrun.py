@@ -23,6 +23,9 @@ _PR_SET_PDEATHSIG = 1
 SCHEDULER = -1
 """Stands for the rank of the scheduler, which msrun starts on the first host."""
 PAUSE = 0.2  # seconds
+START_SECONDS = 2.0
+"""How long a process that msrun has announced may take until it is seen, or was there unseen."""
+_ANNOUNCED = re.compile(r"^Start worker process with rank id:(\d+),", re.MULTILINE)
 _FAILED = re.compile(r"Worker process (\d+) exit with exception\. Error code: (-?\d+)")
 _NOISE = re.compile(r"^\[(INFO|WARNING)\]|^- C\+\+ Call Stack|^mindspore/ccsrc|^-+$|^\s*$")
 
@@ -115,6 +118,8 @@ class Msrun:
                 preexec_fn=end_with_parent,
             )
         self._started: dict[int, psutil.Process] = {}
+        self._announced: dict[int, float] = {}
+        """When msrun was seen to announce the start of a rank."""
 
     def __enter__(self) -> "Msrun":
         return self
@@ -158,16 +163,41 @@ class Msrun:
         except psutil.NoSuchProcess:
             return []
 
-    def exit_code(self, pid: int, seconds: float) -> int | None:
-        """Return how a process ended, if msrun reports that in time."""
+    def ended_unseen(self) -> list[int]:
+        """Return the ranks that msrun started, and that ended before `processes` saw them."""
+        now = time.monotonic()
+        for rank in map(int, _ANNOUNCED.findall(_text(self._log))):
+            self._announced.setdefault(rank, now)
+        unseen = [rank for rank in self._announced if rank not in self._started]
+        if not unseen or any(map(_starting, self._children())):
+            return []
+        return [rank for rank in unseen if now - self._announced[rank] > START_SECONDS]
+
+    def first_death(self, seconds: float) -> tuple[int, int] | None:
+        """Return the rank and the exit code of the process that failed first, if msrun reports it.
+
+        When one fails, msrun reports it and kills all others.
+
+        Args:
+            seconds: How long to wait for the report.
+        """
         until = time.monotonic() + seconds
-        while True:
-            for failed, code in _FAILED.findall(_text(self._log)):
-                if int(failed) == pid:
-                    return int(code)
+        while not (reports := _FAILED.findall(_text(self._log))):
             if time.monotonic() > until:
                 return None
             time.sleep(PAUSE)
+        pid, code = map(int, reports[0])
+        unseen = [rank for rank in self._announced if rank not in self._started]
+        ranks = [rank for rank, process in self._started.items() if process.pid == pid] or unseen
+        return (ranks[0], code) if ranks else None
+
+
+def _starting(process: psutil.Process) -> bool:
+    """Return whether a child of msrun has yet to become what it was started as."""
+    try:
+        return MODULE in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def end_with_parent() -> None:
