@@ -71,6 +71,21 @@ def ask(*arguments):
     return Answer(code, out.getvalue(), err.getvalue(), time.process_time() - began)
 
 
+COLUMNS = ("refused", "harmless", "silent change", "exit 70")
+"""Answers that the table always has; others follow them."""
+
+
+def judged(verdict, problems):
+    """Return the column of an answer: its verdict, or what is wrong with it."""
+    if not problems:
+        return verdict
+    text = " ".join(problems)
+    if "exit code 70" in text or "a traceback" in text or "Error: " in text:
+        return "exit 70"
+    silent = ("in silence", "noticed nothing", "took it")
+    return "silent change" if any(words in text for words in silent) else "wrong"
+
+
 class Table:
     """How often each answer was given, by what was attacked; printed after the tests."""
 
@@ -83,19 +98,16 @@ class Table:
         self.slowest[attacked] = max(seconds, self.slowest.get(attacked, 0.0))
 
     def __str__(self):
-        answers = sorted({answer for counts in self.counts.values() for answer in counts})
-        rows = [["attacked", "in all", *answers, "slowest"]]
+        found = {answer for counts in self.counts.values() for answer in counts}
+        answers = [*COLUMNS, *sorted(found - {*COLUMNS})]
+        rows = [["attacked", "tried", *answers, "slowest"]]
         for attacked, counts in self.counts.items():
-            cells = [str(counts[answer] or "") for answer in answers]
+            cells = [str(counts[answer]) for answer in answers]
             slowest = f"{self.slowest[attacked]:.2f} s"
             rows.append([attacked, str(counts.total()), *cells, slowest])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-                ]
-            )
-            for row in rows
-        )
+        lines = []
+        for name, *cells in rows:
+            padded = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([name.ljust(widths[0]), *padded]))
+        return "\n".join(lines)

@@ -11,7 +11,7 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from tests.attack.answers import ask
+from tests.attack.answers import ask, judged
 from tests.attack.damage import (
     BYTES,
     SEED,
@@ -271,7 +271,7 @@ def command(chain, words):
 def trial(chain, format, whole, damage, baseline):
     """Return how damage is answered, the longest time it took, and what is wrong with that."""
     changed = not isinstance(damage, bytes) or format.meaning(damage) != format.meaning(whole)
-    verdict, slowest, problems = "the same", 0.0, []
+    verdict, slowest, problems = "harmless", 0.0, []
     for words in (*format.checks, *format.asks):
         answer = ask(*command(chain, words))
         slowest = max(slowest, answer.seconds)
@@ -305,6 +305,6 @@ def test_damage_is_refused_or_changes_nothing(chain, table, name, monkeypatch):
         damage = kind(dice, whole)
         with replaced(path, damage):
             verdict, slowest, problems = trial(chain, format, whole, damage, baseline)
-        table.add(name, "WRONG" if problems else verdict, slowest)
+        table.add(name, judged(verdict, problems), slowest)
         found += [f"{name} {number}, {kind.__name__}: {problem}" for problem in problems]
     assert found == [], "\n" + "\n".join(found)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.attack.answers import ask
+from tests.attack.answers import ask, judged
 from tests.attack.damage import HOSTILE, SEED, edited, hostile_text, leaves, replaced
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.model import SECTIONS
@@ -75,7 +75,7 @@ def test_an_edited_manifest_is_refused_by_every_command(chain, table, document):
                 if answer.code != 2 or (command == "verify" and answer.code == 0)
             ]
         slowest = max(answer.seconds for answer in answers.values())
-        table.add("edited manifest", "WRONG" if problems else "refused", slowest)
+        table.add("edited manifest", judged("refused", problems), slowest)
         about = f"{number}, {path}: {before!r:.80} to {after!r:.80}"
         found += [f"{about}: {problem}" for problem in problems]
     assert found == [], "\n" + "\n".join(found)
@@ -98,9 +98,9 @@ def test_a_resealed_manifest_is_found_out_where_its_facts_can_be_recomputed(chai
         equal = json.dumps(changed) == json.dumps(document())
         if RECOMPUTED.match(path) and not (noticed or equal):
             problems.append(f"verify noticed nothing: {answers['verify']}")
-        answer = "the same" if equal else "refused" if noticed else "taken at its word"
+        answer = "harmless" if equal else "refused" if noticed else "taken at its word"
         slowest = max(answer.seconds for answer in answers.values())
-        table.add("resealed manifest", "WRONG" if problems else answer, slowest)
+        table.add("resealed manifest", judged(answer, problems), slowest)
         about = f"{number}, {path}: {before!r:.80} to {after!r:.80}"
         found += [f"{about}: {problem}" for problem in problems]
     assert found == [], "\n" + "\n".join(found)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.attack.answers import ask
+from tests.attack.answers import ask, judged
 from tests.attack.damage import BYTES, SEED, Place, change_lines, replaced
 from tests.conftest import SHIPPED
 from tests.recipe.test_recipe_mutations import BASES, HEADERS, NAMES, VALUES
@@ -69,7 +69,7 @@ def test_a_changed_recipe_has_an_answer_of_every_command(tmp_path, table, monkey
             problems.append(f"validate and explain disagree: {answers[0]}; {answers[2]}")
         if answers[0].code != 0 and answers[3].code == 0:
             problems.append(f"what validate refuses is planned: {answers[0]}")
-        verdict = "valid" if answers[0].code == 0 else "refused"
-        table.add("recipe", "WRONG" if problems else verdict, slowest)
+        verdict = "harmless" if answers[0].code == 0 else "refused"
+        table.add("recipe", judged(verdict, problems), slowest)
         found += [f"{number}, {kind.__name__}: {problem}" for problem in problems]
     assert found == [], "\n" + "\n".join(found)

@@ -30,7 +30,7 @@ def test_a_signal_ends_a_run_as_a_signal(tmp_path, table, number):
     name = signal.Signals(signum).name
     # Before Python runs the program, the signal itself ends the process: for a shell, the same.
     code = 128 - process.returncode if process.returncode < 0 else process.returncode
-    table.add(name, code, time.monotonic() - sent)
+    table.add(name, f"exit {code}", time.monotonic() - sent)
     assert (code, out) == (CODES[signum], "")
     assert "Traceback" not in err
     for manifest in tmp_path.glob("manifests/free-*.json"):
