@@ -7,7 +7,7 @@ from tinybert.model.parameters import encoder_shapes, pretraining_shapes
 ENCODER = tuple(encoder_shapes(tiny(num_hidden_layers=12)))
 CLASSIFIER = ("classifier.weight", "classifier.bias")
 PRETRAINING = tuple(
-    pretraining_shapes(["cls.predictions.bias", "cls.seq_relationship.bias"], 31, 16)
+    pretraining_shapes(["cls.predictions.bias", "cls.seq_relationship.bias"], tiny())
 )
 
 DOCUMENTED = {

@@ -97,7 +97,7 @@ def test_an_override_is_named(override, difference):
 
 def test_precision_is_that_of_the_compiled_products():
     def product(scope, *types):
-        return Operator("MatMul", scope, types, ("Float32",))
+        return Operator("MatMul", scope, types)
 
     graph = CompiledGraph(
         (

@@ -45,14 +45,7 @@ def measure_differences(
     exported: Runner,
     seq_length: int,
 ) -> list[OutputDifference]:
-    """Run both on the same batches.
-
-    Args:
-        network: What they compute.
-        names: Names of its outputs.
-        reference: The network in this program.
-        exported: The file in another.
-        seq_length: S.
+    """Run a network here and its exported file in another program on the same batches.
 
     Raises:
         ExportError: An output has another shape, is not finite, or differs by more than allowed.

@@ -65,11 +65,7 @@ def write_checkpoint(source: Source, family: Family, output: Path) -> None:
 
 
 def write_huggingface(source: Source, directory: Path) -> None:
-    """Write a network as transformers loads it: model.safetensors, config.json and a tokenizer.
-
-    Args:
-        source: The network.
-        directory: Where to write; existing and empty.
+    """Write a network as transformers loads it, into an existing, empty directory.
 
     Raises:
         InputError: The tokenizer is not one that this program has.

@@ -65,12 +65,8 @@ def require_able(format: Format) -> None:
 def export_network(source: Source, format: Format, output: Path) -> exported.ExportRecord:
     """Write a network into the directory `output`, run it, and record it.
 
-    An existing `output` is replaced at the end, when all is well.
-
-    Args:
-        source: The network.
-        format: The format.
-        output: The directory; it will hold the model, a named vocab.txt, and export.json.
+    It will hold the model, a named vocab.txt, and export.json. An existing one is replaced at the
+    end, when all is well.
 
     Returns:
         What export.json holds.

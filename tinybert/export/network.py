@@ -85,7 +85,7 @@ def assemble(
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     if head is not None:
         shapes |= head_shapes(config, head)
-    shapes |= pretraining_shapes(used, config.vocab_size, config.hidden_size)
+    shapes |= pretraining_shapes(used, config)
     check_match(used, shapes, dict.fromkeys(shapes, config.dtype), where=where)
     left = set(arrays) - {names[n] for n in (*shapes, *copies)}
     return TrainedNetwork(

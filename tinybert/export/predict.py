@@ -99,10 +99,7 @@ def predict_texts(
 ) -> Iterator[TextPrediction]:
     """Yield what the network predicts for each text.
 
-    Args:
-        source: A network with a head, and its vocabulary.
-        texts: The texts.
-        read_as: How to read them; what the source does not know must be said.
+    What the source does not know of how to read them, `read_as` must say.
 
     Raises:
         InputError: A text has no tokens, the vocabulary or a tokenizer file is damaged, or the

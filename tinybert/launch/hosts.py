@@ -281,11 +281,7 @@ def join(
 ) -> tuple[OtherHosts, str]:
     """Connect to the first host, send what this one would run, and wait for its answer.
 
-    Args:
-        cluster: The processes of the job.
-        secret: The job's.
-        facts: What must be the same on every host, by name.
-        stop: Whether the user asked to stop waiting.
+    The arguments are those of `gather`.
 
     Returns:
         The first host, and the run's id.

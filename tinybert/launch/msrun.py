@@ -59,12 +59,7 @@ class Cluster:
         return range(self.host_rank * self.per_host, (self.host_rank + 1) * self.per_host)
 
     def command(self, worker: Sequence[str], logs: Path) -> list[str]:
-        """Return the command line that starts this host's processes.
-
-        Args:
-            worker: What every process runs: a Python script and its arguments.
-            logs: Folder of the processes' logs.
-        """
+        """Return the command line by which `Msrun` starts this host's processes."""
         return [
             sys.executable,
             "-m",

@@ -23,11 +23,7 @@ def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tupl
 
 
 class Pooling(Cell):
-    """An encoder with both of its outputs.
-
-    Args:
-        encoder: The encoder.
-    """
+    """An encoder with both of its outputs."""
 
     def __init__(self, encoder: BertEncoder) -> None:
         super().__init__()
@@ -46,10 +42,6 @@ class TaskNetwork(Cell):
     """Encoder, dropout, ReLU if the head has one, and a linear map.
 
     A network for tags has no use for the pooler, which is then not trained.
-
-    Args:
-        encoder: The encoder.
-        head: The head's description.
     """
 
     def __init__(self, encoder: BertEncoder, head: HeadConfig) -> None:

@@ -109,9 +109,6 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
     Buffers, the state of a training and unknown heads have none. A name of no family stays as
     it is, for the comparison with the network to refuse.
 
-    Args:
-        names: The names in a checkpoint of any family.
-
     Raises:
         ValueError: No network or more than one is in the file, or two names mean the same.
     """
@@ -155,11 +152,7 @@ def _family_of(names: Iterable[str]) -> tuple[str, dict[str, str]]:
 
 
 def names_in(family: Family, names: Iterable[str]) -> dict[str, str]:
-    """Return the family's name of every parameter by canonical name.
-
-    Args:
-        family: The family to write.
-        names: Canonical names of a whole network.
+    """Return the family's name of every parameter of a whole network by canonical name.
 
     Raises:
         ValueError: The family has no name for one of them.

@@ -1,6 +1,6 @@
 """Names and shapes of an encoder's parameters, and their seeded initial values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import numpy as np
@@ -65,26 +65,19 @@ def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int,
     return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
 
 
-def pretraining_shapes(
-    names: Iterable[str], vocab_size: int, hidden_size: int
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the pretraining heads whose parameters are among `names`.
+def pretraining_shapes(names: Collection[str], config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the pretraining heads whose parameters are among canonical names.
 
     A head is whole or absent: one of its names asks for all of them.
-
-    Args:
-        names: Canonical names.
-        vocab_size: V.
-        hidden_size: H.
     """
-    present, transform = tuple(names), "cls.predictions.transform"
+    hidden, transform = config.hidden_size, "cls.predictions.transform"
     shapes: dict[str, tuple[int, ...]] = {}
-    if any(name.startswith("cls.predictions.") for name in present):
-        shapes |= linear_shapes(f"{transform}.dense", hidden_size, hidden_size)
-        shapes |= _norm(f"{transform}.LayerNorm", hidden_size)
-        shapes["cls.predictions.bias"] = (vocab_size,)
-    if any(name.startswith("cls.seq_relationship.") for name in present):
-        shapes |= linear_shapes("cls.seq_relationship", hidden_size, 2)
+    if any(name.startswith("cls.predictions.") for name in names):
+        shapes |= linear_shapes(f"{transform}.dense", hidden, hidden)
+        shapes |= _norm(f"{transform}.LayerNorm", hidden)
+        shapes["cls.predictions.bias"] = (config.vocab_size,)
+    if any(name.startswith("cls.seq_relationship.") for name in names):
+        shapes |= linear_shapes("cls.seq_relationship", hidden, 2)
     return shapes
 
 

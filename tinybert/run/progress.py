@@ -21,9 +21,6 @@ class StepProgress:
     """Shows the steps of a training; a context manager.
 
     On a terminal it is one line that is drawn anew; elsewhere an event every few seconds.
-
-    Args:
-        total_steps: Steps of the training.
     """
 
     def __init__(self, total_steps: int) -> None:

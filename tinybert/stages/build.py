@@ -197,14 +197,7 @@ def requested_run(run: Effective, plan: Plan) -> Effective:
 def requested_training(
     facts: TrainingFacts, plan: Plan, phase: TrainingPhase, trained: Sequence[str]
 ) -> TrainingFacts:
-    """Return facts of a training with what the recipe asks for in place of what was built.
-
-    Args:
-        facts: What was built.
-        plan: The plan.
-        phase: The training as it is planned.
-        trained: Names of the parameters that it trains.
-    """
+    """Return facts of a training with what the recipe asks for in place of what was built."""
     optimizer, loss_scale, schedule = phase.optimizer, phase.loss_scale, phase.schedule
     groups: dict[str, list[str]] = {}
     for name in sorted(trained):
@@ -238,13 +231,7 @@ def requested_training(
 def graph_facts(
     facts: TrainingFacts, context: RunContext, cell: str, scopes: Mapping[str, str]
 ) -> TrainingFacts:
-    """Return facts with what a compiled graph adds; compare its precision with the recipe.
-
-    Args:
-        facts: What is known already.
-        context: The run.
-        cell: Class name of the cell that was compiled.
-        scopes: Part of the operators' scope that identifies a network, by the network's name.
+    """Return facts with what the graph of a compiled cell, named by its class, adds.
 
     Raises:
         TrainingError: A matrix product has inputs of another type than the recipe asks for.

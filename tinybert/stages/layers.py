@@ -65,15 +65,7 @@ def layer_training(
     *,
     name: str | None = None,
 ) -> TrainingSetup:
-    """Return the training of a student's layers; its unused pooler is not trained.
-
-    Args:
-        context: The run.
-        phase: Its steps.
-        table: Its losses.
-        distiller: Both networks, with their weights.
-        name: The phase's name in a run of several.
-    """
+    """Return the training of a student's layers; its unused pooler is not trained."""
     teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
     trained = [f"student.{n}" for n in encoder_shapes(student.config) if "pooler." not in n]
     trained += fit_shapes(student.config, teacher.config, table.fit_dense)

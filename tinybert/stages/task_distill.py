@@ -63,15 +63,7 @@ def _prediction_training(
     trained: dict[str, Array],
     steps_before: int,
 ) -> TrainingSetup:
-    """Return the training on the differences between logits.
-
-    Args:
-        recipe: The recipe.
-        context: The run.
-        phase: Its steps.
-        trained: The student's weights by name, as far as phase 1 trained them.
-        steps_before: Steps of phase 1.
-    """
+    """Return the training on the differences between logits, after phase 1 if there was one."""
     assert recipe.phase2 is not None
     plan, table, task_type = context.plan, recipe.phase2.distill, recipe.task.task_type
     networks = {role: tasks.task_network(plan, role, context.loaded) for role in ROLES}

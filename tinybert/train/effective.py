@@ -89,13 +89,7 @@ def read_step(step: TrainingStep) -> TrainingFacts:
 def with_networks(
     facts: TrainingFacts, groups: Mapping[str, Sequence[Parameter]], global_batch_size: int
 ) -> TrainingFacts:
-    """Return facts with the size and the first weights of the networks.
-
-    Args:
-        facts: What is known already.
-        groups: Parameters by network.
-        global_batch_size: Rows that a call takes over all processes.
-    """
+    """Return facts with the size and the first weights of the networks, and a step's rows."""
     return replace(
         facts,
         global_batch_size=global_batch_size,
@@ -112,10 +106,7 @@ def with_graph(
 ) -> TrainingFacts:
     """Return facts with the graph's digest and its matrix products by type of their inputs.
 
-    Args:
-        facts: What is known already.
-        graph: What was compiled.
-        scopes: Part of the operators' scope that identifies a network, by the network's name.
+    `scopes` has the part of the operators' scope that identifies a network, by its name.
     """
     return replace(
         facts,
@@ -129,9 +120,7 @@ def with_graph(
 def require_as_requested(requested: object, built: object) -> None:
     """Raise a TrainingError that lists every requested fact that is not what was built.
 
-    Args:
-        requested: Facts as the recipe asks for them: a section, or values by name.
-        built: The same facts as they were read back.
+    Both are a section, or values by name: as the recipe asks for them, and as they were read back.
     """
     differences = list(_differences(requested, built, ""))
     if differences:

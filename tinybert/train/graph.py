@@ -24,13 +24,12 @@ class Operator:
     """One operator of a compiled graph.
 
     `scope` is its path through the cells, such as `Default/network-Distiller/student-BertEncoder`;
-    `inputs` and `outputs` are the element types of its tensors, such as `Float16`.
+    `inputs` are the element types of the tensors that it takes, such as `Float16`.
     """
 
     name: str
     scope: str
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,7 @@ def saving_environment(folder: Path) -> dict[str, str]:
 
 
 def read_graph(folder: Path, cell: str) -> CompiledGraph:
-    """Read the graph of `cell.construct` that the framework saved last.
-
-    Args:
-        folder: Where the graphs were saved.
-        cell: Class name of the cell that was compiled.
+    """Read the graph of `construct` of a cell, named by its class, that was saved last.
 
     Raises:
         FileNotFoundError: No such graph was saved.
@@ -98,9 +93,8 @@ def _parse(text: str) -> CompiledGraph:
     for call, types, scope in _nodes(text):
         hasher.update(f"{_NAME.sub(number, call)}\n{_NAME.sub(number, types)}\n".encode())
         if found := _CALL.match(call):
-            given, _, result = types.partition(" -> ")
-            inputs, outputs = tuple(_TENSOR.findall(given)), tuple(_TENSOR.findall(result))
-            operators.append(Operator(found[1], scope, inputs, outputs))
+            inputs = _TENSOR.findall(types.partition(" -> ")[0])
+            operators.append(Operator(found[1], scope, tuple(inputs)))
     return CompiledGraph(tuple(operators), hasher.hexdigest())
 
 
