@@ -3,6 +3,7 @@
 import mindspore as ms
 import numpy as np
 
+from tests.model.networks import tiny
 from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
@@ -21,17 +22,7 @@ of the largest, which processors of different makers differ by.
 
 def config(sizes: dict, hidden_act: str) -> NetworkConfig:
     """Return a network of the reference's sizes, float32, without dropout."""
-    return NetworkConfig(
-        **sizes,
-        hidden_act=hidden_act,
-        initializer_range=0.02,
-        use_relative_positions=False,
-        enable_fused_layernorm=True,
-        dtype="float32",
-        compute_type="float32",
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    return tiny(**sizes, hidden_act=hidden_act, initializer_range=0.02)
 
 
 def distiller(

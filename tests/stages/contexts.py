@@ -10,7 +10,13 @@ from tinybert.train.world import ALONE
 def context_of(plan, record=None):
     """Return the context of a plan's stage, with its records and weights."""
     stores, loaded = import_stores(plan, ALONE), read_checkpoints(plan)
-    provenance = Provenance(stores, loaded)
     return RunContext(
-        plan, record, stores, loaded, provenance, lambda result: None, lambda: False, ENVIRONMENT
+        plan=plan,
+        record=record,
+        stores=stores,
+        loaded=loaded,
+        provenance=Provenance(stores, loaded),
+        on_step=lambda result: None,
+        stop_requested=lambda: False,
+        environment=ENVIRONMENT,
     )

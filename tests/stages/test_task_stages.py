@@ -52,7 +52,8 @@ def reached(weights, tmp_path, monkeypatch):
     for module in (finetune, task_distill):
         monkeypatch.setattr(module, "run_training", end)
     monkeypatch.setattr(Evaluation, "logits", end)
-    manifest = SimpleNamespace(inputs=SimpleNamespace(files=[]))  # of a new run
+    inputs, outcome = SimpleNamespace(files=[]), SimpleNamespace(checkpoints=[])
+    manifest = SimpleNamespace(inputs=inputs, outcome=outcome)  # of a new run
     record = SimpleNamespace(
         directory=tmp_path, manifest=manifest, start=lambda effective, environment: None
     )

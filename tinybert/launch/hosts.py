@@ -22,7 +22,7 @@ import structlog
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from tinybert.errors import DeviceError, StoppedError, bulleted
-from tinybert.launch.msrun import Cluster
+from tinybert.launch.msrun import PAUSE, Cluster
 from tinybert.launch.watch import SILENT_SECONDS, JobFailure
 from tinybert.run.heartbeat import MESSAGE, Heartbeat, ShortText
 
@@ -31,7 +31,6 @@ log = structlog.get_logger()
 SECRET = "TINYBERT_JOB_SECRET"
 """Environment variable with what proves that a host belongs to the job."""
 OTHER_SECRET = f"it has another {SECRET}"
-PAUSE = 0.2  # seconds
 HELLO_SECONDS = 5.0
 """How long a peer may take to prove that it belongs to the job, and to send its first message."""
 MAX_PENDING = 64

@@ -10,12 +10,10 @@ from pathlib import Path
 import psutil
 
 from tinybert.launch.hosts import HostStatus, OtherHosts, StopCheck
-from tinybert.launch.msrun import LOG, SCHEDULER, SCHEDULER_LOG, Cluster, Msrun, last_lines
+from tinybert.launch.msrun import LOG, PAUSE, SCHEDULER, SCHEDULER_LOG, Cluster, Msrun, last_lines
 from tinybert.launch.watch import JobFailure, WorkerState, trouble
 from tinybert.run.heartbeat import Heartbeat, HeartbeatListener
 
-PAUSE = 0.2
-"""Seconds between two looks at the processes."""
 EXIT_SECONDS = 3.0
 """How long processes that have reported their end may take to end."""
 EXIT_CODE_SECONDS = 2.0

@@ -22,7 +22,8 @@ SCHEDULER_LOG = "scheduler.log"
 _PR_SET_PDEATHSIG = 1
 SCHEDULER = -1
 """Stands for the rank of the scheduler, which msrun starts on the first host."""
-PAUSE = 0.2  # seconds
+PAUSE = 0.2
+"""Seconds between two looks at whatever is waited for."""
 START_SECONDS = 2.0
 """How long a process that msrun has announced may take until it is seen, or was there unseen."""
 _ANNOUNCED = re.compile(r"^Start worker process with rank id:(\d+),", re.MULTILINE)

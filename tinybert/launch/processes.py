@@ -126,14 +126,14 @@ class HostJob:
             old.rename(f"{old}.{segment}")
         job = Job(self.cluster, logs, hosts)
         worker_job = WorkerJob(
-            self.options,
-            run_id,
-            manifest,
-            recipe.digest,
-            self.code.digest,
-            digests,
-            job.listener.port,
-            job.listener.token,
+            options=self.options,
+            run_id=run_id,
+            manifest=manifest,
+            recipe_digest=recipe.digest,
+            code_digest=self.code.digest,
+            record_digests=digests,
+            port=job.listener.port,
+            token=job.listener.token,
         )
         worker_job.write(logs / "job.json")
         total_steps = sum(phase.total_steps for phase in self.plan.phases)

@@ -107,16 +107,16 @@ def execute(
         stores = import_stores(plan, world)
         loaded = read_checkpoints(plan)
         context = RunContext(
-            plan,
-            record,
-            stores,
-            loaded,
-            Provenance(stores, loaded),
-            on_step,
-            stop.requested,
-            environment,
-            world,
-            report_activity,
+            plan=plan,
+            record=record,
+            stores=stores,
+            loaded=loaded,
+            provenance=Provenance(stores, loaded),
+            on_step=on_step,
+            stop_requested=stop.requested,
+            environment=environment,
+            world=world,
+            report_activity=report_activity,
         )
         result = _carry_out(context)
     shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
