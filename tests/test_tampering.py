@@ -61,8 +61,10 @@ def test_a_resume_refuses_what_was_changed_and_then_goes_on(stopped):
     ):
         before = file.read_bytes()
         flip(file, place)
+        manifest = path.read_bytes()
         code, out, err = runner(runner.free, "--root", runner.root, *STEPS)
         assert (code, out) == (4, "")
+        assert path.read_bytes() == manifest
         assert f"error: {message}" in err
         file.write_bytes(before)
     assert outcome(runner.run(runner.free, *STEPS)) == straight

@@ -112,6 +112,8 @@ class StoppedError(TinybertError):
         self.exit_code = 128 + signum
 
 
+REFUSALS = (InputError, DeviceError, UsageError)
+"""Errors by which a run that would go on is refused, rather than failed."""
 MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY),

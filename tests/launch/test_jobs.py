@@ -46,12 +46,20 @@ def alone(tmp_path_factory):
 
 
 FOREIGN = {
+    "DEVICE_ID": "6",
+    "MS_DEV_JIT_SYNTAX_LEVEL": "0",
+    "MS_ENABLE_RECOVERY": "1",
+    "MS_NODE_ID": "5",
     "MS_ROLE": "MS_WORKER",
+    "MS_SCHED_HOST": "10.255.255.1",
     "MS_SCHED_PORT": "1",
+    "MS_TOPO_TIMEOUT": "1",
     "MS_WORKER_NUM": "7",
+    "OMP_DYNAMIC": "true",
     "OMP_NUM_THREADS": "3",
     "RANK_ID": "5",
     "RANK_SIZE": "7",
+    "RANK_TABLE_FILE": "/nowhere/table.json",
 }
 """As another launcher would set them."""
 
@@ -119,6 +127,9 @@ def test_a_dry_run_says_who_does_what(tmp_path):
 IDLE = """
 import os
 if "MS_NODE_ID" in os.environ:
+    from pathlib import Path
+    folder = Path(os.environ["PYTHONPATH"].partition(":")[0])
+    (folder / f"variables{os.environ['MS_NODE_ID']}").write_text("\\n".join(os.environ))
     from tinybert.run import execute
 
     execute.execute = lambda *_, **__: True
@@ -128,9 +139,12 @@ if "MS_NODE_ID" in os.environ:
 def test_a_run_that_is_not_finished_is_no_success_whatever_its_processes_report(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(IDLE)
     runner = make_runner(tmp_path / "root")
-    variables = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    variables = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "TINYBERT_JOB_SECRET": "0123456789abcdef"}
     code, out, err = runner(runner.free, "--root", runner.root, *processes(2), variables=variables)
     assert (code, out) == (1, "")
+    inherited = [(tmp_path / f"variables{rank}").read_text().split("\n") for rank in range(2)]
+    assert all("PYTHONPATH" in names for names in inherited)
+    assert not any("TINYBERT_JOB_SECRET" in names for names in inherited)
     assert "error: the processes reported that they ended well, but the run is planned\n" in err
     assert load(manifest_of(runner))["outcome"]["status"] == "failed"
 
@@ -211,6 +225,28 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
     assert error["last_lines"]
     runner.run(runner.free, *processes(2), "--resume", path)
     assert load(path)["digests"]["outcome"] == expected["digests"]["outcome"]
+
+
+@pytest.mark.slow
+def test_a_refused_resume_changes_nothing(tmp_path):
+    runner = make_runner(tmp_path, steps=200)
+    launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
+    wait_for_step(runner.root, 10, launcher)
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate()
+    path = manifest_of(runner)
+    manifest = path.read_bytes()
+    assert load(path)["outcome"]["status"] == "interrupted"
+    newest = max(tmp_path.glob("runs/free/*/checkpoints/step-*.safetensors"))
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, out, err = runner(runner.free, "--root", runner.root, *processes(2))
+    assert (code, out) == (4, "")
+    assert "error: the checkpoint is not the one that the run recorded: SHA-256 " in err
+    assert path.read_bytes() == manifest
+    newest.write_bytes(whole)
+    runner.run(runner.free, *processes(2))
+    assert load(path)["outcome"]["status"] == "finished"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tinybert.errors import InputError, ManifestError, TrainingError
+from tinybert.errors import DeviceError, InputError, ManifestError, TrainingError, UsageError
 from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import Run, newest_first, read_manifest
@@ -322,3 +322,26 @@ def test_a_sealed_manifest_of_other_content_is_refused(pretend: Any) -> None:
     document["digests"]["outcome"] = digest(document["outcome"])
     path.write_text(json.dumps(document))
     assert message(path) == "no manifest: `outcome.steps`: input should be a valid integer"
+
+
+@pytest.mark.parametrize("error", [InputError("no"), DeviceError("no"), UsageError("no")])
+def test_a_reopened_run_that_is_refused_is_as_it_was(pretend: Any, error: Exception) -> None:
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record, last=8)
+        record.finish("interrupted")
+    manifest = record.path.read_bytes()
+    with RunRecord.reopen(record.path) as again:
+        again.start(run.effective(), run.environment())
+        again.fail(error)
+    assert record.path.read_bytes() == manifest
+    with RunRecord.reopen(record.path) as again:
+        again.rewind(6)
+        again.fail(error)
+    assert read_manifest(record.path).outcome.status == "failed"
+    with RunRecord.reopen(record.path) as again:
+        again.fail(TrainingError("it died"))
+    failure = read_manifest(record.path).outcome.error
+    assert failure is not None
+    assert failure.message == "it died"

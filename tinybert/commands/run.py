@@ -26,7 +26,7 @@ from tinybert.errors import (
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
-from tinybert.manifest.document import Run, require_own_place
+from tinybert.manifest.document import Run, is_locked, require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
@@ -167,9 +167,7 @@ def _recorded_errors(record: RunRecord, manifest: str) -> Iterator[None]:
         stopped.where, stopped.cure = manifest, "the same command goes on from here"
         raise
     except BaseException as error:
-        # a run that could not be taken up is as it was, so that the same command can try again
-        kept = isinstance(error, InputError) and len(record.manifest.volatile.segments) > 1
-        if record.manifest.outcome.status != "failed" and not kept:
+        if is_locked(record.directory):  # else its end is recorded, or it is as it was
             with suppress(OSError):  # the disk may be what failed
                 record.fail(error)
         if isinstance(error, TinybertError) and not error.where:
@@ -194,8 +192,8 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
         log.warning("going on with a run that was cut off", manifest=manifest)
         try:
             _require_parents(record, parents)
-        except InputError:
-            record.close()
+        except InputError as error:
+            record.fail(error)
             raise
         return record
     inputs = Inputs(

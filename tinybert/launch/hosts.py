@@ -45,6 +45,14 @@ StopCheck = Callable[[], int | None]
 AnyMessage = TypeVar("AnyMessage", bound="HostMessage")
 
 
+def take_secret() -> bytes:
+    """Return the job's secret, and remove it from the environment that processes inherit.
+
+    It is empty where none is set: a job of one host needs none.
+    """
+    return os.environ.pop(SECRET, "").encode()
+
+
 class HostMessage(BaseModel):
     """What launchers send each other."""
 

@@ -1,6 +1,5 @@
 """Carrying out a run of several processes: start and show them, and report how it ended."""
 
-import os
 import platform
 import socket
 from contextlib import suppress
@@ -14,7 +13,7 @@ import structlog
 from tinybert.data.importing import STORES, import_records
 from tinybert.errors import StoppedError, TinybertError, TrainingError
 from tinybert.files import PROGRAM, relative_to_cwd
-from tinybert.launch.hosts import SECRET, OtherHosts, gather, join
+from tinybert.launch.hosts import OtherHosts, gather, join, take_secret
 from tinybert.launch.job import Job
 from tinybert.launch.msrun import Cluster
 from tinybert.launch.preflight import checks_table, preflight
@@ -66,11 +65,12 @@ class HostJob:
             StoppedError: The user stopped the run.
         """
         run_id, hosts = record.manifest.volatile.run_id, OtherHosts(self.cluster)
+        secret = take_secret()
         digests = self._import_records()
         with self.stop.waiting():
             if self.cluster.hosts > 1:
-                secret, facts = os.environ[SECRET].encode(), self._facts()
-                hosts = gather(self.cluster, secret, facts, run_id, stop=self.stop.poll)
+                stopped = self.stop.poll
+                hosts = gather(self.cluster, secret, self._facts(), run_id, stop=stopped)
             failure, heartbeats = self._carry_out(run_id, record.path, digests, hosts)
         record.reload()
         ranks = {str(rank): RankFacts(pid=h.pid, host=h.host) for rank, h in heartbeats.items()}
@@ -96,10 +96,10 @@ class HostJob:
             TinybertError: How the job failed; the first host's manifest says so too.
             StoppedError: The user stopped the run.
         """
+        secret = take_secret()
         digests = self._import_records()
         with self.stop.waiting():
-            secret, facts = os.environ[SECRET].encode(), self._facts()
-            hosts, run_id = join(self.cluster, secret, facts, stop=self.stop.poll)
+            hosts, run_id = join(self.cluster, secret, self._facts(), stop=self.stop.poll)
             rank = self.cluster.host_rank
             log.info("run", recipe=self.options.recipe, run_id=run_id, host_rank=rank)
             failure, _ = self._carry_out(run_id, None, digests, hosts)

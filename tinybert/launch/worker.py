@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from tinybert.errors import InputError, StoppedError, TinybertError, of_machine
+from tinybert.errors import REFUSALS, InputError, StoppedError, TinybertError, of_machine
 from tinybert.files import PROGRAM, FileDigest
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
@@ -147,6 +147,8 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSen
         except StoppedError:
             raise
         except BaseException as error:
-            with suppress(OSError):  # the disk may be what failed
-                record.fail(error, rank=rank)
+            goes_on = len(record.manifest.volatile.segments) > 1
+            if not (goes_on and isinstance(error, REFUSALS)):  # of these the launcher decides
+                with suppress(OSError):  # the disk may be what failed
+                    record.fail(error, rank=rank)
             raise

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from tinybert.atomic import write_bytes
 from tinybert.errors import ManifestError
-from tinybert.files import open_file
+from tinybert.files import open_file, read_file
 from tinybert.manifest.canonical import digest, to_json
 from tinybert.manifest.model import FORMAT_VERSION, Digests, Manifest
 from tinybert.strict_json import read_json
@@ -223,3 +224,48 @@ def _first(error: "ValidationError") -> str:
     problem = error.errors()[0]
     place = ".".join(str(key) for key in problem["loc"])
     return f"`{place}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A manifest before its run was reopened, and what changes when its trace does."""
+
+    path: Path
+    content: bytes
+    trace: Path
+    stamp: tuple[int, int] | None
+    """Size and time of change; None: there is no trace."""
+
+    @classmethod
+    def take(cls, path: Path, trace: Path) -> "Snapshot":
+        """Read a manifest.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return cls(path, read_file(path), trace, _stamp(trace))
+
+    def restore(self) -> bool:
+        """Write the manifest as it was, unless the trace was touched; returns whether it was."""
+        untouched = _stamp(self.trace) == self.stamp
+        if untouched:
+            write_bytes(self.path, self.content)
+        return untouched
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(timezone.utc)
+
+
+def utc_text(time: datetime) -> str:
+    """Return a time in UTC as manifests have it."""
+    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns

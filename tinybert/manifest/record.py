@@ -12,12 +12,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tinybert.atomic import remove_leftovers, write_bytes
-from tinybert.errors import InputError, ManifestError
+from tinybert.errors import REFUSALS, InputError, ManifestError
 from tinybert.files import digest_file
 from tinybert.manifest.built import Effective, Environment
 from tinybert.manifest.canonical import digest
@@ -25,11 +25,14 @@ from tinybert.manifest.checkpoints import TensorTable, table_of, tensor_digest, 
 from tinybert.manifest.document import (
     FOLDER,
     Run,
+    Snapshot,
     acquire,
     encode_manifest,
     new_run_id,
     read_manifest,
     require_own_place,
+    utc_now,
+    utc_text,
 )
 from tinybert.manifest.identity import PATCH_BYTES
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
@@ -61,11 +64,6 @@ TRACE = "trace.jsonl"
 RESTORE = "restore it, or start anew with --fresh"
 
 
-def utc_now() -> datetime:
-    """Return the time in UTC."""
-    return datetime.now(timezone.utc)
-
-
 class RunRecord:
     """One run: its manifest, its trace, its lock. Made by `plan` or `reopen`; a context manager.
 
@@ -84,6 +82,7 @@ class RunRecord:
         self._lock = lock
         self._now = now
         self._trace: TraceWriter | None = None
+        self._before: Snapshot | None = None
 
     @classmethod
     def plan(cls, root: Path, inputs: Inputs, *, now: Clock = utc_now) -> "RunRecord":
@@ -131,7 +130,7 @@ class RunRecord:
         assert lock is not None
         volatile = Volatile(
             run_id=run_id,
-            created=_text(created),
+            created=utc_text(created),
             root=str(root.absolute()),
             directory=directory.as_posix(),
             command=list(sys.argv),
@@ -165,6 +164,7 @@ class RunRecord:
             os.close(lock)
             raise ManifestError("this run is finished", where=str(path))
         record = cls(run.root, path, manifest, lock)
+        record._before = Snapshot.take(path, directory / TRACE)
         for leftover in directory.rglob(".*.tmp"):
             if leftover.is_file():
                 leftover.unlink()
@@ -346,7 +346,14 @@ class RunRecord:
         exit_code: int | None = None,
         last_lines: Sequence[str] = (),
     ) -> None:
-        """Record what ended the run, as `Failure` explains it, and release its lock."""
+        """Record what ended the run, as `Failure` explains it, and release its lock.
+
+        A run that was reopened, and refused before its trace was touched, is as it was before.
+        """
+        if self._before and isinstance(error, REFUSALS) and self._before.restore():
+            self.reload()
+            self.close()
+            return
         failure = Failure(
             type=type(error).__name__,
             message=getattr(error, "message", None) or str(error),
@@ -382,7 +389,7 @@ class RunRecord:
                 nonfinite_losses=self._trace.nonfinite,
                 trace_digest=self._trace.digest,
             )
-        ended = _text(self._now())
+        ended = utc_text(self._now())
         last = replace(volatile.segments[-1], ended=ended)
         volatile = replace(volatile, ended=ended).with_last_segment(last)
         self.update(outcome=outcome, volatile=volatile)
@@ -390,8 +397,4 @@ class RunRecord:
 
 
 def _segment(started: datetime) -> Segment:
-    return Segment(started=_text(started), host=socket.gethostname(), pid=os.getpid())
-
-
-def _text(time: datetime) -> str:
-    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return Segment(started=utc_text(started), host=socket.gethostname(), pid=os.getpid())

@@ -203,12 +203,13 @@ class CheckpointManager:
             InputError: The checkpoint, the best one or the trace is not as it was recorded.
         """
         step = self._restored()
+        if step and (self.best is None or self.best.global_step != step):
+            self._check_best()
         self._rewind(self.steps_before + step)
         if step:
             table = self.checkpoints.table()
             self.record.checkpoint(self.steps_before + step, self.checkpoints.path(step), table)
-            if not self._keep_best(step):
-                self._check_best()
+            self._keep_best(step)
         return step
 
     def restore(self) -> None:
@@ -316,15 +317,10 @@ class CheckpointManager:
         self.record.checkpoint(self.steps_before + step, path, table, expired=expired)
         self._keep_best(step)
 
-    def _keep_best(self, step: int) -> bool:
-        """Keep the weights apart if they are the best; a kill before this is made up by resume.
-
-        Returns:
-            Whether they are.
-        """
+    def _keep_best(self, step: int) -> None:
+        """Keep the weights apart if they are the best; a kill before this is made up by resume."""
         if self.best is None or self.best.global_step != step:
-            return False
+            return
         table = tensor_table(self.checkpoints.save_best())
         path = self.checkpoints.best_path
         self.record.checkpoint(self.steps_before + step, path, table, best=True)
-        return True
