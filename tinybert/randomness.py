@@ -19,6 +19,8 @@ _PARITY = np.uint32(0x1BD11BDA)
 ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
 """Bits by which the first and the second pair of words are rotated, from round to round."""
 ROUNDS = 20
+_DRAWS = 8
+"""Draws of 16 bits from one counter."""
 _CHUNK = 1 << 14  # counters at a time: six arrays of 64 KiB stay in the second-level cache
 
 
@@ -157,11 +159,48 @@ def keep_mask(
         but (seed, site, ordinal): not on the process or the other rows.
     """
     elements = int(np.prod(shape, dtype=np.int64))
-    blocks = -(-elements // 8)
-    block = np.tile(np.arange(blocks, dtype=np.uint32), len(samples))
-    low = np.repeat(samples.astype(np.uint32), blocks)
-    high = np.repeat((samples >> np.uint64(32)).astype(np.uint32), blocks)
-    words = threefry(dropout_key(seed, site), (block, low, high, np.zeros_like(block)))
-    draws = words.reshape(4, len(samples), blocks).transpose(1, 0, 2)  # (B, 4, blocks)
-    kept = np.ascontiguousarray(draws).view("<u2") >= drop_threshold(rate)
-    return kept.reshape(len(samples), -1)[:, :elements].reshape(len(samples), *shape)
+    runs = Runs(samples, np.zeros(len(samples), np.int64), np.full(len(samples), elements))
+    return keep_runs(seed, site, runs, rate).reshape(len(samples), *shape)
+
+
+class Runs:
+    """Runs of consecutive elements of samples' masks.
+
+    Elements count from 0 in the order of a mask's memory (C order).
+
+    Args:
+        samples: (R,) uint64, the ordinal of each run's sample.
+        firsts: (R,) the run's first element.
+        lengths: (R,) its number of elements.
+    """
+
+    def __init__(
+        self,
+        samples: npt.NDArray[np.uint64],
+        firsts: npt.NDArray[np.int64],
+        lengths: npt.NDArray[np.int64],
+    ) -> None:
+        first_blocks = firsts // _DRAWS
+        blocks = -(-(firsts + lengths) // _DRAWS) - first_blocks  # (R,) counters of each run
+        starts = np.cumsum(blocks) - blocks
+        run = np.repeat(np.arange(len(samples)), blocks)
+        block = (np.arange(len(run)) - (starts - first_blocks)[run]).astype(np.uint32)
+        low, high = samples.astype(np.uint32), (samples >> np.uint64(32)).astype(np.uint32)
+        self.counters = (block, low[run], high[run], np.zeros_like(block))
+        """Four words of each counter, which gives `_DRAWS` elements."""
+        self.elements: npt.NDArray[np.int64] | None = None
+        """Places of the runs' elements among all draws; None: they are all of them."""
+        if (firsts % _DRAWS).any() or (lengths % _DRAWS).any():
+            before = np.cumsum(lengths) - lengths
+            first = _DRAWS * starts + firsts % _DRAWS
+            self.elements = np.arange(int(lengths.sum())) + np.repeat(first - before, lengths)
+
+
+def keep_runs(seed: int, site: str, runs: Runs, rate: float) -> npt.NDArray[np.bool_]:
+    """Return elements of the dropout masks of one site, those of `runs` one after the other.
+
+    They are the elements that `keep_mask` gives to the samples; no others are drawn.
+    """
+    words = threefry(dropout_key(seed, site), runs.counters)  # (4, counters)
+    kept = np.ascontiguousarray(words.T).view("<u2").reshape(-1) >= drop_threshold(rate)
+    return kept if runs.elements is None else kept[runs.elements]

@@ -97,7 +97,7 @@ def block():
         "input_ids": np.array([[2, 0, 3, 0], [2, 0, 0, 0], [0, 0, 0, 0]]),
         "input_mask": np.array([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]]),
         "segment_ids": np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]),
-        "label_ids": np.array([[5, 6, 7, 8], [1, 2, 3, 4], [9, 9, 9, 9]]),
+        "label_ids": np.array([[5, 6, 7, -100], [1, 2, -100, -100], [-100] * 4]),
     }
 
 
@@ -108,9 +108,18 @@ def test_a_batch_can_be_as_narrow_as_its_longest_row(tmp_path, rows_format, bloc
     assert batch.input_ids.tolist() == [[2, 0], [0, 0]]
     assert batch.segment_ids.tolist() == [[0, 1], [0, 0]]
     assert batch.input_mask.tolist() == [[1, 0], [0, 0]]
-    assert batch.label_ids.tolist() == [[1, 2], [9, 9]]
+    assert batch.label_ids.tolist() == [[1, 2], [-100, -100]]
     with pytest.raises(ValueError, match="a row is longer than seq_length 2"):
         store.batch(np.array([0, 1]), seq_length=2)
+
+
+def test_a_batch_is_wide_enough_for_every_label_that_counts(tmp_path, rows_format, block):
+    block["label_ids"] = np.array(
+        [[5, -100, -100, -100], [1, -100, 2, -100], [-100, -100, -100, 3]]
+    )
+    store = written(tmp_path / "s", rows_format, block)
+    assert store.lengths.tolist() == [3, 3, 4]
+    assert store.batch_lengths(np.array([2, 0]), 3).tolist() == [4, 3, 0]
 
 
 def test_where_every_position_counts_no_row_is_short(tmp_path, block):

@@ -33,7 +33,7 @@ TAGS = np.array([[-100, 2, 0, 1, -100], [-100, 1, -100, -100, -100], [-100] * 5,
 
 
 def batch(label_ids):
-    return Batch(MASK, MASK, MASK, np.asarray(label_ids))
+    return Batch(MASK, MASK, MASK, label_ids=np.asarray(label_ids))
 
 
 def log_probs(logits):
@@ -166,7 +166,7 @@ def test_a_distiller_mixes_the_losses_by_the_hard_share(share, squared):
         temperature_squared=squared,
     )
     rows = random_batch(tiny())
-    whole = Batch(*rows, np.array([1, 0, 2], np.int32))
+    whole = Batch(*rows, label_ids=np.array([1, 0, 2], np.int32))
     filled = np.array([True, True, False])
     tensors = [ms.Tensor(x) for x in rows]
     inputs = logit_inputs(whole, filled, by_token=False).tensors()
@@ -201,7 +201,7 @@ def test_training_on_labels_gives_the_loss_of_the_logits():
     _, student = networks(head)
     rows = random_batch(tiny())
     tags = np.where(rows[2] == 1, rows[0] % 3, -100).astype(np.int32)
-    inputs = label_inputs(Batch(*rows, tags), np.array([True, False, True])).tensors()
+    inputs = label_inputs(Batch(*rows, label_ids=tags), np.array([True, False, True])).tensors()
     (loss,) = LabelTraining(student, "ner")(*inputs)
     logits = student(*inputs[:3]).asnumpy()
     places = [(r, p) for r in (0, 2) for p in range(8) if tags[r, p] >= 0]

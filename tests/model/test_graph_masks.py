@@ -115,10 +115,10 @@ def test_a_kind_without_sites_has_no_masks():
 
 
 class Counting(Cell):
-    """Two inputs and two masks; returns how many elements are kept, by input."""
+    """Takes a batch's rows and two masks; returns how many elements are kept, by input."""
 
     @ms.jit
-    def construct(self, x, y, hidden=None, attention=None):
+    def construct(self, x, y, mask, row_ids, position_ids, hidden=None, attention=None):
         kept = ms.ops.cast(hidden, ms.float32).sum() * x.sum()
         return kept, y.sum() if attention is None else x.sum()
 
@@ -127,6 +127,7 @@ def test_a_network_is_given_masks_in_the_place_of_ordinals():
     sites = (DropoutSite("embeddings", "hidden", (4, 4), 0.25),)
     network = MaskedNetwork(Counting(), GraphMasks(3, sites))
     low, high = map(ms.Tensor, ordinal_words(ORDINALS))
-    kept, rest = network(ms.Tensor([2.0]), ms.Tensor([3.0]), low, high)
+    inputs = (ms.Tensor([2.0]), ms.Tensor([3.0]), None, None, None)
+    kept, rest = network(*inputs, low, high)
     assert kept.asnumpy() == 2 * keep_mask(3, "embeddings", ORDINALS, (4, 4), 0.25).sum()
     assert rest.asnumpy() == 3

@@ -78,16 +78,16 @@ def test_dropout_before_the_head_takes_its_mask(task_type, shape):
     )
     keep = np.random.default_rng(9).random((3, *shape)) >= 0.25
     tensors = map(ms.Tensor, random_batch(CONFIG))
-    logits = build(described=described)(*tensors, None, None, ms.Tensor(keep[None])).asnumpy()
+    logits = build(described=described)(*tensors, *[None] * 5, ms.Tensor(keep[None])).asnumpy()
     np.testing.assert_allclose(logits, by_hand(described, classifier_keep=keep), atol=1e-4)
 
 
 def test_the_encoder_takes_its_masks():
     config = tiny(hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2)
     keeps = random_keeps(config)
-    tensors = [ms.Tensor(x) for x in (*random_batch(config), *keeps)]
-    dropped = build(config)(*tensors).asnumpy()
-    plain = build(config)(*tensors[:3]).asnumpy()
+    rows, masks = map(ms.Tensor, random_batch(config)), map(ms.Tensor, keeps)
+    dropped = build(config)(*rows, None, None, None, *masks).asnumpy()
+    plain = build(config)(*map(ms.Tensor, random_batch(config))).asnumpy()
     assert np.abs(dropped - plain).max() > 0.01
 
 

@@ -89,7 +89,7 @@ def random_rows(task_type):
     if task_type == "ner":
         label_ids = generator.integers(0, LABELS["ner"], (ROWS, LENGTH)).astype(np.int32)
         label_ids[(rows["input_mask"] == 0) | (generator.random((ROWS, LENGTH)) < 0.3)] = -100
-    batch = Batch(rows["input_ids"], rows["segment_ids"], rows["input_mask"], label_ids)
+    batch = Batch(rows["input_ids"], rows["segment_ids"], rows["input_mask"], label_ids=label_ids)
     return batch, np.arange(ROWS) < ROWS - 1
 
 

@@ -28,6 +28,7 @@ class Rows:
         generator = np.random.default_rng(2)
         lengths = generator.integers(2, 9, ROWS)
         self.mask = (np.arange(8) < lengths[:, None]).astype(np.int32)
+        self.lengths = lengths
         self.ids = generator.integers(1, 31, (ROWS, 8)).astype(np.int32) * self.mask
         self.labels = (np.arange(ROWS) % 3).astype(np.int32)
         if task_type == "ner":
@@ -36,7 +37,8 @@ class Rows:
             self.labels = generator.standard_normal(ROWS).astype(np.float32)
 
     def batch(self, rows):
-        return Batch(self.ids[rows], 0 * self.ids[rows], self.mask[rows], self.labels[rows])
+        ids, mask = self.ids[rows], self.mask[rows]
+        return Batch(ids, 0 * ids, mask, label_ids=self.labels[rows])
 
 
 def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, names=None):

@@ -20,7 +20,7 @@ class Linear(nn.Cell):
         self.weight = Parameter(Tensor([0.5, -1.0, 2.0], dtype), name="weight")
         self.bias = Parameter(Tensor([0.25, 4.0], dtype), name="layernorm.bias")
 
-    def construct(self, x, y):
+    def construct(self, x, y, *rest):
         first, second = (x * self.weight).sum(), (y * self.bias).sum()
         return first + second, first, second
 

@@ -19,7 +19,8 @@ MaskArray = npt.NDArray[np.bool_]
 class Batch(NamedTuple):
     """B rows of S tokens, and what losses and dropout need, in the order of a network's inputs.
 
-    A field is None where the network that is called has no such input.
+    A field is None where the network that is called has no such input. In a packed batch the rows
+    lie in P blocks of S positions, and (P, S) stands where (B, S) is written; see `data.packing`.
     """
 
     input_ids: Int32Array
@@ -28,6 +29,12 @@ class Batch(NamedTuple):
     """(B, S) segment ids."""
     input_mask: Int32Array
     """(B, S), 1 where a position counts as a token."""
+    row_ids: Int32Array | None = None
+    """(P, S), 1 + the place in the batch of the row that lies here, 0 for none; None: B rows."""
+    position_ids: Int32Array | None = None
+    """(P, S), the place in its row of what lies here; None: B rows."""
+    first_positions: Int32Array | None = None
+    """(B,), position of each row's first token in the blocks end to end; None: B rows."""
     label_ids: LabelArray | None = None
     """(B,) int32 classes, (B,) float32 numbers, or (B, S) int32 classes."""
     label_normalizers: FloatArray | None = None
@@ -35,9 +42,9 @@ class Batch(NamedTuple):
     logit_normalizers: FloatArray | None = None
     """(B,) or (B, S), factors of the losses between logits."""
     attention_normalizers: FloatArray | None = None
-    """(B,), factors of the rows' differences of attention scores."""
+    """(B,), factors of the rows' differences of attention scores; packed: (P,), of the blocks'."""
     hidden_normalizers: FloatArray | None = None
-    """(B,), factors of the rows' differences of hidden states."""
+    """(B,), factors of the rows' differences of hidden states; packed: (P,), of the blocks'."""
     low_ordinals: Int32Array | None = None
     """(B,), low words of the rows' ordinals in the run, where the graph makes the masks."""
     high_ordinals: Int32Array | None = None
@@ -73,12 +80,13 @@ class Batch(NamedTuple):
     def tensors(self) -> "list[Tensor | None]":
         """Return the fields that are there, as the positional arguments of a network.
 
-        A mask that is missing before one that is there is None.
+        Those of a packed batch are None in another one; so is a mask that is missing before one
+        that is there.
         """
         from mindspore import Tensor  # here alone: a batch is made without the framework
 
-        inputs, masks = self[:-3], list(self[-3:])
+        rows, inputs, masks = self[:6], self[6:-3], list(self[-3:])
         while masks and masks[-1] is None:
             masks.pop()
-        given = [values for values in inputs if values is not None] + masks
+        given = [*rows, *(values for values in inputs if values is not None), *masks]
         return [None if values is None else Tensor(values) for values in given]

@@ -59,10 +59,10 @@ class Sampler:
         return order
 
 
-def shard(indices: IndexArray, rank: int, world: int) -> IndexArray:
+def shard(rows: IndexArray, rank: int, world: int) -> IndexArray:
     """Return the contiguous slice of a global batch that belongs to one of `world` processes.
 
     The slices of ranks 0, 1, ... are the batch in its order; their sizes differ by at most 1.
     """
-    size = len(indices)
-    return indices[size * rank // world : size * (rank + 1) // world]
+    size = len(rows)
+    return rows[size * rank // world : size * (rank + 1) // world]

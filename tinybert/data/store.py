@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.example import Columns
+from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray, RowFormat
 from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_file
@@ -46,8 +47,8 @@ class TokenStore:
     files: tuple[FileDigest, ...]
     """The files that were read: records, indexes, schema, records.json."""
     lengths: npt.NDArray[np.int64]
-    """(rows,) the width that a batch needs for each row: up to its last non-zero position, or S
-    where every position counts as a token."""
+    """(rows,) the width that a batch needs for each row: up to its last position with a non-zero
+    token or a label that counts, or S where every position counts as a token."""
     _input_ids: npt.NDArray[np.unsignedinteger[Any]]
     _offsets: npt.NDArray[np.int64]
     _marks: npt.NDArray[np.unsignedinteger[Any]] | None
@@ -76,7 +77,7 @@ class TokenStore:
                 name: _open_array(path / f"{name}.bin", types[name], digest)
                 for name, digest in content["arrays"].items()
             }
-            lengths = np.diff(arrays["offsets"])
+            stored = np.diff(arrays["offsets"])
         except OSError as error:
             raise InputError(
                 f"the token store cannot be read: {error.strerror}", where=str(path)
@@ -89,13 +90,11 @@ class TokenStore:
         if labels is not None and format.label == "token":
             labels = labels.reshape(-1, format.seq_length)
         return cls(
-            rows=len(lengths),
+            rows=len(stored),
             format=format,
             digest=hashlib.sha256(_index_bytes(content)).hexdigest(),
             files=tuple(files),
-            lengths=lengths
-            if format.input_mask_from_dataset
-            else np.full_like(lengths, format.seq_length),
+            lengths=_batch_lengths(stored, labels, format),
             _input_ids=arrays["input_ids"],
             _offsets=arrays["offsets"],
             _marks=arrays.get("marks"),
@@ -133,7 +132,12 @@ class TokenStore:
             segment_ids[kept] = marks >> 1
         if not self.format.input_mask_from_dataset:
             input_mask[:] = 1
-        return Batch(input_ids, segment_ids, input_mask, self._labels(indices, width))
+        labels = self._labels(indices, width)
+        return Batch(input_ids, segment_ids, input_mask, label_ids=labels)
+
+    def batch_lengths(self, indices: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+        """Return `lengths` of a batch's rows and 0 for what fills it up: (size,)."""
+        return np.pad(self.lengths[indices], (0, size - len(indices)))
 
     def _labels(self, indices: npt.NDArray[np.int64], width: int) -> LabelArray | None:
         if self._label_ids is None:
@@ -200,6 +204,20 @@ class StoreWriter:
 
     def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
         self._files[name].write(values.astype(self._types[name]).tobytes())
+
+
+def _batch_lengths(
+    stored: npt.NDArray[np.int64], labels: LabelArray | None, format: RowFormat
+) -> npt.NDArray[np.int64]:
+    """Return the width that a batch needs for each row, from that of its tokens (rows,)."""
+    if not format.input_mask_from_dataset:
+        return np.full_like(stored, format.seq_length)
+    if format.label != "token":
+        return stored
+    assert labels is not None
+    counted = labels != IGNORED  # (rows, S)
+    last = format.seq_length - counted[:, ::-1].argmax(axis=1)
+    return np.maximum(stored, np.where(counted.any(axis=1), last, 0))
 
 
 def _types(format: RowFormat) -> dict[str, np.dtype[Any]]:

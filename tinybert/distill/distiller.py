@@ -88,6 +88,9 @@ class Distiller(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None,
+        position_ids: ms.Tensor | None,
+        first_positions: ms.Tensor | None,
         attention_normalizers: ms.Tensor,
         hidden_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
@@ -95,14 +98,12 @@ class Distiller(Cell):
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Return loss, attention loss and hidden loss, float32 scalars.
 
-        Inputs as of `Batch`; the masks are the student's.
+        Inputs as of `Batch`; the masks are the student's. The scores of two packed rows for each
+        other are masked, and so count as 0.
         """
-        teacher_hidden_states, teacher_attention_scores = self.teacher(
-            input_ids, segment_ids, input_mask
-        )
-        hidden_states, attention_scores = self.student(
-            input_ids, segment_ids, input_mask, hidden_keep, attention_keep
-        )
+        rows = (input_ids, segment_ids, input_mask, row_ids, position_ids)
+        teacher_hidden_states, teacher_attention_scores = self.teacher(*rows)
+        hidden_states, attention_scores = self.student(*rows, hidden_keep, attention_keep)
         tokens = ops.cast(input_mask, ms.float32)
         attention = self._attention_loss(
             teacher_attention_scores, attention_scores, tokens, attention_normalizers

@@ -110,6 +110,9 @@ class LabelTraining(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None,
+        position_ids: ms.Tensor | None,
+        first_positions: ms.Tensor | None,
         label_ids: ms.Tensor,
         label_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
@@ -117,9 +120,8 @@ class LabelTraining(Cell):
         classifier_keep: ms.Tensor | None = None,
     ) -> tuple[ms.Tensor]:
         """Return the loss, a float32 scalar; inputs as of `Batch`."""
-        logits = self.network(
-            input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
-        )
+        rows = (input_ids, segment_ids, input_mask, row_ids, position_ids, first_positions)
+        logits = self.network(*rows, hidden_keep, attention_keep, classifier_keep)
         return (self.label_loss(logits, label_ids, label_normalizers),)
 
 
@@ -165,6 +167,9 @@ class PredictionDistiller(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None,
+        position_ids: ms.Tensor | None,
+        first_positions: ms.Tensor | None,
         label_ids: ms.Tensor,
         label_normalizers: ms.Tensor,
         logit_normalizers: ms.Tensor,
@@ -177,10 +182,9 @@ class PredictionDistiller(Cell):
         Inputs as of `Batch`; the masks are the student's. The hard loss is there to be seen even
         where its share is 0.
         """
-        teacher_logits = ops.stop_gradient(self.teacher(input_ids, segment_ids, input_mask))
-        logits = self.student(
-            input_ids, segment_ids, input_mask, hidden_keep, attention_keep, classifier_keep
-        )
+        rows = (input_ids, segment_ids, input_mask, row_ids, position_ids, first_positions)
+        teacher_logits = ops.stop_gradient(self.teacher(*rows))
+        logits = self.student(*rows, hidden_keep, attention_keep, classifier_keep)
         soft = self.logit_loss(teacher_logits, logits, logit_normalizers)
         hard = self.label_loss(logits, label_ids, label_normalizers)
         if self.hard_label_weight == 0:

@@ -77,6 +77,18 @@ class LossScaleFacts(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackingFacts(Section):
+    """The shapes of packed batches."""
+
+    block_length: Annotated[int, DERIVED]
+    """Positions of a block."""
+    block_counts: Annotated[list[int], DERIVED]
+    """Numbers of blocks of a process's share of a batch, each of which is compiled."""
+    fill: Annotated[float, DERIVED]
+    """Share of the positions that hold a token."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingFacts(Section):
     """What one training, or the evaluation, really uses, read back from it."""
 
@@ -88,6 +100,8 @@ class TrainingFacts(Section):
     """Step from which the decay of the learning rate counts."""
     global_batch_size: Annotated[int | None, DERIVED] = None
     """Rows a step over all processes."""
+    packing: PackingFacts | NoFacts = NO_FACTS
+    """The blocks that rows are packed in, where they are."""
     optimizer: OptimizerFacts | NoFacts = NO_FACTS
     """The optimizer's settings and its decay groups."""
     learning_rates: Annotated[dict[str, float], DERIVED] = field(default_factory=dict)

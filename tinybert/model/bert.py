@@ -81,16 +81,27 @@ class Embeddings(Cell):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def construct(
-        self, input_ids: ms.Tensor, segment_ids: ms.Tensor, keep: ms.Tensor | None
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        position_ids: ms.Tensor | None,
+        keep: ms.Tensor | None,
     ) -> ms.Tensor:
-        """Return (B, S, H) float32 from token and segment ids (B, S) int32."""
+        """Return (B, S, H) float32 from token, segment and position ids (B, S) int32.
+
+        Without position ids, position s of a row is s.
+        """
         x = ops.cast(ops.gather(self.word, input_ids, 0), ms.float32)
         if self.padding_idx is not None:
             padding = ops.expand_dims(ops.equal(input_ids, self.padding_idx), -1)
             x = ops.where(padding, ops.stop_gradient(x), x)
         x = x + ops.cast(ops.gather(self.segment, segment_ids, 0), ms.float32)
         if self.absolute:
-            x = x + ops.cast(self.position[: input_ids.shape[1]], ms.float32)
+            if position_ids is None:
+                positions = self.position[: input_ids.shape[1]]
+            else:
+                positions = ops.gather(self.position, position_ids, 0)
+            x = x + ops.cast(positions, ms.float32)
         return self.dropout(self.norm(x), keep)
 
 
@@ -160,7 +171,7 @@ class SelfAttention(Cell):
 
         Args:
             x: Hidden states (B, S, H) float32.
-            bias: (B, 1, 1, S) float32, added to the scores.
+            bias: (B, 1, 1 or S, S) float32, added to the scores.
             keep: Keep mask of the probabilities (B, A, S, S) bool, or None.
         """
         query = self._split(self.query(x) * self.scale)  # (B, A, S, D)
@@ -217,6 +228,16 @@ class Layer(Cell):
         return self.output_norm(self.dropout(self.output(inner), output_keep) + x), scores
 
 
+def _attention_bias(input_mask: ms.Tensor, row_ids: ms.Tensor | None) -> ms.Tensor:
+    """Return (B, 1, 1 or S, S) float32: 0 where a query sees a key, `MASKED` elsewhere."""
+    batch, length = input_mask.shape
+    visible = ops.cast(input_mask.reshape(batch, 1, 1, length), ms.float32)
+    if row_ids is not None:
+        same = ops.equal(row_ids.reshape(batch, 1, length, 1), row_ids.reshape(batch, 1, 1, length))
+        visible = visible * ops.cast(same, ms.float32)
+    return (1.0 - visible) * MASKED
+
+
 def _sites(keep: ms.Tensor | None, count: int) -> tuple[ms.Tensor | None, ...]:
     """Return the masks of each site from those of all; slicing would be 40 times slower on CPU."""
     return (None,) * count if keep is None else ops.unstack(keep)
@@ -247,6 +268,8 @@ class BertEncoder(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None = None,
+        position_ids: ms.Tensor | None = None,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
     ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
@@ -258,16 +281,17 @@ class BertEncoder(Cell):
             input_ids: Token ids (B, S) int32.
             segment_ids: Segment ids (B, S) int32.
             input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            row_ids: Of packed rows, which row lies where, (B, S) int32, B the number of blocks:
+                attention stays within a row.
+            position_ids: Of packed rows, the place of each token in its row, (B, S) int32.
             hidden_keep: Keep masks of the hidden sites (2L+1, B, S, H) bool; see `dropout_sites`.
             attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
         """
-        batch, length = input_ids.shape
-        unmasked = ops.cast(input_mask.reshape(batch, 1, 1, length), ms.float32)
-        bias = (1.0 - unmasked) * MASKED
+        bias = _attention_bias(input_mask, row_ids)
         depth = len(self.layers)
         hidden = _sites(hidden_keep, 2 * depth + 1)
         attention = _sites(attention_keep, depth)
-        x = self.embeddings(input_ids, segment_ids, hidden[0])
+        x = self.embeddings(input_ids, segment_ids, position_ids, hidden[0])
         hidden_states: tuple[ms.Tensor, ...] = (x,)
         attention_scores: tuple[ms.Tensor, ...] = ()
         for index, layer in enumerate(self.layers):
@@ -282,6 +306,19 @@ class BertEncoder(Cell):
             attention_scores += (scores,)
         return hidden_states, attention_scores
 
-    def pooled(self, last_hidden_state: ms.Tensor) -> ms.Tensor:
-        """Return tanh of a linear map of the first token: (B, H) float32 from (B, S, H)."""
-        return tanh(self.pooler(last_hidden_state[:, 0]))
+    def pooled(
+        self, last_hidden_state: ms.Tensor, first_positions: ms.Tensor | None = None
+    ) -> ms.Tensor:
+        """Return tanh of a linear map of each row's first token, (B, H) float32.
+
+        Args:
+            last_hidden_state: (B, S, H) float32, or (P, S, H) of packed rows.
+            first_positions: Of packed rows, (B,) int32, where each begins in the blocks end to
+                end.
+        """
+        if first_positions is None:
+            first = last_hidden_state[:, 0]
+        else:
+            flat = last_hidden_state.reshape(-1, last_hidden_state.shape[-1])
+            first = ops.gather(flat, first_positions, 0)
+        return tanh(self.pooler(first))

@@ -10,8 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.data.packing import Layout
 from tinybert.model.parameters import layer_name
-from tinybert.randomness import drop_threshold, keep_mask
+from tinybert.randomness import Runs, drop_threshold, keep_mask, keep_runs
 from tinybert.recipe.network import NetworkConfig
 
 Kind = Literal["hidden", "attention", "classifier"]
@@ -69,6 +70,78 @@ def keep_masks(
     for site in sites:
         stacks[site.kind].append(keep_mask(seed, site.name, ordinals, site.shape, site.rate))
     return tuple(np.stack(stack) if stack else None for stack in stacks.values())
+
+
+def packed_keep_masks(
+    seed: int, sites: Sequence[DropoutSite], ordinals: npt.NDArray[np.uint64], layout: Layout
+) -> tuple[npt.NDArray[np.bool_] | None, ...]:
+    """Return the masks of each kind of site for packed rows, None without sites.
+
+    They are those of `keep_masks`, cropped to the rows' tokens: (n, P, S, H), (n, P, A, S, S), and
+    of a head on rows (n, B, H). Nothing is dropped elsewhere.
+
+    Args:
+        seed: The recipe's seed.
+        sites: The network's dropout sites.
+        ordinals: (B,) ordinals of the rows in the run.
+        layout: Where the rows lie.
+    """
+    masks: list[npt.NDArray[np.bool_] | None] = []
+    for kind in KINDS:
+        some = [site for site in sites if site.kind == kind]
+        if not some:
+            masks.append(None)
+        elif len(some[0].shape) == 1:
+            masks.append(
+                np.stack([keep_mask(seed, s.name, ordinals, s.shape, s.rate) for s in some])
+            )
+        elif kind == "attention":
+            masks.append(_packed_attention(seed, some, ordinals, layout))
+        else:
+            masks.append(_packed_hidden(seed, some, ordinals, layout))
+    return tuple(masks)
+
+
+def _packed_hidden(
+    seed: int, sites: Sequence[DropoutSite], ordinals: npt.NDArray[np.uint64], layout: Layout
+) -> npt.NDArray[np.bool_]:
+    """Return the masks (n, P, S, H) of sites of shape (S_row, H)."""
+    width = sites[0].shape[-1]
+    runs = Runs(ordinals, np.zeros_like(layout.lengths), layout.lengths * width)
+    masks = np.ones((len(sites), layout.blocks * layout.block_length, width), bool)
+    ends = np.cumsum(layout.lengths)
+    for mask, site in zip(masks, sites, strict=True):
+        drawn = keep_runs(seed, site.name, runs, site.rate).reshape(-1, width)  # (T, H)
+        for first, length, end in zip(layout.firsts, layout.lengths, ends, strict=True):
+            mask[first : first + length] = drawn[end - length : end]
+    return masks.reshape(len(sites), layout.blocks, layout.block_length, width)
+
+
+def _packed_attention(
+    seed: int, sites: Sequence[DropoutSite], ordinals: npt.NDArray[np.uint64], layout: Layout
+) -> npt.NDArray[np.bool_]:
+    """Return the masks (n, P, A, S, S) of sites of shape (A, S_row, S_row)."""
+    heads, seq_length, _ = sites[0].shape
+    queries = np.repeat(layout.lengths, heads * layout.lengths)  # tokens of each run's row
+    firsts = [
+        np.arange(heads)[:, None] * seq_length**2 + np.arange(length) * seq_length
+        for length in layout.lengths
+    ]
+    runs = Runs(
+        np.repeat(ordinals, heads * layout.lengths),
+        np.concatenate([first.reshape(-1) for first in firsts]),
+        queries,
+    )
+    size = layout.block_length
+    masks = np.ones((len(sites), layout.blocks, heads, size, size), bool)
+    ends = np.cumsum(heads * layout.lengths**2)
+    for mask, site in zip(masks, sites, strict=True):
+        drawn = keep_runs(seed, site.name, runs, site.rate)
+        for first, length, end in zip(layout.firsts, layout.lengths, ends, strict=True):
+            (block, start), pairs = divmod(first, size), (heads, length, length)
+            row = drawn[end - heads * length**2 : end].reshape(pairs)
+            mask[block, :, start : start + length, start : start + length] = row
+    return masks
 
 
 def keep_scale(rate: float) -> float:

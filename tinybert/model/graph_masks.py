@@ -99,8 +99,8 @@ class SiteMasks(Cell):
         pairs: tuple[Tensor, ...] = ()
         for word in words:
             lower = ops.bitwise_and(word, Tensor(0xFFFF, ms.int32))
-            pairs += (ops.stack((lower, _top(word, 16)), -1),)  # (n, B, blocks, 2)
-        draws = ops.stack(pairs, 2).reshape(self.sites, batch, 8 * self.blocks)
+            pairs += (ops.stack((lower, _top(word, 16)), -1),)  # (n, B, blocks, 2) each
+        draws = ops.stack(pairs, 3).reshape(self.sites, batch, 8 * self.blocks)
         draws = draws[:, :, : self.elements].reshape(self.sites, batch, *self.shape)
         return ops.greater_equal(draws, self.thresholds)
 
@@ -143,6 +143,41 @@ class GraphMasks(Cell):
         return masks
 
 
+def _packed(masks: Masks, row_ids: Tensor, position_ids: Tensor) -> Masks:
+    """Return masks of rows as those of packed rows, as `dropout.packed_keep_masks` makes them.
+
+    Where no row lies they are those of any row.
+
+    Args:
+        masks: (n, B, S_row, H), (n, B, A, S_row, S_row), and (n, B, H), which stays.
+        row_ids: (P, S) int32; see `Batch`.
+        position_ids: (P, S) int32.
+    """
+    blocks, length = row_ids.shape
+    rows = ops.relu(row_ids - 1)
+    packed: Masks = ()
+    for mask in masks:
+        if mask is None or mask.ndim == 3:
+            packed += (mask,)
+            continue
+        sites, batch, width = mask.shape[0], mask.shape[1], mask.shape[-1]
+        # a token's place among those of all rows, then the tokens' parts of the mask
+        by_token = mask if mask.ndim == 4 else ops.transpose(mask, (0, 1, 3, 2, 4))
+        places = (rows * by_token.shape[2] + position_ids).reshape(-1)
+        flat = by_token.reshape(sites, batch * by_token.shape[2], -1)
+        tokens = ops.gather(flat, places, 1)  # (n, P * S, H or A * S_row)
+        if mask.ndim == 4:
+            packed += (tokens.reshape(sites, blocks, length, width),)
+            continue
+        heads = mask.shape[2]
+        tokens = tokens.reshape(sites, blocks, length, heads, width)
+        keys = position_ids.reshape(1, blocks, 1, 1, length)
+        keys = ops.tile(keys, (sites, 1, length, heads, 1))
+        pairs = ops.gather_elements(tokens, 4, keys)  # (n, P, S, A, S)
+        packed += (ops.transpose(pairs, (0, 1, 3, 2, 4)),)
+    return packed
+
+
 class MaskedNetwork(Cell):
     """A network that takes the ordinals of its samples where it would take masks.
 
@@ -156,13 +191,16 @@ class MaskedNetwork(Cell):
         self.network = network
         self.masks = masks
 
-    def construct(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def construct(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:
         """Return the network's outputs.
 
         Args:
-            inputs: What the network takes before its masks, then the low and the high words of
-                the ordinals, (B,) int32 each.
+            inputs: What the network takes before its masks, as in `Batch`, then the low and the
+                high words of the ordinals, (B,) int32 each.
         """
         masks = self.masks(inputs[-2], inputs[-1])
+        row_ids, position_ids = inputs[3], inputs[4]
+        if row_ids is not None:
+            masks = _packed(masks, row_ids, position_ids)
         outputs: tuple[Tensor, ...] = self.network(*inputs[:-2], *masks)
         return outputs

@@ -73,24 +73,32 @@ class TaskNetwork(Cell):
         input_ids: ms.Tensor,
         segment_ids: ms.Tensor,
         input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None = None,
+        position_ids: ms.Tensor | None = None,
+        first_positions: ms.Tensor | None = None,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
         classifier_keep: ms.Tensor | None = None,
     ) -> ms.Tensor:
-        """Return logits float32: (B, C), or (B, S, C) for tags.
+        """Return logits float32: (B, C), or (B, S, C) for tags, (P, S, C) for those of packed rows.
 
         Args:
             input_ids: Token ids (B, S) int32.
             segment_ids: Segment ids (B, S) int32.
             input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            row_ids: Of packed rows, (P, S) int32; see `Batch`, as for the next two.
+            position_ids: Of packed rows, (P, S) int32.
+            first_positions: Of packed rows, (B,) int32.
             hidden_keep: Keep masks of the hidden sites (2L+1, B, S, H) bool; see `task_sites`.
             attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
             classifier_keep: Keep masks of the head's site (1, B, H) or (1, B, S, H) bool.
         """
         hidden_states, _ = self.encoder(
-            input_ids, segment_ids, input_mask, hidden_keep, attention_keep
+            input_ids, segment_ids, input_mask, row_ids, position_ids, hidden_keep, attention_keep
         )
-        x = hidden_states[-1] if self.by_token else self.encoder.pooled(hidden_states[-1])
+        x = hidden_states[-1]
+        if not self.by_token:
+            x = self.encoder.pooled(x, first_positions)
         x = self.dropout(x, None if classifier_keep is None else classifier_keep[0])
         if self.relu:
             x = ops.relu(x)

@@ -57,6 +57,12 @@ class Plan:
     labels: tuple[str, ...] | None
     """Label names of the records in the order of their ids, where prepared records say them."""
 
+    @property
+    def block_length(self) -> int | None:
+        """The length of the blocks that rows are packed in; None: they are not packed."""
+        data = self.resolved.recipe.data
+        return data.block_length if data.packing == "blocks" else None
+
 
 def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputError]]:
     """Look at files without reading them whole, and turn durations into steps.

@@ -27,7 +27,7 @@ PATHS = (
 def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
-    yield from chain(_machine(written), _expectations(written))
+    yield from chain(_machine(written), _expectations(written), _packing(written, stage))
     yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
         yield from _nothing_trained(written)
@@ -82,6 +82,22 @@ def _batches(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
         message = f"`global_batch_size` {rows} does not divide into {hosts * devices} devices"
         cure = "write a multiple of `hosts` * `devices_per_host`"
         yield written.at_value((*table, "global_batch_size"), message, cure)
+
+
+def _packing(written: ValidValues, stage: str) -> Iterator[Problem]:
+    packing = written.get("data", "packing")
+    if packing == "blocks" and not written.has("data", "block_length"):
+        message = 'missing key `block_length` in [data], which `packing = "blocks"` needs'
+        yield written.at_key(("data",), message, "write 128, or what the longest row needs")
+    if packing != "blocks" and written.has("data", "block_length"):
+        message = '`block_length` is of `packing = "blocks"`'
+        yield written.at_key(("data", "block_length"), message, "write it, or leave this out")
+    layers = {"general_distill": ("distill",), "task_distill": ("phase1", "distill")}.get(stage)
+    alone = stage == "general_distill" or not written.has("phase2")
+    if packing == "blocks" and layers and alone and written.get(*layers, "padding") == "include":
+        message = '`packing = "blocks"` leaves padding out, `padding = "include"` averages over it'
+        cure = 'write `packing = "none"`, or `padding = "ignore"`'
+        yield written.at_value(("data", "packing"), message, cure)
 
 
 def _task(written: ValidValues) -> Iterator[Problem]:

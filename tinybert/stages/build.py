@@ -2,13 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
 from mindspore import nn
 
 from tinybert.data.importing import STORES, import_records
+from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.manifest.built import (
@@ -127,11 +128,30 @@ def mask_form(plan: Plan) -> Literal["host", "graph"]:
 
 
 def training_feed(
-    context: RunContext, phase: TrainingPhase, sites: Sequence[DropoutSite], loss_inputs: LossInputs
+    context: RunContext,
+    phase: TrainingPhase,
+    sites: Sequence[DropoutSite],
+    loss_inputs: LossInputs,
+    *,
+    packed: bool = True,
 ) -> Feed:
-    """Build what gives every step of a training its inputs; see `Feed`."""
+    """Build what gives every step of a training its inputs; see `Feed`.
+
+    Rows are packed where the recipe asks for it, unless the loss does not allow it (`packed`).
+    """
+    packing, store, length = None, context.stores["data"], context.plan.block_length
+    if length is not None and packed:
+        sink = context.plan.resolved.recipe.runtime.enable_data_sink
+        batches = map(phase.sampler.indices, range(phase.total_steps))
+        packing = choose_packing(
+            (store.batch_lengths(rows, phase.global_batch_size) for rows in batches),
+            length,
+            processes=context.world.size,
+            most_counts=1 if sink else None,  # the steps of a call have one shape
+        )
+        log.info("packing", phase=phase.name, **asdict(packing))
     return Feed(
-        context.stores["data"],
+        store,
         phase.sampler,
         global_batch_size=phase.global_batch_size,
         sites=sites,
@@ -139,6 +159,7 @@ def training_feed(
         loss_inputs=loss_inputs,
         world=context.world,
         graph_masks=mask_form(context.plan) == "graph",
+        packing=packing,
     )
 
 

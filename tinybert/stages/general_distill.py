@@ -5,6 +5,7 @@ from dataclasses import replace
 import mindspore as ms
 import numpy as np
 
+from tinybert.data.packing import choose_packing, pack_batch
 from tinybert.data.sampler import shard
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
@@ -61,12 +62,20 @@ def _held_out_metrics(
     normalizers = layer_normalizers(
         tokens, np.ones(store.rows, bool), store.seq_length, recipe.distill.padding
     )
+    packing, block_length = None, context.plan.block_length
+    if block_length is not None:
+        lengths = (store.batch_lengths(part, batch_size) for part in rows)
+        packing = choose_packing(lengths, block_length, processes=world.size)
     totals = np.zeros(1 + len(PARTS))
     for part in rows:
         missing = (0, batch_size - len(part))  # rows of weight 0 fill the last batch
         attention, hidden = (np.pad(values[part], missing) for values in normalizers)
         batch = store.batch(np.pad(part, missing))._replace(
-            attention_normalizers=attention, hidden_normalizers=hidden
+            label_ids=None, attention_normalizers=attention, hidden_normalizers=hidden
         )
-        totals += [output.asnumpy().item() for output in losses(*batch.take(places).tensors())]
+        share = batch.take(places)
+        if packing is not None:
+            layout = packing.layout(store.batch_lengths(part, batch_size), world.rank)
+            share = pack_batch(share, layout)
+        totals += [output.asnumpy().item() for output in losses(*share.tensors())]
     return dict(zip((f"eval_{name}" for name in ("loss", *PARTS)), totals.tolist(), strict=True))

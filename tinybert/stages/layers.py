@@ -69,6 +69,8 @@ def layer_training(
     teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
     trained = [f"student.{n}" for n in encoder_shapes(student.config) if "pooler." not in n]
     trained += fit_shapes(student.config, teacher.config, table.fit_dense)
+    loss_inputs = partial(layer_inputs, padding=table.padding)
+    packed = table.padding == "ignore"  # a mean over padding needs it
     sites = dropout_sites(student.config, context.stores["data"].seq_length)
     groups = {
         "teacher": list(teacher.get_parameters()),
@@ -79,7 +81,7 @@ def layer_training(
         phase=phase,
         network=distiller,
         part_names=PARTS,
-        feed=training_feed(context, phase, sites, partial(layer_inputs, padding=table.padding)),
+        feed=training_feed(context, phase, sites, loss_inputs, packed=packed),
         groups=groups,
         trained=trained,
         weights=[*groups["student"], *groups["fit_dense"]],

@@ -62,6 +62,7 @@ def evaluation(
             task.task_type, task.assessment_method, task.num_labels, context.plan.labels
         ),
         world=context.world,
+        block_length=context.plan.block_length,
     )
 
 

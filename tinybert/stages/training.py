@@ -183,6 +183,7 @@ def _start(
     run = build.run_facts(plan, effective.read_runtime(compiled_step))
     facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
+    facts = effective.with_packing(facts, training.feed.packing)
     facts = replace(facts, masks={"step 0": training.feed.mask_digest(0)})
     requested = build.requested_training(facts, plan, training.phase, training.trained)
     effective.require_as_requested(

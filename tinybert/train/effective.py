@@ -7,11 +7,13 @@ import mindspore as ms
 from mindspore import Parameter
 from mindspore.communication import GlobalComm, get_group_size
 
+from tinybert.data.packing import Packing
 from tinybert.errors import TrainingError, bulleted
 from tinybert.manifest.built import (
     BuiltTopology,
     LossScaleFacts,
     OptimizerFacts,
+    PackingFacts,
     TrainingFacts,
     TrainingRuntimeFacts,
 )
@@ -98,6 +100,20 @@ def with_networks(
             name: tensor_digest(tensor_table({p.name: p.asnumpy() for p in group}))
             for name, group in groups.items()
         },
+    )
+
+
+def with_packing(facts: TrainingFacts, packing: Packing | None) -> TrainingFacts:
+    """Return facts with the shapes of packed batches, if they are packed."""
+    if packing is None:
+        return facts
+    return replace(
+        facts,
+        packing=PackingFacts(
+            block_length=packing.block_length,
+            block_counts=list(packing.block_counts),
+            fill=packing.fill,
+        ),
     )
 
 

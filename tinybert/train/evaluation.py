@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch
+from tinybert.data.packing import Lengths, choose_packing, pack_batch
 from tinybert.data.rows import LabelArray
-from tinybert.data.sampler import Sampler, shard
+from tinybert.data.sampler import IndexArray, Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
 from tinybert.metrics.metrics import predicted_labels, task_metrics
@@ -41,14 +42,15 @@ class Prediction(Cell):
         self.rows = AllGatherRows(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(
-        self, input_ids: ms.Tensor, segment_ids: ms.Tensor, input_mask: ms.Tensor
-    ) -> ms.Tensor:
-        """Return the logits of the rows of all processes, float32 (N * B, C) or (N * B, S, C).
+    def construct(self, *rows: ms.Tensor | None) -> ms.Tensor:
+        """Return the logits of the rows of all processes, float32.
 
-        Each gives (B, S) int32 of its own rows.
+        (N * B, C); for tags (N * B, S, C), or (N * P, S, C) of packed rows.
+
+        Args:
+            rows: The first six fields of `Batch`, of this process's own rows.
         """
-        return self.rows(self.network(input_ids, segment_ids, input_mask))
+        return self.rows(self.network(*rows))
 
     def logits(self, batch: Batch) -> Logits:
         """Return the logits of a batch without labels."""
@@ -66,9 +68,10 @@ class Evaluation:
         drop_remainder: Leave out the rows that do not fill the last batch.
         measure: How predictions are measured.
         world: The processes that share a batch.
+        block_length: Positions of the blocks that rows are packed in; None: they are not packed.
 
     Raises:
-        InputError: `drop_remainder` leaves no row.
+        InputError: `drop_remainder` leaves no row, or a row is longer than a block.
     """
 
     def __init__(
@@ -80,13 +83,19 @@ class Evaluation:
         drop_remainder: bool,
         measure: Measure,
         world: World = ALONE,
+        block_length: int | None = None,
     ) -> None:
         self.predict = predict
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
         self._measure = measure
+        self._world = world
         self._places = shard(np.arange(batch_size), world.rank, world.size)
+        self.packing = None
+        if block_length is not None:
+            batches = map(self._lengths, map(self._sampler.indices, self._batches()))
+            self.packing = choose_packing(batches, block_length, processes=world.size)
 
     def logits(self) -> tuple[Logits, LabelArray]:
         """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order.
@@ -95,14 +104,13 @@ class Evaluation:
             TrainingError: A logit is not a finite number, so that there is nothing to measure.
         """
         logits, label_ids = [], []
-        for number in range(self._sampler.batches_per_epoch):
-            rows = self._sampler.indices(number)
+        for rows in map(self._sampler.indices, self._batches()):
             missing = (0, self._batch_size - len(rows))
             batch = self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
             assert batch.label_ids is not None
             label_ids.append(batch.label_ids[: len(rows)])
             share = batch._replace(label_ids=None).take(self._places)
-            logits.append(self.predict(share)[: len(rows)])
+            logits.append(self._row_logits(share, rows)[: len(rows)])
         found = np.concatenate(logits)
         finite = np.isfinite(found).reshape(len(found), -1).all(axis=1)
         if not finite.all():
@@ -112,6 +120,30 @@ class Evaluation:
                 cure="use a sound checkpoint, or lower the learning rate that led to this one",
             )
         return found, np.concatenate(label_ids)
+
+    def _batches(self) -> range:
+        return range(self._sampler.batches_per_epoch)
+
+    def _lengths(self, rows: IndexArray) -> Lengths:
+        return self._store.batch_lengths(rows, self._batch_size)
+
+    def _row_logits(self, share: Batch, rows: IndexArray) -> Logits:
+        """Return the logits of a batch's rows from this process's share of them.
+
+        (G, C), or (G, S, C) for tags.
+        """
+        if self.packing is None:
+            return self.predict(share)
+        lengths = self._lengths(rows)
+        layouts = [self.packing.layout(lengths, rank) for rank in range(self._world.size)]
+        logits = self.predict(pack_batch(share, layouts[self._world.rank]))
+        if logits.ndim == 2:
+            return logits
+        seq_length, parts = share.input_ids.shape[1], np.split(logits, self._world.size)
+        unpacked = (
+            layout.unpack(part, seq_length) for layout, part in zip(layouts, parts, strict=True)
+        )
+        return np.concatenate(list(unpacked))
 
     def predictions(self, logits: Logits) -> LabelArray:
         """Return the most likely class int32, or the number float32, for each row or token."""

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch
+from tinybert.data.packing import Layout, Packing, pack_batch
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
-from tinybert.model.dropout import DropoutSite, keep_masks
+from tinybert.model.dropout import DropoutSite, keep_masks, packed_keep_masks
 from tinybert.model.graph_masks import GraphMasks, ordinal_words
 from tinybert.train.world import ALONE, World
 
@@ -24,7 +25,7 @@ class StepInputs:
     """One step's inputs on this process."""
 
     batch: Batch
-    """Its share of the global batch, of the same shape in every step."""
+    """Its share of the global batch, of the same shape in every step, or of one of a few."""
     rows: int
     """Rows of the global batch, without fillers."""
     batch_digest: str
@@ -45,6 +46,7 @@ class Feed:
         world: The processes that share a batch; their number divides the global batch size.
         graph_masks: Give the words of the rows' ordinals instead of masks, which the graph makes
             of them; see `masks_in_graph`.
+        packing: The shapes of packed batches; None: batches are not packed.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Feed:
         loss_inputs: LossInputs,
         world: World = ALONE,
         graph_masks: bool = False,
+        packing: Packing | None = None,
     ) -> None:
         self._store = store
         self._sampler = sampler
@@ -66,7 +69,9 @@ class Feed:
         self._seed = seed
         self._loss_inputs = loss_inputs
         self._graph_masks = graph_masks
+        self.packing = packing
         self._places = shard(np.arange(global_batch_size), world.rank, world.size)
+        self._rank = world.rank
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""
@@ -78,16 +83,24 @@ class Feed:
             missing = (0, len(filled) - rows)
             batch = self._store.batch(np.pad(indices, missing, constant_values=indices[0]))
         own = self._loss_inputs(batch, filled).take(self._places)
+        layout = None
+        if self.packing is not None:
+            lengths = self._store.batch_lengths(indices, self._global_batch_size)
+            layout = self.packing.layout(lengths, self._rank)
+            own = pack_batch(own, layout)
+        return StepInputs(self._with_masks(own, global_step, layout), rows, digest)
+
+    def _with_masks(self, own: Batch, global_step: int, layout: Layout | None) -> Batch:
+        """Return this process's share of a batch with masks, or what the graph makes them of."""
         ordinals = self._ordinals(global_step, self._places)
         if self._graph_masks:
             low, high = ordinal_words(ordinals)
-            own = own._replace(low_ordinals=low, high_ordinals=high)
+            return own._replace(low_ordinals=low, high_ordinals=high)
+        if layout is None:
+            masks = keep_masks(self._seed, self._sites, ordinals)
         else:
-            hidden, attention, classifier = keep_masks(self._seed, self._sites, ordinals)
-            own = own._replace(
-                hidden_keep=hidden, attention_keep=attention, classifier_keep=classifier
-            )
-        return StepInputs(own, rows, digest)
+            masks = packed_keep_masks(self._seed, self._sites, ordinals, layout)
+        return own._replace(hidden_keep=masks[0], attention_keep=masks[1], classifier_keep=masks[2])
 
     def mask_digest(self, global_step: int) -> str:
         """Return SHA-256 of the masks of a whole global batch, the same on any process."""
