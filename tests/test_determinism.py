@@ -37,6 +37,16 @@ def busy():
 
 
 @pytest.mark.slow
+def test_ten_packed_runs_end_in_one_digest(runner, busy, write_recipe):
+    recipe = write_recipe("packed", "tiny_finetune")
+    packed = ("--set", 'data.packing="blocks"', "--set", "data.block_length=64")
+    paths = [runner.run(recipe, "--fresh", *packed) for _ in range(RUNS)]
+    manifests = [json.loads(path.read_text()) for path in paths]
+    assert manifests[0]["outcome"]["steps"] == 88
+    assert len({manifest["digests"]["outcome"] for manifest in manifests}) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [(), HALF], ids=["float32", "float16"])
 def test_ten_runs_end_in_one_digest(runner, busy, changes):
     paths = [runner.run(runner.free, "--fresh", *STEPS, *changes) for _ in range(RUNS)]

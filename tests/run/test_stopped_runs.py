@@ -16,6 +16,13 @@ SEEDED = {
     'load_student_ckpt_path = { recipe = "recipes/tiny.toml" }': 'init = "seeded"',
     "epoch_size = 2": "epoch_size = 10",
 }
+PACKED = {
+    "global_batch_size = 16": """\
+global_batch_size = 16
+packing = "blocks"
+block_length = 64
+"""
+}
 
 
 def load(path):
@@ -47,11 +54,18 @@ def distilled(runner, write_recipe, finetuned):
     return recipe, runner.run(recipe, "--fresh")
 
 
+@pytest.fixture(scope="module")
+def packed(runner, write_recipe):
+    recipe = write_recipe("packed", "tiny_finetune", LONG | PACKED)
+    return recipe, runner.run(recipe, "--fresh")
+
+
 @pytest.mark.parametrize(
     ("run", "line", "how", "code"),
     [
         ("finetuned", "step=1/220", signal.SIGINT, 130),
         ("finetuned", "step=44", signal.SIGKILL, -9),
+        ("packed", "step=44", signal.SIGKILL, -9),
         ("distilled", "step=1/440", signal.SIGINT, 130),
         ("distilled", "step=231", signal.SIGINT, 130),
         ("distilled", "step=253", signal.SIGKILL, -9),

@@ -19,6 +19,9 @@ SUNK = ("--set", "runtime.enable_data_sink=true", "--set", "runtime.data_sink_st
 SUNK += ("--set", "phase1.checkpoints.save_ckpt_step=22", "--set", 'runtime.dropout_masks="graph"')
 
 
+PACKED = ("--set", 'data.packing="blocks"', "--set", "data.block_length=64")
+
+
 def load(path):
     return json.loads(path.read_text())
 
@@ -265,6 +268,61 @@ def test_numbers_and_tags_go_through_all_stages(
     again = load(runner.run(distil, "--fresh", *SUNK))["outcome"]
     for fact in ("trace_digest", "metrics", "best_checkpoint"):
         assert again[fact] == distilled[fact]
+
+
+def check_near(first, second):
+    """Two runs on the same rows end in the same up to rounding."""
+    first, second = load(first)["outcome"], load(second)["outcome"]
+    assert (first["steps"], first["samples"]) == (second["steps"], second["samples"])
+    assert first["metrics"].keys() == second["metrics"].keys()
+    for metric, value in first["metrics"].items():
+        assert second["metrics"][metric]["value"] == pytest.approx(value["value"], rel=1e-4)
+
+
+def test_packed_rows_train_as_padded_rows_do(runner, finetuned):
+    packed = runner.run(runner.root / "teach.toml", "--fresh", *PACKED)
+    check_near(finetuned, packed)
+    facts = load(packed)["effective"]["packing"]
+    assert facts["block_length"] == 64
+    assert facts["block_counts"][-1] * 64 < 16 * 32
+    assert 0.7 < facts["fill"] < 1
+    traces = (folder(path) / "trace.jsonl" for path in (finetuned, packed))
+    for lines in zip(*(trace.read_text().splitlines() for trace in traces), strict=True):
+        padded, ours = map(json.loads, lines)
+        assert padded["batch"] == ours["batch"]
+        assert float.fromhex(ours["loss"]) == pytest.approx(float.fromhex(padded["loss"]), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["distilled", "evaluated"])
+def test_every_stage_packs(request, runner, name):
+    padded = request.getfixturevalue(name)
+    ignored = ("--set", 'phase1.distill.padding="ignore"') if name == "distilled" else ()
+    recipe = load(padded)["inputs"]["recipe"]["path"]
+    packed = runner.run(recipe, "--fresh", *PACKED, *ignored)
+    if ignored:
+        padded = runner.run(recipe, "--fresh", *ignored)
+    check_near(padded, packed)
+
+
+@pytest.mark.slow
+def test_packed_steps_of_one_call_have_the_bits_of_single_steps(runner, finetuned):
+    one, several = (
+        load(runner.run(runner.root / "teach.toml", "--fresh", *PACKED, *sunk))["outcome"]
+        for sunk in ((), (*SUNK[:4], *SUNK[6:]))
+    )
+    for fact in ("trace_digest", "metrics", "best_checkpoint"):
+        assert one[fact] == several[fact]
+
+
+@pytest.mark.slow
+def test_two_processes_pack_what_one_packs(runner, finetuned):
+    recipe = runner.root / "teach.toml"
+    one = runner.run(recipe, "--fresh", *PACKED)
+    two = runner.run(recipe, "--fresh", *PACKED, "--set", "topology.devices_per_host=2")
+    code, out, _ = runner("diff", "--across-topology", one, two)
+    assert code == 0, out
+    check_near(one, two)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.evaluation import Evaluation, Measure, Prediction
-from tinybert.train.world import ALONE
+from tinybert.train.world import ALONE, World
 
 CONFIG = tiny(num_hidden_layers=1)
 ROWS = 11
@@ -36,12 +36,15 @@ class Rows:
         if task_type == "regression":
             self.labels = generator.standard_normal(ROWS).astype(np.float32)
 
+    def batch_lengths(self, rows, size):
+        return np.pad(self.lengths[rows], (0, size - len(rows)))
+
     def batch(self, rows):
         ids, mask = self.ids[rows], self.mask[rows]
         return Batch(ids, 0 * ids, mask, label_ids=self.labels[rows])
 
 
-def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, names=None):
+def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, **others):
     """Return an evaluation; without a compiled network it computes step by step."""
     labels = 1 if task_type == "regression" else 3
     network = TaskNetwork(BertEncoder(CONFIG, "x."), HeadConfig(task_type, labels, "linear", 0.5))
@@ -58,7 +61,8 @@ def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, n
         Rows(task_type),
         batch_size=batch_size,
         drop_remainder=drop_remainder,
-        measure=Measure(task_type, method, labels, names),
+        measure=Measure(task_type, method, labels, others.pop("names", None)),
+        **others,
     )
 
 
@@ -116,6 +120,39 @@ def test_tags_are_measured_where_they_count():
     metrics = evaluation.metrics()
     assert metrics["accuracy"] == right.mean()
     assert 0 <= metrics["entity_f1"] < 1
+
+
+@pytest.mark.parametrize("task_type", ["classification", "ner"])
+def test_packed_rows_have_the_logits_of_padded_rows(task_type):
+    padded, labels = build(task_type, "accuracy").logits()
+    evaluation = build(task_type, "accuracy", block_length=10)
+    packed, same = evaluation.logits()
+    assert evaluation.packing.block_counts[-1] < 4
+    assert np.array_equal(labels, same)
+    if task_type == "ner":
+        padded[labels == -100] = packed[labels == -100] = 0
+    np.testing.assert_allclose(packed, padded, atol=1e-5)
+
+
+def test_packed_rows_of_several_processes_come_back_in_order():
+    shares = [[], []]
+
+    def collecting(rank):
+        """Return an evaluation that keeps what it gives to the network."""
+
+        def predict(batch):
+            shares[rank].append(batch.input_ids[..., None].astype(np.float32))
+            return np.concatenate([shares[rank][-1]] * 2)
+
+        return build("ner", "accuracy", predict, world=World(rank, 2), block_length=10)
+
+    first, second = collecting(0), collecting(1)
+    assert first.packing == second.packing
+    first.logits(), second.logits()
+    both = (np.concatenate(pair) for pair in zip(*shares, strict=True))
+    first.predict = lambda batch: next(both)
+    logits, _ = first.logits()
+    assert np.array_equal(logits[..., 0], Rows("ner").ids)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT, SHIPPED
 from tests.model.networks import tiny
 from tinybert.data.importing import import_records
+from tinybert.data.packing import choose_packing
 from tinybert.data.sampler import Sampler
 from tinybert.distill.normalizers import label_inputs, logit_inputs
 from tinybert.errors import TrainingError
@@ -30,7 +31,9 @@ def store(tmp_path_factory):
     return import_records(plan.records["eval_data"].source, tmp_path_factory.mktemp("store"))
 
 
-def build(store, rank=0, world=1, *, graph_masks=False, loss_inputs=label_inputs, **dropout):
+def build(
+    store, rank=0, world=1, *, graph_masks=False, packing=None, loss_inputs=label_inputs, **dropout
+):
     config = tiny(max_position_embeddings=32, **dropout)
     return Feed(
         store,
@@ -41,6 +44,7 @@ def build(store, rank=0, world=1, *, graph_masks=False, loss_inputs=label_inputs
         loss_inputs=loss_inputs,
         world=World(rank, world),
         graph_masks=graph_masks,
+        packing=packing,
     )
 
 
@@ -74,6 +78,28 @@ def test_the_shares_of_processes_are_the_global_batch(store):
         else:
             axis = 1 if name.endswith("_keep") else 0  # masks are stacked by site
             assert np.array_equal(np.concatenate(parts, axis), array)
+
+
+def test_packed_shares_of_processes_have_one_shape_and_every_row(store):
+    padded = build(store)(3)
+    indices = Sampler(store.rows, 16, seed=3, shuffle=True, drop_remainder=False).indices(3)
+    lengths = [store.batch_lengths(indices, 16)]
+    packing = choose_packing(lengths, 40, processes=2)
+    dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    shares = [build(store, rank, 2, packing=packing, **dropout)(3) for rank in range(2)]
+    assert {share.batch_digest for share in shares} == {padded.batch_digest}
+    (blocks,) = packing.block_counts
+    for rank, share in enumerate(shares):
+        batch = share.batch
+        assert batch.input_ids.shape == (blocks, 40)
+        assert batch.hidden_keep.shape == (5, blocks, 40, 16)
+        assert batch.attention_keep.shape == (2, blocks, 4, 40, 40)
+        for row in range(8):
+            first, length = batch.first_positions[row], lengths[0][8 * rank + row]
+            tokens = batch.input_ids.reshape(-1)[first : first + length]
+            assert np.array_equal(tokens, padded.batch.input_ids[8 * rank + row, :length])
+        own = padded.batch.label_normalizers[8 * rank : 8 * rank + 8]
+        assert np.array_equal(batch.label_normalizers, own)
 
 
 def test_each_kind_of_site_has_its_masks_or_none(store):

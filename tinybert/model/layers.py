@@ -109,7 +109,9 @@ class LayerNorm(Cell):
         size: H.
         eps: Added to the variance.
         dtype: Type of the parameters.
-        fused: Use the framework's one operator; otherwise the same arithmetic step by step.
+        fused: Normalize first, then scale and shift, by elementary operators: the arithmetic of
+            MindSpore's form on batch norm, whose gradient is wrong on CPU. Otherwise the
+            framework's operator.
     """
 
     def __init__(self, name: str, size: int, *, eps: float, dtype: ms.Type, fused: bool) -> None:
@@ -124,7 +126,7 @@ class LayerNorm(Cell):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Return (..., H) float32 from (..., H) float32."""
         weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
-        if self.fused:
+        if not self.fused:
             return self.operator(x, weight, bias)[0]
         centred = x - self.mean(x, -1)
         variance = self.mean(ops.square(centred), -1)

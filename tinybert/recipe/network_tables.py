@@ -42,7 +42,8 @@ class NetworkKeys(Table):
     use_relative_positions: bool | None = Field(default=None, examples=[False])
     """Learned relative positions in the attention, instead of the position embedding."""
     enable_fused_layernorm: bool | None = Field(default=None, examples=[False])
-    """The device's fused layer norm where it has one; the same arithmetic elsewhere."""
+    """true: layer norm in the arithmetic of MindSpore's form on batch norm, which normalizes
+    before it scales and shifts; false: the framework's layer norm, which is faster on CPU."""
     dtype: Precision | None = Field(default=None, examples=["float32"])
     """Type of the parameters."""
     compute_type: Precision | None = Field(default=None, examples=["float16"])

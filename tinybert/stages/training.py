@@ -129,6 +129,9 @@ def run_training(
                 context.provenance.write(record)
                 compiled = type(compiled_step).__name__
                 built = build.graph_facts(facts, context, compiled, training.scopes)
+                if training.feed.packing is not None and facts.graph_digest is not None:
+                    # an earlier process may have begun with another number of blocks
+                    built = replace(built, graph_digest=facts.graph_digest)
                 record.update(effective=run.with_training(built, training.name))
             checkpoint_manager.after_step(result)
             context.on_step(result)
