@@ -150,13 +150,13 @@ def prediction(
 def held_out(options: Options) -> Made:
     """Return the network of the losses on held-out rows, without dropout and gradient."""
     network, inputs = layers(options, drops=False)
-    return Compiled(network), inputs[:5]
+    return Compiled(network), inputs[:8]
 
 
 def exported(options: Options) -> Made:
     """Return an encoder as it is exported."""
     config = replace(SMALL, **options)
-    return Compiled(Pooling(BertEncoder(config, ""))), _batch()
+    return Compiled(Pooling(BertEncoder(config, ""))), _batch()[:3]
 
 
 def trained(made: Made, world: World = ALONE) -> Made:
@@ -211,8 +211,15 @@ def _with_head(
 
 
 def _batch() -> Inputs:
-    """Return input_ids, segment_ids and input_mask, all (B, S) int32; only their types matter."""
-    return [np.ones((ROWS, LENGTH), np.int32)] * 3
+    """Return the rows of a batch that is not packed; only their types matter."""
+    return [*[np.ones((ROWS, LENGTH), np.int32)] * 3, None, None, None]
+
+
+def packed(made: Made) -> Made:
+    """Return a network with the rows of its batch packed in as many blocks as rows."""
+    network, inputs = made
+    place = np.zeros((ROWS, LENGTH), np.int32)
+    return network, [*inputs[:3], place, place, np.zeros(ROWS, np.int32), *inputs[6:]]
 
 
 def _keeps(config: NetworkConfig) -> Inputs:
@@ -238,9 +245,13 @@ GRAPHS: dict[str, Callable[[], Made]] = {
     "layer distillation: float16 as the presets": lambda: sunk(
         trained(masked(layers(HALF))), outputs=3
     ),
+    "layer distillation: packed": lambda: trained(masked(packed(layers(HALF, padding="ignore")))),
     "layer distillation: float16 parameters": lambda: trained(layers(HALF_PARAMETERS)),
     "held-out losses": lambda: held_out(HALF),
     "fine-tuning: classes": lambda: trained(labels(HALF, "classification", "relu_linear")),
+    "fine-tuning: packed classes": lambda: trained(
+        packed(labels(HALF, "classification", "linear"))
+    ),
     "fine-tuning: a number": lambda: trained(labels(PLAIN, "regression", "linear")),
     "fine-tuning: tags of several processes": lambda: trained(
         labels(HALF, "ner", "linear"), SHARED

@@ -42,8 +42,7 @@ class NetworkKeys(Table):
     use_relative_positions: bool | None = Field(default=None, examples=[False])
     """Learned relative positions in the attention, instead of the position embedding."""
     enable_fused_layernorm: bool | None = Field(default=None, examples=[False])
-    """true: layer norm in the arithmetic of MindSpore's form on batch norm, which normalizes
-    before it scales and shifts; false: the framework's layer norm, which is faster on CPU."""
+    """Layer norm in the steps of MindSpore's form on batch norm; false: the framework's own."""
     dtype: Precision | None = Field(default=None, examples=["float32"])
     """Type of the parameters."""
     compute_type: Precision | None = Field(default=None, examples=["float16"])

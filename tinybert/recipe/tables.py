@@ -77,8 +77,10 @@ class Records(Table):
     drop_remainder: bool
     """Leave out the rows that do not fill an epoch's last batch."""
     packing: Literal["blocks", "none"] | None = Field(default=None, examples=["blocks"])
-    """`blocks`: rows lie end to end in blocks, so that padding is not computed; absent: `none`.
-    Losses that average over padding (`padding = "include"`) have padded rows all the same."""
+    """`blocks`: rows lie end to end, so that padding is not computed; absent: `none`.
+
+    Losses that average over padding (`padding = "include"`) have padded rows all the same.
+    """
     block_length: PositiveInt | None = Field(default=None, examples=[128])
     """Positions of a block, at least those of the longest row; with `packing = "blocks"`."""
 

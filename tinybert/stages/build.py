@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
+import structlog
 from mindspore import nn
 
 from tinybert.data.importing import STORES, import_records
@@ -38,6 +39,8 @@ from tinybert.train.loop import StepResult, ignore_activity
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
