@@ -186,6 +186,11 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
         with_effective(decay_start=12),
         "effective.decay_start is 12; the recipe gives 0",
     ),
+    "the heads": (
+        with_effective(num_attention_heads={"teacher": 4, "student": 2}),
+        "effective.num_attention_heads is {'teacher': 4, 'student': 2}; the recipe gives "
+        "{'teacher': 4, 'student': 4}",
+    ),
     "the padding": (
         with_effective(padding_idx={"student": 0}),
         "effective.padding_idx is {'student': 0}; the recipe gives {}",

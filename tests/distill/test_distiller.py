@@ -63,7 +63,8 @@ def by_hand(student=STUDENT, layer_map=(2, 4), padding="include", fit="shared", 
     hidden, scores = NumpyBert(student, random_weights(student))(*batch, *keeps)
     weights = {name: value.astype(np.float64) for name, value in fit_weights(fit).items()}
     attention_loss = hidden_loss = 0.0
-    for index, layer in enumerate(layer_map):
+    same_heads = student.num_attention_heads == TEACHER.num_attention_heads
+    for index, layer in enumerate(layer_map if same_heads else ()):
         squares = []
         for row in np.flatnonzero(FILLED):
             length = batch[2][row].sum() if padding == "ignore" else 8
@@ -109,6 +110,24 @@ def test_factors_weigh_the_parts_and_the_student_alone_drops_out():
     found = compiled(build(student, factors=(0.5, 3.0)))("include", keeps)
     expected = [0.5 * attention + 3.0 * hidden, attention, hidden]
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_networks_of_different_heads_have_the_hidden_loss_alone():
+    student = tiny(num_attention_heads=2)
+    _, hidden = by_hand(student)
+    assert abs(hidden / by_hand()[1] - 1) > 1e-3  # other heads are another network
+    cell = build(student, factors=(0.0, 3.0))
+    assert cell.part_names == ("hidden_loss",)
+    assert compiled(cell)("include") == pytest.approx([3.0 * hidden, hidden], rel=1e-5)
+    with pytest.raises(ValueError, match="different numbers of heads"):
+        build(student)
+
+
+def test_an_attention_loss_without_weight_is_reported_where_heads_are_equal():
+    attention, hidden = by_hand()
+    cell = build(factors=(0.0, 1.0))
+    assert cell.part_names == ("attention_loss", "hidden_loss")
+    assert compiled(cell)("include") == pytest.approx([hidden, attention, hidden], rel=1e-5)
 
 
 def test_half_precision_keeps_the_losses_in_float32():

@@ -1,5 +1,7 @@
 """What a host is looked over for, and how that reads."""
 
+from dataclasses import replace
+
 import psutil
 import pytest
 
@@ -9,6 +11,7 @@ from tinybert.launch.msrun import Cluster, last_lines
 from tinybert.launch.preflight import (
     BASE,
     FLOAT,
+    SCORES,
     Check,
     checks_table,
     parameters,
@@ -60,6 +63,15 @@ def test_memory_grows_with_the_rows_of_a_process_and_not_with_the_global_batch()
     assert process_bytes(pair) - process_bytes(alone) == messages
     assert process_bytes(plan(MORE, "data.global_batch_size=128")) > process_bytes(pair)
     assert process_bytes(alone) > BASE["CPU"]
+
+
+def test_memory_has_the_scores_of_each_networks_own_heads():
+    made = plan()
+    student = replace(made.networks["student"], num_attention_heads=2)
+    fewer = replace(made, networks={**made.networks, "student": student})
+    config, length = made.networks["student"], made.resolved.recipe.data.seq_length
+    left_out = SCORES * config.num_hidden_layers * 2 * length**2  # of 4 heads, 2 are left
+    assert process_bytes(made) - process_bytes(fewer) == 16 * FLOAT * left_out
 
 
 @pytest.mark.parametrize(

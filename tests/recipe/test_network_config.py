@@ -1,5 +1,6 @@
 """A network's keys come from its own table or from `[network]`."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,29 @@ def test_a_key_may_move_into_both_networks(tmp_path):
     recipe = load(tmp_path / "x.toml").recipe
     assert network(recipe, "teacher").hidden_act == "gelu"
     assert network(recipe, "student") == replace(STUDENT, hidden_act="relu")
+
+
+def with_heads(base, teacher, student):
+    """Return the text of a recipe whose networks have numbers of heads of their own."""
+    text = re.sub("num_attention_heads = .*\n", "", (BASES / f"{base}.toml").read_text())
+    text = text.replace("[teacher]", f"[teacher]\nnum_attention_heads = {teacher}")
+    return text.replace("[student]", f"[student]\nnum_attention_heads = {student}")
+
+
+def heads(recipe):
+    return [network(recipe, role).num_attention_heads for role in ("teacher", "student")]
+
+
+def test_heads_may_differ_where_the_attention_loss_has_no_weight(tmp_path):
+    text = with_heads("general_distill", 4, 2).replace("attention = 1.0", "attention = 0.0")
+    (tmp_path / "x.toml").write_text(text)
+    assert heads(load(tmp_path / "x.toml").recipe) == [4, 2]
+
+
+def test_heads_may_differ_where_predictions_alone_are_distilled(tmp_path):
+    before, _, phase1 = with_heads("task_distill", 12, 6).partition("[phase1]")
+    (tmp_path / "x.toml").write_text(f"{before}[phase2]{phase1.partition('[phase2]')[2]}")
+    assert heads(load(tmp_path / "x.toml").recipe) == [12, 6]
 
 
 def test_without_shared_keys_no_network_table_is_needed(tmp_path):

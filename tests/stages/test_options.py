@@ -67,6 +67,7 @@ def tiny():
         ('optimizer.schedule.decay_from="warmup_end"', "decay_start", 4),
         ('optimizer.schedule.decay_from="start"', "learning_rates.4", 1e-3 * 44 / 48),
         ('optimizer.schedule.decay_from="start"', "decay_start", 0),
+        ("network.num_attention_heads=2", "num_attention_heads", {"teacher": 2, "student": 2}),
         ("seed=1", "padding_idx", {}),
         ("student.padding_idx=0", "padding_idx", {"student": 0}),
         ("optimizer.weight_decay=0.5", "optimizer.decay_groups", {"0.0", "0.5"}),

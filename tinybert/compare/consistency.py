@@ -23,7 +23,7 @@ from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, TaskDistill
-from tinybert.recipe.network import padding_indices
+from tinybert.recipe.network import ROLES, network, padding_indices
 from tinybert.recipe.tables import device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
@@ -140,6 +140,10 @@ def _training(
         ("learning_rates", facts.learning_rates, rates),
         ("padding_idx", facts.padding_idx, padding_indices(recipe)),
     ]
+    if facts.num_attention_heads:  # older manifests do not have them
+        described = {r: network(recipe, r) for r in ROLES if getattr(recipe, r) is not None}
+        heads = {role: config.num_attention_heads for role, config in described.items()}
+        pairs.append(("num_attention_heads", facts.num_attention_heads, heads))
     if isinstance(facts.loss_scale, LossScaleFacts):
         table = phase.loss_scale
         scale = LossScaleFacts(

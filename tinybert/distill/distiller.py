@@ -11,6 +11,8 @@ from tinybert.model.parameters import FitKind, fit_names
 from tinybert.recipe.network import NetworkConfig
 
 Tensors = tuple[ms.Tensor, ...]
+PARTS = ("attention_loss", "hidden_loss")
+"""Outputs of the distiller after the loss; the first alone may be missing."""
 
 
 class FitDense(Cell):
@@ -55,9 +57,13 @@ class Distiller(Cell):
         student: Encoder; all its parameters but the pooler's are trained.
         fit: Projections to the teacher's width; trained.
         layer_map: Teacher layer, counted from 1, of each student layer.
-        attention_weight: Factor of the attention loss.
+        attention_weight: Factor of the attention loss; 0 where the networks' numbers of heads
+            differ, so that there is no such loss.
         hidden_weight: Factor of the hidden loss.
         padding: Whether padding positions count.
+
+    Raises:
+        ValueError: An attention loss with a weight, between different numbers of heads.
     """
 
     def __init__(
@@ -75,6 +81,11 @@ class Distiller(Cell):
         self.teacher = teacher
         self.student = student
         self.fit = fit
+        heads = {encoder.config.num_attention_heads for encoder in (teacher, student)}
+        self.compares_attention = len(heads) == 1
+        if attention_weight > 0 and not self.compares_attention:
+            raise ValueError("an attention loss between networks of different numbers of heads")
+        self.part_names = PARTS if self.compares_attention else PARTS[1:]
         self.layer_map = layer_map
         self.attention_weight = attention_weight
         self.hidden_weight = hidden_weight
@@ -95,8 +106,8 @@ class Distiller(Cell):
         hidden_normalizers: ms.Tensor,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
-    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
-        """Return loss, attention loss and hidden loss, float32 scalars.
+    ) -> Tensors:
+        """Return loss and `part_names`: attention loss and hidden loss, float32 scalars.
 
         Inputs as of `Batch`; the masks are the student's. The scores of two packed rows for each
         other are masked, and so count as 0.
@@ -105,11 +116,13 @@ class Distiller(Cell):
         teacher_hidden_states, teacher_attention_scores = self.teacher(*rows)
         hidden_states, attention_scores = self.student(*rows, hidden_keep, attention_keep)
         tokens = ops.cast(input_mask, ms.float32)
-        attention = self._attention_loss(
-            teacher_attention_scores, attention_scores, tokens, attention_normalizers
-        )
         hidden = self._hidden_loss(
             teacher_hidden_states, self.fit(hidden_states), tokens, hidden_normalizers
+        )
+        if not self.compares_attention:
+            return self.hidden_weight * hidden, hidden
+        attention = self._attention_loss(
+            teacher_attention_scores, attention_scores, tokens, attention_normalizers
         )
         loss = self.attention_weight * attention + self.hidden_weight * hidden
         return loss, attention, hidden

@@ -110,6 +110,8 @@ class TrainingFacts(Section):
     """The loss scale's settings."""
     matrix_products: Annotated[dict[str, dict[str, int]], DERIVED] = field(default_factory=dict)
     """How many matrix products have inputs of each element type, by network."""
+    num_attention_heads: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)
+    """Attention heads in a layer of each network."""
     padding_idx: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)
     """Token id whose word embedding has no gradient, by network."""
     parameters: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)

@@ -51,9 +51,8 @@ def _listed(recipe: ResolvedRecipe, rows: Mapping[TablePath, Any]) -> str:
     for table, members in groupby(rows, key=lambda row: row[:-1]):
         lines = [f"[{dotted(table)}]"] if table else []
         for row in members:
-            lines.append(
-                f"{values[row]:{first}}  {origins[row]:{second}}  {_meaning(stage, row)}".rstrip()
-            )
+            meaning = " ".join(_meaning(stage, row).split())
+            lines.append(f"{values[row]:{first}}  {origins[row]:{second}}  {meaning}".rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues, missing_keys
+from tinybert.recipe.keys import dotted
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
 
@@ -21,9 +22,9 @@ def network_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
         _padding_is_a_token(written),
     )
     if stage in DISTILLATIONS:
-        yield from chain(_same_heads_and_vocabulary(written), _student_not_deeper(written))
+        yield from chain(_same_vocabulary(written), _student_not_deeper(written))
         for table in ((), ("phase1",)):
-            yield from _layer_map(written, table)
+            yield from chain(_same_heads(written, table), _layer_map(written, table))
 
 
 def _one_network(written: ValidValues, stage: str) -> Iterator[Problem]:
@@ -105,16 +106,25 @@ def _padding_is_a_token(written: ValidValues) -> Iterator[Problem]:
             yield written.at_value((name, "padding_idx"), message, "write the id of [PAD], 0")
 
 
-def _same_heads_and_vocabulary(written: ValidValues) -> Iterator[Problem]:
-    reasons = {
-        "num_attention_heads": "attention is compared head by head",
-        "vocab_size": "both networks read the same token ids",
-    }
-    for key, reason in reasons.items():
-        teacher, student = written.get("teacher", key), written.get("student", key)
-        if teacher and student and teacher != student:
-            message = f"`{key}` is {teacher} in [teacher] and {student} in [student]"
-            yield written.at_value(("student", key), message, f"write one number: {reason}")
+def _same_vocabulary(written: ValidValues) -> Iterator[Problem]:
+    reason = "both networks read the same token ids"
+    yield from _one_number(written, "vocab_size", f"write one number: {reason}")
+
+
+def _same_heads(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
+    """Check that an attention loss, if it counts, has the same heads on either side."""
+    weights = (*table, "distill", "weights")
+    if written.get(*weights, "attention"):
+        other = f"`attention = 0.0` in [{dotted(weights)}]"
+        cure = f"write one number, or {other}: attention is compared head by head"
+        yield from _one_number(written, "num_attention_heads", cure)
+
+
+def _one_number(written: ValidValues, key: str, cure: str) -> Iterator[Problem]:
+    teacher, student = written.get("teacher", key), written.get("student", key)
+    if teacher and student and teacher != student:
+        message = f"`{key}` is {teacher} in [teacher] and {student} in [student]"
+        yield written.at_value(("student", key), message, cure)
 
 
 def _student_not_deeper(written: ValidValues) -> Iterator[Problem]:

@@ -28,7 +28,8 @@ class NetworkKeys(Table):
     vocab_size: PositiveInt | None = Field(default=None, examples=[30522])
     """Number of token ids."""
     num_attention_heads: PositiveInt | None = Field(default=None, examples=[12])
-    """Attention heads in every layer; divides `hidden_size`."""
+    """Attention heads in every layer; divides `hidden_size`. Teacher and student may have different
+    numbers where the attention loss has weight 0, or where there is none."""
     hidden_act: Activation | None = Field(default=None, examples=["gelu_tanh"])
     """Activation of the feed-forward part: GELU in its tanh form, GELU in its erf form, or ReLU."""
     layer_norm_eps: PositiveFloat | None = Field(default=None, examples=[1e-7])

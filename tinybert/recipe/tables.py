@@ -149,7 +149,8 @@ class LossWeights(Table):
     """Factors of the loss parts."""
 
     attention: NonNegativeFloat = Field(examples=[1.0])
-    """Factor of the attention loss; 1 in the paper."""
+    """Factor of the attention loss; 1 in the paper. Where it is 0 and the networks have different
+    numbers of heads, the loss is not computed; where the numbers are equal, it is reported."""
     hidden: NonNegativeFloat = Field(examples=[1.0])
     """Factor of the hidden loss; 1 in the paper."""
 

@@ -230,6 +230,9 @@ def requested_training(
     steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
     return replace(
         facts,
+        num_attention_heads={
+            role: config.num_attention_heads for role, config in plan.networks.items()
+        },
         padding_idx=padding_indices(plan.resolved.recipe),
         total_steps=schedule.total_steps,
         warmup_steps=schedule.warmup_steps,

@@ -12,7 +12,7 @@ from tinybert.distill.normalizers import layer_normalizers
 from tinybert.model.layers import Cell
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages.build import RunContext, StageResult
-from tinybert.stages.layers import PARTS, build_distiller, layer_training
+from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.training import run_training, stage_result
 from tinybert.train.world import AllReduceSum, World
 
@@ -66,7 +66,8 @@ def _held_out_metrics(
     if block_length is not None:
         lengths = (store.batch_lengths(part, batch_size) for part in rows)
         packing = choose_packing(lengths, block_length, processes=world.size)
-    totals = np.zeros(1 + len(PARTS))
+    names = [f"eval_{name}" for name in ("loss", *distiller.part_names)]
+    totals = np.zeros(len(names))
     for part in rows:
         missing = (0, batch_size - len(part))  # rows of weight 0 fill the last batch
         attention, hidden = (np.pad(values[part], missing) for values in normalizers)
@@ -78,4 +79,4 @@ def _held_out_metrics(
             layout = packing.layout(store.batch_lengths(part, batch_size), world.rank)
             share = pack_batch(share, layout)
         totals += [output.asnumpy().item() for output in losses(*share.tensors())]
-    return dict(zip((f"eval_{name}" for name in ("loss", *PARTS)), totals.tolist(), strict=True))
+    return dict(zip(names, totals.tolist(), strict=True))

@@ -18,9 +18,6 @@ from tinybert.recipe.tables import Distill
 from tinybert.stages.build import RunContext, first_weights, training_feed
 from tinybert.stages.training import TrainingSetup
 
-PARTS = ("attention_loss", "hidden_loss")
-"""Outputs of the distiller after the loss."""
-
 
 def build_distiller(plan: Plan, table: Distill, loaded: Mapping[str, LoadedWeights]) -> Distiller:
     """Build the network whose output is the loss, with its first weights and without heads.
@@ -80,7 +77,7 @@ def layer_training(
     return TrainingSetup(
         phase=phase,
         network=distiller,
-        part_names=PARTS,
+        part_names=distiller.part_names,
         feed=training_feed(context, phase, sites, loss_inputs, packed=packed),
         groups=groups,
         trained=trained,

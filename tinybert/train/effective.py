@@ -18,7 +18,7 @@ from tinybert.manifest.built import (
     TrainingRuntimeFacts,
 )
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
-from tinybert.model.bert import Embeddings
+from tinybert.model.bert import Embeddings, SelfAttention
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
 from tinybert.train.step import CompiledStep, TrainingStep
@@ -52,15 +52,18 @@ def read_step(step: TrainingStep) -> TrainingFacts:
     """Return schedule, loss scale, update rule and padding of a step before its first run."""
     rates = step.learning_rates.asnumpy()
     optimizer = step.optimizer
-    embeddings = [
-        cell for _, cell in step.network.cells_and_names() if isinstance(cell, Embeddings)
-    ]
+    cells = [cell for _, cell in step.network.cells_and_names()]
     decays = list(zip(optimizer.parameters, optimizer.decay, strict=True))
     return TrainingFacts(
+        num_attention_heads={
+            _network(cell.query.weight): cell.heads
+            for cell in cells
+            if isinstance(cell, SelfAttention)
+        },
         padding_idx={
-            cell.word.name.partition(".")[0]: cell.padding_idx
-            for cell in embeddings
-            if cell.padding_idx is not None
+            _network(cell.word): cell.padding_idx
+            for cell in cells
+            if isinstance(cell, Embeddings) and cell.padding_idx is not None
         },
         total_steps=len(rates),
         warmup_steps=step.schedule.warmup_steps,
@@ -86,6 +89,11 @@ def read_step(step: TrainingStep) -> TrainingFacts:
             },
         ),
     )
+
+
+def _network(parameter: Parameter) -> str:
+    """Return the network whose prefix a parameter's name has."""
+    return str(parameter.name).partition(".")[0]
 
 
 def with_networks(
