@@ -199,7 +199,7 @@ def _compared(source: Source, how: str, run: Runner) -> exported.ExportCheck:
 
 
 def _run_cell(cell: Any, batch: Batch) -> Outputs:
-    outputs = cell(*batch.tensors())
+    outputs = cell(*batch.tensors()[: len(INPUT_NAMES)])
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return [np.asarray(output.asnumpy()) for output in outputs]
 
