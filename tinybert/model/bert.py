@@ -93,8 +93,9 @@ class Embeddings(Cell):
         """
         x = ops.cast(ops.gather(self.word, input_ids, 0), ms.float32)
         if self.padding_idx is not None:
-            padding = ops.expand_dims(ops.equal(input_ids, self.padding_idx), -1)
-            x = ops.where(padding, ops.stop_gradient(x), x)
+            padding = ops.cast(ops.equal(input_ids, self.padding_idx), ms.float32)
+            padding = ops.expand_dims(padding, -1)  # (B, S, 1): 1 for the token, else 0
+            x = x * (1.0 - padding) + ops.stop_gradient(x * padding)
         x = x + ops.cast(ops.gather(self.segment, segment_ids, 0), ms.float32)
         if self.absolute:
             if position_ids is None:
