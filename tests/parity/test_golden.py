@@ -119,7 +119,7 @@ class InjectedGradients(nn.Cell):
         self.weights = ms.ParameterTuple(parameters)
         self.gradients = [ms.Tensor(gradient) for gradient in gradients]
 
-    def construct(self, _):
+    def construct(self, *_):
         loss = 0.0
         for weight, gradient in zip(self.weights, self.gradients):  # noqa: B905
             loss = loss + ops.reduce_sum(weight * gradient)
