@@ -261,3 +261,32 @@ def test_what_cannot_be_answered_is_refused(call, student_run, tmp_path):
         2,
         "error: the network has learned no task: it has no head",
     )
+
+
+@pytest.mark.parametrize("task_type", ["classification", "ner"])
+def test_many_texts_come_back_in_their_order(tmp_path, monkeypatch, task_type):
+    monkeypatch.setattr("tinybert.export.predict.GROUP", 16)
+    monkeypatch.setattr("tinybert.export.predict.CALL_BLOCKS", 1)
+    method = "accuracy" if task_type == "classification" else "entity_f1"
+    changes = {"task_type": f'"{task_type}"', "assessment_method": f'"{method}"'}
+    run, bert = task_run(tmp_path, labels=["O", "B-X"], **changes)
+    words = "the river is cold and a town has no house in winter".split()
+    texts = [" ".join(words[i % 5 : i % 5 + 1 + i * 7 % 8]) for i in range(40)]
+    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB))
+    if task_type == "ner":  # a bias with which all tags are there
+        last = bert(*encoded(texts[4]))[0][-1]
+        bias = -(bert.weights["classifier.weight"] @ last[0].mean(0)).astype(np.float32)
+        arrays = source.network.arrays | {"classifier.bias": bias}
+        source = replace(source, network=replace(source.network, arrays=arrays))
+    given = [Text(f"text {i}", text) for i, text in enumerate(texts)]
+    answers = list(predict_texts(source, given, ReadAs(characters=False)))
+    assert [answer.text for answer in answers] == texts
+    assert task_type == "classification" or len({len(a.entities) for a in answers}) > 2
+    for text, answer in zip(texts, answers, strict=True):
+        if task_type == "classification":
+            exponent = np.exp(pooled_logits(bert, text))
+            wanted = exponent / exponent.sum()
+            assert list(answer.probabilities.values()) == pytest.approx(wanted, abs=1e-4)
+        else:
+            (alone,) = predict_texts(source, [Text("", text)], ReadAs(characters=False))
+            assert answer.entities == alone.entities

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,10 @@ from tinybert.export.predict import (
 )
 from tinybert.export.source import Source, SourceRequest, find_network
 from tinybert.model.names import Family
+from tinybert.terminal import print_text
+
+QUIET_SECONDS = 10
+"""Between two reports of how many texts are done."""
 
 
 def convert(*, to: Family, output: Path, force: bool, **source: Any) -> str:
@@ -75,8 +80,8 @@ def predict(
     characters: bool | None,
     format: Literal["text", "json"],
     **source: Any,
-) -> str:
-    """Return a line for each text, or for each line of standard input where there is none.
+) -> int:
+    """Print a line for each text, or for each line of standard input where there is none.
 
     Raises:
         InputError: The source or a text is missing, damaged or not as described.
@@ -85,14 +90,19 @@ def predict(
     prepare_environment(os.cpu_count() or 1, {})
     network = find_network(SourceRequest(**source))
     read_as = ReadAs(lowercase, pairs, characters)
-    predictions = list(predict_texts(network, _texts(texts), read_as))
-    if cut := sum(prediction.truncated for prediction in predictions):
-        print(
-            f"warning: the end of {cut} of {len(predictions)} texts was not read", file=sys.stderr
-        )
-    if format == "json":
-        return "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions)
-    return "".join(f"{_result(p)}\t{p.text}\n" for p in predictions)
+    count, cut, reported = 0, 0, time.monotonic()
+    for prediction in predict_texts(network, _texts(texts), read_as):
+        line = f"{_result(prediction)}\t{prediction.text}"
+        if format == "json":
+            line = json.dumps(asdict(prediction), ensure_ascii=False)
+        print_text(line, sys.stdout)
+        count, cut = count + 1, cut + prediction.truncated
+        if time.monotonic() - reported >= QUIET_SECONDS:
+            reported = time.monotonic()
+            print_text(f"{count} texts done", sys.stderr)
+    if cut:
+        print_text(f"warning: the end of {cut} of {count} texts was not read", sys.stderr)
+    return 0
 
 
 def _describe(source: Source) -> str:

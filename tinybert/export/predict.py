@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.labels import IGNORED
+from tinybert.data.packing import Layout, choose_packing, pack_batch
 from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import inference_cell
@@ -19,7 +20,15 @@ from tinybert.metrics.entities import find_entities
 from tinybert.prepare.encode import EncodedRow, Encoder, Example
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 
-BATCH = 32
+if TYPE_CHECKING:
+    from tinybert.train.evaluation import Prediction
+
+GROUP = 1024
+"""Texts that are packed together."""
+BLOCK_LENGTH = 128
+"""Least positions of a block; longer texts need the next power of two."""
+CALL_BLOCKS = 8
+"""Most blocks of a call of the network."""
 PAIR = "\t"
 """What separates the two texts of a pair."""
 Logits = npt.NDArray[np.float64]
@@ -113,9 +122,12 @@ def predict_texts(
     pairs = bool(read_as.pairs or source.texts.pairs)
     characters = bool(_known("--characters", source.texts.characters, read_as.characters))
     names = source.network.labels or [str(index) for index in range(head.num_labels)]
-    cell = inference_cell(source.network)
+    from tinybert.train.evaluation import Prediction  # with the framework
+    from tinybert.train.world import ALONE
+
+    network = Prediction(inference_cell(source.network), ALONE)
     left = iter(texts)
-    while block := list(islice(left, BATCH)):
+    while block := list(islice(left, GROUP)):
         if head.task_type == "ner":
             words = [list(t.text) if characters else t.text.split() for t in block]
             examples = [
@@ -129,7 +141,7 @@ def predict_texts(
             ]
         rows = list(encoder.rows(examples))
         for index, (text, row, logits) in enumerate(
-            zip(block, rows, _logits(cell, rows), strict=True)
+            zip(block, rows, _packed_logits(network, rows), strict=True)
         ):
             if not np.isfinite(logits).all():
                 message = f"the network's outputs for {text.where} are not finite"
@@ -174,17 +186,48 @@ def _encoder(source: Source, read_as: ReadAs) -> Encoder:
     )
 
 
-def _logits(cell: Any, rows: Sequence[EncodedRow]) -> Logits:
-    """Return the logits of rows: (B, C), or (B, S, C) for tags."""
-    shape = len(rows), max(len(row.input_ids) for row in rows)
+def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Logits]:
+    """Return the logits of each row, (C,), or (tokens, C) for tags.
+
+    The rows are packed, and the network is called for a few blocks at a time, so that it is
+    compiled for one shape, whatever the texts are. For few texts compiling would take longer than
+    to compute operator by operator.
+    """
+    lengths = np.array([len(row.input_ids) for row in rows])
+    block_length = max(BLOCK_LENGTH, 1 << (int(lengths.max()) - 1).bit_length())
+    whole = choose_packing([lengths], block_length).layout(lengths, 0)
+    blocks = min(whole.blocks, CALL_BLOCKS)
+    positions = blocks * block_length
+    logits_of = network.logits if whole.blocks > blocks else network.uncompiled_logits
+    found: list[Logits] = [np.empty(0)] * len(rows)
+    for start in range(0, whole.blocks * block_length, positions):
+        members = np.flatnonzero((whole.firsts >= start) & (whole.firsts < start + positions))
+        missing = (0, positions // 2 - len(members))  # a row has two tokens at least
+        layout = Layout(
+            blocks,
+            block_length,
+            np.pad(lengths[members], missing),
+            np.pad(whole.firsts[members] - start, missing),
+        )
+        batch = pack_batch(_batch([rows[member] for member in members], positions // 2), layout)
+        logits = logits_of(batch).astype(np.float64)
+        if logits.ndim == 3:
+            logits = layout.unpack(logits, int(lengths.max()))
+        for member, values in zip(members, logits, strict=False):
+            found[member] = values[: lengths[member]] if values.ndim == 2 else values
+    return found
+
+
+def _batch(rows: Sequence[EncodedRow], size: int) -> Batch:
+    """Return rows as a batch, filled up with empty rows to a size."""
+    shape = size, max(len(row.input_ids) for row in rows)
     input_ids, segment_ids, input_mask = (np.zeros(shape, np.int32) for _ in range(3))
     for index, row in enumerate(rows):
         length = len(row.input_ids)
         input_ids[index, :length] = row.input_ids
         segment_ids[index, :length] = row.segment_ids
         input_mask[index, :length] = 1
-    batch = Batch(input_ids, segment_ids, input_mask)
-    return np.asarray(cell(*batch.tensors()).asnumpy(), np.float64)
+    return Batch(input_ids, segment_ids, input_mask)
 
 
 def _most_probable(

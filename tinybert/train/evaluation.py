@@ -56,6 +56,10 @@ class Prediction(Cell):
         """Return the logits of a batch without labels."""
         return np.asarray(self(*batch.tensors()).asnumpy())
 
+    def uncompiled_logits(self, batch: Batch) -> Logits:
+        """Return the logits of a batch without labels, computed operator by operator."""
+        return np.asarray(self.network(*batch.tensors()).asnumpy())
+
 
 class Evaluation:
     """Evaluates a network, whatever its weights are at the time, on the same rows.
