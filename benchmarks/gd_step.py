@@ -54,7 +54,7 @@ def network(sizes: dict, arguments: argparse.Namespace, rate: float) -> NetworkC
         hidden_act=arguments.activation,
         initializer_range=0.02,
         use_relative_positions=False,
-        enable_fused_layernorm=not arguments.step_by_step_layernorm,
+        enable_fused_layernorm=arguments.step_by_step_layernorm,
         dtype="float32",
         compute_type=arguments.compute_type,
         hidden_dropout_prob=rate,

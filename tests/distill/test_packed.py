@@ -5,7 +5,6 @@ from functools import partial
 import mindspore as ms
 import numpy as np
 import pytest
-from tinybert.model.loading import load_into
 
 from tests.model.networks import random_batch, random_weights, tiny
 from tinybert.data.batch import Batch
@@ -17,6 +16,7 @@ from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites, keep_masks, packed_keep_masks
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import TaskNetwork, task_sites
+from tinybert.model.layers import load_into
 from tinybert.model.parameters import fit_shapes, head_shapes
 from tinybert.recipe.network import HeadConfig
 
