@@ -1,25 +1,21 @@
 """Record files -> token store: checked, read once, and from then on only the store is read."""
 
-import fcntl
 import hashlib
 import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
-from tinybert.atomic import atomic_directory, remove_leftovers, sync
 from tinybert.data.example import Column, Columns, ExampleError, decode_examples
 from tinybert.data.mindrecord_reader import BLOCK_ROWS, read_mindrecords
 from tinybert.data.source import RecordSource
-from tinybert.data.store import DAMAGED_CURE, FORMAT, INDEX, StoreWriter, TokenStore
+from tinybert.data.store import FORMAT, TOKEN_STORE, StoreWriter, TokenStore
 from tinybert.data.tfrecord import place, read_records
 from tinybert.errors import InputError
-from tinybert.files import FileDigest, digest_file, writing
+from tinybert.files import FileDigest
 
 STORES = Path("runs", "store")
 """Folder of all token stores, below the root."""
@@ -54,26 +50,14 @@ def import_records(
     files = source.digest_files() if files is None else files
     seconds = time.perf_counter() - began
     key = _key(source, files)
-    path = _stored(store_root, key)
-    if path is None:
-        with writing(store_root / key), _alone(store_root / key):
-            path = _stored(store_root, key)
-            if path is None:
-                remove_leftovers(store_root / key)
-                path = _import(source, store_root / key, before, progress or _ignore)
+
+    def write(directory: Path) -> None:
+        _import(source, directory, before, progress or _ignore)
+
+    path = TOKEN_STORE.find_or_create(store_root, key, write)
     store = TokenStore.open(path, source.format, files)
-    if store.digest != path.name[-len(store.digest) :]:
-        raise InputError(
-            f"the token store is damaged: its digest is {store.digest}, which its name is not",
-            where=str(path),
-            cure=DAMAGED_CURE,
-        )
+    TOKEN_STORE.require_name(path, store.digest)
     return replace(store, hashing_seconds=seconds)
-
-
-def _stored(store_root: Path, key: str) -> Path | None:
-    """Return the store of a key, whose name ends in the digest of its content, if it is there."""
-    return next(store_root.glob(f"{key}-{'[0-9a-f]' * 64}"), None)
 
 
 def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
@@ -89,47 +73,30 @@ def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Take the lock of a store; the system releases it when the process ends, however it ends."""
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _import(source: RecordSource, path: Path, before: Stamps, progress: Progress) -> Path:
-    """Write the store of `path` and of the digest of its content; return its path."""
-    shutil.rmtree(path, ignore_errors=True)  # of an import that was killed before it got its name
+def _import(source: RecordSource, directory: Path, before: Stamps, progress: Progress) -> None:
+    """Write the store of record files into a directory."""
     counts = {record_file: source.count(record_file) for record_file in source.paths}
     source.check_schema(sum(counts.values()))
     read = _read_tfrecords if source.dataset_type == "tfrecord" else read_mindrecords
     done = dict.fromkeys(counts, 0)
-    with atomic_directory(path) as temporary:
-        with (
-            closing(read(counts, source.format.columns)) as blocks,
-            StoreWriter(temporary, source.format) as writer,
-        ):
-            for record_file, block in blocks:
-                problem = source.format.problem(block)
-                if problem is not None:
-                    row = done[record_file] + problem[0] + 1
-                    raise InputError(problem[1], where=place(record_file, row))
-                writer.append(block)
-                done[record_file] += len(block["input_ids"])
-                progress(sum(done.values()), sum(counts.values()))
-        if _stamps(source) != before:
-            raise InputError(
-                "a record file was changed while it was read",
-                where=", ".join(map(str, source.paths)),
-                cure="start again when nothing writes to it",
-            )
-    sealed = path.with_name(f"{path.name}-{digest_file(path / INDEX).sha256}")
-    path.rename(sealed)
-    sync(path.parent)
-    return sealed
+    with (
+        closing(read(counts, source.format.columns)) as blocks,
+        StoreWriter(directory, source.format) as writer,
+    ):
+        for record_file, block in blocks:
+            problem = source.format.problem(block)
+            if problem is not None:
+                row = done[record_file] + problem[0] + 1
+                raise InputError(problem[1], where=place(record_file, row))
+            writer.append(block)
+            done[record_file] += len(block["input_ids"])
+            progress(sum(done.values()), sum(counts.values()))
+    if _stamps(source) != before:
+        raise InputError(
+            "a record file was changed while it was read",
+            where=", ".join(map(str, source.paths)),
+            cure="start again when nothing writes to it",
+        )
 
 
 def _stamps(source: RecordSource) -> Stamps:

@@ -13,9 +13,7 @@ nothing is lost. `key` is a digest of the record files' bytes and of how they ar
 that of store.json.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +21,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.data.addressed import Addressed
 from tinybert.data.batch import Batch
 from tinybert.data.example import Columns
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray, RowFormat
-from tinybert.errors import InputError
 from tinybert.files import FileDigest, digest_file
-from tinybert.strict_json import read_json
 
 FORMAT = 2
-INDEX = "store.json"
-DAMAGED_CURE = "delete this directory; the next run imports the records again"
+TOKEN_STORE = Addressed(
+    "token store",
+    "store.json",
+    "delete this directory; the next run imports the records again",
+)
 
 
 @dataclass(frozen=True)
@@ -68,31 +68,23 @@ class TokenStore:
         Raises:
             InputError: It cannot be read, or is not as it was written.
         """
-        try:
-            content = read_json(path / INDEX)
+        with TOKEN_STORE.reading(path):
+            content, digest = TOKEN_STORE.read_index(path)
             if content["format"] != asdict(format):
                 raise ValueError("another format")
             types = _types(format)
             arrays = {
-                name: _open_array(path / f"{name}.bin", types[name], digest)
-                for name, digest in content["arrays"].items()
+                name: TOKEN_STORE.open_array(path / f"{name}.bin", types[name], sha256)
+                for name, sha256 in content["arrays"].items()
             }
             stored = np.diff(arrays["offsets"])
-        except OSError as error:
-            raise InputError(
-                f"the token store cannot be read: {error.strerror}", where=str(path)
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                "the token store is damaged", where=str(path / INDEX), cure=DAMAGED_CURE
-            ) from error
         labels = arrays.get("label_ids")
         if labels is not None and format.label == "token":
             labels = labels.reshape(-1, format.seq_length)
         return cls(
             rows=len(stored),
             format=format,
-            digest=hashlib.sha256(_index_bytes(content)).hexdigest(),
+            digest=digest,
             files=tuple(files),
             lengths=_batch_lengths(stored, labels, format),
             _input_ids=arrays["input_ids"],
@@ -200,7 +192,7 @@ class StoreWriter:
             del self._types["marks"]
         arrays = {name: digest_file(self._path / f"{name}.bin").sha256 for name in self._types}
         content = {"format": asdict(self._format), "arrays": arrays}
-        (self._path / INDEX).write_bytes(_index_bytes(content))
+        TOKEN_STORE.write_index(self._path, content)
 
     def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
         self._files[name].write(values.astype(self._types[name]).tobytes())
@@ -229,18 +221,3 @@ def _types(format: RowFormat) -> dict[str, np.dtype[Any]]:
     if format.label is not None:
         types["label_ids"] = np.dtype("<f4" if format.label == "number" else "<i4")
     return types
-
-
-def _index_bytes(content: Mapping[str, object]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
-
-
-def _open_array(path: Path, dtype: np.dtype[Any], sha256: str) -> npt.NDArray[Any]:
-    file = digest_file(path)
-    if file.sha256 != sha256:
-        raise InputError(
-            "the token store is damaged: its SHA-256 differs", where=str(path), cure=DAMAGED_CURE
-        )
-    if file.size == 0:  # nothing to map
-        return np.zeros(0, dtype)
-    return np.memmap(path, dtype, "r")
