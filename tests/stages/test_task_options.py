@@ -97,7 +97,7 @@ def test_dropped_rows_of_the_dev_set_are_an_option():
         (phase,), network = plan.phases, network_of(plan)
         selection = tasks.best_metric(context_of(plan), plan.resolved.recipe, network, phase)
         evaluation = selection.metrics.__self__
-        evaluation.predict = lambda batch: batch.input_ids[:, :2] * 1.0
+        evaluation.inference.predict = lambda batch: batch.input_ids[:, :2] * 1.0
         assert len(evaluation.logits()[0]) == rows
 
 

@@ -11,7 +11,7 @@ from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
-from tinybert.train.evaluation import Evaluation, Measure, Prediction
+from tinybert.train.evaluation import Evaluation, Inference, Measure, Prediction
 from tinybert.train.world import ALONE, World
 
 CONFIG = tiny(num_hidden_layers=1)
@@ -56,14 +56,15 @@ def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, *
     load_into(network, random_weights(CONFIG, "x.") | head)
     if predict == "compiled":
         predict = Prediction(network, ALONE).logits
-    return Evaluation(
+    measure = Measure(task_type, method, labels, others.pop("names", None))
+    inference = Inference(
         predict or (lambda batch: network(*batch.tensors()).asnumpy()),
         Rows(task_type),
         batch_size=batch_size,
         drop_remainder=drop_remainder,
-        measure=Measure(task_type, method, labels, others.pop("names", None)),
         **others,
     )
+    return Evaluation(inference, measure)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,9 @@ def test_two_evaluations_are_equal_bit_for_bit(evaluation):
 
 
 def test_dropped_rows_are_what_published_evaluations_drop(evaluation):
-    dropping = build("classification", "accuracy", evaluation.predict, drop_remainder=True)
+    dropping = build(
+        "classification", "accuracy", evaluation.inference.predict, drop_remainder=True
+    )
     kept, labels = dropping.logits()
     assert len(kept) == len(labels) == 8
     assert kept.tobytes() == evaluation.logits()[0][:8].tobytes()
@@ -127,7 +130,7 @@ def test_packed_rows_have_the_logits_of_padded_rows(task_type):
     padded, labels = build(task_type, "accuracy").logits()
     evaluation = build(task_type, "accuracy", block_length=10)
     packed, same = evaluation.logits()
-    assert evaluation.packing.block_counts[-1] < 4
+    assert evaluation.inference.packing.block_counts[-1] < 4
     assert np.array_equal(labels, same)
     if task_type == "ner":
         padded[labels == -100] = packed[labels == -100] = 0
@@ -147,10 +150,10 @@ def test_packed_rows_of_several_processes_come_back_in_order():
         return build("ner", "accuracy", predict, world=World(rank, 2), block_length=10)
 
     first, second = collecting(0), collecting(1)
-    assert first.packing == second.packing
+    assert first.inference.packing == second.inference.packing
     first.logits(), second.logits()
     both = (np.concatenate(pair) for pair in zip(*shares, strict=True))
-    first.predict = lambda batch: next(both)
+    first.inference.predict = lambda batch: next(both)
     logits, _ = first.logits()
     assert np.array_equal(logits[..., 0], Rows("ner").ids)
 

@@ -1,6 +1,6 @@
 """Predictions of a network for labelled rows, and their metrics, without dropout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -61,16 +61,15 @@ class Prediction(Cell):
         return np.asarray(self.network(*batch.tensors()).asnumpy())
 
 
-class Evaluation:
-    """Evaluates a network, whatever its weights are at the time, on the same rows.
+class Inference:
+    """Gives a network's logits, whatever its weights are at the time, for the same rows in order.
 
     Args:
         predict: Returns the logits of the rows of all processes from this one's share of them.
-        store: The labelled rows.
+        store: The rows.
         batch_size: Rows a call over all processes; the last batch is filled up with copies of its
             first row, which are left out of the result.
         drop_remainder: Leave out the rows that do not fill the last batch.
-        measure: How predictions are measured.
         world: The processes that share a batch.
         block_length: Positions of the blocks that rows are packed in; None: they are not packed.
 
@@ -84,8 +83,7 @@ class Evaluation:
         store: TokenStore,
         *,
         batch_size: int,
-        drop_remainder: bool,
-        measure: Measure,
+        drop_remainder: bool = False,
         world: World = ALONE,
         block_length: int | None = None,
     ) -> None:
@@ -93,40 +91,23 @@ class Evaluation:
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
-        self._measure = measure
         self._world = world
         self._places = shard(np.arange(batch_size), world.rank, world.size)
         self.packing = None
         if block_length is not None:
-            batches = map(self._lengths, map(self._sampler.indices, self._batches()))
+            batches = map(self._lengths, self._batches())
             self.packing = choose_packing(batches, block_length, processes=world.size)
 
-    def logits(self) -> tuple[Logits, LabelArray]:
-        """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order.
-
-        Raises:
-            TrainingError: A logit is not a finite number, so that there is nothing to measure.
-        """
-        logits, label_ids = [], []
-        for rows in map(self._sampler.indices, self._batches()):
+    def batches(self) -> Iterator[tuple[IndexArray, Batch, Logits]]:
+        """Yield rows, the batch that has them first, and their logits (B, C) or (B, S, C)."""
+        for rows in self._batches():
             missing = (0, self._batch_size - len(rows))
             batch = self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
-            assert batch.label_ids is not None
-            label_ids.append(batch.label_ids[: len(rows)])
             share = batch._replace(label_ids=None).take(self._places)
-            logits.append(self._row_logits(share, rows)[: len(rows)])
-        found = np.concatenate(logits)
-        finite = np.isfinite(found).reshape(len(found), -1).all(axis=1)
-        if not finite.all():
-            raise TrainingError(
-                f"the logits of row {finite.argmin()} are not finite, nor are those of "
-                f"{len(finite) - finite.sum() - 1} other rows of {len(finite)}",
-                cure="use a sound checkpoint, or lower the learning rate that led to this one",
-            )
-        return found, np.concatenate(label_ids)
+            yield rows, batch, self._row_logits(share, rows)[: len(rows)]
 
-    def _batches(self) -> range:
-        return range(self._sampler.batches_per_epoch)
+    def _batches(self) -> Iterator[IndexArray]:
+        return map(self._sampler.indices, range(self._sampler.batches_per_epoch))
 
     def _lengths(self, rows: IndexArray) -> Lengths:
         return self._store.batch_lengths(rows, self._batch_size)
@@ -148,6 +129,40 @@ class Evaluation:
             layout.unpack(part, seq_length) for layout, part in zip(layouts, parts, strict=True)
         )
         return np.concatenate(list(unpacked))
+
+
+class Evaluation:
+    """Evaluates a network on the same rows.
+
+    Args:
+        inference: Gives its logits for the labelled rows.
+        measure: How predictions are measured.
+    """
+
+    def __init__(self, inference: Inference, measure: Measure) -> None:
+        self.inference = inference
+        self._measure = measure
+
+    def logits(self) -> tuple[Logits, LabelArray]:
+        """Return logits (N, C) or (N, S, C), and labels (N,) or (N, S), of the rows in order.
+
+        Raises:
+            TrainingError: A logit is not a finite number, so that there is nothing to measure.
+        """
+        logits, label_ids = [], []
+        for rows, batch, found in self.inference.batches():
+            assert batch.label_ids is not None
+            label_ids.append(batch.label_ids[: len(rows)])
+            logits.append(found)
+        all_logits = np.concatenate(logits)
+        finite = np.isfinite(all_logits).reshape(len(all_logits), -1).all(axis=1)
+        if not finite.all():
+            raise TrainingError(
+                f"the logits of row {finite.argmin()} are not finite, nor are those of "
+                f"{len(finite) - finite.sum() - 1} other rows of {len(finite)}",
+                cure="use a sound checkpoint, or lower the learning rate that led to this one",
+            )
+        return all_logits, np.concatenate(label_ids)
 
     def predictions(self, logits: Logits) -> LabelArray:
         """Return the most likely class int32, or the number float32, for each row or token."""
