@@ -133,7 +133,7 @@ def logits(options: Options, task: TaskType, *, hard_label_weight: float) -> Mad
         teacher, student, task, temperature=2.0, hard_label_weight=hard_label_weight
     )
     label_ids, weights = _labels(task)
-    return network, [*batch, label_ids, weights, weights, *keeps]
+    return network, [*batch, label_ids, weights, weights, None, *keeps]
 
 
 def prediction(

@@ -2,9 +2,9 @@
 
     python tools/kill_run.py MOMENT NUMBER DELAY -- ARGUMENTS OF runner.py
 
-MOMENT is `compile`, `step`, `checkpoint`, `manifest` or `store`. The process kills itself DELAY
-seconds after the moment came for the NUMBER-th time: the graph begins to compile; a step ended;
-a temporary file of that kind was opened, synced, or renamed into its place.
+MOMENT is `compile`, `step`, `checkpoint`, `manifest`, `store` or `teacher`. The process kills
+itself DELAY seconds after the moment came for the NUMBER-th time: the graph begins to compile; a
+step ended; a temporary file of that kind was opened, synced, or renamed into its place.
 """
 
 import os
@@ -17,7 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EVENTS = ("open", "os.mkdir", "os.rename")
-PLACES = {"checkpoint": "/checkpoints/", "manifest": "/manifests/", "store": "/runs/store/"}
+PLACES = {
+    "checkpoint": "/checkpoints/",
+    "manifest": "/manifests/",
+    "store": "/runs/store/",
+    "teacher": "/runs/teacher/",
+}
 
 
 class Killer:

@@ -193,3 +193,17 @@ def test_packed_masks_are_the_rows_of_the_padded_masks(task_type):
         assert np.array_equal(packed[2], classifier)
     for mask, size in zip(packed, (LENGTHS.sum() * 12, (LENGTHS**2).sum() * 3), strict=False):
         assert (~mask).any() and (~mask).sum() <= len(mask) * size
+
+
+@pytest.mark.parametrize("task_type", ["classification", "regression", "ner"])
+@pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
+def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_packed):
+    distiller, loss_inputs, _ = logits(task_type, NETWORKS["plain"])
+    batch = loss_inputs(rows(task_type), FILLED)
+    inputs = pack_batch(batch, LAYOUT) if is_packed else batch
+    computed = outputs_and_gradients(distiller, inputs)
+    kept = distiller.teacher(*map(ms.Tensor, batch[:3])).asnumpy()
+    batch = batch._replace(teacher_logits=kept)
+    inputs = pack_batch(batch, LAYOUT) if is_packed else batch
+    distiller.teacher = None
+    check_equal(outputs_and_gradients(distiller, inputs), computed)

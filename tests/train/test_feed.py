@@ -32,7 +32,15 @@ def store(tmp_path_factory):
 
 
 def build(
-    store, rank=0, world=1, *, graph_masks=False, packing=None, loss_inputs=label_inputs, **dropout
+    store,
+    rank=0,
+    world=1,
+    *,
+    graph_masks=False,
+    packing=None,
+    loss_inputs=label_inputs,
+    teacher_logits=None,
+    **dropout,
 ):
     config = tiny(max_position_embeddings=32, **dropout)
     return Feed(
@@ -45,6 +53,7 @@ def build(
         world=World(rank, world),
         graph_masks=graph_masks,
         packing=packing,
+        teacher_logits=teacher_logits,
     )
 
 
@@ -152,3 +161,48 @@ def test_normalizers_of_logits_may_be_by_token(store):
     assert normalizers.sum() == pytest.approx(1.0, rel=1e-6)
     counted = (batch.input_mask == 1) & (np.arange(16) < 11)[:, None]
     assert ((normalizers > 0) == counted).all()
+
+
+class Logits:
+    """A teacher's logits that say which row, and which token, they are of."""
+
+    def __init__(self, store, by_token):
+        self.lengths = store.lengths
+        self.by_token = by_token
+
+    def batch(self, indices, seq_length):
+        rows = np.stack([indices, -indices], -1).astype(np.float32)
+        if not self.by_token:
+            return rows
+        kept = np.arange(seq_length) < self.lengths[indices, None]
+        tokens = rows[:, None] + np.arange(seq_length)[:, None] / 64
+        return np.where(kept[..., None], tokens, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+def test_logits_of_the_teacher_are_those_of_the_processs_rows_packed_or_not(store, by_token):
+    options = {
+        "loss_inputs": partial(logit_inputs, by_token=by_token),
+        "teacher_logits": Logits(store, by_token),
+    }
+    indices = Sampler(store.rows, 16, seed=3, shuffle=True, drop_remainder=False).indices(3)
+    filled = np.pad(indices, (0, 5), constant_values=indices[0])
+    expected = options["teacher_logits"].batch(filled, 32)
+    packing = choose_packing([store.batch_lengths(indices, 16)], 40, processes=2)
+    plain = build(store, **options)(3)
+    assert plain.batch_digest == build(store)(3).batch_digest
+    assert np.array_equal(plain.batch.teacher_logits, expected)
+    for rank in range(2):
+        own = slice(8 * rank, 8 * rank + 8)
+        share = build(store, rank, 2, **options)(3).batch
+        assert np.array_equal(share.teacher_logits, expected[own])
+        packed = build(store, rank, 2, packing=packing, **options)(3).batch
+        if not by_token:
+            assert np.array_equal(packed.teacher_logits, expected[own])
+            continue
+        assert packed.teacher_logits.shape == (*packed.input_ids.shape, 2)
+        flat = packed.teacher_logits.reshape(-1, 2)
+        for row, (first, length) in enumerate(
+            zip(packed.first_positions, store.batch_lengths(indices, 16)[own], strict=True)
+        ):
+            assert np.array_equal(flat[first : first + length], expected[own][row, :length])

@@ -41,6 +41,8 @@ class Batch(NamedTuple):
     """(B,) or (B, S), factors of the losses against labels; see `distill.normalizers`."""
     logit_normalizers: FloatArray | None = None
     """(B,) or (B, S), factors of the losses between logits."""
+    teacher_logits: FloatArray | None = None
+    """(B, C) or (B, S, C), where they were computed before; None: the network computes them."""
     attention_normalizers: FloatArray | None = None
     """(B,), factors of the rows' differences of attention scores; packed: (P,), of the blocks'."""
     hidden_normalizers: FloatArray | None = None
@@ -80,13 +82,19 @@ class Batch(NamedTuple):
     def tensors(self) -> "list[Tensor | None]":
         """Return the fields that are there, as the positional arguments of a network.
 
-        Those of a packed batch are None in another one; so is a mask that is missing before one
-        that is there.
+        Those of a packed batch are None in another one; so are logits of a teacher that is in the
+        network, and a mask that is missing before one that is there.
         """
         from mindspore import Tensor  # here alone: a batch is made without the framework
 
-        rows, inputs, masks = self[:6], self[6:-3], list(self[-3:])
+        needed = {"teacher_logits"} if self.logit_normalizers is not None else set()
+        inputs = [
+            values
+            for name, values in zip(self._fields[6:-3], self[6:-3], strict=True)
+            if values is not None or name in needed
+        ]
+        masks = list(self[-3:])
         while masks and masks[-1] is None:
             masks.pop()
-        given = [*rows, *(values for values in inputs if values is not None), *masks]
+        given = [*self[:6], *inputs, *masks]
         return [None if values is None else Tensor(values) for values in given]

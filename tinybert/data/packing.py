@@ -140,7 +140,11 @@ def pack_batch(batch: Batch, layout: Layout) -> Batch:
     def by_block(normalizers: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
         return None if normalizers is None else np.full(layout.blocks, normalizers.max())
 
-    return Batch._make(map(packed, batch))._replace(
+    logits = batch.teacher_logits
+    if logits is not None and logits.ndim == 3:
+        logits = layout.pack(logits)
+    return Batch._make(map(packed, batch._replace(teacher_logits=None)))._replace(
+        teacher_logits=logits,
         row_ids=layout.pack(row_ids),
         position_ids=layout.pack(places),
         first_positions=layout.firsts.astype(np.int32),

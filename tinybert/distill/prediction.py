@@ -129,7 +129,7 @@ class PredictionDistiller(Cell):
     """The loss between the logits of a frozen teacher and a student, and against labels.
 
     Args:
-        teacher: Frozen here.
+        teacher: Frozen here; None: its logits are an input.
         student: Trained, all of it that is used.
         task_type: What both predict.
         temperature: Divides both logits.
@@ -140,7 +140,7 @@ class PredictionDistiller(Cell):
 
     def __init__(
         self,
-        teacher: TaskNetwork,
+        teacher: TaskNetwork | None,
         student: TaskNetwork,
         task_type: TaskType,
         *,
@@ -159,7 +159,8 @@ class PredictionDistiller(Cell):
         )
         self.label_loss = LabelLoss(task_type)
         self.hard_label_weight = hard_label_weight
-        teacher.set_trained(False)
+        if teacher is not None:
+            teacher.set_trained(False)
         student.set_trained(True)
 
     def construct(
@@ -173,17 +174,19 @@ class PredictionDistiller(Cell):
         label_ids: ms.Tensor,
         label_normalizers: ms.Tensor,
         logit_normalizers: ms.Tensor,
+        teacher_logits: ms.Tensor | None,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
         classifier_keep: ms.Tensor | None = None,
     ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
         """Return loss, soft loss and hard loss, float32 scalars.
 
-        Inputs as of `Batch`; the masks are the student's. The hard loss is there to be seen even
-        where its share is 0.
+        Inputs as of `Batch`, with teacher logits where there is no teacher; the masks are the
+        student's. The hard loss is there to be seen even where its share is 0.
         """
         rows = (input_ids, segment_ids, input_mask, row_ids, position_ids, first_positions)
-        teacher_logits = ops.stop_gradient(self.teacher(*rows))
+        if self.teacher is not None:
+            teacher_logits = ops.stop_gradient(self.teacher(*rows))
         logits = self.student(*rows, hidden_keep, attention_keep, classifier_keep)
         soft = self.logit_loss(teacher_logits, logits, logit_normalizers)
         hard = self.label_loss(logits, label_ids, label_normalizers)

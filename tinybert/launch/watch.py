@@ -21,7 +21,7 @@ BEHIND_STEPS = 5
 """Of the longest steps so far."""
 WAITING = ("step", "compiling")
 """Activities in which a process may be waiting for the others' sums."""
-BUSY = ("starting", "compiling", "evaluating", "saving")
+BUSY = ("starting", "teacher", "compiling", "evaluating", "saving")
 """Activities that may take any time."""
 
 

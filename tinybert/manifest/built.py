@@ -89,6 +89,20 @@ class PackingFacts(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherCacheFacts(Section):
+    """The teacher's outputs, where the recipe lets them be kept."""
+
+    digest: Annotated[str | None, DERIVED]
+    """SHA-256 of what the training read; null: it was too large, so the graph has the teacher."""
+    bytes: Annotated[int, DERIVED]
+    """Size of the outputs for all rows."""
+    limit_bytes: Annotated[int, DERIVED]
+    """Largest size that the recipe allows."""
+    matrix_products: Annotated[dict[str, int], DERIVED] = field(default_factory=dict)
+    """How many matrix products of the graph that computed them have inputs of each type."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingFacts(Section):
     """What one training, or the evaluation, really uses, read back from it."""
 
@@ -102,6 +116,8 @@ class TrainingFacts(Section):
     """Rows a step over all processes."""
     packing: PackingFacts | NoFacts = NO_FACTS
     """The blocks that rows are packed in, where they are."""
+    teacher_cache: TeacherCacheFacts | NoFacts = NO_FACTS
+    """The teacher's outputs, where the recipe lets them be kept."""
     optimizer: OptimizerFacts | NoFacts = NO_FACTS
     """The optimizer's settings and its decay groups."""
     learning_rates: Annotated[dict[str, float], DERIVED] = field(default_factory=dict)

@@ -28,6 +28,7 @@ def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
     yield from chain(_machine(written), _expectations(written), _packing(written, stage))
+    yield from _teacher_cache(written, stage)
     yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
         yield from _nothing_trained(written)
@@ -98,6 +99,18 @@ def _packing(written: ValidValues, stage: str) -> Iterator[Problem]:
         message = '`packing = "blocks"` leaves padding out, `padding = "include"` averages over it'
         cure = 'write `packing = "none"`, or `padding = "ignore"`'
         yield written.at_value(("data", "packing"), message, cure)
+
+
+def _teacher_cache(written: ValidValues, stage: str) -> Iterator[Problem]:
+    path = ("runtime", "teacher_cache_gib")
+    if not written.has(*path):
+        return
+    message = "`teacher_cache_gib` keeps the teacher's logits for [phase2] of a task distillation"
+    if stage != "task_distill":
+        cure = "leave it out: it is an option of task_distill recipes"
+        yield written.at_key(path, message, cure)
+    elif not written.has("phase2"):
+        yield written.at_key(path, message, "leave it out, or add [phase2]")
 
 
 def _task(written: ValidValues) -> Iterator[Problem]:

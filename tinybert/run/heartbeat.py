@@ -70,7 +70,7 @@ class Heartbeat:
     pid: int
     host: str
     activity: Annotated[str, StringConstraints(pattern="^[a-z]{1,16}$")] = "starting"
-    """`starting`, `compiling`, `rows`, `step`, `evaluating`, `saving` or `ended`."""
+    """`starting`, `teacher`, `compiling`, `rows`, `step`, `evaluating`, `saving` or `ended`."""
     step: int = 0
     """Steps of the run that are done."""
     loss: float | None = None

@@ -1,7 +1,7 @@
 """What the stages have in common: first weights, feed, training step, facts for the manifest."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ from tinybert.data.importing import STORES, import_records
 from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
+from tinybert.data.teacher_logits import TeacherLogits
 from tinybert.manifest.built import (
     BuiltTopology,
     Effective,
@@ -137,6 +138,7 @@ def training_feed(
     loss_inputs: LossInputs,
     *,
     packed: bool = True,
+    teacher_logits: TeacherLogits | None = None,
 ) -> Feed:
     """Build what gives every step of a training its inputs; see `Feed`.
 
@@ -163,6 +165,7 @@ def training_feed(
         world=context.world,
         graph_masks=mask_form(context.plan) == "graph",
         packing=packing,
+        teacher_logits=teacher_logits,
     )
 
 
@@ -219,9 +222,22 @@ def requested_run(run: Effective, plan: Plan) -> Effective:
 
 
 def requested_training(
-    facts: TrainingFacts, plan: Plan, phase: TrainingPhase, trained: Sequence[str]
+    facts: TrainingFacts,
+    plan: Plan,
+    phase: TrainingPhase,
+    *,
+    built: Collection[str],
+    trained: Sequence[str],
 ) -> TrainingFacts:
-    """Return facts of a training with what the recipe asks for in place of what was built."""
+    """Return facts of a training with what the recipe asks for in place of what was built.
+
+    Args:
+        facts: What was built.
+        plan: The plan.
+        phase: The training.
+        built: Networks that are in the graph.
+        trained: Names of the parameters to train.
+    """
     optimizer, loss_scale, schedule = phase.optimizer, phase.loss_scale, phase.schedule
     groups: dict[str, list[str]] = {}
     for name in sorted(trained):
@@ -231,7 +247,9 @@ def requested_training(
     return replace(
         facts,
         num_attention_heads={
-            role: config.num_attention_heads for role, config in plan.networks.items()
+            role: config.num_attention_heads
+            for role, config in plan.networks.items()
+            if role in built
         },
         padding_idx=padding_indices(plan.resolved.recipe),
         total_steps=schedule.total_steps,

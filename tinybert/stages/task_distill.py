@@ -13,6 +13,7 @@ from tinybert.recipe.network import ROLES
 from tinybert.stages import tasks
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
+from tinybert.stages.teacher_cache import cached_logits
 from tinybert.stages.training import (
     TrainingResult,
     TrainingSetup,
@@ -73,10 +74,12 @@ def _prediction_training(
             parameter.set_data(Tensor(trained[parameter.name]))
     loss_inputs = partial(logit_inputs, by_token=task_type == "ner")
     weights = list(student.get_parameters())
+    teacher_logits, cache_facts = cached_logits(recipe, context, networks["teacher"])
+    roles = ROLES if teacher_logits is None else ("student",)
     return TrainingSetup(
         phase=phase,
         network=PredictionDistiller(
-            networks["teacher"],
+            networks["teacher"] if teacher_logits is None else None,
             student,
             task_type,
             temperature=table.temperature,
@@ -84,11 +87,12 @@ def _prediction_training(
             temperature_squared=bool(table.temperature_squared),
         ),
         part_names=PARTS,
-        feed=tasks.task_feed(context, phase, "student", loss_inputs),
+        feed=tasks.task_feed(context, phase, "student", loss_inputs, teacher_logits),
         groups={"teacher": list(networks["teacher"].get_parameters()), "student": weights},
         trained=tasks.trained_names(plan, "student"),
         weights=weights,
-        scopes={role: f"/{role}-TaskNetwork/" for role in ROLES},
+        scopes={role: f"/{role}-TaskNetwork/" for role in roles},
+        teacher_cache=cache_facts,
         selection=tasks.best_metric(context, recipe, student, phase),
         labels=plan.labels,
         name=phase.name,

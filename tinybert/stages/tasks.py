@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tinybert.data.phases import TrainingPhase
+from tinybert.data.teacher_logits import TeacherLogits
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.layers import load_into
@@ -26,12 +27,16 @@ def task_network(plan: Plan, role: Role, loaded: Mapping[str, LoadedWeights]) ->
 
 
 def task_feed(
-    context: RunContext, phase: TrainingPhase, role: Role, loss_inputs: LossInputs
+    context: RunContext,
+    phase: TrainingPhase,
+    role: Role,
+    loss_inputs: LossInputs,
+    teacher_logits: TeacherLogits | None = None,
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
     plan, seq_length = context.plan, context.stores["data"].seq_length
     sites = task_sites(plan.networks[role], head(plan.resolved.recipe, role), seq_length)
-    return training_feed(context, phase, sites, loss_inputs)
+    return training_feed(context, phase, sites, loss_inputs, teacher_logits=teacher_logits)
 
 
 def trained_names(plan: Plan, role: Role) -> list[str]:

@@ -9,8 +9,9 @@ from mindspore import Parameter, nn
 
 from tinybert.data.labels import encode_labels
 from tinybert.data.phases import TrainingPhase
-from tinybert.manifest.built import Effective, TrainingFacts
+from tinybert.manifest.built import Effective, TeacherCacheFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.model.graph_masks import MaskedNetwork
@@ -40,6 +41,7 @@ class TrainingSetup:
     """What a checkpoint keeps, beside the training's state."""
     scopes: Mapping[str, str]
     """Part of the operators' scope that identifies a network, by the network's name."""
+    teacher_cache: TeacherCacheFacts | NoFacts = NO_FACTS
     selection: BestMetric | None = None
     labels: Sequence[str] | None = None
     """Label names that the weights are trained for, where they are known."""
@@ -187,8 +189,14 @@ def _start(
     facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
     facts = effective.with_packing(facts, training.feed.packing)
-    facts = replace(facts, masks={"step 0": training.feed.mask_digest(0)})
-    requested = build.requested_training(facts, plan, training.phase, training.trained)
+    facts = replace(
+        facts,
+        masks={"step 0": training.feed.mask_digest(0)},
+        teacher_cache=training.teacher_cache,
+    )
+    requested = build.requested_training(
+        facts, plan, training.phase, built=training.scopes, trained=training.trained
+    )
     effective.require_as_requested(
         build.requested_run(run, plan).with_training(requested, None),
         run.with_training(facts, None),

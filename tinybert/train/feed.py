@@ -12,6 +12,7 @@ from tinybert.data.batch import Batch
 from tinybert.data.packing import Layout, Packing, pack_batch
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
+from tinybert.data.teacher_logits import TeacherLogits
 from tinybert.errors import TrainingError
 from tinybert.model.dropout import DropoutSite, keep_masks, packed_keep_masks
 from tinybert.model.graph_masks import GraphMasks, ordinal_words
@@ -47,6 +48,7 @@ class Feed:
         graph_masks: Give the words of the rows' ordinals instead of masks, which the graph makes
             of them; see `masks_in_graph`.
         packing: The shapes of packed batches; None: batches are not packed.
+        teacher_logits: The teacher's logits of the training rows; None: the network computes them.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Feed:
         world: World = ALONE,
         graph_masks: bool = False,
         packing: Packing | None = None,
+        teacher_logits: TeacherLogits | None = None,
     ) -> None:
         self._store = store
         self._sampler = sampler
@@ -70,6 +73,7 @@ class Feed:
         self._loss_inputs = loss_inputs
         self._graph_masks = graph_masks
         self.packing = packing
+        self._teacher_logits = teacher_logits
         self._places = shard(np.arange(global_batch_size), world.rank, world.size)
         self._rank = world.rank
 
@@ -79,9 +83,13 @@ class Feed:
         batch, rows = self._store.batch(indices), len(indices)
         digest = batch.digest()
         filled = np.arange(self._global_batch_size) < rows
+        used = indices
         if not filled.all():
-            missing = (0, len(filled) - rows)
-            batch = self._store.batch(np.pad(indices, missing, constant_values=indices[0]))
+            used = np.pad(indices, (0, len(filled) - rows), constant_values=indices[0])
+            batch = self._store.batch(used)
+        if self._teacher_logits is not None:
+            logits = self._teacher_logits.batch(used, self._store.seq_length)
+            batch = batch._replace(teacher_logits=logits)
         own = self._loss_inputs(batch, filled).take(self._places)
         layout = None
         if self.packing is not None:

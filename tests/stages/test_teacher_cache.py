@@ -1,0 +1,201 @@
+"""Runs that read the teacher's outputs from the cache do what runs that compute them do."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from safetensors.numpy import save_file
+
+from tests.conftest import NARROW, ROOT, SHIPPED, Runner
+from tests.parity.ours import GATES
+from tinybert.plan.plan import make_plan
+from tinybert.recipe.load import load as load_recipe
+from tinybert.recipe.network import ROLES, head
+from tinybert.stages.build import first_weights
+
+ROWS = 350
+CHANGES = {
+    **NARROW,
+    '{ recipe = "recipes/tiny/tiny_finetune.toml" }': '"teacher.safetensors"',
+    '{ recipe = "recipes/tiny.toml" }': '"student.safetensors"',
+}
+CACHE = ("--set", "runtime.teacher_cache_gib=0.001")
+PACKED = ("--set", 'data.packing="blocks"', "--set", "data.block_length=64")
+SUNK = ("--set", "runtime.enable_data_sink=true", "--set", "runtime.data_sink_steps=11")
+GRAPH = ("--set", 'runtime.dropout_masks="graph"')
+TWO = ("--set", "topology.devices_per_host=2")
+COMPUTING = "teacher cache: computing"
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def losses(root, manifest):
+    """Return the losses of a run's steps."""
+    trace = root / manifest["volatile"]["directory"] / "trace.jsonl"
+    records = map(json.loads, trace.read_text().splitlines())
+    return [float.fromhex(record["loss"]) for record in records]
+
+
+def caches(root):
+    return [path for path in (root / "runs" / "teacher").glob("*") if path.is_dir()]
+
+
+class Distillation(Runner):
+    """Runs phase 2 of the tiny task distillation, of two epochs, from seeded networks."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        text = SHIPPED["tiny_task_distill"].read_text().partition("\n[expect]")[0]
+        for old, new in CHANGES.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        self.recipe = root / "distil.toml"
+        self.recipe.write_text(text[: text.index("[phase1]")] + text[text.index("[phase2]") :])
+        plan, _ = make_plan(load_recipe(self.recipe), root)
+        for role in ROLES:
+            arrays = first_weights(plan, role, {}, head(plan.resolved.recipe, role))
+            save_file(arrays, root / f"{role}.safetensors")
+
+    def distil(self, *arguments):
+        """Run the recipe anew, to its end; return its manifest and its log."""
+        code, out, err = self(self.recipe, "--root", self.root, "--fresh", *arguments)
+        assert code == 0, err
+        return load(self.root / out.splitlines()[-1]), err
+
+
+@pytest.fixture(scope="module")
+def distillation(tmp_path_factory):
+    return Distillation(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def computed(distillation):
+    """The run in which the graph has the teacher."""
+    manifest, log = distillation.distil()
+    assert "teacher cache" not in log
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def cached(distillation, computed):
+    """The first run with a cache."""
+    manifest, log = distillation.distil(*CACHE)
+    assert log.count(COMPUTING) == 1
+    return manifest
+
+
+def test_a_cached_teacher_gives_the_losses_of_a_computed_one(distillation, computed, cached):
+    """Without packing, which changes sums, even the bits are those of the teacher in the graph."""
+    ours, theirs = losses(distillation.root, cached), losses(distillation.root, computed)
+    assert len(ours) == 44
+    assert ours == pytest.approx(theirs, rel=GATES["loss"])
+    assert cached["outcome"] == computed["outcome"]
+
+
+def test_the_manifest_says_where_the_teachers_outputs_come_from(distillation, computed, cached):
+    before, after = (run["effective"]["phases"]["phase2"] for run in (computed, cached))
+    (path,) = caches(distillation.root)
+    assert before["teacher_cache"] == {}
+    assert after["teacher_cache"] == {
+        "digest": path.name.partition("-")[2],
+        "bytes": ROWS * 2 * 4,
+        "limit_bytes": 1073741,
+        "matrix_products": {"Float32": 18},  # 8 a layer, pooler and head
+    }
+    assert set(before["matrix_products"]) == {"teacher", "student"}
+    assert after["matrix_products"] == {"student": {"Float32": 30}}  # 10, and their gradients
+    for fact in ("parameters", "initial_weights", "masks"):
+        assert after[fact] == before[fact]
+
+
+def test_a_second_run_computes_no_teacher_also_with_sunk_steps_and_masks_of_the_graph(
+    distillation, cached
+):
+    again, log = distillation.distil(*CACHE, *SUNK, *GRAPH)
+    assert COMPUTING not in log
+    assert "teacher cache  " in log
+    assert again["outcome"] == cached["outcome"]
+
+
+def test_outputs_above_the_limit_are_computed_in_every_step(distillation, computed):
+    before = caches(distillation.root)
+    other, log = distillation.distil("--set", "runtime.teacher_cache_gib=1e-9")
+    (line,) = (line for line in log.splitlines() if "teacher cache" in line)
+    assert "too large, not used" in line
+    assert line.endswith("bytes=2800 limit_bytes=1")
+    facts = other["effective"]["phases"]["phase2"]["teacher_cache"]
+    assert facts == {"digest": None, "bytes": 2800, "limit_bytes": 1, "matrix_products": {}}
+    assert other["outcome"] == computed["outcome"]
+    assert caches(distillation.root) == before
+
+
+def test_packed_rows_have_a_cache_of_their_own(distillation, cached):
+    packed, log = distillation.distil(*CACHE, *PACKED)
+    assert COMPUTING in log
+    assert len(caches(distillation.root)) == 2
+    ours, theirs = losses(distillation.root, packed), losses(distillation.root, cached)
+    assert ours == pytest.approx(theirs, rel=1e-5)  # as packed and padded rows differ
+
+
+def test_a_flipped_byte_is_refused(distillation, cached):
+    digest = cached["effective"]["phases"]["phase2"]["teacher_cache"]["digest"]
+    (path,) = (path for path in caches(distillation.root) if path.name.endswith(digest))
+    file = path / "logits.bin"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    code, out, err = distillation(
+        distillation.recipe, "--root", distillation.root, "--fresh", *CACHE
+    )
+    file.write_bytes(whole)
+    assert (code, out) == (4, "")
+    assert (
+        f"error: the teacher cache is damaged: its SHA-256 differs\n  --> {file}\n"
+        "help: delete this directory; the next run computes the teacher's outputs again"
+    ) in err
+
+
+def kill(distillation, moment, number, *arguments):
+    """Run the recipe until a moment of that kind comes for the last time."""
+    arguments = (moment, number, 0, "--", distillation.recipe, "--root", distillation.root)
+    command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments, *CACHE]
+    return subprocess.run(list(map(str, command)), cwd=distillation.root, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_a_run_that_is_killed_while_it_writes_the_cache_goes_on(tmp_path, cached, number):
+    distillation = Distillation(tmp_path)
+    killed = kill(distillation, "teacher", number)
+    assert killed.returncode == -9, killed.stderr
+    path = distillation.run(distillation.recipe, *CACHE)
+    assert load(path)["outcome"] == cached["outcome"]
+    assert len(caches(tmp_path)) == 1
+    assert not list((tmp_path / "runs" / "teacher").glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_with_the_cache_to_the_same_outcome(tmp_path, cached):
+    distillation = Distillation(tmp_path)
+    assert kill(distillation, "step", 30).returncode == -9
+    code, out, err = distillation(distillation.recipe, "--root", tmp_path, *CACHE)
+    assert code == 0, err
+    assert COMPUTING not in err
+    resumed = load(tmp_path / out.splitlines()[-1])
+    assert len(resumed["volatile"]["segments"]) == 2
+    assert resumed["digests"]["outcome"] == cached["digests"]["outcome"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [(), PACKED], ids=["padded", "packed"])
+def test_two_processes_compute_one_cache_and_end_as_one_does(tmp_path, distillation, form):
+    both = Distillation(tmp_path)
+    two, _ = both.distil(*CACHE, *TWO, *form)
+    logs = tmp_path.glob("runs/distil/*/ranks/worker_*.log")
+    assert sorted(path.read_text().count(COMPUTING) for path in logs) == [0, 1]
+    one, _ = distillation.distil(*CACHE, *form)
+    ours, theirs = (run["effective"]["phases"]["phase2"] for run in (two, one))
+    assert ours["teacher_cache"] == theirs["teacher_cache"]
+    assert losses(tmp_path, two) == pytest.approx(losses(distillation.root, one), rel=1e-5)
