@@ -80,11 +80,13 @@ def train(
     step, size = compiled_step.step, compiled_step.steps_per_call
     calls = step_ranges(first_step, total_steps, size)
     made = (list(zip(steps, map(feed, steps), strict=True)) for steps in calls)
-    activity = "compiling"
+    compiled: set[tuple[int, ...]] = set()
     for call in prefetch(made, max(1, AHEAD // size)):
-        report_activity(activity)
-        assert step.global_step.asnumpy() == call[0][0]
         batches = [inputs.batch for _, inputs in call]
+        shape = batches[0].input_ids.shape  # packed batches have a few
+        report_activity("step" if shape in compiled else "compiling")
+        compiled.add(shape)
+        assert step.global_step.asnumpy() == call[0][0]
         outputs = compiled_step.call(batches, stop_requested())
         stop_requested()  # takes the signals back from the framework, which compiles in a call
         for (number, inputs), output in zip(call, outputs, strict=True):
@@ -95,7 +97,6 @@ def train(
             _check_finite(result)
             if stops:
                 return
-        activity = "step"
         report_activity("rows")
 
 
