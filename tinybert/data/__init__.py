@@ -1,1 +1,1 @@
-"""Record files and their checks, the token store, the order of rows, and batches."""
+"""Record files and their checks, the token store, the order of rows, batches and their packing."""
