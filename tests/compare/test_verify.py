@@ -2,6 +2,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def test_inputs_with_recorded_times_are_trusted_unless_rehashed(pretend: Any) ->
         records = run.root / "records"
         times = {"records": records.stat().st_mtime_ns // 1000}
         record.update(volatile=replace(record.manifest.volatile, modified=times))
-        before = records.stat()
+        original, before = records.read_bytes(), records.stat()
         records.write_bytes(bytes(before.st_size))
         os.utime(records, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert changed_inputs(Run.load(record.path), rehash=False) == ([], 1)
-    assert changed_inputs(Run.load(record.path), rehash=True) == (["records: other bytes"], 0)
+    now, then = (sha256(content).hexdigest() for content in (bytes(before.st_size), original))
+    changed = [f"records: SHA-256 {now}, not {then}"]
+    assert changed_inputs(Run.load(record.path), rehash=True) == (changed, 0)
     text, _ = verify(record.path)
     assert "note: 1 inputs trusted by size and time; --rehash reads them\n" in text
     assert "note: [expect] not checked: the run is abandoned\n" in text
@@ -56,7 +59,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
     "a changed input": (
         lambda path: (path.parent.parent / "records").write_bytes(bytes(96)),
         False,
-        "different: records: other bytes",
+        "different: records: SHA-256 ",
     ),
     "a longer input": (
         lambda path: (path.parent.parent / "records").write_bytes(bytes(97)),
@@ -71,7 +74,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
     "a cut trace": (
         lambda path: os.truncate(folder(path) / "trace.jsonl", 1000),
         False,
-        "different: trace.jsonl: another trace",
+        "different: trace.jsonl: another trace: ",
     ),
     "a missing trace": (
         lambda path: (folder(path) / "trace.jsonl").unlink(),
@@ -88,14 +91,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
             f"{last_checkpoint(path)}.tensors.json", folder(path) / "teacher.tensors.json"
         ),
         False,
-        "different: teacher.tensors.json: another table",
+        "different: teacher.tensors.json: another table: ",
     ),
     "another table": (
         lambda path: shutil.copy(
             folder(path) / "teacher.tensors.json", f"{last_checkpoint(path)}.tensors.json"
         ),
         False,
-        "different: checkpoints/step-00000012.safetensors.tensors.json: another table",
+        "different: checkpoints/step-00000012.safetensors.tensors.json: another table: ",
     ),
     "one changed weight": (
         lambda path: save_file(

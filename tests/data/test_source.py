@@ -1,5 +1,6 @@
 import json
 import shutil
+from hashlib import sha256
 
 import pytest
 
@@ -13,6 +14,12 @@ RESTORE = "help: restore the directory as it was prepared, or prepare it anew"
 
 def names(source):
     return [path.name for path in source.paths]
+
+
+def other_bytes(path, before):
+    now, then = (sha256(content).hexdigest() for content in (path.read_bytes(), before))
+    message = "the file was changed after it was prepared: its SHA-256 is"
+    return f"{message} {now}, not {then}\n  --> {path}\n{RESTORE}"
 
 
 def touch(tmp_path, *files):
@@ -154,9 +161,7 @@ def test_exchanged_added_and_missing_files_are_errors(prepared, find):
     second.write_bytes(kept)
     with pytest.raises(InputError) as error:
         source.digest_files()
-    assert str(error.value) == (
-        f"the file was changed after it was prepared: its SHA-256 differs\n  --> {first}\n{RESTORE}"
-    )
+    assert str(error.value) == other_bytes(first, before=kept)
     shutil.copy(second, first)
     shutil.copy(prepared.parent / "kept", second)
 
@@ -174,12 +179,11 @@ def test_exchanged_added_and_missing_files_are_errors(prepared, find):
 
 def test_a_changed_byte_is_said_to_differ_in_its_digest(prepared, find):
     path = prepared / "records-00000.tfrecord"
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + b"\0")
     with pytest.raises(InputError) as error:
         find().digest_files()
-    assert str(error.value) == (
-        f"the file was changed after it was prepared: its SHA-256 differs\n  --> {path}\n{RESTORE}"
-    )
+    assert str(error.value) == other_bytes(path, before)
 
 
 @pytest.mark.parametrize(

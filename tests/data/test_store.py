@@ -10,6 +10,7 @@ from tinybert.atomic import atomic_directory
 from tinybert.data.rows import RowFormat
 from tinybert.data.store import StoreWriter, TokenStore
 from tinybert.errors import InputError
+from tinybert.files import digest_file
 
 
 @st.composite
@@ -170,12 +171,14 @@ def test_every_flipped_byte_of_a_store_is_an_error(tmp_path, rows_format, block)
 def test_a_damaged_store_says_how_to_get_a_whole_one(tmp_path, rows_format, block):
     written(tmp_path / "s", rows_format, block)
     ids = tmp_path / "s" / "input_ids.bin"
+    before = digest_file(ids).sha256
     ids.write_bytes(b"")
     cure = "help: delete this directory; the next run imports the records again"
     with pytest.raises(InputError) as error:
         TokenStore.open(tmp_path / "s", rows_format, ())
     assert str(error.value) == (
-        f"the token store is damaged: its SHA-256 differs\n  --> {ids}\n{cure}"
+        f"the token store is damaged: its SHA-256 is {digest_file(ids).sha256}, not {before}\n"
+        f"  --> {ids}\n{cure}"
     )
     index = tmp_path / "s" / "store.json"
     index.write_text(json.dumps({"arrays": {}}))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,7 +69,8 @@ def test_a_flipped_byte_is_refused(tmp_path, place):
     file.write_bytes(changed)
     with pytest.raises(InputError) as error:
         TeacherLogits.open(file.parent, STORE, by_token=False)
-    message = "the teacher cache is damaged: its SHA-256 differs"
+    now, then = digest_file(file).sha256, sha256(ROWS.tobytes()).hexdigest()
+    message = f"the teacher cache is damaged: its SHA-256 is {now}, not {then}"
     assert str(error.value) == f"{message}\n  --> {file}\n{CURE}"
     assert error.value.exit_code == 4
 

@@ -1,5 +1,10 @@
 """Every shipped recipe plans its run, on records that the commands in its comment make."""
 
+import os
+import shutil
+from hashlib import sha256
+from types import SimpleNamespace
+
 import pytest
 from safetensors.numpy import save_file
 
@@ -12,6 +17,7 @@ from tests.stand_ins import (
     stand_in_weights,
     write_raw,
 )
+from tinybert import commands
 from tinybert.recipe.load import load
 from tinybert.recipe.network import ROLES
 
@@ -79,3 +85,31 @@ def test_a_dry_run_reads_checkpoints(tmp_path, monkeypatch, capsys):
         4,
         "error: the weights do not fit the network:\n  missing: embeddings.LayerNorm.bias (48,)",
     )
+
+
+def test_a_dry_run_hashes_prepared_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes" / "tiny").mkdir(parents=True)
+    shutil.copytree(ROOT / "recipes" / "tiny" / "records", tmp_path / "recipes/tiny/records")
+    (rows,) = tmp_path.glob("recipes/tiny/records/*.tfrecord")
+    before, state = rows.read_bytes(), rows.stat()
+    rows.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    os.utime(rows, ns=(state.st_atime_ns, state.st_mtime_ns))
+    now, then = (sha256(content).hexdigest() for content in (rows.read_bytes(), before))
+    assert dry_run(capsys, SHIPPED["tiny"], tmp_path) == (
+        4,
+        "",
+        f"error: the file was changed after it was prepared: its SHA-256 is {now}, not {then}\n"
+        f"  --> {rows}\nhelp: restore the directory as it was prepared, or prepare it anew\n",
+    )
+    (rows.parent / "records.json").unlink()
+    assert dry_run(capsys, SHIPPED["tiny"], tmp_path)[0] == 0
+
+
+def test_a_dry_run_refuses_what_a_run_refuses_of_the_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        commands.run, "code_identity", lambda program: (SimpleNamespace(dirty=True), b"")
+    )
+    code, out, err = dry_run(capsys, SHIPPED["tiny"], ROOT, "--require-clean")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the code has uncommitted changes\n")

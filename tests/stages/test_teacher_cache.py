@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from tests.conftest import NARROW, ROOT, SHIPPED, Runner
 from tests.parity.ours import GATES
+from tinybert.files import digest_file
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load as load_recipe
 from tinybert.recipe.network import ROLES, head
@@ -149,10 +150,12 @@ def test_a_flipped_byte_is_refused(distillation, cached):
     code, out, err = distillation(
         distillation.recipe, "--root", distillation.root, "--fresh", *CACHE
     )
+    damaged = digest_file(file).sha256
     file.write_bytes(whole)
     assert (code, out) == (4, "")
+    now_and_then = f"{damaged}, not {digest_file(file).sha256}"
     assert (
-        f"error: the teacher cache is damaged: its SHA-256 differs\n  --> {file}\n"
+        f"error: the teacher cache is damaged: its SHA-256 is {now_and_then}\n  --> {file}\n"
         "help: delete this directory; the next run computes the teacher's outputs again"
     ) in err
 

@@ -31,7 +31,7 @@ from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.parent_runs import LinkedRun
-from tinybert.plan.plan import Plan, checkpoint_problems, describe, make_plan
+from tinybert.plan.plan import Plan, changed_records, checkpoint_problems, describe, make_plan
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
 from tinybert.report.text import diff
@@ -99,13 +99,13 @@ def carry_out(options: RunOptions) -> str:
         message = f"no host {options.host_rank} in a run of {topology.hosts} host(s)"
         raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
     cluster = cluster_of(topology, options.host_rank)
+    code, patch = code_identity(PROGRAM)
+    if options.require_clean:
+        _require_clean(code)
     if options.dry_run:
         return "\n".join([describe(plan), describe_job(plan, cluster)])
     if several:
         require(preflight(plan, cluster))
-    code, patch = code_identity(PROGRAM)
-    if options.require_clean:
-        _require_clean(code)
     if options.host_rank:
         with StopRequest() as stop:
             return HostJob(options, plan, code, cluster, stop).run_other()
@@ -130,12 +130,13 @@ def carry_out(options: RunOptions) -> str:
 def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     """Return the plan, or raise one error with every problem of files and device.
 
-    A dry run reads the checkpoints too, which a run does when it needs them.
+    A dry run reads the checkpoints and hashes prepared records too, which a run does when it needs
+    them.
     """
     plan, plan_problems = make_plan(resolved, options.root)
     problems: list[TinybertError] = [*plan_problems]
     if options.dry_run:
-        problems += checkpoint_problems(plan)
+        problems += [*changed_records(plan, plan_problems), *checkpoint_problems(plan)]
     topology = resolved.recipe.topology
     try:
         require_address_space(process_bytes(plan))

@@ -307,7 +307,7 @@ def _trace(run: Run, trained: list[_Steps]) -> Iterator[str]:
         yield f"{TRACE}: {error.message}"
         return
     if chain != outcome.trace_digest:
-        yield f"{TRACE}: another trace"
+        yield f"{TRACE}: another trace: digest {chain}, not {outcome.trace_digest}"
         return
     if problem is not None:
         yield problem

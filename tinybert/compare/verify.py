@@ -84,7 +84,7 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
         return [*changed, f"{error.where}: {error.message}"], trusted
     for file, digest in zip(to_hash, digests, strict=True):
         if digest.sha256 != file.sha256:
-            changed.append(f"{file.path}: other bytes")
+            changed.append(f"{file.path}: SHA-256 {digest.sha256}, not {file.sha256}")
     return changed, trusted
 
 
@@ -204,8 +204,9 @@ def _unread(run: Run) -> Iterator[str]:
 def _changed_table(path: Path, recorded: str, run: Run) -> Iterator[str]:
     name = path.relative_to(run.folder)
     try:
-        if tensor_digest(read_tensor_table(path)) != recorded:
-            yield f"{name}: another table"
+        digest = tensor_digest(read_tensor_table(path))
+        if digest != recorded:
+            yield f"{name}: another table: tensor digest {digest}, not {recorded}"
     except ManifestError as error:
         yield f"{name}: {error.message}"
 

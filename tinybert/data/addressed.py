@@ -86,7 +86,7 @@ class Addressed:
         """
         file = digest_file(path)
         if file.sha256 != sha256:
-            raise self._damaged(path, ": its SHA-256 differs")
+            raise self._damaged(path, f": its SHA-256 is {file.sha256}, not {sha256}")
         if file.size == 0:  # nothing to map
             return np.zeros(0, dtype)
         return np.memmap(path, dtype, "r")

@@ -167,7 +167,7 @@ class Sidecar(BaseModel):
         if size != entry.size:
             change = f"it has {size} bytes, {entry.size} when prepared"
         elif sha256 not in (None, entry.sha256):
-            change = "its SHA-256 differs"
+            change = f"its SHA-256 is {sha256}, not {entry.sha256}"
         else:
             return
         message = f"the file was changed after it was prepared: {change}"

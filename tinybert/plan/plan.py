@@ -1,6 +1,6 @@
 """What a run will do, and every problem with its files, before anything is built."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,6 +219,22 @@ def read_checkpoints(plan: Plan) -> dict[str, LoadedWeights]:
         InputError: As `read_checkpoint`.
     """
     return {role: read_checkpoint(plan, role) for role in ROLES if role in plan.checkpoints}
+
+
+def changed_records(plan: Plan, known: Sequence[InputError]) -> Iterator[InputError]:
+    """Yield which prepared record files hold other bytes than `prepare` wrote, beside those known.
+
+    Records without records.json are not read, for nothing says what their bytes were.
+    """
+    places = {problem.where for problem in known}
+    for records in plan.records.values():
+        try:
+            if records.source.sidecars():
+                records.source.digest_files()
+        except InputError as error:
+            if error.where not in places:
+                places.add(error.where)
+                yield error
 
 
 def checkpoint_problems(plan: Plan) -> Iterator[InputError]:
