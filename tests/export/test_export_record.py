@@ -3,6 +3,7 @@
 import pytest
 
 import runner
+from tinybert.files import digest_file
 
 
 @pytest.fixture
@@ -44,11 +45,13 @@ def test_the_chain_of_a_checkpoint_is_the_checkpoint(call, exported, tmp_path, c
 def test_changes_of_an_export_show(exported, tmp_path, capsys):
     record = exported / "export.json"
     assert ask(capsys, tmp_path, "verify", record) == (0, "same: every file is what it was\n")
+    before = digest_file(exported / "config.json").sha256
     (exported / "config.json").write_text("{}")
+    now = digest_file(exported / "config.json").sha256
     (exported / "model.safetensors").unlink()
     assert ask(capsys, tmp_path, "verify", record) == (
         1,
-        "different: config.json: changed\n  model.safetensors: missing\n",
+        f"different: config.json: SHA-256 {now}, not {before}\n  model.safetensors: missing\n",
     )
     record.write_text(record.read_text().replace('"general_distill"', '"finetune"'))
     assert ask(capsys, tmp_path, "verify", record) == (

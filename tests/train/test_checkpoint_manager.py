@@ -229,6 +229,27 @@ def test_what_is_not_as_it_was_recorded_is_not_taken_up(tmp_path, name, damage, 
     assert caught.value.message.startswith(prefix + expected)
 
 
+@pytest.mark.parametrize(
+    ("damage", "change"),
+    [
+        (lambda table: shutil.copy(table.with_name(f"{OLDER}.tensors.json"), table), "another "),
+        (lambda table: flip(table, 0), "file is not a tensor table"),
+        (lambda table: table.unlink(), "tensor table is missing"),
+    ],
+    ids=["an older step's", "one bit", "it is gone"],
+)
+def test_a_checkpoint_beside_another_tensor_table_is_not_taken_up(tmp_path, damage, change):
+    with begin(tmp_path) as record:
+        assert not Run(record).train(stops_at=9)
+        record.finish("interrupted")
+    table = record.directory / "checkpoints" / f"{NEWEST}.tensors.json"
+    damage(table)
+    with RunRecord.reopen(record.path) as record, pytest.raises(InputError) as caught:
+        Run(record).journal.resume()
+    assert (caught.value.exit_code, caught.value.where) == (4, str(table))
+    assert caught.value.message.startswith(change)
+
+
 STRANGERS = ("step-x", "step-", "step-01", "step-1e3", "step--1", "step-000000010", "step-0000001_")
 
 

@@ -11,9 +11,8 @@ from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
 from tinybert.manifest.checkpoints import (
     changed_file,
+    changed_table,
     changed_tensors,
-    read_tensor_table,
-    tensor_digest,
 )
 from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.model import Checkpoint
@@ -183,11 +182,9 @@ def _parents(run: Run) -> tuple[list[str], list[str]]:
 def _changed_outputs(run: Run, rehash: bool) -> Iterator[str]:
     for file in run.manifest.inputs.files:
         if file.tensor_table is not None or file.tensor_digest is not None:
-            table = run.folder / (file.tensor_table or "")
-            yield from _changed_table(table, file.tensor_digest or "", run)
+            yield from _changed_table(file.tensor_table or "", file.tensor_digest or "", run)
     for checkpoint in run.manifest.outcome.every_checkpoint():
-        table, tensors = run.folder / checkpoint.tensor_table, checkpoint.tensor_digest
-        yield from _changed_table(table, tensors, run)
+        yield from _changed_table(checkpoint.tensor_table, checkpoint.tensor_digest, run)
         yield from _changed_checkpoint(run, checkpoint, rehash)
 
 
@@ -201,14 +198,9 @@ def _unread(run: Run) -> Iterator[str]:
         yield f"{len(files) - sized} checkpoints not read; --rehash reads them"
 
 
-def _changed_table(path: Path, recorded: str, run: Run) -> Iterator[str]:
-    name = path.relative_to(run.folder)
-    try:
-        digest = tensor_digest(read_tensor_table(path))
-        if digest != recorded:
-            yield f"{name}: another table: tensor digest {digest}, not {recorded}"
-    except ManifestError as error:
-        yield f"{name}: {error.message}"
+def _changed_table(name: str, recorded: str, run: Run) -> Iterator[str]:
+    if change := changed_table(run.folder / name, recorded):
+        yield f"{name}: {change}"
 
 
 def _changed_checkpoint(run: Run, checkpoint: Checkpoint, rehash: bool) -> Iterator[str]:

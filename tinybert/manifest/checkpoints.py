@@ -99,6 +99,15 @@ def changed_tensors(arrays: "Mapping[str, np.ndarray[Any, Any]]", recorded: Chec
     return "" if equal else f"tensor digest {now}, not {recorded.tensor_digest}"
 
 
+def changed_table(path: Path, recorded: str) -> str:
+    """Return how a tensor table differs from the one of a tensor digest; empty if it is that."""
+    try:
+        digest = tensor_digest(read_tensor_table(path))
+    except ManifestError as error:
+        return error.message
+    return "" if digest == recorded else f"another table: tensor digest {digest}, not {recorded}"
+
+
 def require_equal(path: Path, change: str, *, cure: str) -> None:
     """Raise an InputError if there is a change by which a checkpoint is not the recorded one."""
     if change:

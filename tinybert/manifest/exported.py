@@ -189,7 +189,8 @@ class Exported:
         place = self.path.parent / file.name
         if not place.is_file():
             return "missing"
-        return "" if digest_file(place).sha256 == file.sha256 else "changed"
+        sha256 = digest_file(place).sha256
+        return "" if sha256 == file.sha256 else f"SHA-256 {sha256}, not {file.sha256}"
 
 
 def _known(table: dict[str, Any]) -> dict[str, Any]:

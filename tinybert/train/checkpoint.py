@@ -22,6 +22,7 @@ from tinybert.files import open_safetensors
 from tinybert.manifest.checkpoints import (
     TensorTable,
     changed_file,
+    changed_table,
     changed_tensors,
     require_equal,
     tensor_digest,
@@ -256,6 +257,10 @@ class CheckpointManager:
     def _restore(self, path: Path, recorded: Checkpoint) -> Best | None:
         change = changed_file(path, self.record.recorded_file(path))
         require_equal(path, change, cure=GO_BACK)
+        table = self.record.directory / recorded.tensor_table
+        if change := changed_table(table, recorded.tensor_digest):
+            cure = "restore it, or remove its checkpoint to go on from the one before it"
+            raise InputError(change, where=str(table), cure=cure)
         return self.checkpoints.restore(
             path,
             lambda arrays: require_equal(path, changed_tensors(arrays, recorded), cure=GO_BACK),
