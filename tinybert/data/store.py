@@ -86,7 +86,7 @@ class TokenStore:
             format=format,
             digest=digest,
             files=tuple(files),
-            lengths=_batch_lengths(stored, labels, format),
+            lengths=_widths(stored, labels, format),
             _input_ids=arrays["input_ids"],
             _offsets=arrays["offsets"],
             _marks=arrays.get("marks"),
@@ -198,7 +198,7 @@ class StoreWriter:
         self._files[name].write(values.astype(self._types[name]).tobytes())
 
 
-def _batch_lengths(
+def _widths(
     stored: npt.NDArray[np.int64], labels: LabelArray | None, format: RowFormat
 ) -> npt.NDArray[np.int64]:
     """Return the width that a batch needs for each row, from that of its tokens (rows,)."""

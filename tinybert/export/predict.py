@@ -127,21 +127,16 @@ def predict_texts(
 
     network = Prediction(inference_cell(source.network), ALONE)
     left = iter(texts)
-    while block := list(islice(left, GROUP)):
+    while group := list(islice(left, GROUP)):
         if head.task_type == "ner":
-            words = [list(t.text) if characters else t.text.split() for t in block]
-            examples = [
-                Example(text.where, [each], list(range(len(each))))  # a word's label is its place
-                for text, each in zip(block, words, strict=True)
-            ]
+            words = [list(t.text) if characters else t.text.split() for t in group]
+            examples = [_tagged(text, each) for text, each in zip(group, words, strict=True)]
         else:
-            examples = [
-                Example(text.where, text.text.split(PAIR, 1) if pairs else [text.text], 0)
-                for text in block
-            ]
+            parts = [t.text.split(PAIR, 1) if pairs else [t.text] for t in group]
+            examples = [Example(t.where, each, 0) for t, each in zip(group, parts, strict=True)]
         rows = list(encoder.rows(examples))
         for index, (text, row, logits) in enumerate(
-            zip(block, rows, _packed_logits(network, rows), strict=True)
+            zip(group, rows, _packed_logits(network, rows), strict=True)
         ):
             if not np.isfinite(logits).all():
                 message = f"the network's outputs for {text.where} are not finite"
@@ -155,6 +150,11 @@ def predict_texts(
                 yield EntityPrediction(text.text, cut, entities)
             else:
                 yield _most_probable(text.text, cut, logits, names)
+
+
+def _tagged(text: Text, words: list[str]) -> Example:
+    """Return a text to be tagged; the label of a word is its place."""
+    return Example(text.where, [words], list(range(len(words))))
 
 
 def _known(option: str, by_source: bool | None, by_user: bool | None) -> bool | None:
@@ -190,8 +190,8 @@ def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Lo
     """Return the logits of each row, (C,), or (tokens, C) for tags.
 
     The rows are packed, and the network is called for a few blocks at a time, so that it is
-    compiled for one shape, whatever the texts are. For few texts compiling would take longer than
-    to compute operator by operator.
+    compiled once for each length of a block, whatever the texts are. For few texts compiling would
+    take longer than to compute operator by operator.
     """
     lengths = np.array([len(row.input_ids) for row in rows])
     block_length = max(BLOCK_LENGTH, 1 << (int(lengths.max()) - 1).bit_length())

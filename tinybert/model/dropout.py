@@ -122,7 +122,7 @@ def _packed_attention(
 ) -> npt.NDArray[np.bool_]:
     """Return the masks (n, P, A, S, S) of sites of shape (A, S_row, S_row)."""
     heads, seq_length, _ = sites[0].shape
-    queries = np.repeat(layout.lengths, heads * layout.lengths)  # tokens of each run's row
+    # a run for each head and query: a row's first element of it
     firsts = [
         np.arange(heads)[:, None] * seq_length**2 + np.arange(length) * seq_length
         for length in layout.lengths
@@ -130,7 +130,7 @@ def _packed_attention(
     runs = Runs(
         np.repeat(ordinals, heads * layout.lengths),
         np.concatenate([first.reshape(-1) for first in firsts]),
-        queries,
+        np.repeat(layout.lengths, heads * layout.lengths),
     )
     size = layout.block_length
     masks = np.ones((len(sites), layout.blocks, heads, size, size), bool)

@@ -43,7 +43,7 @@ class _Losses(Cell):
         self.total = AllReduceSum(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *batch: ms.Tensor) -> tuple[ms.Tensor, ...]:
+    def construct(self, *batch: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
         """Return the distiller's outputs."""
         losses: tuple[ms.Tensor, ...] = self.total(self.distiller(*batch))
         return losses
