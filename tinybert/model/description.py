@@ -208,6 +208,10 @@ class Description(BaseModel):
             raise ValueError(
                 f"id2label has {len(self.id2label)} labels, the classifier {num_labels}"
             )
+        if self.id2label is not None and set(self.id2label) != set(map(str, range(num_labels))):
+            raise ValueError(f"id2label has the ids {', '.join(self.id2label)}, not 0, 1, 2 and on")
+        if self.id2label is not None and len(set(self.id2label.values())) != num_labels:
+            raise ValueError(f"id2label gives one name to several labels: {self.id2label!r}")
         dropout = self.classifier_dropout
         return HeadConfig(
             task_type=task_type,
