@@ -40,6 +40,14 @@ def test_the_page_is_that_of_the_data(graphs):
     )
 
 
+def test_the_readme_has_the_numbers_of_the_data():
+    answers = [entry["answer"] for entry in KNOWN.values()]
+    supported, unknown = answers.count("supported"), answers.count("unknown")
+    text = (operators.ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{len(answers)} operators read from them" in text
+    assert f"{supported} supported, {unknown} unknown and justified" in text
+
+
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
