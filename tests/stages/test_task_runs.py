@@ -306,6 +306,19 @@ def test_every_stage_packs(request, runner, name):
 
 
 @pytest.mark.slow
+def test_general_distillation_packs_what_it_trains_on_and_what_is_held_out(runner, write_recipe):
+    changes = {
+        'padding = "include"': 'padding = "ignore"',
+        "train_steps = 48": "train_steps = 12",
+        "schema_dir =": 'eval_data_dir = "recipes/tiny/records/*.tfrecord"\nschema_dir =',
+    }
+    recipe = write_recipe("general", "tiny", changes)
+    padded, packed = (runner.run(recipe, "--fresh", *options) for options in ((), PACKED))
+    check_near(padded, packed)
+    assert "eval_attention_loss" in load(packed)["outcome"]["metrics"]
+
+
+@pytest.mark.slow
 def test_packed_steps_of_one_call_have_the_bits_of_single_steps(runner, finetuned):
     one, several = (
         load(runner.run(runner.root / "teach.toml", "--fresh", *PACKED, *sunk))["outcome"]
