@@ -23,13 +23,14 @@ def test_a_name_in_its_folder_is_one(name):
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x"])
-@pytest.mark.parametrize("place", ["directory", "recipe", "file", "table"])
+@pytest.mark.parametrize("place", ["directory", "run_id", "recipe", "file", "table"])
 def test_a_resealed_manifest_that_leaves_its_folder_is_refused(pretend, place, name):
     path = pretend("a").run()
     manifest = read_manifest(path)
     outcome, inputs = manifest.outcome, manifest.inputs
-    if place == "directory":
-        changed = replace_sections(manifest, volatile=replace(manifest.volatile, directory=name))
+    if place in ("directory", "run_id"):
+        volatile = replace(manifest.volatile, **{place: name})
+        changed = replace_sections(manifest, volatile=volatile)
     elif place == "recipe":
         recipe = replace(inputs.recipe, name=name)
         changed = replace_sections(manifest, inputs=replace(inputs, recipe=recipe))

@@ -202,6 +202,7 @@ def _names_of_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
     inputs, outcome, volatile = manifest.inputs, manifest.outcome, manifest.volatile
     yield "inputs.recipe.name", inputs.recipe.name
     yield "volatile.directory", volatile.directory
+    yield "volatile.run_id", volatile.run_id
     if inputs.code.patch is not None and inputs.code.patch.file is not None:
         yield "inputs.code.patch.file", inputs.code.patch.file
     for file in inputs.files:
