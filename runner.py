@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from tinybert.commands.arguments import parser
+from tinybert.commands.arguments import parser, require_utf8
 from tinybert.errors import TinybertError, UsageError, of_machine
 from tinybert.terminal import prepare_streams, print_text
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: str = vars(options).pop("command")
     try:
         os.getcwd()  # which the framework needs, and relative paths
+        require_utf8(words)
         text, code = dispatch(command, options)
         if text:
             print_text(text, sys.stdout)

@@ -54,6 +54,16 @@ def test_an_ascii_terminal_gets_escapes(environment):
     assert json.loads(out)["recipes"][0]["path"].startswith("recipes/")
 
 
+def test_an_argument_that_is_no_text_of_the_locale_is_one_message():
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    code, out, err = call("predict", "model", "--text", "ä", **environment)
+    assert (code, out) == (2, b"")
+    assert err.decode() == (
+        "error: an argument is not UTF-8: '\\udcc3\\udca4'\n"
+        "help: name files in UTF-8; where the locale has another encoding: LC_ALL=C.UTF-8\n"
+    )
+
+
 @pytest.mark.parametrize("shell", ["exec {} >&-", "exec {} 2>&-", "exec {} <&- >&- 2>&-"])
 def test_closed_streams_change_no_exit_code(shell):
     assert call("validate", "recipes/tiny.toml", shell=shell)[0] == 0

@@ -1,10 +1,12 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tinybert.errors import InputError
 from tinybert.manifest.canonical import canonical, digest, parse_number, to_json
 
 
@@ -57,3 +59,9 @@ def test_what_json_has_no_form_for_is_an_error() -> None:
         to_json({1: 2})
     with pytest.raises(ValueError, match="9007199254740992"):
         canonical(2**53)
+
+
+@pytest.mark.parametrize("value", [{"path": "a\udcff"}, {"a\udcff": 1}, ["\udcff"]])
+def test_a_text_with_other_bytes_than_utf8_is_an_error_that_names_it(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^the name is not UTF-8: 'a?\\udcff'\n"):
+        canonical(value)

@@ -2,9 +2,11 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, TypeAlias, get_args
 
+from tinybert.errors import UsageError
 from tinybert.export import Format
 from tinybert.model.names import FAMILIES
 from tinybert.prepare.glue import GLUE_TASKS
@@ -22,6 +24,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong with the arguments, and end with 2."""
         super().error(printable(message))
+
+
+def require_utf8(words: Iterable[str]) -> None:
+    """Raise a UsageError if an argument has bytes that are no text in this locale.
+
+    Python hands them on as halves of surrogate pairs, which JSON, manifests and tokenizers refuse.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"an argument is not UTF-8: {word!a}",
+                cure="name files in UTF-8; where the locale has another encoding: LC_ALL=C.UTF-8",
+            ) from error
 
 
 def parser(program: Path) -> argparse.ArgumentParser:

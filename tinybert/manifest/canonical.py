@@ -7,6 +7,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
+from tinybert.errors import InputError
+
 NOT_A_NUMBER = "float:NaN"
 INFINITY = "float:Infinity"
 MINUS_INFINITY = "float:-Infinity"
@@ -48,10 +50,18 @@ def canonical(value: Any) -> bytes:
     Raises:
         TypeError: As `to_json`.
         ValueError: An integer of 2^53 or more, which JSON readers would round.
+        InputError: A text is not UTF-8, such as the name of a file that has other bytes.
     """
     import rfc8785
 
-    return rfc8785.dumps(to_json(value))
+    try:
+        return rfc8785.dumps(to_json(value))
+    except ValueError as error:
+        cause = error if isinstance(error, UnicodeEncodeError) else error.__cause__
+        if not isinstance(cause, UnicodeEncodeError):
+            raise
+        message = f"the name is not UTF-8: {cause.object!a}"
+        raise InputError(message, cure="rename the file or folder") from error
 
 
 def digest(value: Any) -> str:
