@@ -88,6 +88,12 @@ def cached(distillation, computed):
     return manifest
 
 
+def test_a_run_that_read_the_outputs_is_as_its_recipe_says(distillation, cached):
+    run = cached["volatile"]["directory"].removeprefix("runs/").replace("/", "-")
+    code, out, err = distillation("verify", distillation.root / "manifests" / f"{run}.json")
+    assert code == 0, out + err
+
+
 def test_a_cached_teacher_gives_the_losses_of_a_computed_one(distillation, computed, cached):
     """Without packing, which changes sums, even the bits are those of the teacher in the graph."""
     ours, theirs = losses(distillation.root, cached), losses(distillation.root, computed)

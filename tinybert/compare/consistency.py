@@ -15,7 +15,13 @@ from tinybert.compare.measured import metric_problems
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError, ManifestError, RecipeError
-from tinybert.manifest.built import Effective, LossScaleFacts, OptimizerFacts, TrainingFacts
+from tinybert.manifest.built import (
+    Effective,
+    LossScaleFacts,
+    OptimizerFacts,
+    TeacherCacheFacts,
+    TrainingFacts,
+)
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
@@ -142,6 +148,8 @@ def _training(
     ]
     if facts.num_attention_heads:  # older manifests do not have them
         described = {r: network(recipe, r) for r in ROLES if getattr(recipe, r) is not None}
+        if isinstance(facts.teacher_cache, TeacherCacheFacts) and facts.teacher_cache.digest:
+            del described["teacher"]  # its outputs were read, so that the graph has none
         heads = {role: config.num_attention_heads for role, config in described.items()}
         pairs.append(("num_attention_heads", facts.num_attention_heads, heads))
     if isinstance(facts.loss_scale, LossScaleFacts):
