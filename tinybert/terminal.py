@@ -34,6 +34,8 @@ def print_text(text: str, stream: TextIO) -> None:
 def prepare_streams() -> None:
     """Make standard output and error take any text, also where they are closed or ASCII.
 
+    Standard input is UTF-8, as files are; its other bytes become halves of surrogate pairs.
+
     A closed one becomes the null device, so that no file that is opened later takes its number
     and receives what libraries print.
     """
@@ -46,6 +48,8 @@ def prepare_streams() -> None:
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="json_escape")

@@ -158,6 +158,17 @@ def test_lines_of_standard_input_are_texts(call, tmp_path, monkeypatch):
     assert answer.splitlines() == lines * 20
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_standard_input_is_utf8_whatever_the_locale(call, tmp_path, monkeypatch, encoding):
+    run, _ = task_run(tmp_path)
+    stream = io.TextIOWrapper(io.BytesIO(b"a town\na t\xc3\xb6wn\na t\xf6wn\n"), encoding=encoding)
+    monkeypatch.setattr("sys.stdin", stream)
+    assert call("predict", run, "--vocab", VOCAB) == (
+        2,
+        "error: the line is not UTF-8\n  --> standard input, line 3\n",
+    )
+
+
 TAGS = ["O", "B-place", "I-place"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.device import prepare_environment
-from tinybert.errors import UsageError
+from tinybert.errors import InputError, UsageError
 from tinybert.export import Format
 from tinybert.export.checkpoint import require_free, write_checkpoint
 from tinybert.export.formats import export_network, require_able
@@ -124,7 +124,12 @@ def _texts(given: Sequence[str]) -> Iterator[Text]:
         yield from (Text(f"text {index}", text) for index, text in enumerate(given, 1))
         return
     for number, line in enumerate(sys.stdin, 1):
-        yield Text(f"standard input, line {number}", line.rstrip("\n"))
+        where = f"standard input, line {number}"
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise InputError("the line is not UTF-8", where=where) from error
+        yield Text(where, line.rstrip("\n"))
 
 
 def _result(prediction: TextPrediction) -> str:
