@@ -286,6 +286,8 @@ def test_packed_rows_train_as_padded_rows_do(runner, finetuned):
     assert facts["block_length"] == 64
     assert facts["block_counts"][-1] * 64 < 16 * 32
     assert 0.7 < facts["fill"] < 1
+    code, out, err = runner("verify", packed)
+    assert code == 0, out + err
     traces = (folder(path) / "trace.jsonl" for path in (finetuned, packed))
     for lines in zip(*(trace.read_text().splitlines() for trace in traces), strict=True):
         padded, ours = map(json.loads, lines)

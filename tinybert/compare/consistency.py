@@ -19,6 +19,7 @@ from tinybert.manifest.built import (
     Effective,
     LossScaleFacts,
     OptimizerFacts,
+    PackingFacts,
     TeacherCacheFacts,
     TrainingFacts,
 )
@@ -28,9 +29,9 @@ from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
-from tinybert.recipe.model import AnyRecipe, Evaluate, TaskDistill
+from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, network, padding_indices
-from tinybert.recipe.tables import device_count, global_batch_size
+from tinybert.recipe.tables import block_length, device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
 """States of a run that has written down all that it counted."""
@@ -121,6 +122,7 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
         size = global_batch_size(recipe.data, topology)
         built = effective.global_batch_size
         yield from _differs("effective.global_batch_size", built, size, source)
+        yield from _packing("effective", effective, block_length(recipe.data))
     if isinstance(recipe, TaskDistill) and effective != effective.with_training(
         TrainingFacts(), None
     ):
@@ -131,6 +133,25 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
         if facts is not None:
             path = f"effective.phases.{phase.name}" if named else "effective"
             yield from _training(path, facts, recipe, phase)
+            yield from _packing(path, facts, _block_length(recipe, phase.name))
+
+
+def _packing(path: str, facts: TrainingFacts, asked: int | None) -> Iterator[str]:
+    """Compare the blocks that rows were packed in with the recipe's, if it asks for any."""
+    built = facts.packing.block_length if isinstance(facts.packing, PackingFacts) else None
+    yield from _differs(f"{path}.packing.block_length", built, asked, "the recipe")
+
+
+def _block_length(recipe: AnyRecipe, training: str) -> int | None:
+    """Return the length of the blocks of a training; None: its rows are not packed."""
+    distill = None
+    if isinstance(recipe, GeneralDistill):
+        distill = recipe.distill
+    elif isinstance(recipe, TaskDistill) and recipe.phase1 is not None and training == "phase1":
+        distill = recipe.phase1.distill
+    if distill is not None and distill.padding == "include":
+        return None  # a mean over padding needs it
+    return block_length(recipe.data)
 
 
 def _training(

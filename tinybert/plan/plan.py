@@ -20,7 +20,7 @@ from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.load import ResolvedRecipe
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, NetworkConfig, Role, head, network
-from tinybert.recipe.tables import Source, device_count, global_batch_size
+from tinybert.recipe.tables import Source, block_length, device_count, global_batch_size
 
 log = structlog.get_logger()
 
@@ -60,8 +60,7 @@ class Plan:
     @property
     def block_length(self) -> int | None:
         """The length of the blocks that rows are packed in; None: they are not packed."""
-        data = self.resolved.recipe.data
-        return data.block_length if data.packing == "blocks" else None
+        return block_length(self.resolved.recipe.data)
 
 
 def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputError]]:

@@ -85,6 +85,11 @@ class Records(Table):
     """Positions of a block, at least those of the longest row; with `packing = "blocks"`."""
 
 
+def block_length(data: Records) -> int | None:
+    """Return the length of the blocks that rows are packed in; None: they are not packed."""
+    return data.block_length if data.packing == "blocks" else None
+
+
 class PretrainData(Records, Batches):
     """`[data]` of a general distillation."""
 
