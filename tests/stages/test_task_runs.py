@@ -305,6 +305,8 @@ def test_every_stage_packs(request, runner, name):
     if ignored:
         padded = runner.run(recipe, "--fresh", *ignored)
     check_near(padded, packed)
+    code, out, err = runner("verify", packed)
+    assert code == 0, out + err
 
 
 @pytest.mark.slow

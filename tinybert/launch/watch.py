@@ -88,7 +88,7 @@ def trouble(states: Mapping[int, WorkerState], now: float, timeout: float) -> Jo
     Args:
         states: Every process, by rank.
         now: The time.
-        timeout: Seconds that processes wait for one that starts, compiles, evaluates or saves.
+        timeout: Seconds that processes wait for one in a `BUSY` activity.
     """
     for rank, state in states.items():
         if state.ended and state.ended.exit_code:

@@ -284,7 +284,8 @@ class Topology(Table):
     master_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """TCP port on which the first host listens, for more than one."""
     timeout_seconds: PositiveInt | None = None
-    """How long processes wait for each other to start, compile, evaluate and save; absent: 600."""
+    """How long processes wait for each other to start, compute a teacher's outputs, compile,
+    evaluate and save; absent: 600."""
     bind_core: bool | None = None
     """true: every process keeps to processor cores of its own."""
 
