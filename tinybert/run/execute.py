@@ -81,9 +81,7 @@ def execute(
         environment = _ready(plan, record, local_rank)
         # The framework reads its environment when these are imported.
         from tinybert.run.progress import StepProgress
-        from tinybert.stages.build import RunContext, import_stores
         from tinybert.train.loop import ignore_activity
-        from tinybert.train.world import ALONE, connect
     stop.check()
     topology, runtime = plan.resolved.recipe.topology, plan.resolved.recipe.runtime
     total_steps = sum(phase.total_steps for phase in plan.phases)
@@ -102,22 +100,8 @@ def execute(
             if heart is not None:
                 heart.on_step(done, result.loss, result.learning_rate, result.rows)
 
-        world = ALONE if device_count(topology) == 1 else connect()
         report_activity = ignore_activity if heart is None else heart.report_activity
-        stores = import_stores(plan, world)
-        loaded = read_checkpoints(plan)
-        context = RunContext(
-            plan=plan,
-            record=record,
-            stores=stores,
-            loaded=loaded,
-            provenance=Provenance(stores, loaded),
-            on_step=on_step,
-            stop_requested=stop.requested,
-            environment=environment,
-            world=world,
-            report_activity=report_activity,
-        )
+        context = _context(plan, record, stop, environment, on_step, report_activity)
         result = _carry_out(context)
     shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
     throughput = ThroughputFacts(samples_per_second=progress.rate) if total_steps else NO_FACTS
@@ -141,6 +125,35 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
             device=topology.device, hosts=topology.hosts, processes=device_count(topology)
         ),
         determinism=determinism,
+    )
+
+
+def _context(
+    plan: Plan,
+    record: RunRecord,
+    stop: StopRequest,
+    environment: Environment,
+    on_step: Callable[["StepResult"], None],
+    report_activity: Callable[[str], None],
+) -> "RunContext":
+    """Connect with the other processes, read rows and weights; return what a stage is given."""
+    from tinybert.stages.build import RunContext, import_stores
+    from tinybert.train.world import ALONE, connect
+
+    world = ALONE if device_count(plan.resolved.recipe.topology) == 1 else connect()
+    stores = import_stores(plan, world)
+    loaded = read_checkpoints(plan)
+    return RunContext(
+        plan=plan,
+        record=record,
+        stores=stores,
+        loaded=loaded,
+        provenance=Provenance(stores, loaded),
+        on_step=on_step,
+        stop_requested=stop.requested,
+        environment=environment,
+        world=world,
+        report_activity=report_activity,
     )
 
 
