@@ -116,7 +116,7 @@ def layers(
     )
     batch = _batch()
     weights = layer_normalizers(batch[2].sum(1), np.ones(ROWS, bool), LENGTH, padding)
-    return network, [*batch, *weights, *_keeps(student)]
+    return network, [*batch, *weights, None, None, *_keeps(student)]
 
 
 def labels(options: Options, task: TaskType, head: Literal["linear", "relu_linear"]) -> Made:

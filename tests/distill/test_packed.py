@@ -9,7 +9,7 @@ import pytest
 from tests.model.networks import random_batch, random_weights, tiny
 from tinybert.data.batch import Batch
 from tinybert.data.packing import Packing, pack_batch
-from tinybert.distill.distiller import Distiller, FitDense
+from tinybert.distill.distiller import Distiller, FitDense, MappedLayers
 from tinybert.distill.normalizers import label_inputs, layer_inputs, logit_inputs
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.model.bert import BertEncoder
@@ -206,4 +206,19 @@ def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_pa
     batch = batch._replace(teacher_logits=kept)
     inputs = pack_batch(batch, LAYOUT) if is_packed else batch
     distiller.teacher = None
+    check_equal(outputs_and_gradients(distiller, inputs), computed)
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
+def test_layers_that_were_computed_before_stand_for_the_teacher(is_packed):
+    distiller, loss_inputs, _ = layers(NETWORKS["plain"])
+    batch = loss_inputs(rows("classification"), FILLED)
+    inputs = pack_batch(batch, LAYOUT) if is_packed else batch
+    computed = outputs_and_gradients(distiller, inputs)
+    states, scores = MappedLayers(distiller.teacher, (2,))(*map(ms.Tensor, batch[:3]), *[None] * 3)
+    batch = batch._replace(
+        teacher_hidden_states=states.asnumpy(), teacher_attention_scores=scores.asnumpy()
+    )
+    inputs = pack_batch(batch, LAYOUT) if is_packed else batch
+    distiller.leave_out_teacher()
     check_equal(outputs_and_gradients(distiller, inputs), computed)

@@ -26,6 +26,7 @@ PACKED = ("--set", 'data.packing="blocks"', "--set", "data.block_length=64")
 SUNK = ("--set", "runtime.enable_data_sink=true", "--set", "runtime.data_sink_steps=11")
 GRAPH = ("--set", 'runtime.dropout_masks="graph"')
 TWO = ("--set", "topology.devices_per_host=2")
+ROOM = ("--set", "runtime.teacher_cache_gib=0.1")
 COMPUTING = "teacher cache: computing"
 
 
@@ -45,7 +46,10 @@ def caches(root):
 
 
 class Distillation(Runner):
-    """Runs phase 2 of the tiny task distillation, of two epochs, from seeded networks."""
+    """Runs a phase of the tiny task distillation, of two epochs, from seeded networks.
+
+    Phase 1 leaves padding out.
+    """
 
     def __init__(self, root):
         super().__init__(root)
@@ -53,16 +57,21 @@ class Distillation(Runner):
         for old, new in CHANGES.items():
             assert old in text, old
             text = text.replace(old, new)
+        first, second = text.index("[phase1]"), text.index("[phase2]")
         self.recipe = root / "distil.toml"
-        self.recipe.write_text(text[: text.index("[phase1]")] + text[text.index("[phase2]") :])
+        self.recipe.write_text(text[:first] + text[second:])
+        self.layers = root / "layers.toml"
+        tokens_only = text[:second].replace('padding = "include"', 'padding = "ignore"')
+        self.layers.write_text(tokens_only + text[text.index("[topology]") :])
         plan, _ = make_plan(load_recipe(self.recipe), root)
         for role in ROLES:
             arrays = first_weights(plan, role, {}, head(plan.resolved.recipe, role))
             save_file(arrays, root / f"{role}.safetensors")
 
-    def distil(self, *arguments):
-        """Run the recipe anew, to its end; return its manifest and its log."""
-        code, out, err = self(self.recipe, "--root", self.root, "--fresh", *arguments)
+    def distil(self, *arguments, recipe=None):
+        """Run a recipe, or that of phase 2, anew to its end; return its manifest and its log."""
+        recipe = recipe or self.recipe
+        code, out, err = self(recipe, "--root", self.root, "--fresh", *arguments)
         assert code == 0, err
         return load(self.root / out.splitlines()[-1]), err
 
@@ -108,6 +117,7 @@ def test_the_manifest_says_where_the_teachers_outputs_come_from(distillation, co
     assert before["teacher_cache"] == {}
     assert after["teacher_cache"] == {
         "digest": path.name.partition("-")[2],
+        "unused": None,
         "bytes": ROWS * 2 * 4,
         "limit_bytes": 1073741,
         "matrix_products": {"Float32": 18},  # 8 a layer, pooler and head
@@ -134,7 +144,13 @@ def test_outputs_above_the_limit_are_computed_in_every_step(distillation, comput
     assert "too large, not used" in line
     assert line.endswith("bytes=2800 limit_bytes=1")
     facts = other["effective"]["phases"]["phase2"]["teacher_cache"]
-    assert facts == {"digest": None, "bytes": 2800, "limit_bytes": 1, "matrix_products": {}}
+    assert facts == {
+        "digest": None,
+        "unused": "too large",
+        "bytes": 2800,
+        "limit_bytes": 1,
+        "matrix_products": {},
+    }
     assert other["outcome"] == computed["outcome"]
     assert caches(distillation.root) == before
 
@@ -166,45 +182,106 @@ def test_a_flipped_byte_is_refused(distillation, cached):
     ) in err
 
 
-def kill(distillation, moment, number, *arguments):
-    """Run the recipe until a moment of that kind comes for the last time."""
-    arguments = (moment, number, 0, "--", distillation.recipe, "--root", distillation.root)
-    command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments, *CACHE]
-    return subprocess.run(list(map(str, command)), cwd=distillation.root, capture_output=True)
+@pytest.fixture(scope="module")
+def layered(distillation):
+    """Phase 1, in which the graph has the teacher."""
+    manifest, log = distillation.distil(recipe=distillation.layers)
+    assert "teacher cache" not in log
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def cached_layered(distillation, layered):
+    """Phase 1, the first time with a cache."""
+    manifest, log = distillation.distil(*ROOM, recipe=distillation.layers)
+    assert log.count(COMPUTING) == 1
+    return manifest
+
+
+def test_cached_layers_give_the_losses_of_computed_ones(distillation, layered, cached_layered):
+    """Without packing even the bits are those of the teacher in the graph."""
+    ours, theirs = (losses(distillation.root, run) for run in (cached_layered, layered))
+    assert len(ours) == 44
+    assert ours == pytest.approx(theirs, rel=GATES["loss"])
+    assert cached_layered["outcome"] == layered["outcome"]
+    before, after = (run["effective"]["phases"]["phase1"] for run in (layered, cached_layered))
+    assert after["teacher_cache"]["matrix_products"] == {"Float32": 16}  # 8 a layer
+    assert set(after["matrix_products"]) == set(after["num_attention_heads"]) == {"student"}
+    for fact in ("parameters", "initial_weights", "masks"):
+        assert after[fact] == before[fact]
+
+
+def test_a_second_run_computes_no_layers_also_with_sunk_steps_and_masks_of_the_graph(
+    distillation, cached_layered
+):
+    sunk = (*SUNK, *GRAPH, "--set", "phase1.checkpoints.save_ckpt_step=22")
+    again, log = distillation.distil(*ROOM, *sunk, recipe=distillation.layers)
+    assert COMPUTING not in log
+    for fact in ("trace_digest", "metrics"):
+        assert again["outcome"][fact] == cached_layered["outcome"][fact]
+
+
+def test_packed_layers_are_cached_too(distillation, cached_layered):
+    packed, log = distillation.distil(*ROOM, *PACKED, recipe=distillation.layers)
+    assert COMPUTING in log
+    ours, theirs = (losses(distillation.root, run) for run in (packed, cached_layered))
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_layers_are_not_cached_where_padding_counts(distillation):
+    include = ("--set", 'phase1.distill.padding="include"', "--set", "phase1.training.epoch_size=1")
+    other, log = distillation.distil(*ROOM, *include, recipe=distillation.layers)
+    assert "teacher cache: padding counts, not used" in log
+    facts = other["effective"]["phases"]["phase1"]["teacher_cache"]
+    assert (facts["digest"], facts["unused"]) == (None, "padding counts")
+
+
+def kill(recipe, moment, number):
+    """Run a recipe until a moment of that kind comes for the last time."""
+    arguments = (moment, number, 0, "--", recipe, "--root", recipe.parent, *ROOM)
+    command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments]
+    return subprocess.run(list(map(str, command)), cwd=recipe.parent, capture_output=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 4, 6])
 def test_a_run_that_is_killed_while_it_writes_the_cache_goes_on(tmp_path, cached, number):
     distillation = Distillation(tmp_path)
-    killed = kill(distillation, "teacher", number)
+    killed = kill(distillation.recipe, "teacher", number)
     assert killed.returncode == -9, killed.stderr
-    path = distillation.run(distillation.recipe, *CACHE)
+    path = distillation.run(distillation.recipe, *ROOM)
     assert load(path)["outcome"] == cached["outcome"]
     assert len(caches(tmp_path)) == 1
     assert not list((tmp_path / "runs" / "teacher").glob(".*"))
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_with_the_cache_to_the_same_outcome(tmp_path, cached):
-    distillation = Distillation(tmp_path)
-    assert kill(distillation, "step", 30).returncode == -9
-    code, out, err = distillation(distillation.recipe, "--root", tmp_path, *CACHE)
+@pytest.mark.parametrize(("name", "straight"), [("distil", "cached"), ("layers", "cached_layered")])
+def test_a_run_that_is_killed_goes_on_with_the_cache_to_the_same_outcome(
+    tmp_path, request, name, straight
+):
+    distillation, recipe = Distillation(tmp_path), tmp_path / f"{name}.toml"
+    assert kill(recipe, "step", 30).returncode == -9
+    code, out, err = distillation(recipe, "--root", tmp_path, *ROOM)
     assert code == 0, err
     assert COMPUTING not in err
     resumed = load(tmp_path / out.splitlines()[-1])
     assert len(resumed["volatile"]["segments"]) == 2
-    assert resumed["digests"]["outcome"] == cached["digests"]["outcome"]
+    expected = request.getfixturevalue(straight)["digests"]["outcome"]
+    assert resumed["digests"]["outcome"] == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", [(), PACKED], ids=["padded", "packed"])
-def test_two_processes_compute_one_cache_and_end_as_one_does(tmp_path, distillation, form):
+@pytest.mark.parametrize(("name", "phase"), [("distil", "phase2"), ("layers", "phase1")])
+def test_two_processes_compute_one_cache_and_end_as_one_does(
+    tmp_path, distillation, form, name, phase
+):
     both = Distillation(tmp_path)
-    two, _ = both.distil(*CACHE, *TWO, *form)
-    logs = tmp_path.glob("runs/distil/*/ranks/worker_*.log")
+    two, _ = both.distil(*ROOM, *TWO, *form, recipe=tmp_path / f"{name}.toml")
+    logs = tmp_path.glob(f"runs/{name}/*/ranks/worker_*.log")
     assert sorted(path.read_text().count(COMPUTING) for path in logs) == [0, 1]
-    one, _ = distillation.distil(*CACHE, *form)
-    ours, theirs = (run["effective"]["phases"]["phase2"] for run in (two, one))
+    one, _ = distillation.distil(*ROOM, *form, recipe=distillation.root / f"{name}.toml")
+    ours, theirs = (run["effective"]["phases"][phase] for run in (two, one))
     assert ours["teacher_cache"] == theirs["teacher_cache"]
     assert losses(tmp_path, two) == pytest.approx(losses(distillation.root, one), rel=1e-5)

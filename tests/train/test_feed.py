@@ -39,7 +39,7 @@ def build(
     graph_masks=False,
     packing=None,
     loss_inputs=label_inputs,
-    teacher_logits=None,
+    teacher_outputs=None,
     **dropout,
 ):
     config = tiny(max_position_embeddings=32, **dropout)
@@ -53,7 +53,7 @@ def build(
         world=World(rank, world),
         graph_masks=graph_masks,
         packing=packing,
-        teacher_logits=teacher_logits,
+        teacher_outputs=teacher_outputs,
     )
 
 
@@ -170,6 +170,10 @@ class Logits:
         self.lengths = store.lengths
         self.by_token = by_token
 
+    def add_to(self, batch, indices):
+        logits = self.batch(indices, batch.input_ids.shape[1])
+        return batch._replace(teacher_logits=logits)
+
     def batch(self, indices, seq_length):
         rows = np.stack([indices, -indices], -1).astype(np.float32)
         if not self.by_token:
@@ -183,11 +187,11 @@ class Logits:
 def test_logits_of_the_teacher_are_those_of_the_processs_rows_packed_or_not(store, by_token):
     options = {
         "loss_inputs": partial(logit_inputs, by_token=by_token),
-        "teacher_logits": Logits(store, by_token),
+        "teacher_outputs": Logits(store, by_token),
     }
     indices = Sampler(store.rows, 16, seed=3, shuffle=True, drop_remainder=False).indices(3)
     filled = np.pad(indices, (0, 5), constant_values=indices[0])
-    expected = options["teacher_logits"].batch(filled, 32)
+    expected = options["teacher_outputs"].batch(filled, 32)
     packing = choose_packing([store.batch_lengths(indices, 16)], 40, processes=2)
     plain = build(store, **options)(3)
     assert plain.batch_digest == build(store)(3).batch_digest

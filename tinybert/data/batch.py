@@ -47,6 +47,10 @@ class Batch(NamedTuple):
     """(B,), factors of the rows' differences of attention scores; packed: (P,), of the blocks'."""
     hidden_normalizers: FloatArray | None = None
     """(B,), factors of the rows' differences of hidden states; packed: (P,), of the blocks'."""
+    teacher_hidden_states: FloatArray | None = None
+    """(B, layers + 1, S, H) of the embeddings and the mapped layers; None as `teacher_logits`."""
+    teacher_attention_scores: FloatArray | None = None
+    """(B, layers, A, S, S) of the mapped layers; None, too, where scores are not compared."""
     low_ordinals: Int32Array | None = None
     """(B,), low words of the rows' ordinals in the run, where the graph makes the masks."""
     high_ordinals: Int32Array | None = None
@@ -82,12 +86,16 @@ class Batch(NamedTuple):
     def tensors(self) -> "list[Tensor | None]":
         """Return the fields that are there, as the positional arguments of a network.
 
-        Those of a packed batch are None in another one; so are logits of a teacher that is in the
+        Those of a packed batch are None in another one; so are outputs of a teacher that is in the
         network, and a mask that is missing before one that is there.
         """
         from mindspore import Tensor  # here alone: a batch is made without the framework
 
-        needed = {"teacher_logits"} if self.logit_normalizers is not None else set()
+        needed: tuple[str, ...] = ()
+        if self.logit_normalizers is not None:
+            needed = ("teacher_logits",)
+        elif self.hidden_normalizers is not None:
+            needed = ("teacher_hidden_states", "teacher_attention_scores")
         inputs = [
             values
             for name, values in zip(self._fields[6:-3], self[6:-3], strict=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinybert.data.batch import Batch
+from tinybert.data.batch import Batch, FloatArray
 from tinybert.data.sampler import shard
 from tinybert.errors import InputError
 
@@ -140,17 +140,38 @@ def pack_batch(batch: Batch, layout: Layout) -> Batch:
     def by_block(normalizers: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
         return None if normalizers is None else np.full(layout.blocks, normalizers.max())
 
-    logits = batch.teacher_logits
-    if logits is not None and logits.ndim == 3:
-        logits = layout.pack(logits)
-    return Batch._make(map(packed, batch._replace(teacher_logits=None)))._replace(
-        teacher_logits=logits,
+    logits, states = batch.teacher_logits, batch.teacher_hidden_states
+    scores = batch.teacher_attention_scores
+    without = batch._replace(
+        teacher_logits=None, teacher_hidden_states=None, teacher_attention_scores=None
+    )
+    return Batch._make(map(packed, without))._replace(
+        teacher_logits=logits if logits is None or logits.ndim == 2 else layout.pack(logits),
+        teacher_hidden_states=None if states is None else _pack_states(states, layout),
+        teacher_attention_scores=None if scores is None else _pack_scores(scores, layout),
         row_ids=layout.pack(row_ids),
         position_ids=layout.pack(places),
         first_positions=layout.firsts.astype(np.int32),
         attention_normalizers=by_block(batch.attention_normalizers),
         hidden_normalizers=by_block(batch.hidden_normalizers),
     )
+
+
+def _pack_states(states: FloatArray, layout: Layout) -> FloatArray:
+    """Return hidden states (B, layers, S, H) of rows in blocks (P, layers, S, H)."""
+    return np.moveaxis(layout.pack(np.moveaxis(states, 2, 1)), 1, 2)
+
+
+def _pack_scores(scores: FloatArray, layout: Layout) -> FloatArray:
+    """Return scores (B, layers, A, S, S) of rows in blocks; those between two rows are 0."""
+    _, layers, heads, _, _ = scores.shape
+    size = layout.block_length
+    packed = np.zeros((layout.blocks, layers, heads, size, size), scores.dtype)
+    for row, (first, length) in enumerate(zip(layout.firsts, layout.lengths, strict=True)):
+        block, start = divmod(int(first), size)
+        here = slice(start, start + int(length))
+        packed[block, :, :, here, here] = scores[row, :, :, :length, :length]
+    return packed
 
 
 def _first_fit(lengths: Lengths, block_length: int) -> Iterator[tuple[int, int, int]]:

@@ -47,6 +47,47 @@ class FitDense(Cell):
         return projected
 
 
+def _mapped(
+    hidden_states: Tensors, attention_scores: Tensors, layer_map: tuple[int, ...]
+) -> tuple[Tensors, Tensors]:
+    """Return the states of embeddings and mapped layers, and the scores of mapped layers."""
+    states: Tensors = (hidden_states[0],)
+    scores: Tensors = ()
+    for layer in layer_map:
+        states += (hidden_states[layer],)
+        scores += (attention_scores[layer - 1],)
+    return states, scores
+
+
+class MappedLayers(Cell):
+    """What a distillation of layers compares of a teacher, compiled.
+
+    Args:
+        teacher: Encoder.
+        layer_map: Its layers, counted from 1.
+    """
+
+    def __init__(self, teacher: BertEncoder, layer_map: tuple[int, ...]) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.layer_map = layer_map
+
+    @ms.jit  # type: ignore[untyped-decorator]
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        row_ids: ms.Tensor | None,
+        position_ids: ms.Tensor | None,
+        first_positions: ms.Tensor | None,
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return hidden states (B, layers + 1, S, H) and scores (B, layers, A, S, S), float32."""
+        outputs = self.teacher(input_ids, segment_ids, input_mask, row_ids, position_ids)
+        states, scores = _mapped(outputs[0], outputs[1], self.layer_map)
+        return ops.stack(states, 1), ops.stack(scores, 1)
+
+
 class Distiller(Cell):
     """The loss between a frozen teacher and a student (TinyBERT, section 3.1).
 
@@ -78,7 +119,7 @@ class Distiller(Cell):
         padding: Padding,
     ) -> None:
         super().__init__()
-        self.teacher = teacher
+        self.teacher: BertEncoder | None = teacher
         self.student = student
         self.fit = fit
         heads = {encoder.config.num_attention_heads for encoder in (teacher, student)}
@@ -94,6 +135,10 @@ class Distiller(Cell):
         for frozen in (*teacher.get_parameters(), *student.pooler.get_parameters()):
             frozen.requires_grad = False
 
+    def leave_out_teacher(self) -> None:
+        """Take the teacher's outputs as inputs from now on; before the network is compiled."""
+        self.teacher = None
+
     def construct(
         self,
         input_ids: ms.Tensor,
@@ -104,26 +149,32 @@ class Distiller(Cell):
         first_positions: ms.Tensor | None,
         attention_normalizers: ms.Tensor,
         hidden_normalizers: ms.Tensor,
+        teacher_hidden_states: ms.Tensor | None = None,
+        teacher_attention_scores: ms.Tensor | None = None,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
     ) -> Tensors:
         """Return loss and `part_names`: attention loss and hidden loss, float32 scalars.
 
-        Inputs as of `Batch`; the masks are the student's. The scores of two packed rows for each
+        Inputs as of `Batch`, with the teacher's outputs where there is no teacher; the masks are
+        the student's. The scores of two packed rows for each
         other are masked, and so count as 0.
         """
         rows = (input_ids, segment_ids, input_mask, row_ids, position_ids)
-        teacher_hidden_states, teacher_attention_scores = self.teacher(*rows)
+        if self.teacher is not None:
+            outputs = self.teacher(*rows)
+            states, scores = _mapped(outputs[0], outputs[1], self.layer_map)
+        else:
+            states = ops.unstack(teacher_hidden_states, 1)
+            scores = ()
+            if self.compares_attention:
+                scores = ops.unstack(teacher_attention_scores, 1)
         hidden_states, attention_scores = self.student(*rows, hidden_keep, attention_keep)
         tokens = ops.cast(input_mask, ms.float32)
-        hidden = self._hidden_loss(
-            teacher_hidden_states, self.fit(hidden_states), tokens, hidden_normalizers
-        )
+        hidden = self._hidden_loss(states, self.fit(hidden_states), tokens, hidden_normalizers)
         if not self.compares_attention:
             return self.hidden_weight * hidden, hidden
-        attention = self._attention_loss(
-            teacher_attention_scores, attention_scores, tokens, attention_normalizers
-        )
+        attention = self._attention_loss(scores, attention_scores, tokens, attention_normalizers)
         loss = self.attention_weight * attention + self.hidden_weight * hidden
         return loss, attention, hidden
 
@@ -134,8 +185,8 @@ class Distiller(Cell):
         batch, heads, length, _ = student[0].shape
         pairs = tokens.reshape(batch, 1, length, 1) * tokens.reshape(batch, 1, 1, length)
         parts: Tensors = ()
-        for index, layer in enumerate(self.layer_map):
-            target = zero_masked_scores(ops.stop_gradient(teacher[layer - 1]))
+        for index in range(len(teacher)):
+            target = zero_masked_scores(ops.stop_gradient(teacher[index]))
             difference = zero_masked_scores(student[index]) - target  # (B, A, S, S)
             if self.tokens_only:
                 difference = difference * pairs
@@ -149,8 +200,8 @@ class Distiller(Cell):
         batch, length, width = teacher[0].shape
         positions = tokens.reshape(batch, length, 1)
         parts: Tensors = ()
-        for index, layer in enumerate((0, *self.layer_map)):
-            difference = projected[index] - ops.stop_gradient(teacher[layer])  # (B, S, H_T)
+        for index in range(len(teacher)):
+            difference = projected[index] - ops.stop_gradient(teacher[index])  # (B, S, H_T)
             if self.tokens_only:
                 difference = difference * positions
             parts += (self.row_squares(difference, normalizers),)

@@ -93,7 +93,9 @@ class TeacherCacheFacts(Section):
     """The teacher's outputs, where the recipe lets them be kept."""
 
     digest: Annotated[str | None, DERIVED]
-    """SHA-256 of what the training read; null: it was too large, so the graph has the teacher."""
+    """SHA-256 of what the training reads; null: the graph has the teacher."""
+    unused: Annotated[str | None, DERIVED] = None
+    """Why the graph has the teacher all the same."""
     bytes: Annotated[int, DERIVED]
     """Size of the outputs for all rows."""
     limit_bytes: Annotated[int, DERIVED]

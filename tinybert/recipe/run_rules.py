@@ -102,15 +102,10 @@ def _packing(written: ValidValues, stage: str) -> Iterator[Problem]:
 
 
 def _teacher_cache(written: ValidValues, stage: str) -> Iterator[Problem]:
-    path = ("runtime", "teacher_cache_gib")
-    if not written.has(*path):
-        return
-    message = "`teacher_cache_gib` keeps the teacher's logits for [phase2] of a task distillation"
-    if stage != "task_distill":
+    if written.has("runtime", "teacher_cache_gib") and stage != "task_distill":
+        message = "`teacher_cache_gib` keeps what the teacher of a task distillation computes"
         cure = "leave it out: it is an option of task_distill recipes"
-        yield written.at_key(path, message, cure)
-    elif not written.has("phase2"):
-        yield written.at_key(path, message, "leave it out, or add [phase2]")
+        yield written.at_key(("runtime", "teacher_cache_gib"), message, cure)
 
 
 def _task(written: ValidValues) -> Iterator[Problem]:

@@ -321,10 +321,10 @@ class Runtime(Table):
     """Where dropout masks are made: ahead by the host, or in the graph by the device; absent: in
     the graph on Ascend, by the host on CPU. It may be absent because the bits are the same."""
     teacher_cache_gib: NonNegativeFloat | None = Field(default=None, examples=[1.0])
-    """Disk space, in GiB, that the outputs of a task distillation's teacher may take: they are
-    computed once, kept in `runs/teacher` for every epoch and run, and read from there; those that
-    take more are computed in every step. Changes no result beyond rounding. Absent or 0: nothing is
-    kept."""
+    """Disk space, in GiB, that the teacher's outputs may take in each phase of a task distillation:
+    they are computed once, kept in `runs/teacher` for every epoch and run, and read from there;
+    those that take more are computed in every step. Changes no result beyond rounding. Absent or 0:
+    nothing is kept."""
 
 
 class Checkpoints(Table):

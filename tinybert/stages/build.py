@@ -13,7 +13,7 @@ from tinybert.data.importing import STORES, import_records
 from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
-from tinybert.data.teacher_logits import TeacherLogits
+from tinybert.data.teacher_outputs import TeacherOutputs
 from tinybert.manifest.built import (
     BuiltTopology,
     Effective,
@@ -138,7 +138,7 @@ def training_feed(
     loss_inputs: LossInputs,
     *,
     packed: bool = True,
-    teacher_logits: TeacherLogits | None = None,
+    teacher_outputs: TeacherOutputs | None = None,
 ) -> Feed:
     """Build what gives every step of a training its inputs; see `Feed`.
 
@@ -165,7 +165,7 @@ def training_feed(
         world=context.world,
         graph_masks=mask_form(context.plan) == "graph",
         packing=packing,
-        teacher_logits=teacher_logits,
+        teacher_outputs=teacher_outputs,
     )
 
 

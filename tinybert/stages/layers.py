@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from tinybert.data.phases import TrainingPhase
+from tinybert.data.teacher_outputs import TeacherLayers
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
+from tinybert.manifest.built import TeacherCacheFacts
+from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.layers import load_into
@@ -59,11 +62,17 @@ def layer_training(
     phase: TrainingPhase,
     table: Distill,
     distiller: Distiller,
+    outputs: TeacherLayers | None = None,
+    teacher_cache: TeacherCacheFacts | NoFacts = NO_FACTS,
     *,
     name: str | None = None,
 ) -> TrainingSetup:
-    """Return the training of a student's layers; its unused pooler is not trained."""
+    """Return the training of a student's layers; its unused pooler is not trained.
+
+    Where the teacher's outputs are given, the graph has no teacher.
+    """
     teacher, student, fit = distiller.teacher, distiller.student, distiller.fit
+    assert teacher is not None
     trained = [f"student.{n}" for n in encoder_shapes(student.config) if "pooler." not in n]
     trained += fit_shapes(student.config, teacher.config, table.fit_dense)
     loss_inputs = partial(layer_inputs, padding=table.padding)
@@ -74,14 +83,20 @@ def layer_training(
         "student": list(student.get_parameters()),
         "fit_dense": list(fit.get_parameters()),
     }
+    if outputs is not None:
+        distiller.leave_out_teacher()
+    roles = ROLES if outputs is None else ("student",)
     return TrainingSetup(
         phase=phase,
         network=distiller,
         part_names=distiller.part_names,
-        feed=training_feed(context, phase, sites, loss_inputs, packed=packed),
+        feed=training_feed(
+            context, phase, sites, loss_inputs, packed=packed, teacher_outputs=outputs
+        ),
         groups=groups,
         trained=trained,
         weights=[*groups["student"], *groups["fit_dense"]],
-        scopes={role: f"/{role}-BertEncoder/" for role in ROLES},
+        scopes={role: f"/{role}-BertEncoder/" for role in roles},
+        teacher_cache=teacher_cache,
         name=name,
     )

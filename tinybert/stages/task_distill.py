@@ -13,7 +13,7 @@ from tinybert.recipe.network import ROLES
 from tinybert.stages import tasks
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
-from tinybert.stages.teacher_cache import cached_logits
+from tinybert.stages.teacher_cache import cached_layers, cached_logits
 from tinybert.stages.training import (
     TrainingResult,
     TrainingSetup,
@@ -45,7 +45,10 @@ def task_distill(recipe: TaskDistill, context: RunContext) -> StageResult:
             assert recipe.phase1 is not None
             table = recipe.phase1.distill
             distiller = build_distiller(plan, table, context.loaded)
-            training = layer_training(context, phase, table, distiller, name=phase.name)
+            outputs, facts = cached_layers(recipe, context, distiller)
+            training = layer_training(
+                context, phase, table, distiller, outputs, facts, name=phase.name
+            )
         else:
             steps_before = sum(trained.steps for trained in done)
             training = _prediction_training(recipe, context, phase, student, steps_before)

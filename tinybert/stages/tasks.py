@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tinybert.data.phases import TrainingPhase
-from tinybert.data.teacher_logits import TeacherLogits
+from tinybert.data.teacher_outputs import TeacherOutputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.layers import load_into
@@ -31,12 +31,12 @@ def task_feed(
     phase: TrainingPhase,
     role: Role,
     loss_inputs: LossInputs,
-    teacher_logits: TeacherLogits | None = None,
+    teacher_outputs: TeacherOutputs | None = None,
 ) -> Feed:
     """Build what gives every step of a training of a network with head its inputs."""
     plan, seq_length = context.plan, context.stores["data"].seq_length
     sites = task_sites(plan.networks[role], head(plan.resolved.recipe, role), seq_length)
-    return training_feed(context, phase, sites, loss_inputs, teacher_logits=teacher_logits)
+    return training_feed(context, phase, sites, loss_inputs, teacher_outputs=teacher_outputs)
 
 
 def trained_names(plan: Plan, role: Role) -> list[str]:

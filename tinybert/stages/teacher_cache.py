@@ -4,28 +4,36 @@ A frozen teacher without dropout gives the same outputs for a row whenever it is
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from tinybert.data.batch import FloatArray
-from tinybert.data.teacher_logits import (
+from tinybert.data.packing import Layout, choose_packing, pack_batch
+from tinybert.data.teacher_outputs import (
     FORMAT,
     TEACHER,
     TEACHERS,
+    LayersShape,
+    TeacherLayers,
     TeacherLogits,
+    TeacherOutputs,
     logits_bytes,
+    write_layers,
     write_logits,
 )
 from tinybert.device import GIB
+from tinybert.distill.distiller import Distiller, MappedLayers
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
+from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
+from tinybert.model.layers import Cell
 from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import head
 from tinybert.stages.build import RunContext
@@ -36,6 +44,7 @@ from tinybert.train.world import ALONE
 
 log = structlog.get_logger()
 
+Facts = TeacherCacheFacts | NoFacts
 BATCH_SIZE = 32
 """Rows that are computed at once, whatever the recipe's batches, so that runs with other ones read
 the same outputs."""
@@ -45,7 +54,7 @@ PAUSE = 10
 
 def cached_logits(
     recipe: TaskDistill, context: RunContext, teacher: TaskNetwork
-) -> tuple[TeacherLogits | None, TeacherCacheFacts | NoFacts]:
+) -> tuple[TeacherLogits | None, Facts]:
     """Return the teacher's logits for the training rows, if they are kept, and facts about them.
 
     They are computed where they are not there yet: by one process of a host, for which the others
@@ -54,33 +63,104 @@ def cached_logits(
     Raises:
         InputError: There is no disk space for them, or they are damaged.
     """
-    limit = int((recipe.runtime.teacher_cache_gib or 0) * GIB)
-    if limit == 0:
-        return None, NO_FACTS
-    store, by_token = context.stores["data"], recipe.task.task_type == "ner"
-    size = logits_bytes(store, recipe.task.num_labels, by_token=by_token)
-    if size > limit:
-        log.info("teacher cache: too large, not used", bytes=size, limit_bytes=limit)
-        return None, TeacherCacheFacts(digest=None, bytes=size, limit_bytes=limit)
-    context.report_activity("teacher")
-    folder = context.plan.root / TEACHERS
+    store, task = context.stores["data"], recipe.task
+    by_token = task.task_type == "ner"
+    size = logits_bytes(store, task.num_labels, by_token=by_token)
+    facts = _allowed(recipe, size)
+    if isinstance(facts, NoFacts) or facts.unused:
+        return None, facts
 
     def write(directory: Path) -> None:
-        _compute(recipe, context, teacher, directory, size)
+        write_logits(
+            directory,
+            _logits(recipe, context, teacher),
+            num_labels=task.num_labels,
+            size=size,
+            matrix_products=lambda: _matrix_products(context, Prediction, "network-TaskNetwork"),
+        )
 
-    path = TEACHER.find_or_create(folder, _key(recipe, context, teacher), write)
+    kept = {"logits": asdict(head(recipe, "teacher")), "block_length": context.plan.block_length}
+    path = _find_or_compute(context, teacher, kept, write)
     logits = TeacherLogits.open(path, store, by_token=by_token)
-    log.info("teacher cache", path=str(path.relative_to(context.plan.root)), bytes=size)
-    return logits, TeacherCacheFacts(
-        digest=logits.digest,
-        bytes=size,
-        limit_bytes=limit,
-        matrix_products=logits.matrix_products,
-    )
+    return logits, _used(facts, logits)
 
 
-def _key(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> str:
-    """Digest all that the logits depend on: teacher, rows, and what decides how they are rounded.
+def cached_layers(
+    recipe: TaskDistill, context: RunContext, distiller: Distiller
+) -> tuple[TeacherLayers | None, Facts]:
+    """Return what a distillation of layers compares of the teacher, as `cached_logits`.
+
+    Means over padding need what the teacher makes of padding, which is not kept.
+    """
+    teacher = distiller.teacher
+    assert teacher is not None
+    store, config = context.stores["data"], teacher.config
+    heads = config.num_attention_heads if distiller.compares_attention else 0
+    shape = LayersShape(len(distiller.layer_map), config.hidden_size, heads)
+    size = shape.size(store)
+    facts = _allowed(recipe, size, "padding counts" if not distiller.tokens_only else None)
+    if isinstance(facts, NoFacts) or facts.unused:
+        return None, facts
+
+    def write(directory: Path) -> None:
+        cell = MappedLayers(teacher, distiller.layer_map)
+        write_layers(
+            directory,
+            _layers(context, cell, heads),
+            size=size,
+            matrix_products=lambda: _matrix_products(context, MappedLayers, "teacher-BertEncoder"),
+        )
+
+    kept = {
+        "layers": distiller.layer_map,
+        "heads": heads,
+        "block_length": context.plan.block_length,
+    }
+    path = _find_or_compute(context, teacher, kept, write)
+    layers = TeacherLayers.open(path, store, shape)
+    return layers, _used(facts, layers)
+
+
+def _allowed(recipe: TaskDistill, size: int, unused: str | None = None) -> Facts:
+    """Return the facts of outputs that are to be kept, unless they are too large or `unused`."""
+    limit = int((recipe.runtime.teacher_cache_gib or 0) * GIB)
+    if limit == 0:
+        return NO_FACTS
+    if unused is None and size > limit:
+        unused = "too large"
+    if unused is not None:
+        log.info(f"teacher cache: {unused}, not used", bytes=size, limit_bytes=limit)
+    return TeacherCacheFacts(digest=None, unused=unused, bytes=size, limit_bytes=limit)
+
+
+def _used(facts: TeacherCacheFacts, outputs: TeacherOutputs) -> TeacherCacheFacts:
+    """Return facts with what the training reads."""
+    return replace(facts, digest=outputs.digest, matrix_products=outputs.matrix_products)
+
+
+def _find_or_compute(
+    context: RunContext,
+    teacher: TaskNetwork | BertEncoder,
+    kept: Mapping[str, object],
+    write: Callable[[Path], None],
+) -> Path:
+    """Return the directory of a teacher's outputs."""
+    context.report_activity("teacher")
+    root, rows = context.plan.root, context.stores["data"].rows
+
+    def write_and_say(directory: Path) -> None:
+        log.info("teacher cache: computing", rows=rows)
+        write(directory)
+
+    path = TEACHER.find_or_create(root / TEACHERS, _key(context, teacher, kept), write_and_say)
+    log.info("teacher cache", path=str(path.relative_to(root)))
+    return path
+
+
+def _key(
+    context: RunContext, teacher: TaskNetwork | BertEncoder, kept: Mapping[str, object]
+) -> str:
+    """Digest all that outputs depend on: teacher, rows, and what decides how they are rounded.
 
     The number of processes is left out: each computes all rows alone.
     """
@@ -89,13 +169,11 @@ def _key(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> str:
     return digest(
         {
             "format": FORMAT,
-            "kept": "logits",
+            "kept": kept,
             "network": asdict(context.plan.networks["teacher"]),
-            "head": asdict(head(recipe, "teacher")),
             "weights": tensor_digest(tensor_table(weights)),
             "rows": context.stores["data"].digest,
             "batch_size": BATCH_SIZE,
-            "block_length": context.plan.block_length,
             "device": environment.topology.device,
             "mindspore": environment.mindspore,
             "ascend": environment.ascend,
@@ -106,49 +184,81 @@ def _key(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> str:
     )
 
 
-def _compute(
-    recipe: TaskDistill, context: RunContext, teacher: TaskNetwork, directory: Path, size: int
-) -> None:
-    """Compute the teacher's logits for all training rows, and write them."""
-    log.info("teacher cache: computing", rows=context.stores["data"].rows, bytes=size)
+def _logits(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> Iterator[FloatArray]:
+    """Yield the logits of some rows (B, C), or of their tokens (tokens, C)."""
+    store, by_token = context.stores["data"], recipe.task.task_type == "ner"
     inference = Inference(
         Prediction(teacher, ALONE).logits,
-        context.stores["data"],
+        store,
         batch_size=BATCH_SIZE,
         block_length=context.plan.block_length,
     )
-    write_logits(
-        directory,
-        _rows(recipe, context, inference),
-        num_labels=recipe.task.num_labels,
-        size=size,
-        matrix_products=lambda: _matrix_products(context),
-    )
-
-
-def _rows(recipe: TaskDistill, context: RunContext, inference: Inference) -> Iterator[FloatArray]:
-    """Yield the logits of some rows (B, C), or of their tokens (tokens, C)."""
-    store, by_token = context.stores["data"], recipe.task.task_type == "ner"
-    began = reported = time.monotonic()
+    progress = _Progress(context)
     for rows, _, logits in inference.batches():
         kept = np.arange(logits.shape[1]) < store.lengths[rows, None]  # (B, S) of tags
         yield logits[kept] if by_token else logits
-        context.report_activity("teacher")
-        now, done = time.monotonic(), int(rows[-1]) + 1
-        if now - reported > PAUSE:
-            reported = now
-            left = round((now - began) * (store.rows - done) / done)
-            log.info("teacher cache: computing", done=f"{done}/{store.rows}", seconds_left=left)
+        progress.report(int(rows[-1]) + 1)
 
 
-def _matrix_products(context: RunContext) -> Mapping[str, int]:
-    """Return the matrix products of the graph that computed the logits, by type of their inputs.
+def _layers(
+    context: RunContext, cell: MappedLayers, heads: int
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield hidden states (layers + 1, tokens, H) and scores (layers, A, tokens, tokens) of rows.
+
+    Without `heads` the scores are empty.
+    """
+    store, block_length = context.stores["data"], context.plan.block_length
+    starts = range(0, store.rows, BATCH_SIZE)
+    batches = [np.arange(start, min(start + BATCH_SIZE, store.rows)) for start in starts]
+    packing = None
+    if block_length is not None:
+        packing = choose_packing(
+            (store.batch_lengths(rows, BATCH_SIZE) for rows in batches), block_length
+        )
+    progress = _Progress(context)
+    for rows in batches:
+        batch = store.batch(np.pad(rows, (0, BATCH_SIZE - len(rows))))._replace(label_ids=None)
+        lengths = store.batch_lengths(rows, BATCH_SIZE)
+        if packing is None:
+            width = store.seq_length
+            layout = Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)
+        else:
+            layout = packing.layout(lengths, 0)
+            batch = pack_batch(batch, layout)
+        states, scores = (output.asnumpy() for output in cell(*batch.tensors()))
+        for first, length in zip(layout.firsts, layout.lengths[: len(rows)], strict=False):
+            block, start = divmod(int(first), layout.block_length)
+            here = slice(start, start + int(length))
+            yield states[block, :, here], scores[block, :, :heads, here, here]
+        progress.report(int(rows[-1]) + 1)
+
+
+class _Progress:
+    """Says now and then how many rows are done."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._rows = context.stores["data"].rows
+        self._began = self._reported = time.monotonic()
+
+    def report(self, done: int) -> None:
+        """Report that the first `done` rows are done."""
+        self._context.report_activity("teacher")
+        now = time.monotonic()
+        if now - self._reported > PAUSE:
+            self._reported = now
+            left = round((now - self._began) * (self._rows - done) / done)
+            log.info("teacher cache: computing", done=f"{done}/{self._rows}", seconds_left=left)
+
+
+def _matrix_products(context: RunContext, cell: type[Cell], scope: str) -> Mapping[str, int]:
+    """Return the matrix products of a compiled cell's network, by type of their inputs.
 
     Raises:
         TrainingError: One has inputs of another type than the recipe asks for.
     """
-    graph = read_graph(context.record.directory / GRAPHS, Prediction.__name__)
-    products = graph.matrix_product_inputs("/network-TaskNetwork/")
+    graph = read_graph(context.record.directory / GRAPHS, cell.__name__)
+    products = graph.matrix_product_inputs(f"/{scope}/")
     compute_type = context.plan.networks["teacher"].compute_type.capitalize()
     require_as_requested({"teacher": [compute_type]}, {"teacher": list(products)})
     return products

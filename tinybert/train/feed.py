@@ -12,7 +12,7 @@ from tinybert.data.batch import Batch
 from tinybert.data.packing import Layout, Packing, pack_batch
 from tinybert.data.sampler import Sampler, shard
 from tinybert.data.store import TokenStore
-from tinybert.data.teacher_logits import TeacherLogits
+from tinybert.data.teacher_outputs import TeacherOutputs
 from tinybert.errors import TrainingError
 from tinybert.model.dropout import DropoutSite, keep_masks, packed_keep_masks
 from tinybert.model.graph_masks import GraphMasks, ordinal_words
@@ -48,7 +48,7 @@ class Feed:
         graph_masks: Give the words of the rows' ordinals instead of masks, which the graph makes
             of them; see `masks_in_graph`.
         packing: The shapes of packed batches; None: batches are not packed.
-        teacher_logits: The teacher's logits of the training rows; None: the network computes them.
+        teacher_outputs: Those of the training rows; None: the network computes them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Feed:
         world: World = ALONE,
         graph_masks: bool = False,
         packing: Packing | None = None,
-        teacher_logits: TeacherLogits | None = None,
+        teacher_outputs: TeacherOutputs | None = None,
     ) -> None:
         self._store = store
         self._sampler = sampler
@@ -73,7 +73,7 @@ class Feed:
         self._loss_inputs = loss_inputs
         self._graph_masks = graph_masks
         self.packing = packing
-        self._teacher_logits = teacher_logits
+        self._teacher_outputs = teacher_outputs
         self._places = shard(np.arange(global_batch_size), world.rank, world.size)
         self._rank = world.rank
 
@@ -87,9 +87,8 @@ class Feed:
         if not filled.all():
             used = np.pad(indices, (0, len(filled) - rows), constant_values=indices[0])
             batch = self._store.batch(used)
-        if self._teacher_logits is not None:
-            logits = self._teacher_logits.batch(used, self._store.seq_length)
-            batch = batch._replace(teacher_logits=logits)
+        if self._teacher_outputs is not None:
+            batch = self._teacher_outputs.add_to(batch, used)
         own = self._loss_inputs(batch, filled).take(self._places)
         layout = None
         if self.packing is not None:

@@ -1,4 +1,4 @@
-"""The teacher's logits: what was written comes back by row, whole, or is refused."""
+"""The teacher's outputs: what was written comes back by row, whole, or is refused."""
 
 import json
 import subprocess
@@ -10,8 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tinybert.data import teacher_logits
-from tinybert.data.teacher_logits import TEACHER, TeacherLogits, logits_bytes, write_logits
+from tinybert.data import teacher_outputs
+from tinybert.data.batch import Batch
+from tinybert.data.teacher_outputs import (
+    TEACHER,
+    LayersShape,
+    TeacherLayers,
+    TeacherLogits,
+    logits_bytes,
+    write_layers,
+    write_logits,
+)
 from tinybert.errors import InputError
 from tinybert.files import digest_file
 
@@ -61,6 +70,54 @@ def test_logits_are_written_once(tmp_path):
     assert create(tmp_path, ROWS * 2, False) == first
 
 
+@pytest.mark.parametrize("heads", [0, 4])
+def test_layers_come_back_by_row_without_padding_on_the_disk(tmp_path, heads):
+    shape, random = LayersShape(layers=2, hidden_size=3, heads=heads), np.random.default_rng(4)
+    rows = [
+        (random.standard_normal((3, n, 3)), random.standard_normal((2, heads, n, n)))
+        for n in LENGTHS
+    ]
+    rows = [tuple(values.astype(np.float32) for values in row) for row in rows]
+
+    def write(directory):
+        write_layers(
+            directory, rows, size=shape.size(STORE), matrix_products=lambda: {"Float32": 16}
+        )
+
+    path = TEACHER.find_or_create(tmp_path, KEY, write)
+    kept = TeacherLayers.open(path, STORE, shape)
+    assert kept.matrix_products == {"Float32": 16}
+    ids = np.zeros((4, 6), np.int32)
+    batch = kept.add_to(Batch(ids, ids, ids), np.array([3, 1, 2, 0]))
+    states, scores = batch.teacher_hidden_states, batch.teacher_attention_scores
+    assert states.shape == (4, 3, 6, 3)
+    for place, row in enumerate((3, 1, 2, 0)):
+        n = LENGTHS[row]
+        assert np.array_equal(states[place, :, :n], rows[row][0])
+        assert not states[place, :, n:].any()
+        if heads:
+            assert np.array_equal(scores[place, :, :, :n, :n], rows[row][1])
+            assert not scores[place, :, :, n:].any() and not scores[place, :, :, :, n:].any()
+    assert (scores is None) == (heads == 0)
+    sizes = sum(file.stat().st_size for file in path.glob("*.bin"))
+    assert sizes == shape.size(STORE) == 4 * (9 * 9 + 2 * heads * 35)
+    file = path / "hidden_states.bin"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError, match="the teacher cache is damaged: its SHA-256 is"):
+        TeacherLayers.open(path, STORE, shape)
+
+
+def test_layers_of_another_shape_are_refused(tmp_path):
+    row = (np.zeros((3, 9, 3), np.float32), np.zeros(0, np.float32))
+    path = TEACHER.find_or_create(
+        tmp_path,
+        KEY,
+        lambda directory: write_layers(directory, [row], size=1, matrix_products=dict),
+    )
+    with pytest.raises(InputError, match="the teacher cache is damaged"):
+        TeacherLayers.open(path, STORE, LayersShape(2, 4, 0))
+
+
 @pytest.mark.parametrize("place", range(0, ROWS.nbytes, 5))
 def test_a_flipped_byte_is_refused(tmp_path, place):
     file = create(tmp_path, ROWS, False) / "logits.bin"
@@ -100,7 +157,7 @@ def test_an_index_of_other_rows_is_refused(tmp_path):
 
 def test_a_full_disk_is_found_before_anything_is_computed(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=71)
-    monkeypatch.setattr(teacher_logits.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(teacher_outputs.shutil, "disk_usage", lambda path: usage)
     logits = SimpleNamespace(nbytes=72)  # cannot be read
     with pytest.raises(InputError) as error:
         TEACHER.find_or_create(
@@ -111,7 +168,7 @@ def test_a_full_disk_is_found_before_anything_is_computed(tmp_path, monkeypatch)
             ),
         )
     assert str(error.value) == (
-        f"the teacher's logits need 72 bytes of disk space, 71 are free\n  --> {tmp_path}\n"
+        f"the teacher's outputs need 72 bytes of disk space, 71 are free\n  --> {tmp_path}\n"
         "help: make room, or leave `teacher_cache_gib` out"
     )
     assert error.value.exit_code == 4
@@ -121,8 +178,8 @@ def test_a_full_disk_is_found_before_anything_is_computed(tmp_path, monkeypatch)
 STRESS = """
 import json, os, signal, sys
 from pathlib import Path
-from tests.data.test_teacher_logits import ROWS, STORE, create
-from tinybert.data.teacher_logits import TeacherLogits
+from tests.data.test_teacher_outputs import ROWS, STORE, create
+from tinybert.data.teacher_outputs import TeacherLogits
 
 root = Path(sys.argv[1])
 
