@@ -9,21 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.prepare.conftest import WORDS
+from tests.prepare.conftest import TABLE, WORDS
 from tinybert.data.labels import labels
 from tinybert.errors import InputError, TinybertError, UsageError
 from tinybert.prepare.ner import prepare_ner
 from tinybert.prepare.sentences import prepare_glue, prepare_table
 from tinybert.prepare.vocabulary import load_vocabulary
 
-TABLE = {
-    "text": "t",
-    "text_pair": None,
-    "label": "l",
-    "label_kind": "class",
-    "labels": None,
-    "labels_from": None,
-}
 NER = {"labels": None, "labels_from": None}
 GOOD = {
     "tsv": b"t\tl\na b\tx\nc\ty\n",
@@ -54,7 +46,7 @@ def prepare(kind, path, options, corpus):
         return load_vocabulary(path)
     if kind in ("text", "wiki", "documents"):
         return corpus([path], options, single_segments=False)
-    return prepare_table([path], options, input_format=kind, **TABLE)
+    return prepare_table([path], options, **{**TABLE, "input_format": kind})
 
 
 def damage_and_prepare(kind, data, write, options, corpus):
@@ -106,7 +98,7 @@ def test_no_white_space_but_ascii_parts_columns_or_is_left_out_of_labels(letter,
     with pytest.raises(InputError, match="the line is not a word and a tag"):
         prepare_ner([write("raw", f"a{letter}O\n")], options("x"), input_format="conll", **NER)
     path = write("raw.tsv", f"t\tl\na\tx\nb\tx{letter}\n")
-    prepare_table([path], options("table"), input_format=None, **TABLE)
+    prepare_table([path], options("table"), **TABLE)
     assert labels(options("table").output) == ("x", f"x{letter}")
 
 
@@ -121,7 +113,7 @@ def test_no_white_space_but_ascii_parts_columns_or_is_left_out_of_labels(letter,
 def test_labels_are_one_where_their_numbers_are_equal(numbers, write, options, read_batch):
     lines = [json.dumps({"t": "a", "l": number}) for number in [*numbers, 0.5, 1.5]]
     path = write("raw.jsonl", "\n".join(lines))
-    prepare_table([path], options(force=True), input_format=None, **TABLE)
+    prepare_table([path], options(force=True), **TABLE)
     ids = read_batch(options().output, "class").label_ids
     values = np.array([*numbers, 0.5, 1.5], np.float64)
     assert np.array_equal(ids[:, None] == ids, values[:, None] == values)
