@@ -92,3 +92,32 @@ def test_reading_the_command_line_imports_nothing_slow():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("vocab a --size 2147483648", "--size: 2147483648 is not below 2147483648"),
+        ("vocab a --size 1_000", "--size: invalid integer value: '1_000'"),
+        (f"corpus a --seed {1 << 53}", "--seed: 9007199254740992 is not below 9007199254740992"),
+        (
+            f"corpus a --seq-length {'9' * 5000}",
+            f"--seq-length: invalid integer value: '{'9' * 5000}'",
+        ),
+        (
+            f"corpus a --rows-per-file -{'9' * 20}",
+            f"--rows-per-file: -{'9' * 20} is not below 2147483648",
+        ),
+    ],
+)
+def test_an_integer_that_nothing_can_hold_is_an_error(line, problem, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser(ROOT).parse_args(["prepare", *line.split()])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: argument {problem}\n")
+
+
+def test_integers_are_what_they_are():
+    words = "prepare corpus a --vocab v --output o --seq-length 128 --seed 9007199254740991".split()
+    options = parser(ROOT).parse_args(words)
+    assert (options.seq_length, options.seed) == (128, (1 << 53) - 1)

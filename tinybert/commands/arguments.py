@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, TypeAlias, get_args
@@ -15,6 +16,8 @@ from tinybert.terminal import printable
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
 
+_INTEGER = re.compile(r"-?[0-9]{1,25}")
+
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -24,6 +27,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong with the arguments, and end with 2."""
         super().error(printable(message))
+
+
+def integer(text: str) -> int:
+    """Read an integer that counts something: what is not below 2^31 counts nothing here."""
+    return _below(1 << 31, text)
+
+
+def seed(text: str) -> int:
+    """Read a seed, which JSON files keep: it is below 2^53, as in a recipe."""
+    return _below(1 << 53, text)
+
+
+def _below(limit: int, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(text)
+    if abs(value := int(text)) >= limit:
+        raise argparse.ArgumentTypeError(f"{text} is not below {limit}")
+    return value
 
 
 def require_utf8(words: Iterable[str]) -> None:
@@ -87,14 +108,14 @@ def _run(commands: Commands, program: Path) -> None:
     run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")
     run.add_argument(
         "--host-rank",
-        type=int,
+        type=integer,
         default=os.environ.get(HOST_RANK, "0"),
         metavar="N",
         help=f"this host, from 0, where several run the recipe (default: ${HOST_RANK}, or 0)",
     )
     run.add_argument(
         "--profile",
-        type=int,
+        type=integer,
         metavar="N",
         help="profile N calls of the device after the first, into the run's folder",
     )
@@ -154,7 +175,7 @@ def _prepare(commands: Commands) -> None:
     vocab = kinds.add_parser("vocab", help="a WordPiece vocabulary from text")
     vocab.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
     vocab.add_argument("--output", type=Path, required=True, metavar="VOCAB_TXT")
-    vocab.add_argument("--size", type=int, required=True, metavar="N", help="most tokens")
+    vocab.add_argument("--size", type=integer, required=True, metavar="N", help="most tokens")
     _text_format(vocab)
     _text(vocab)
     corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
@@ -166,7 +187,7 @@ def _prepare(commands: Commands) -> None:
         help="rows of one segment, rather than [CLS] a [SEP] b [SEP]",
     )
     corpus.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of the pairs (default: 1)"
+        "--seed", type=seed, default=1, metavar="N", help="of the pairs (default: 1)"
     )
     glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
     glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
@@ -192,9 +213,9 @@ def _prepare(commands: Commands) -> None:
     for kind in (corpus, glue, ner, table):
         kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
         kind.add_argument("--output", type=Path, required=True, metavar="DIR")
-        kind.add_argument("--seq-length", type=int, required=True, metavar="N")
+        kind.add_argument("--seq-length", type=integer, required=True, metavar="N")
         kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
-        kind.add_argument("--rows-per-file", type=int, default=100_000, metavar="N")
+        kind.add_argument("--rows-per-file", type=integer, default=100_000, metavar="N")
         _text(kind)
 
 
