@@ -208,7 +208,7 @@ def test_problems_of_file_and_overrides_come_together(tmp_path, monkeypatch):
     assert (
         error_of("x.toml", ["seed=-1"])
         == """\
-error: expected more than 0 for `power`, got 0
+error: expected at least 1.2e-38 for `power`, got 0
   --> x.toml:59:9
    |
 59 | power = 0

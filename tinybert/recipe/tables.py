@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SMALLEST, LARGEST = 1.2e-38, 3.4e38
+"""What float32 holds, in which a run computes: others would become 0 or infinite there."""
+PositiveFloat = Annotated[float, Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NoDropout = Annotated[float, Field(ge=0, le=0, allow_inf_nan=False)]
@@ -251,9 +253,13 @@ class Optimizer(Table):
 class LossScale(Table):
     """`[loss_scale]`: dynamic loss scale."""
 
-    loss_scale_value: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(examples=[65536])
+    loss_scale_value: Annotated[float, Field(ge=1, le=LARGEST, allow_inf_nan=False)] = Field(
+        examples=[65536]
+    )
     """Initial factor of the loss."""
-    scale_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = Field(examples=[2])
+    scale_factor: Annotated[float, Field(gt=1, le=LARGEST, allow_inf_nan=False)] = Field(
+        examples=[2]
+    )
     """Divides the scale after an overflow, multiplies it after `scale_window` clean steps."""
     scale_window: PositiveInt = Field(examples=[1000])
     """Clean steps after which the scale grows."""
