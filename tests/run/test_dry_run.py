@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -64,6 +67,34 @@ def test_a_shipped_recipe_plans_its_run(prepared, path, tmp_path, monkeypatch, c
     assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({resolved.values['stage']})"]
     assert "rows in 1 file(s)" in out
     assert not list(tmp_path.glob("runs/*/*/trace.jsonl"))
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # before any thread
+import runner
+import tinybert.commands.run as command
+
+def interrupted(*_):
+    os.kill(os.getpid(), int(sys.argv.pop(1)))
+    for _ in range(500):  # a plan is many short calls
+        time.sleep(0.1)
+
+command.make_plan = interrupted
+sys.exit(runner.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("signum", "options"), [(signal.SIGINT, ("--dry-run",)), (signal.SIGTERM, ())]
+)
+def test_a_signal_ends_the_planning(tmp_path, signum, options):
+    words = (f"{signum:d}", SHIPPED["tiny"], "--root", tmp_path, *options)
+    command = [sys.executable, "-c", INTERRUPTED, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 128 + signum
+    assert done.stderr == f"error: stopped by {signum.name}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_reads_checkpoints(tmp_path, monkeypatch, capsys):

@@ -48,7 +48,8 @@ DIFFERENT = 3
 
 def run(**options: Any) -> str:
     """Run a recipe; the options are the fields of `RunOptions`. Else as `carry_out`."""
-    return carry_out(RunOptions(**options))
+    with StopRequest() as stop:
+        return carry_out(RunOptions(**options), stop)
 
 
 def rerun(manifest: Path) -> tuple[str, int]:
@@ -61,6 +62,14 @@ def rerun(manifest: Path) -> tuple[str, int]:
         ManifestError: The manifest cannot be read, or is not where its run put it.
         TinybertError: As `run`.
     """
+    with StopRequest() as stop:
+        again = _repeat(manifest, stop)
+    text, differs = diff(manifest, again)
+    return text, DIFFERENT if differs else 0
+
+
+def _repeat(manifest: Path, stop: StopRequest) -> Path:
+    """Run the recorded recipe on the recorded inputs; returns the new manifest."""
     source = Run.load(manifest)
     inputs, root = source.manifest.inputs, source.root
     require_own_place(source)
@@ -77,13 +86,13 @@ def rerun(manifest: Path) -> tuple[str, int]:
     recipe.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(recipe, facts.text.encode())
     overrides, device = facts.arguments()
-    again = carry_out(RunOptions(str(recipe), root, overrides, device, fresh=True))
-    text, differs = diff(manifest, Path(again))
-    return text, DIFFERENT if differs else 0
+    return Path(carry_out(RunOptions(str(recipe), root, overrides, device, fresh=True), stop))
 
 
-def carry_out(options: RunOptions) -> str:
+def carry_out(options: RunOptions, stop: StopRequest) -> str:
     """Run a recipe; returns the manifest's path, or the plan of a dry run.
+
+    A request to stop is heard from the planning on.
 
     Raises:
         TinybertError: What went wrong; the manifest, if there is one yet, records it too.
@@ -107,9 +116,8 @@ def carry_out(options: RunOptions) -> str:
     if several:
         require(preflight(plan, cluster))
     if options.host_rank:
-        with StopRequest() as stop:
-            return HostJob(options, plan, code, cluster, stop).run_other()
-    with StopRequest() as stop, _record(options, plan, code, patch) as record:
+        return HostJob(options, plan, code, cluster, stop).run_other()
+    with _record(options, plan, code, patch) as record:
         manifest = relative_to_cwd(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
