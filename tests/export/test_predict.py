@@ -17,7 +17,7 @@ from tests.export.conftest import (
     task_weights,
 )
 from tests.model.numpy_bert import NumpyBert
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.export.checkpoint import write_checkpoint
 from tinybert.export.predict import ReadAs, Text, predict_texts
 from tinybert.export.source import SourceRequest, find_network

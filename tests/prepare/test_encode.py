@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.prepare.conftest import CLS, DOT, SEP, UNK, A, B, S, T
 from tinybert.data.labels import IGNORED as X
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.prepare.encode import EncodedRow, Encoder, Example, truncate
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary

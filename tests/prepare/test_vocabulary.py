@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"

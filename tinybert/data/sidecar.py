@@ -7,6 +7,7 @@ cut, exchanged, removed or added is an error.
 
 import hashlib
 import json
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,12 +22,40 @@ from pydantic import (
 )
 
 from tinybert.data.rows import LabelKind
-from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError
 from tinybert.strict_json import read_json
 
 NAME = "records.json"
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
+
+
+@dataclass(frozen=True)
+class TokenizerOptions:
+    """How BERT's tokenizer reads text before it looks pieces up: equal for equal ids."""
+
+    lowercase: bool
+    """`do_lower_case`."""
+    strip_accents: bool
+    """Whether accents are removed; uncased models do."""
+    tokenize_chinese_chars: bool = True
+    """Whether every Chinese character is a word."""
+
+    @classmethod
+    def resolve(
+        cls, lowercase: bool, strip_accents: bool | None, tokenize_chinese_chars: bool | None
+    ) -> "TokenizerOptions":
+        """Return the options, with the defaults of transformers for those that are None."""
+        accents = lowercase if strip_accents is None else strip_accents
+        return cls(lowercase, accents, tokenize_chinese_chars is not False)
+
+    def __str__(self) -> str:
+        """Return the options of `prepare`."""
+        options = ["--lowercase" if self.lowercase else "--cased"]
+        if self.strip_accents != self.lowercase:
+            options.append("--strip-accents" if self.strip_accents else "--no-strip-accents")
+        if not self.tokenize_chinese_chars:
+            options.append("--no-tokenize-chinese-chars")
+        return " ".join(options)
 
 
 class SidecarFile(BaseModel):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tinybert.data.batch import Batch
 from tinybert.data.labels import IGNORED
 from tinybert.data.packing import Layout, choose_packing, pack_batch
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import inference_cell
 from tinybert.export.source import Source

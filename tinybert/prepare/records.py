@@ -13,9 +13,15 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from tinybert.atomic import atomic_directory
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import RowFormat
-from tinybert.data.sidecar import NAME, PreparedPairs, PreparedTask, RecordedVocabulary, Sidecar
+from tinybert.data.sidecar import (
+    NAME,
+    PreparedPairs,
+    PreparedTask,
+    RecordedVocabulary,
+    Sidecar,
+    TokenizerOptions,
+)
 from tinybert.data.source import DatasetType
-from tinybert.data.tokenizer import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.metrics.entities import find_entities

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.errors import InputError, bulleted
 from tinybert.prepare.vocabulary import SPECIALS, load_vocabulary
 from tinybert.strict_json import read_json

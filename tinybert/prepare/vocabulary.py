@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from tinybert.atomic import write_bytes
-from tinybert.data.tokenizer import TokenizerOptions
+from tinybert.data.sidecar import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.prepare.reading import BLANKS, read_lines
