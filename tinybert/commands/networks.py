@@ -97,7 +97,9 @@ def predict(
             line = json.dumps(asdict(prediction), ensure_ascii=False)
         print_text(line, sys.stdout)
         count, cut = count + 1, cut + prediction.truncated
-        if time.monotonic() - reported >= QUIET_SECONDS:
+        if count == 1:
+            reported = time.monotonic()  # what went before is mostly compilation
+        elif time.monotonic() - reported >= QUIET_SECONDS:
             reported = time.monotonic()
             print_text(f"{count} texts done", sys.stderr)
     if cut:
