@@ -26,7 +26,7 @@ def blocks_of(layout):
 
 
 def test_rows_go_into_the_first_block_that_holds_them_the_longest_first():
-    layout = Packing(10, (4,), 1.0, 1).layout(np.array([3, 7, 0, 3, 6, 4]), 0)
+    layout = Packing(10, (4,), 1.0, 1).layouts(np.array([3, 7, 0, 3, 6, 4]))[0]
     # 7 | 6 | 4 beside 6 | 3 (row 0) beside 7 | 3 (row 3) in a block of its own
     assert blocks_of(layout) == [[(0, 7), (1, 0)], [(4, 0), (5, 6)], [(3, 0)], []]
 
@@ -34,8 +34,9 @@ def test_rows_go_into_the_first_block_that_holds_them_the_longest_first():
 @given(lengths=rows, processes=st.integers(1, 4), extra=st.integers(0, 5))
 def test_every_row_lies_whole_in_one_block_and_no_two_overlap(lengths, processes, extra):
     chosen = choose_packing([lengths], 12 + extra, processes=processes)
-    for rank in range(processes):
-        layout = chosen.layout(lengths, rank)
+    layouts = chosen.layouts(lengths)
+    assert len(layouts) == processes
+    for layout in layouts:
         assert layout.blocks == chosen.block_counts[0]
         taken = np.zeros(layout.blocks * layout.block_length, int)
         for first, length in zip(layout.firsts, layout.lengths, strict=True):
@@ -46,7 +47,7 @@ def test_every_row_lies_whole_in_one_block_and_no_two_overlap(lengths, processes
 
 @given(lengths=rows)
 def test_what_is_packed_comes_back(lengths):
-    layout = choose_packing([lengths], 12).layout(lengths, 0)
+    layout = choose_packing([lengths], 12).layouts(lengths)[0]
     values = np.random.default_rng(0).integers(1, 99, (len(lengths), 12, 2))
     kept = values * (np.arange(12) < lengths[:, None])[..., None]
     packed = layout.pack(values)
@@ -63,7 +64,7 @@ def test_a_packed_batch_says_which_row_and_place_lies_where():
         label_ids=np.array([2, 3, 0], np.int32),
         hidden_normalizers=np.array([0.25, 0.25, 0], np.float32),
     )
-    layout = Packing(6, (2,), 1.0, 1).layout(np.array([3, 2, 0]), 0)
+    layout = Packing(6, (2,), 1.0, 1).layouts(np.array([3, 2, 0]))[0]
     packed = pack_batch(batch, layout)
     assert packed.input_ids.tolist() == [[5, 6, 7, 8, 9, 0], [0] * 6]
     assert packed.segment_ids.tolist() == [[0, 0, 1, 0, 1, 0], [0] * 6]

@@ -25,7 +25,7 @@ LENGTHS = np.array([8, 5, 2, 8, 0])
 """Tokens of each row; the last one only fills the batch up."""
 FILLED = LENGTHS > 0
 ORDINALS = np.arange(40, 40 + ROWS, dtype=np.uint64)
-LAYOUT = Packing(12, (3,), 1.0, 1).layout(LENGTHS, 0)
+LAYOUT = Packing(12, (3,), 1.0, 1).layouts(LENGTHS)[0]
 DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.3}
 NETWORKS = {
     "plain": tiny(num_hidden_layers=1),

@@ -19,6 +19,7 @@ from tinybert.errors import InputError
 from tinybert.export.checkpoint import encode_description, write_checkpoint
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.export.source import Source, SourceRequest, find_network
+from tinybert.files import digest_file
 from tinybert.model.checkpoint_files import encode_ckpt, read_arrays
 from tinybert.model.description import TextKeys, describe_network
 from tinybert.model.names import names_in
@@ -236,40 +237,37 @@ def test_a_network_of_tags_may_lack_its_pooler(tmp_path):
     )
 
 
-def refusals(tmp_path, student_run):
-    """Yield command lines that are refused, and the whole answer to each."""
-    ckpt, taken, recipe = tmp_path / "a.ckpt", tmp_path / "taken", task_recipe(tmp_path)
-    ckpt.write_bytes(b"".join(encode_ckpt({"x": np.ones(2, np.float32)})))
+def refused_outputs(tmp_path, student_run):
+    """Yield command lines whose output is refused, and the whole answer to each."""
+    ckpt, taken = tmp_path / "b.ckpt", tmp_path / "taken"
+    ckpt.write_bytes(b"mine")
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
-    long = tmp_path / "long.txt"
-    long.write_text(VOCAB.read_text() + "extra\n")
-    other = tmp_path / "other.txt"
-    other.write_text(VOCAB.read_text().replace("\nthe\n", "\nzthe\n"))
-    new = ("--output", tmp_path / "new.ckpt")
-    folder = ("--to", "huggingface", "--output", tmp_path / "new")
     yield (
         (student_run, "--to", "mindspore", "--output", tmp_path / "new"),
         "error: a MindSpore checkpoint is a file that ends in .ckpt\n  --> DIR/new\n",
     )
     yield (
-        (student_run, "--to", "mindspore", *new, "--vocab", VOCAB),
-        "error: --vocab is for --to huggingface: a .ckpt file holds no vocabulary\n",
-    )
-    yield (
         (student_run, "--to", "mindspore", "--output", ckpt),
-        "error: the output exists\n  --> DIR/a.ckpt\n"
+        "error: the output exists\n  --> DIR/b.ckpt\n"
         "help: name another, or replace it with --force\n",
     )
     yield (
         (student_run, "--to", "huggingface", "--output", ckpt, "--force"),
-        "error: the output must be a directory and is a file\n  --> DIR/a.ckpt\n",
+        "error: the output must be a directory and is a file\n  --> DIR/b.ckpt\n",
     )
     yield (
         (student_run, "--to", "huggingface", "--output", taken, "--force"),
         "error: the directory holds files that are not of an export, such as notes.txt, "
         "and is not replaced\n  --> DIR/taken\nhelp: name another, or remove it yourself\n",
     )
+
+
+def refused_descriptions(tmp_path, student_run):
+    """Yield command lines that describe the network wrongly, and the whole answer to each."""
+    ckpt, recipe = tmp_path / "a.ckpt", task_recipe(tmp_path)
+    ckpt.write_bytes(b"".join(encode_ckpt({"x": np.ones(2, np.float32)})))
+    folder = ("--to", "huggingface", "--output", tmp_path / "new")
     yield (
         (ckpt, *folder),
         "error: nothing describes the network of this checkpoint\n  --> DIR/a.ckpt\n"
@@ -299,6 +297,18 @@ def refusals(tmp_path, student_run):
         "error: the linked recipe has no finished run\n  --> DIR/task.toml\n"
         "help: run it first: `python runner.py DIR/task.toml`\n",
     )
+
+
+def refused_vocabularies(tmp_path, student_run):
+    """Yield command lines whose vocabulary is refused, and the whole answer to each."""
+    long, other = tmp_path / "long.txt", tmp_path / "other.txt"
+    long.write_text(VOCAB.read_text() + "extra\n")
+    other.write_text(VOCAB.read_text().replace("\nthe\n", "\nzthe\n"))
+    folder = ("--to", "huggingface", "--output", tmp_path / "new")
+    yield (
+        (student_run, "--to", "mindspore", "--output", tmp_path / "new.ckpt", "--vocab", VOCAB),
+        "error: --vocab is for --to huggingface: a .ckpt file holds no vocabulary\n",
+    )
     yield (
         (student_run, *folder, "--vocab", long),
         "error: the vocabulary has 801 tokens, the network 800\n  --> DIR/long.txt\n",
@@ -306,18 +316,15 @@ def refusals(tmp_path, student_run):
     yield (
         (student_run, *folder, "--vocab", other),
         "error: the vocabulary is not the one that the run's records were made with\n"
-        "  --> DIR/other.txt\nhelp: name the file with SHA-256 "
-        "%VOCAB%\n",
+        f"  --> DIR/other.txt\nhelp: name the file with SHA-256 {digest_file(VOCAB).sha256}\n",
     )
 
 
 def test_every_refusal_says_why_and_leaves_everything(call, tmp_path, student_run):
-    from tinybert.files import digest_file
-
-    cases = list(refusals(tmp_path, student_run))
+    kinds = (refused_outputs, refused_descriptions, refused_vocabularies)
+    cases = [case for refused in kinds for case in refused(tmp_path, student_run)]
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     for arguments, answer in cases:
-        answer = answer.replace("%VOCAB%", digest_file(VOCAB).sha256)
         assert call("convert", *arguments) == (2, answer)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

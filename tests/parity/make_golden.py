@@ -16,17 +16,9 @@ from safetensors.numpy import save_file
 sys.path.insert(0, str(Path(__file__).parent))
 
 import reference
+from reference import COMMON, STUDENT, TEACHER
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMON = {
-    "vocab_size": 97,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 20,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-}
-TEACHER = COMMON | {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48}
-STUDENT = COMMON | {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40}
 OPTIMIZER = {"betas": [0.9, 0.999], "eps": 1e-6, "weight_decay": 0.01, "clip_norm": 1.0}
 SCHEDULE = {"peak": 1e-3, "end": 1e-6, "power": 1.0, "warmup": 4, "total": 20}
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}

@@ -14,6 +14,15 @@ from transformers import BertConfig, BertModel
 
 MASKED = -10000.0
 NO_DECAY = ("layernorm", "bias")
+COMMON = {
+    "vocab_size": 97,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 20,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+TEACHER = COMMON | {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48}
+STUDENT = COMMON | {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40}
 
 
 def random_weights(sizes: dict, prefix: str, generator: np.random.Generator) -> dict:

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from tests.parity import ours, reference
+from tests.parity.reference import COMMON, STUDENT, TEACHER
 from tinybert.data.batch import Batch
 from tinybert.recipe.schedule import Polynomial
 from tinybert.train.optimizer import AdamWeightDecay
@@ -141,17 +142,6 @@ def test_bias_corrected_updates_are_those_of_pytorch(clip_by, size):
         moved = ours.relative(one - start, other - start)
         assert moved <= ours.GATES["gradient"]
         assert ours.relative(plain - start, other - start) > 0.1
-
-
-COMMON = {
-    "vocab_size": 97,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 20,
-    "type_vocab_size": 2,
-    "layer_norm_eps": 1e-12,
-}
-TEACHER = COMMON | {"hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 48}
-STUDENT = COMMON | {"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40}
 
 
 @pytest.mark.parametrize("padding_idx", [None, 0])

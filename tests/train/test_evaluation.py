@@ -11,7 +11,7 @@ from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import load_into
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
-from tinybert.train.evaluation import Evaluation, Inference, Measure, Prediction
+from tinybert.train.evaluation import Evaluation, Inference, Measure, OrderedBatches, Prediction
 from tinybert.train.world import ALONE, World
 
 CONFIG = tiny(num_hidden_layers=1)
@@ -57,14 +57,9 @@ def build(task_type, method, predict=None, batch_size=4, drop_remainder=False, *
     if predict == "compiled":
         predict = Prediction(network, ALONE).logits
     measure = Measure(task_type, method, labels, others.pop("names", None))
-    inference = Inference(
-        predict or (lambda batch: network(*batch.tensors()).asnumpy()),
-        Rows(task_type),
-        batch_size=batch_size,
-        drop_remainder=drop_remainder,
-        **others,
-    )
-    return Evaluation(inference, measure)
+    ordered = OrderedBatches(Rows(task_type), batch_size, drop_remainder=drop_remainder, **others)
+    predict = predict or (lambda batch: network(*batch.tensors()).asnumpy())
+    return Evaluation(Inference(predict, ordered), measure)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +125,7 @@ def test_packed_rows_have_the_logits_of_padded_rows(task_type):
     padded, labels = build(task_type, "accuracy").logits()
     evaluation = build(task_type, "accuracy", block_length=10)
     packed, same = evaluation.logits()
-    assert evaluation.inference.packing.block_counts[-1] < 4
+    assert evaluation.inference.ordered.packing.block_counts[-1] < 4
     assert np.array_equal(labels, same)
     if task_type == "ner":
         padded[labels == -100] = packed[labels == -100] = 0
@@ -150,7 +145,7 @@ def test_packed_rows_of_several_processes_come_back_in_order():
         return build("ner", "accuracy", predict, world=World(rank, 2), block_length=10)
 
     first, second = collecting(0), collecting(1)
-    assert first.inference.packing == second.inference.packing
+    assert first.inference.ordered.packing == second.inference.ordered.packing
     first.logits(), second.logits()
     both = (np.concatenate(pair) for pair in zip(*shares, strict=True))
     first.inference.predict = lambda batch: next(both)

@@ -5,8 +5,9 @@ the batch. The graph is compiled for a few numbers of blocks; a batch is filled 
 blocks to the next of them.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
@@ -23,6 +24,12 @@ Lengths = npt.NDArray[np.int64]
 COMPILATION = 20_000
 """Positions that are computed in the time of compiling once more: 160 blocks of 128 positions in
 20 s, for 6 layers of 384 on two cores."""
+TOKEN_DIMENSIONS = {
+    **dict.fromkeys(("input_ids", "segment_ids", "input_mask"), 2),
+    **dict.fromkeys(("label_ids", "label_normalizers", "logit_normalizers"), 2),
+    "teacher_logits": 3,
+}
+"""Dimensions that a field of a batch has where it is about tokens, (B, S, ...), not about rows."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +75,18 @@ class Packing:
     processes: int
     """Processes that share a batch; all have as many blocks as the one that needs most."""
 
-    def layout(self, lengths: Lengths, rank: int) -> Layout:
-        """Return where the rows of one process lie.
+    def layouts(self, lengths: Lengths) -> list[Layout]:
+        """Return where the rows of each process lie.
 
         Args:
             lengths: (G,) tokens of each row of the global batch, 0 for a filler.
-            rank: The process.
         """
-        needed = _blocks_needed(lengths, self.block_length, self.processes)
-        count = next(count for count in self.block_counts if count >= needed)
-        lengths = shard(lengths, rank, self.processes)
-        firsts = np.zeros(len(lengths), np.int64)
-        for row, block, start in _first_fit(lengths, self.block_length):
-            firsts[row] = block * self.block_length + start
-        return Layout(count, self.block_length, lengths, firsts)
+        shares, firsts, needed = _fit(lengths, self.block_length, self.processes)
+        count = _filled_up(needed, self.block_counts)
+        return [
+            Layout(count, self.block_length, share, first)
+            for share, first in zip(shares, firsts, strict=True)
+        ]
 
 
 def choose_packing(
@@ -113,12 +118,10 @@ def choose_packing(
                 f"a row of {longest} tokens is longer than `block_length` {block_length}",
                 cure=f"write block_length = {longest} or more in [data]",
             )
-        needed[_blocks_needed(lengths, block_length, processes)] += 1
+        needed[_fit(lengths, block_length, processes)[2]] += 1
         tokens += int(lengths.sum())
     counts = _cheapest_counts(needed, COMPILATION / block_length, most_counts)
-    blocks = sum(
-        times * next(count for count in counts if count >= size) for size, times in needed.items()
-    )
+    blocks = sum(times * _filled_up(size, counts) for size, times in needed.items())
     fill = tokens / (blocks * block_length * processes)
     return Packing(block_length, counts, fill, processes)
 
@@ -133,27 +136,25 @@ def pack_batch(batch: Batch, layout: Layout) -> Batch:
     rows, width = batch.input_ids.shape
     row_ids = np.repeat(np.arange(1, rows + 1, dtype=np.int32)[:, None], width, axis=1)
     places = np.repeat(np.arange(width, dtype=np.int32)[None], rows, axis=0)
+    by_token = {
+        name: layout.pack(values)
+        for name, dimensions in TOKEN_DIMENSIONS.items()
+        if (values := getattr(batch, name)) is not None and values.ndim == dimensions
+    }
 
-    def packed(values: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
-        return values if values is None or values.ndim == 1 else layout.pack(values)
-
-    def by_block(normalizers: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
+    def by_block(normalizers: FloatArray | None) -> FloatArray | None:
         return None if normalizers is None else np.full(layout.blocks, normalizers.max())
 
-    logits, states = batch.teacher_logits, batch.teacher_hidden_states
-    scores = batch.teacher_attention_scores
-    without = batch._replace(
-        teacher_logits=None, teacher_hidden_states=None, teacher_attention_scores=None
-    )
-    return Batch._make(map(packed, without))._replace(
-        teacher_logits=logits if logits is None or logits.ndim == 2 else layout.pack(logits),
-        teacher_hidden_states=None if states is None else _pack_states(states, layout),
-        teacher_attention_scores=None if scores is None else _pack_scores(scores, layout),
+    states, scores = batch.teacher_hidden_states, batch.teacher_attention_scores
+    return batch._replace(
+        **by_token,
         row_ids=layout.pack(row_ids),
         position_ids=layout.pack(places),
         first_positions=layout.firsts.astype(np.int32),
         attention_normalizers=by_block(batch.attention_normalizers),
         hidden_normalizers=by_block(batch.hidden_normalizers),
+        teacher_hidden_states=None if states is None else _pack_states(states, layout),
+        teacher_attention_scores=None if scores is None else _pack_scores(scores, layout),
     )
 
 
@@ -174,28 +175,39 @@ def _pack_scores(scores: FloatArray, layout: Layout) -> FloatArray:
     return packed
 
 
-def _first_fit(lengths: Lengths, block_length: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (row, block, start) of every row with tokens, by first-fit decreasing."""
+def _fit(
+    lengths: Lengths, block_length: int, processes: int
+) -> tuple[list[Lengths], list[Lengths], int]:
+    """Return each process's share of a global batch (G,), in tokens and in first positions.
+
+    Last comes the number of blocks of the process that needs most, at least 1.
+    """
+    shares = [shard(lengths, rank, processes) for rank in range(processes)]
+    fits = [_first_fit(share, block_length) for share in shares]
+    return shares, [firsts for firsts, _ in fits], max(1, *(blocks for _, blocks in fits))
+
+
+def _first_fit(lengths: Lengths, block_length: int) -> tuple[Lengths, int]:
+    """Return the first position of every row, and the number of blocks: first-fit decreasing."""
+    firsts = np.zeros(len(lengths), np.int64)
     used: list[int] = []  # positions of each block that hold a token
     plain = lengths.tolist()
     for row in sorted(range(len(plain)), key=lambda row: -plain[row]):
         length = plain[row]
         if length == 0:
-            return
+            break
         fitting = (block for block, taken in enumerate(used) if taken + length <= block_length)
         block = next(fitting, len(used))
         if block == len(used):
             used.append(0)
-        yield row, block, used[block]
+        firsts[row] = block * block_length + used[block]
         used[block] += length
+    return firsts, len(used)
 
 
-def _blocks_needed(lengths: Lengths, block_length: int, processes: int) -> int:
-    """Return the blocks of the process that needs most, at least 1, for a global batch (G,)."""
-    shares = (shard(lengths, rank, processes) for rank in range(processes))
-    return 1 + max(
-        (block for share in shares for _, block, _ in _first_fit(share, block_length)), default=0
-    )
+def _filled_up(blocks: int, counts: tuple[int, ...]) -> int:
+    """Return the least of ascending numbers of blocks that is enough."""
+    return counts[bisect_left(counts, blocks)]
 
 
 def _cheapest_counts(

@@ -157,8 +157,7 @@ class Distiller(Cell):
         """Return loss and `part_names`: attention loss and hidden loss, float32 scalars.
 
         Inputs as of `Batch`, with the teacher's outputs where there is no teacher; the masks are
-        the student's. The scores of two packed rows for each
-        other are masked, and so count as 0.
+        the student's. The scores of two packed rows for each other are masked, and so count as 0.
         """
         rows = (input_ids, segment_ids, input_mask, row_ids, position_ids)
         if self.teacher is not None:

@@ -195,7 +195,7 @@ def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Lo
     """
     lengths = np.array([len(row.input_ids) for row in rows])
     block_length = max(BLOCK_LENGTH, 1 << (int(lengths.max()) - 1).bit_length())
-    whole = choose_packing([lengths], block_length).layout(lengths, 0)
+    whole = choose_packing([lengths], block_length).layouts(lengths)[0]
     blocks = min(whole.blocks, CALL_BLOCKS)
     positions = blocks * block_length
     logits_of = network.logits if whole.blocks > blocks else network.uncompiled_logits

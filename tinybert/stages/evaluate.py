@@ -25,7 +25,7 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     run = build.run_facts(plan, RuntimeFacts(mode="graph", enable_data_sink=False))
     weights = list(network.get_parameters())
     facts = effective.with_networks(TrainingFacts(), {role: weights}, batch_size)
-    facts = effective.with_packing(facts, evaluation.inference.packing)
+    facts = effective.with_packing(facts, evaluation.inference.ordered.packing)
     context.world.require_equal("networks and settings", digest(facts))
     context.provenance.check(record)
     record.start(run.with_training(facts, None), context.environment)

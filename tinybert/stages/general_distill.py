@@ -5,8 +5,6 @@ from dataclasses import replace
 import mindspore as ms
 import numpy as np
 
-from tinybert.data.packing import choose_packing, pack_batch
-from tinybert.data.sampler import shard
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
 from tinybert.model.layers import Cell
@@ -14,6 +12,7 @@ from tinybert.recipe.model import GeneralDistill
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.training import run_training, stage_result
+from tinybert.train.evaluation import OrderedBatches
 from tinybert.train.world import AllReduceSum, World
 
 
@@ -55,28 +54,19 @@ def _held_out_metrics(
     """Return the mean loss and parts over all rows of a held-out set, without dropout."""
     store, world = context.stores["eval_data"], context.world
     losses = _Losses(distiller, world)
-    places = shard(np.arange(batch_size), world.rank, world.size)
-    starts = range(0, store.rows, batch_size)
-    rows = [np.arange(first, min(first + batch_size, store.rows)) for first in starts]
-    tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in rows])
+    ordered = OrderedBatches(store, batch_size, world=world, block_length=context.plan.block_length)
+    tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in ordered.rows()])
     normalizers = layer_normalizers(
         tokens, np.ones(store.rows, bool), store.seq_length, recipe.distill.padding
     )
-    packing, block_length = None, context.plan.block_length
-    if block_length is not None:
-        lengths = (store.batch_lengths(part, batch_size) for part in rows)
-        packing = choose_packing(lengths, block_length, processes=world.size)
     names = [f"eval_{name}" for name in ("loss", *distiller.part_names)]
     totals = np.zeros(len(names))
-    for part in rows:
-        missing = (0, batch_size - len(part))  # rows of weight 0 fill the last batch
-        attention, hidden = (np.pad(values[part], missing) for values in normalizers)
-        batch = store.batch(np.pad(part, missing))._replace(
+    for rows, batch in ordered:
+        missing = (0, batch_size - len(rows))  # rows of weight 0 fill the last batch
+        attention, hidden = (np.pad(values[rows], missing) for values in normalizers)
+        batch = batch._replace(
             label_ids=None, attention_normalizers=attention, hidden_normalizers=hidden
         )
-        share = batch.take(places)
-        if packing is not None:
-            layout = packing.layout(store.batch_lengths(part, batch_size), world.rank)
-            share = pack_batch(share, layout)
+        share = ordered.share(batch, ordered.layouts(rows))
         totals += [output.asnumpy().item() for output in losses(*share.tensors())]
     return dict(zip(names, totals.tolist(), strict=True))

@@ -14,7 +14,7 @@ from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import Role, head
 from tinybert.stages.build import RunContext, first_weights, training_feed
 from tinybert.train.checkpoint import BestMetric
-from tinybert.train.evaluation import Evaluation, Inference, Measure, Prediction
+from tinybert.train.evaluation import Evaluation, Inference, Measure, OrderedBatches, Prediction
 from tinybert.train.feed import Feed, LossInputs
 
 
@@ -58,17 +58,16 @@ def evaluation(
 ) -> Evaluation:
     """Return what measures a network on the dev set."""
     task = recipe.task
-    inference = Inference(
-        Prediction(network, context.world).logits,
+    ordered = OrderedBatches(
         context.stores["eval_data"],
-        batch_size=batch_size,
+        batch_size,
         drop_remainder=drop_remainder,
         world=context.world,
         block_length=context.plan.block_length,
     )
-    labels = context.plan.labels
     return Evaluation(
-        inference, Measure(task.task_type, task.assessment_method, task.num_labels, labels)
+        Inference(Prediction(network, context.world).logits, ordered),
+        Measure(task.task_type, task.assessment_method, task.num_labels, context.plan.labels),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import structlog
 
 from tinybert.data.batch import FloatArray
-from tinybert.data.packing import Layout, choose_packing, pack_batch
+from tinybert.data.packing import Layout
 from tinybert.data.teacher_outputs import (
     FORMAT,
     TEACHER,
@@ -38,7 +38,7 @@ from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import head
 from tinybert.stages.build import RunContext
 from tinybert.train.effective import require_as_requested
-from tinybert.train.evaluation import Inference, Prediction
+from tinybert.train.evaluation import Inference, OrderedBatches, Prediction
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.world import ALONE
 
@@ -187,17 +187,18 @@ def _key(
 def _logits(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> Iterator[FloatArray]:
     """Yield the logits of some rows (B, C), or of their tokens (tokens, C)."""
     store, by_token = context.stores["data"], recipe.task.task_type == "ner"
-    inference = Inference(
-        Prediction(teacher, ALONE).logits,
-        store,
-        batch_size=BATCH_SIZE,
-        block_length=context.plan.block_length,
-    )
+    inference = Inference(Prediction(teacher, ALONE).logits, _ordered(context))
     progress = _Progress(context)
     for rows, _, logits in inference.batches():
         kept = np.arange(logits.shape[1]) < store.lengths[rows, None]  # (B, S) of tags
         yield logits[kept] if by_token else logits
         progress.report(int(rows[-1]) + 1)
+
+
+def _ordered(context: RunContext) -> OrderedBatches:
+    """Return the training rows in their order, in batches that no recipe chooses."""
+    store, block_length = context.stores["data"], context.plan.block_length
+    return OrderedBatches(store, BATCH_SIZE, block_length=block_length)
 
 
 def _layers(
@@ -207,24 +208,15 @@ def _layers(
 
     Without `heads` the scores are empty.
     """
-    store, block_length = context.stores["data"], context.plan.block_length
-    starts = range(0, store.rows, BATCH_SIZE)
-    batches = [np.arange(start, min(start + BATCH_SIZE, store.rows)) for start in starts]
-    packing = None
-    if block_length is not None:
-        packing = choose_packing(
-            (store.batch_lengths(rows, BATCH_SIZE) for rows in batches), block_length
-        )
+    store, ordered = context.stores["data"], _ordered(context)
     progress = _Progress(context)
-    for rows in batches:
-        batch = store.batch(np.pad(rows, (0, BATCH_SIZE - len(rows))))._replace(label_ids=None)
-        lengths = store.batch_lengths(rows, BATCH_SIZE)
-        if packing is None:
-            width = store.seq_length
-            layout = Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)
-        else:
-            layout = packing.layout(lengths, 0)
-            batch = pack_batch(batch, layout)
+    for rows, batch in ordered:
+        layouts = ordered.layouts(rows)
+        batch = ordered.share(batch._replace(label_ids=None), layouts)
+        if layouts is None:
+            width, lengths = store.seq_length, store.batch_lengths(rows, BATCH_SIZE)
+            layouts = [Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)]
+        (layout,) = layouts
         states, scores = (output.asnumpy() for output in cell(*batch.tensors()))
         for first, length in zip(layout.firsts, layout.lengths[: len(rows)], strict=False):
             block, start = divmod(int(first), layout.block_length)

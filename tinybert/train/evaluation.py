@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch
-from tinybert.data.packing import Lengths, choose_packing, pack_batch
+from tinybert.data.packing import Layout, choose_packing, pack_batch
 from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import IndexArray, Sampler, shard
 from tinybert.data.store import TokenStore
@@ -61,14 +61,13 @@ class Prediction(Cell):
         return np.asarray(self.network(*batch.tensors()).asnumpy())
 
 
-class Inference:
-    """Gives a network's logits, whatever its weights are at the time, for the same rows in order.
+class OrderedBatches:
+    """The rows of a store in their order, in batches of one size.
 
     Args:
-        predict: Returns the logits of the rows of all processes from this one's share of them.
         store: The rows.
-        batch_size: Rows a call over all processes; the last batch is filled up with copies of its
-            first row, which are left out of the result.
+        batch_size: Rows a batch over all processes; the last batch is filled up with copies of its
+            first row.
         drop_remainder: Leave out the rows that do not fill the last batch.
         world: The processes that share a batch.
         block_length: Positions of the blocks that rows are packed in; None: they are not packed.
@@ -79,56 +78,67 @@ class Inference:
 
     def __init__(
         self,
-        predict: Callable[[Batch], Logits],
         store: TokenStore,
-        *,
         batch_size: int,
+        *,
         drop_remainder: bool = False,
         world: World = ALONE,
         block_length: int | None = None,
     ) -> None:
-        self.predict = predict
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
-        self._world = world
+        self._rank = world.rank
         self._places = shard(np.arange(batch_size), world.rank, world.size)
         self.packing = None
         if block_length is not None:
-            batches = map(self._lengths, self._batches())
-            self.packing = choose_packing(batches, block_length, processes=world.size)
+            lengths = (store.batch_lengths(rows, batch_size) for rows in self.rows())
+            self.packing = choose_packing(lengths, block_length, processes=world.size)
+
+    def rows(self) -> Iterator[IndexArray]:
+        """Yield the rows of each batch, without fillers."""
+        return map(self._sampler.indices, range(self._sampler.batches_per_epoch))
+
+    def __iter__(self) -> Iterator[tuple[IndexArray, Batch]]:
+        """Yield the rows of each batch, and the batch that has them first."""
+        for rows in self.rows():
+            missing = (0, self._batch_size - len(rows))
+            yield rows, self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
+
+    def layouts(self, rows: IndexArray) -> list[Layout] | None:
+        """Return where each process's share of a batch lies; None: it is not packed."""
+        if self.packing is None:
+            return None
+        return self.packing.layouts(self._store.batch_lengths(rows, self._batch_size))
+
+    def share(self, batch: Batch, layouts: list[Layout] | None) -> Batch:
+        """Return this process's share of a batch."""
+        share = batch.take(self._places)
+        return share if layouts is None else pack_batch(share, layouts[self._rank])
+
+
+class Inference:
+    """Gives a network's logits, whatever its weights are at the time, for the same rows in order.
+
+    Args:
+        predict: Returns the logits of the rows of all processes from this one's share of them.
+        ordered: The rows.
+    """
+
+    def __init__(self, predict: Callable[[Batch], Logits], ordered: OrderedBatches) -> None:
+        self.predict = predict
+        self.ordered = ordered
 
     def batches(self) -> Iterator[tuple[IndexArray, Batch, Logits]]:
         """Yield rows, the batch that has them first, and their logits (B, C) or (B, S, C)."""
-        for rows in self._batches():
-            missing = (0, self._batch_size - len(rows))
-            batch = self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
-            share = batch._replace(label_ids=None).take(self._places)
-            yield rows, batch, self._row_logits(share, rows)[: len(rows)]
-
-    def _batches(self) -> Iterator[IndexArray]:
-        return map(self._sampler.indices, range(self._sampler.batches_per_epoch))
-
-    def _lengths(self, rows: IndexArray) -> Lengths:
-        return self._store.batch_lengths(rows, self._batch_size)
-
-    def _row_logits(self, share: Batch, rows: IndexArray) -> Logits:
-        """Return the logits of a batch's rows from this process's share of them.
-
-        (G, C), or (G, S, C) for tags.
-        """
-        if self.packing is None:
-            return self.predict(share)
-        lengths = self._lengths(rows)
-        layouts = [self.packing.layout(lengths, rank) for rank in range(self._world.size)]
-        logits = self.predict(pack_batch(share, layouts[self._world.rank]))
-        if logits.ndim == 2:
-            return logits
-        seq_length, parts = share.input_ids.shape[1], np.split(logits, self._world.size)
-        unpacked = (
-            layout.unpack(part, seq_length) for layout, part in zip(layouts, parts, strict=True)
-        )
-        return np.concatenate(list(unpacked))
+        for rows, batch in self.ordered:
+            layouts = self.ordered.layouts(rows)
+            logits = self.predict(self.ordered.share(batch._replace(label_ids=None), layouts))
+            if layouts is not None and logits.ndim == 3:
+                parts = zip(layouts, np.split(logits, len(layouts)), strict=True)
+                width = batch.input_ids.shape[1]
+                logits = np.concatenate([layout.unpack(part, width) for layout, part in parts])
+            yield rows, batch, logits[: len(rows)]
 
 
 class Evaluation:

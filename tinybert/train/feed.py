@@ -87,13 +87,13 @@ class Feed:
         if not filled.all():
             used = np.pad(indices, (0, len(filled) - rows), constant_values=indices[0])
             batch = self._store.batch(used)
-        if self._teacher_outputs is not None:
-            batch = self._teacher_outputs.add_to(batch, used)
         own = self._loss_inputs(batch, filled).take(self._places)
+        if self._teacher_outputs is not None:
+            own = self._teacher_outputs.add_to(own, used[self._places])
         layout = None
         if self.packing is not None:
             lengths = self._store.batch_lengths(indices, self._global_batch_size)
-            layout = self.packing.layout(lengths, self._rank)
+            layout = self.packing.layouts(lengths)[self._rank]
             own = pack_batch(own, layout)
         return StepInputs(self._with_masks(own, global_step, layout), rows, digest)
 
