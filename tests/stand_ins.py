@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 
 from tests.conftest import ROOT
 from tinybert.manifest.checkpoints import tensor_table
+from tinybert.manifest.document import read_manifest
 from tinybert.manifest.identity import code_identity
-from tinybert.manifest.model import Inputs
+from tinybert.manifest.model import Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.model.checkpoint_files import encode_ckpt
 from tinybert.model.parameters import encoder_shapes, head_shapes
@@ -95,12 +96,27 @@ def stand_in_checkpoint(path, arrays):
         save_file(arrays, path / "model.safetensors")
 
 
-def stand_in_run(root, recipe, files=(), weights=None):
-    """Leave a finished manifest of a recipe that read some files, with one checkpoint."""
-    resolved = load(recipe)
+def stand_in_run(root, recipe, files=(), weights=None, parents=(), overrides=(), device=None):
+    """Leave a finished manifest of a recipe that read some files, with one checkpoint; its path.
+
+    `parents` are manifests, by the roles of the networks that were taken from their runs.
+    """
+    resolved = load(recipe, overrides, device)
     code, _ = code_identity(ROOT)
     inputs = Inputs(
-        stage=resolved.recipe.stage, recipe=recipe_facts(resolved), code=code, files=list(files)
+        stage=resolved.recipe.stage,
+        recipe=recipe_facts(resolved),
+        code=code,
+        files=list(files),
+        parents=[
+            Parent(
+                role=role,
+                manifest=str(path.relative_to(root)),
+                stage=read_manifest(path).inputs.stage,
+                outcome_digest=read_manifest(path).digests.outcome,
+            )
+            for role, path in dict(parents).items()
+        ],
     )
     with RunRecord.plan(root, inputs) as record:
         checkpoint = record.directory / "checkpoints" / "step-00000001.safetensors"
@@ -108,3 +124,4 @@ def stand_in_run(root, recipe, files=(), weights=None):
         save_file(weights or {}, checkpoint)
         record.checkpoint(1, checkpoint, tensor_table(weights or {}))
         record.finish()
+    return record.path

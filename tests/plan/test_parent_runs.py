@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.conftest import ROOT, SHIPPED
+from tests.stand_ins import stand_in_run
 from tinybert.errors import InputError
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.model import replace_sections
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
-from tinybert.recipe.tables import ManifestLink
+from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 
 def linked(path: Path) -> LinkedRun:
@@ -73,3 +76,98 @@ def test_other_tensors_are_refused_where_no_file_is_recorded(pretend: Any) -> No
         with pytest.raises(InputError, match=r"recorded: tensor digest .*, not ") as caught:
             linked(path).check_tensors(load_file(run.checkpoint))
         assert caught.value.where == str(run.checkpoint)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """A root with the tiny recipes, and finished runs of the first two of them."""
+    for name in ("tiny", "tiny_finetune", "tiny_task_distill", "tiny_evaluate"):
+        path = tmp_path / SHIPPED[name].relative_to(ROOT)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SHIPPED[name], path)
+    parents = {
+        role: stand_in_run(tmp_path, tmp_path / "recipes" / name)
+        for role, name in (("teacher", "tiny/tiny_finetune.toml"), ("student", "tiny.toml"))
+    }
+    stand_in_run(tmp_path, tmp_path / DISTILL, parents=parents)
+    return tmp_path
+
+
+DISTILL = "recipes/tiny/tiny_task_distill.toml"
+FINETUNE = "recipes/tiny/tiny_finetune.toml"
+
+
+def by_recipe(root: Path, recipe: str = DISTILL, device: str | None = None) -> LinkedRun:
+    return find_parent_run(RecipeLink(recipe=recipe), root, device)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("min = 0.55", "min = 0.99"),
+        ("[expect]\nfinite_loss = true\n", "[expect]\n"),
+        ("threads = 1\n", 'threads = 1\ndropout_masks = "host"\n'),
+        ("devices_per_host = 1\n", "devices_per_host = 1\ntimeout_seconds = 60\n"),
+    ],
+)
+def test_a_link_holds_while_nothing_is_edited_that_changes_the_outcome(
+    chain: Path, old: str, new: str
+) -> None:
+    before = by_recipe(chain).path
+    edit(chain / FINETUNE, old, new)
+    assert by_recipe(chain).path == before
+
+
+def unlinked(call: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    return caught.value.message
+
+
+def test_the_nearest_run_is_named_with_the_keys_that_differ(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(chain)
+    stand_in_run(chain, chain / FINETUNE, overrides=["seed=2", "training.epoch_size=9"])
+    edit(chain / FINETUNE, "seed = 1", "seed = 3")
+    (first,) = sorted(chain.glob("manifests/tiny_finetune-*.json"))[:1]
+    assert unlinked(lambda: by_recipe(chain, FINETUNE)) == (
+        "the linked recipe has no finished run; the nearest is "
+        f"manifests/{first.name}:\n  - seed: 1 there, 3 in tiny_finetune.toml"
+    )
+
+
+def test_a_run_on_other_parents_than_the_linked_recipes_mean_is_none_of_its_recipe(
+    chain: Path,
+) -> None:
+    edit(chain / FINETUNE, "learning_rate = 1e-3", "learning_rate = 2e-3")
+    (teacher,) = chain.glob("manifests/tiny_finetune-*.json")
+    assert (
+        f"\n  - the teacher it read, {teacher.name}: optimizer.schedule.learning_rate: "
+        "0.001 there, 0.002 in tiny_finetune.toml"
+    ) in unlinked(lambda: by_recipe(chain))
+    teacher.unlink()
+    assert by_recipe(chain), "what is not here is not compared"
+
+
+def test_a_linked_recipe_may_have_been_run_on_the_device_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    shutil.copy(SHIPPED["finetune_sst2"], path)
+    stand_in_run(tmp_path, path, device="CPU")
+    assert "topology.device: " in unlinked(lambda: by_recipe(tmp_path, "a.toml"))
+    assert by_recipe(tmp_path, "a.toml", "CPU")
+
+
+def test_an_unfinished_run_is_said_to_be_one(pretend: Any) -> None:
+    run = pretend("a")
+    with run.planned():
+        pass
+    (run.root / "tiny.toml").write_text(run.text())
+    message = unlinked(lambda: by_recipe(run.root, "tiny.toml"))
+    assert message.endswith(".json:\n  - it is abandoned")

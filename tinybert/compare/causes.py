@@ -16,11 +16,10 @@ from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
 from tinybert.manifest.leaf import Kind, Section, iterate_facts
 from tinybert.manifest.model import InputFile, Inputs, Manifest, Number
+from tinybert.recipe.identity import WITHOUT_EFFECT
 
 PLACE = re.compile(r"(_dir|_path)(\.|$)")
 """Options that name the place of a file; its digest is what identifies it."""
-NO_CAUSE = re.compile(r"(expect|topology\.(master_|timeout_))")
-"""Options that do not change the outcome."""
 DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
 """Options that choose or order the rows of a batch."""
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -120,7 +119,7 @@ def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
         option = difference[0].removeprefix("inputs.recipe.values.")
         if option == "seed":
             yield _cause(difference, "seed", SEED)
-        elif PLACE.search(option) or NO_CAUSE.match(option):
+        elif PLACE.search(option) or WITHOUT_EFFECT.match(option):
             yield _cause(difference, f"option {option}", NOTE)
         else:
             yield _cause(difference, f"option {option}", OPTION)

@@ -1,20 +1,30 @@
 """Links from a recipe to the results of other runs: by manifest, or by recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError, bulleted
-from tinybert.files import digest_file
+from tinybert.files import digest_file, relative_to_cwd
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.document import Run, newest_first
 from tinybert.manifest.model import Checkpoint
-from tinybert.recipe.load import load
+from tinybert.recipe.identity import changes
+from tinybert.recipe.keys import as_toml
+from tinybert.recipe.load import ResolvedRecipe, load
+from tinybert.recipe.model import AnyRecipe
+from tinybert.recipe.network import ROLES, Role
 from tinybert.recipe.tables import ManifestLink, RecipeLink
+
+LISTED = 8
+"""Most differences that are named of a run that is not the one asked for."""
+MOST_LINKS = 32
+"""Links from a run to the runs that it read that are followed; chains have a few."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,15 @@ class LinkedRun(Run):
         return sidecars
 
 
-def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
-    """Return the run that a link of a recipe means; relative paths start from `root`.
+def find_parent_run(
+    link: ManifestLink | RecipeLink, root: Path, device: str | None = None
+) -> LinkedRun:
+    """Return the run that a link of a recipe means.
+
+    Args:
+        link: The link.
+        root: Where its relative paths start.
+        device: The device that the linked recipe was run on, if not its own.
 
     Raises:
         InputError: There is no such finished run, there are several with different outcomes, or
@@ -59,7 +76,7 @@ def find_parent_run(link: ManifestLink | RecipeLink, root: Path) -> LinkedRun:
     path = (
         root / link.manifest
         if isinstance(link, ManifestLink)
-        else _finished_run(root / link.recipe, root)
+        else _finished_run(root / link.recipe, root, device)
     )
     try:
         run = Run.load(path)
@@ -85,26 +102,113 @@ def _restore(manifest: Path) -> str:
     return f"restore it, or repeat the run: `rerun {manifest}`"
 
 
-def _finished_run(recipe: Path, root: Path) -> Path:
+def _finished_run(recipe: Path, root: Path, device: str | None) -> Path:
     """Return the manifest of the finished run of a recipe, as the recipe is now."""
     try:
-        digest = load(recipe).digest
+        runs = runs_of(readings_of(recipe, device), root)
     except RecipeError as error:
         raise InputError("the linked recipe has problems", where=str(recipe)) from error
     by_outcome: dict[str, Path] = {}
-    for path in newest_first(root, recipe.stem):
-        try:
-            run = Run.load(path)
-        except ManifestError:
-            continue
-        if run.manifest.inputs.recipe.digest == digest and run.status == "finished":
-            by_outcome.setdefault(run.manifest.digests.outcome, path)
+    for each in runs:
+        if not each.differences:
+            by_outcome.setdefault(each.run.manifest.digests.outcome, each.run.path)
     if not by_outcome:
         cure = f"run it first: `python runner.py {recipe}`"
-        raise InputError("the linked recipe has no finished run", where=str(recipe), cure=cure)
+        message = "the linked recipe has no finished run" + _nearest(runs)
+        raise InputError(message, where=str(recipe), cure=cure)
     if len(by_outcome) > 1:
         cure = "name one of them: { manifest = ... }"
         message = "the linked recipe has runs with different outcomes:"
         message += bulleted(by_outcome.values())
         raise InputError(message, where=str(recipe), cure=cure)
     return next(iter(by_outcome.values()))
+
+
+def _nearest(runs: Sequence["RecipeRun"]) -> str:
+    """Return which run is nearest to what is asked for, and what it has that is not asked for."""
+    if not runs:
+        return ""
+    nearest = min(runs, key=lambda each: len(each.differences))
+    more = len(nearest.differences) - LISTED
+    listed = [*nearest.differences[:LISTED], *([f"and {more} more"] if more > 0 else [])]
+    return f"; the nearest is {relative_to_cwd(nearest.run.path)}:" + bulleted(listed)
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """A run of a recipe's name."""
+
+    run: Run
+    differences: list[str]
+    """Why it is not the finished run of the recipe as that reads now; empty if it is."""
+
+
+def runs_of(readings: Sequence[ResolvedRecipe], root: Path) -> list[RecipeRun]:
+    """Return the runs of a recipe's name below a root, the newest first.
+
+    Manifests that cannot be read are passed over.
+
+    Args:
+        readings: The recipe, once or more: the finished run is one of any of them.
+        root: The directory with `manifests/`.
+    """
+    found = []
+    for path in newest_first(root, readings[0].name):
+        try:
+            run = Run.load(path)
+        except ManifestError:
+            continue
+        unfinished = [] if (state := run.status) == "finished" else [f"it is {state}"]
+        found.append(RecipeRun(run, [*unfinished, *_differences(run, readings, root)]))
+    return found
+
+
+def find_finished_run(readings: Sequence[ResolvedRecipe], root: Path) -> Run | None:
+    """Return the newest finished run of a recipe as it reads now, if there is one; as `runs_of`."""
+    return next((each.run for each in runs_of(readings, root) if not each.differences), None)
+
+
+def readings_of(recipe: Path, device: str | None) -> list[ResolvedRecipe]:
+    """Return a recipe as it reads, and on the device that the command line names."""
+    return [load(recipe), *([load(recipe, device=device)] if device else [])]
+
+
+def recipe_links(recipe: AnyRecipe) -> Iterator[tuple[Role, str]]:
+    """Yield each network whose weights come from the run of another recipe, and that recipe."""
+    for role in ROLES:
+        link = getattr(getattr(recipe, role), f"load_{role}_ckpt_path", None)
+        if isinstance(link, RecipeLink):
+            yield role, link.recipe
+
+
+def _differences(
+    run: Run, readings: Sequence[ResolvedRecipe], root: Path, depth: int = 0
+) -> list[str]:
+    """Return how a run, and the runs that it read, differ from their recipes as these read now.
+
+    A parent whose manifest is gone, or whose recipe cannot be read, is not compared.
+    """
+    before = run.manifest.inputs.recipe.values
+    recipe, found = min(
+        ((reading, list(changes(before, reading.values))) for reading in readings),
+        key=lambda pair: len(pair[1]),
+    )
+    if found or depth == MOST_LINKS:
+        name = recipe.path.name
+        return [f"{c.key}: {_value(c.before)} there, {_value(c.now)} in {name}" for c in found]
+    parents, differences = {each.role: each for each in run.manifest.inputs.parents}, []
+    for role, linked in recipe_links(recipe.recipe):
+        if role not in parents:
+            continue
+        try:
+            parent = Run.load(run.root / parents[role].manifest)
+            linked_readings = readings_of(root / linked, recipe.device)
+        except (ManifestError, RecipeError):
+            continue
+        theirs = _differences(parent, linked_readings, root, depth + 1)
+        differences += [f"the {role} it read, {parent.path.name}: {text}" for text in theirs]
+    return differences
+
+
+def _value(value: Any) -> str:
+    return "absent" if value is None else as_toml(value)

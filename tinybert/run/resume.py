@@ -1,14 +1,13 @@
 """Going on with a run that was cut off, and only with that run."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tinybert.errors import ManifestError, UsageError, bulleted
 from tinybert.manifest.document import Run, newest_first, read_manifest
 from tinybert.manifest.model import Code, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
+from tinybert.recipe.identity import changes
 from tinybert.recipe.load import ResolvedRecipe
 
 
@@ -29,40 +28,46 @@ def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
     named = {override.partition("=")[0] for override in resolved.overrides}
     named |= {"topology.device", "runtime.enable_data_sink"} if resolved.device else set()
     named |= {key for key, origin in resolved.origins.items() if origin.kind == "derived"}
-    changes = [
-        f"{key}: {before!r} then, {now!r} now"
-        for key, before, now in _changes(manifest.inputs.recipe.values, resolved.values)
-        if key not in named
+    problems = [
+        f"{change.key}: {change.before!r} then, {change.now!r} now"
+        for change in changes(manifest.inputs.recipe.values, resolved.values)
+        if change.key not in named
     ]
-    if changes:
+    if problems:
         raise UsageError(
-            "the recipe is not the one that this run began with:" + bulleted(changes),
+            "the recipe is not the one that this run began with:" + bulleted(problems),
             where=str(path),
             cure="undo the changes, or name each on the command line with `--set`",
         )
+    return _reopen(path, resolved)
+
+
+def _reopen(path: Path, resolved: ResolvedRecipe) -> RunRecord:
+    """Reopen a run, with the recipe as it is now: its expectations may be other ones."""
     record = RunRecord.reopen(path)
-    if manifest.inputs.recipe.digest != resolved.digest:
-        record.update(inputs=replace(manifest.inputs, recipe=recipe_facts(resolved)))
+    if record.manifest.inputs.recipe.digest != resolved.digest:
+        inputs = replace(record.manifest.inputs, recipe=recipe_facts(resolved))
+        record.update(inputs=inputs)
     return record
 
 
-def resumable(
-    root: Path, recipe_name: str, recipe_digest: str, code_digest: str
-) -> RunRecord | None:
+def resumable(root: Path, resolved: ResolvedRecipe, code_digest: str) -> RunRecord | None:
     """Reopen the newest run of a recipe and a program if it was abandoned or interrupted.
 
     A newer run of the same recipe and code that ended otherwise, or that is under way, leaves
     nothing to resume. Manifests that cannot be read are passed over.
     """
-    for path in newest_first(root, recipe_name):
+    for path in newest_first(root, resolved.name):
         try:
             run = Run.load(path)
         except ManifestError:
             continue
         inputs = run.manifest.inputs
-        if (inputs.recipe.digest, inputs.code.digest) == (recipe_digest, code_digest):
+        if inputs.code.digest == code_digest and not any(
+            changes(inputs.recipe.values, resolved.values)
+        ):
             cut_off = run.status in ("abandoned", "interrupted")
-            return RunRecord.reopen(path) if cut_off else None
+            return _reopen(path, resolved) if cut_off else None
     return None
 
 
@@ -95,17 +100,3 @@ def recipe_facts(resolved: ResolvedRecipe) -> RecipeFacts:
             for key, origin in resolved.origins.items()
         },
     )
-
-
-def _changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], table: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """Return dotted key and both values of everything that differs."""
-    changes = []
-    for key in dict.fromkeys((*before, *now)):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += _changes(old, new, f"{table}{key}.")
-        elif old != new:
-            changes.append((f"{table}{key}", old, new))
-    return changes
