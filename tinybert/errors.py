@@ -10,6 +10,7 @@ TinybertError            70  never raised itself: an error without a class is ou
 ├── InputError            4  a file that is missing, damaged, or not what the recipe says
 ├── DeviceError           4  a device, or what it needs, that is not there
 ├── ManifestError         2  a manifest that cannot be read
+├── ChainError           any  one of several runs that failed, with its exit code
 └── StoppedError         130  a run that the user stopped (143 for SIGTERM)
 
 Commands other than `run` and `rerun` answer every one of them with 2.
@@ -98,6 +99,18 @@ class ManifestError(TinybertError):
     """A manifest that is missing or cannot be read."""
 
     exit_code = 2
+
+
+class ChainError(TinybertError):
+    """One of several runs that failed.
+
+    Args:
+        exit_code: That run's; of one that a signal ended, 128 and the signal's number.
+    """
+
+    def __init__(self, message: str, *, exit_code: int, where: str = "", cure: str = "") -> None:
+        super().__init__(message, where=where, cure=cure)
+        self.exit_code = exit_code if exit_code >= 0 else 128 - exit_code
 
 
 class StoppedError(TinybertError):

@@ -27,7 +27,6 @@ from tinybert.run.execute import RunOptions
 @pytest.mark.parametrize(
     ("line", "function"),
     [
-        ("run x.toml", RunOptions),
         ("worker job.json", worker),
         ("validate x.toml", validate),
         ("explain x.toml", explain),
@@ -41,6 +40,12 @@ def test_the_options_of_a_command_are_the_parameters_of_its_function(line, funct
     options = vars(parser(ROOT).parse_args(line.split()))
     assert options.pop("command") == line.split()[0]
     assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
+
+
+def test_the_options_of_run_are_those_of_each_run():
+    options = vars(parser(ROOT).parse_args(["run", "x.toml", "y.toml"]))
+    del options["command"], options["with_parents"]
+    assert {"recipe", *options} - {"recipes"} == RunOptions.__dataclass_fields__.keys()
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,17 @@ def _changes(command: argparse.ArgumentParser, *, device: bool = True) -> None:
 
 
 def _run(commands: Commands, program: Path) -> None:
-    run = commands.add_parser("run", help="run a recipe and write its manifest")
-    run.add_argument("recipe", metavar="RECIPE")
+    run = commands.add_parser("run", help="run recipes and write their manifests")
+    run.add_argument(
+        "recipes",
+        nargs="+",
+        metavar="RECIPE",
+        help="of several, and of the recipes that they link to, those without a finished run are "
+        "run, in an order that their links allow",
+    )
+    run.add_argument(
+        "--with-parents", action="store_true", help="the same for one recipe and its links"
+    )
     _changes(run)
     run.add_argument("--resume", type=Path, metavar="MANIFEST", help="go on with this run")
     run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")

@@ -3,7 +3,7 @@
 `rerun` takes recipe and inputs from a manifest, and ends with the verdict on both runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from tinybert.atomic import write_bytes
+from tinybert.commands.chain import run_chain
 from tinybert.compare.verify import changed_inputs, expectation_failures
 from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
@@ -46,10 +47,16 @@ DIFFERENT = 3
 """Exit code of `rerun` where the verdict is not that the runs agree."""
 
 
-def run(**options: Any) -> str:
-    """Run a recipe; the options are the fields of `RunOptions`. Else as `carry_out`."""
+def run(recipes: Sequence[str], with_parents: bool, **options: Any) -> str:
+    """Run a recipe, as `carry_out`, or several and those that they link to, as `run_chain`.
+
+    The other options are the fields of `RunOptions`.
+    """
+    first = RunOptions(recipes[0], **options)
     with StopRequest() as stop:
-        return carry_out(RunOptions(**options), stop)
+        if with_parents or len(recipes) > 1:
+            return run_chain(recipes, first, stop)
+        return carry_out(first, stop)
 
 
 def rerun(manifest: Path) -> tuple[str, int]:
@@ -195,7 +202,7 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     if options.resume is not None:
         record = resume(options.resume, resolved, code)
     elif not options.fresh:
-        record = resumable(options.root, resolved.name, resolved.digest, code.digest)
+        record = resumable(options.root, resolved, code.digest)
     if record is not None:
         manifest = relative_to_cwd(record.path)
         log.warning("going on with a run that was cut off", manifest=manifest)

@@ -1,6 +1,6 @@
 """What a run will do, and every problem with its files, before anything is built."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,15 @@ class Plan:
         return block_length(self.resolved.recipe.data)
 
 
-def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputError]]:
+def make_plan(
+    resolved: ResolvedRecipe, root: Path, pending: Collection[Role] = ()
+) -> tuple[Plan, list[InputError]]:
     """Look at files without reading them whole, and turn durations into steps.
+
+    Args:
+        resolved: The recipe.
+        root: Where its relative paths start.
+        pending: Networks from runs that are still to come: nothing is known of their files.
 
     Returns:
         The plan, and every problem with its files; with problems, the plan lacks what they hide.
@@ -72,7 +79,7 @@ def make_plan(resolved: ResolvedRecipe, root: Path) -> tuple[Plan, list[InputErr
     recipe, problems = resolved.recipe, list[InputError]()
     networks = {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
     records = dict(_records(recipe, root, networks, problems))
-    found = list(_checkpoints(recipe, root, problems))
+    found = list(_checkpoints(resolved, root, pending, problems))
     checkpoints = {which: path for which, path, _ in found}
     parents = {which: run for which, _, run in found if run is not None}
     phases: list[TrainingPhase] = []
@@ -133,16 +140,20 @@ def _records(
 
 
 def _checkpoints(
-    recipe: AnyRecipe, root: Path, problems: list[InputError]
+    resolved: ResolvedRecipe, root: Path, pending: Collection[Role], problems: list[InputError]
 ) -> Iterator[tuple[str, Path, LinkedRun | None]]:
     """Yield where each network's weights come from, if not from the seed."""
-    for which in ("teacher", "student"):
-        at: Source | None = getattr(getattr(recipe, which), f"load_{which}_ckpt_path", None)
+    for which in ROLES:
+        if which in pending:
+            continue
+        at: Source | None = getattr(
+            getattr(resolved.recipe, which), f"load_{which}_ckpt_path", None
+        )
         try:
             if isinstance(at, str):
                 yield which, _existing(root / at), None
             elif at is not None:
-                run = find_parent_run(at, root)
+                run = find_parent_run(at, root, resolved.device)
                 yield which, run.checkpoint, run
         except InputError as error:
             problems.append(error)
