@@ -251,6 +251,7 @@ FORMATS = {
             (
                 *("convert", "checkpoint", "--recipe", "task_recipe", "--network", "student"),
                 *("--to", "huggingface", "--output", "converted", "--force"),
+                *("--vocab", "vocab.txt", "--lowercase"),
             ),
         ),
     ),

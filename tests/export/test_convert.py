@@ -48,7 +48,8 @@ def with_head(**changes):
 
 def write(network, family, output):
     """Write a network that comes from no run."""
-    source = Source(network, output.parent / "none", None, None, TextKeys(seq_length=10))
+    texts = TextKeys(seq_length=10)
+    source = Source(network, output.parent / "none", None, VOCAB, texts, lowercase=True)
     write_checkpoint(source, family, output)
 
 
@@ -63,7 +64,7 @@ def test_a_student_goes_to_mindspore_and_back_bit_for_bit(family, call, student_
     names = names_in(family, weights)
     arrays = read_arrays(there).arrays
     same_bits(arrays, {names[n]: array for n, array in weights.items()})
-    given = ("--recipe", TINY, "--network", "student")
+    given = ("--recipe", TINY, "--network", "student", "--vocab", VOCAB, "--lowercase")
     assert call("convert", there, "--to", "huggingface", "--output", back, *given) == (
         0,
         "DIR/back: 2 x 24, 39 tensors\n",
@@ -76,10 +77,7 @@ def test_a_student_goes_to_mindspore_and_back_bit_for_bit(family, call, student_
 
 def test_a_directory_for_transformers_describes_itself(call, student_run, tmp_path):
     output = tmp_path / "model"
-    code, _ = call(
-        "convert", student_run, "--to", "huggingface", "--output", output, "--vocab", VOCAB
-    )
-    assert code == 0
+    assert call("convert", student_run, "--to", "huggingface", "--output", output)[0] == 0
     assert sorted(path.name for path in output.iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -136,7 +134,7 @@ def test_the_labels_of_a_run_go_with_its_head(call, tmp_path):
     same_bits(
         load_file(output / "model.safetensors"), {names[n]: array for n, array in weights.items()}
     )
-    again = find_network(SourceRequest(output, tmp_path, None, None, None))
+    again = find_network(SourceRequest(output, tmp_path, None, None, None, None))
     assert again.network.head == HeadConfig("classification", 2, "linear", 0.1)
     assert again.network.labels == ("negative", "positive")
 
@@ -301,6 +299,24 @@ def refused_descriptions(tmp_path, student_run):
 
 def refused_vocabularies(tmp_path, student_run):
     """Yield command lines whose vocabulary is refused, and the whole answer to each."""
+    ckpt = tmp_path / "plain" / "a.ckpt"
+    ckpt.parent.mkdir()
+    ckpt.write_bytes(b"".join(encode_ckpt(student_weights())))
+    given = (ckpt, "--recipe", TINY, "--network", "student", "--to", "huggingface")
+    given += ("--output", tmp_path / "new")
+    yield (
+        given,
+        "error: the vocabulary is not known\nhelp: name it: --vocab VOCAB_TXT\n",
+    )
+    yield (
+        (*given, "--vocab", VOCAB),
+        "error: it is not known whether texts are lower-cased for this network\n"
+        "help: say so: --lowercase, or --cased\n",
+    )
+    yield (
+        (student_run, "--to", "huggingface", "--output", tmp_path / "new", "--cased"),
+        "error: --cased is not how the network's training read texts\n",
+    )
     long, other = tmp_path / "long.txt", tmp_path / "other.txt"
     long.write_text(VOCAB.read_text() + "extra\n")
     other.write_text(VOCAB.read_text().replace("\nthe\n", "\nzthe\n"))

@@ -160,6 +160,7 @@ def test_an_export_for_transformers_is_read_back(call, student_run, tmp_path):
         "config.json",
         "model.safetensors",
         "tokenizer_config.json",
+        "vocab.txt",
     ]
 
 

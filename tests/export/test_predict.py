@@ -183,7 +183,7 @@ def test_tags_become_entities(task, text, tmp_path, call):
     records, characters = prepared_task(tmp_path, name=task), task == "cluener"
     options = {"task_type": '"ner"', "assessment_method": '"entity_f1"'}
     run, bert = task_run(tmp_path, 3, TAGS, records, **options)
-    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB))
+    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB, None))
     words = list(text) if characters else text.split()
     last = bert(*encoded(" ".join(words)))[0][-1]
     bias = -bert.weights["classifier.weight"] @ last[0].mean(0)  # so that all tags are there
@@ -224,6 +224,7 @@ def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):
     assert call("convert", run, *arguments)[0] == 0
     from_run = call("predict", run, "--vocab", VOCAB, "--text", TEXTS[0])
     assert call("predict", output, "--text", TEXTS[0]) == from_run
+    assert call("predict", run, "--text", TEXTS[0]) == from_run, "the records have it"
     (output / "tokenizer_config.json").unlink()
     assert call("predict", output, "--lowercase", "--text", TEXTS[0]) == from_run
     assert call("predict", output, "--text", TEXTS[0]) == (
@@ -258,7 +259,7 @@ def test_what_contradicts_the_training_is_refused(call, tmp_path):
 
 
 def test_what_cannot_be_answered_is_refused(call, student_run, tmp_path):
-    run, _ = task_run(tmp_path)
+    run, _ = task_run(tmp_path, records=prepared_task(tmp_path))
     assert call("predict", run, "--text", TEXTS[0]) == (
         2,
         "error: the vocabulary is not known\nhelp: name it: --vocab VOCAB_TXT\n",
@@ -283,7 +284,7 @@ def test_many_texts_come_back_in_their_order(tmp_path, monkeypatch, task_type):
     run, bert = task_run(tmp_path, labels=["O", "B-X"], **changes)
     words = "the river is cold and a town has no house in winter".split()
     texts = [" ".join(words[i % 5 : i % 5 + 1 + i * 7 % 8]) for i in range(40)]
-    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB))
+    source = find_network(SourceRequest(run, tmp_path, None, None, VOCAB, None))
     if task_type == "ner":  # a bias with which all tags are there
         last = bert(*encoded(texts[4]))[0][-1]
         bias = -(bert.weights["classifier.weight"] @ last[0].mean(0)).astype(np.float32)

@@ -276,7 +276,6 @@ def _networks(commands: Commands, program: Path) -> None:
         metavar="TEXT",
         help="may be repeated; without any: the lines of standard input",
     )
-    _case(predict)
     for option, what in (
         ("pairs", "a tab separates the two texts of a pair"),
         ("characters", "every character is a word to be tagged"),
@@ -300,7 +299,13 @@ def _source(command: argparse.ArgumentParser, program: Path) -> None:
     command.add_argument(
         "--network", dest="role", choices=("teacher", "student"), help="of the recipe"
     )
-    command.add_argument("--vocab", type=Path, metavar="VOCAB_TXT", help="the network's vocabulary")
+    command.add_argument(
+        "--vocab",
+        type=Path,
+        metavar="VOCAB_TXT",
+        help="the network's vocabulary; known of runs on prepared records, and of exports",
+    )
+    _case(command)
     command.add_argument(
         "--root", type=Path, default=program, metavar="DIR", help="where manifests/ is"
     )

@@ -75,7 +75,6 @@ def export(*, format: Format, output: Path, force: bool, **source: Any) -> str:
 def predict(
     *,
     texts: Sequence[str],
-    lowercase: bool | None,
     pairs: bool | None,
     characters: bool | None,
     format: Literal["text", "json"],
@@ -89,7 +88,7 @@ def predict(
     """
     prepare_environment(os.cpu_count() or 1, {})
     network = find_network(SourceRequest(**source))
-    read_as = ReadAs(lowercase, pairs, characters)
+    read_as = ReadAs(pairs, characters)
     count, cut, reported = 0, 0, time.monotonic()
     for prediction in predict_texts(network, _texts(texts), read_as):
         line = f"{_result(prediction)}\t{prediction.text}"

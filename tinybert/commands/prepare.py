@@ -1,9 +1,11 @@
 """The command `prepare`: raw text to record files."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from tinybert.data.sidecar import Sidecar
+from tinybert.terminal import print_text
 
 
 def prepare(what: str, **options: Any) -> str:
@@ -31,5 +33,11 @@ def prepare(what: str, **options: Any) -> str:
         **{field: options.pop(field) for field in PrepareOptions.__dataclass_fields__}
     )
     made = kinds[what](options=common, **options)
+    if common.case_is_missing():
+        print_text(
+            f"warning: no token of {common.vocab} has a capital: without --lowercase every word "
+            "with a capital is unknown; --cased says that this is meant",
+            sys.stderr,
+        )
     counts = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
     return f"{common.output}: {made.rows:,} rows of {made.seq_length} tokens from {counts}"

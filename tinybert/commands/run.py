@@ -33,6 +33,7 @@ from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, changed_records, checkpoint_problems, describe, make_plan
+from tinybert.plan.tokenizer import keep_tokenizer
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
 from tinybert.report.text import diff
@@ -221,6 +222,7 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     )
     record = RunRecord.plan(options.root, inputs)
     record.keep_patch(patch)
+    keep_tokenizer(plan, record.directory)
     return record
 
 

@@ -26,6 +26,8 @@ from tinybert.errors import InputError
 from tinybert.strict_json import read_json
 
 NAME = "records.json"
+VOCABULARY = "vocab.txt"
+"""The vocabulary, beside what was made with it: records, the checkpoints of a run, an export."""
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.numpy import save_file
 
 from tinybert.atomic import atomic_directory, atomic_replace
+from tinybert.data.sidecar import VOCABULARY
 from tinybert.errors import UsageError
 from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
@@ -21,7 +22,7 @@ from tinybert.model.description import (
     transformers_activation,
 )
 from tinybert.model.names import Family, names_in
-from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, VOCABULARY
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG
 
 EXPORT_FILES = {
     WEIGHTS,
@@ -41,8 +42,8 @@ def write_checkpoint(source: Source, family: Family, output: Path) -> None:
 
     Args:
         source: The network.
-        family: `huggingface` makes a directory, with the tokenizer's files as far as they are
-            known; the others make a `.ckpt` file.
+        family: `huggingface` makes a directory, with the tokenizer's files; the others make a
+            `.ckpt` file.
         output: What to make; an existing one is replaced.
 
     Raises:
@@ -69,7 +70,8 @@ def write_huggingface(source: Source, directory: Path) -> None:
 
     Raises:
         InputError: The tokenizer is not one that this program has.
-        UsageError: transformers' BERT has no relative positions, and no ReLU before the classifier.
+        UsageError: transformers' BERT has no relative positions, and no ReLU before the classifier;
+            or the tokenizer is not known: it would read every word as unknown.
     """
     network, texts = source.network, source.texts
     if network.config.use_relative_positions:
@@ -82,16 +84,14 @@ def write_huggingface(source: Source, directory: Path) -> None:
             "transformers' BERT has no ReLU before its classifier (head = `relu_linear`)",
             cure='export to onnx or mindir, or train with head = "linear"',
         )
-    tokenizer = source.tokenizer()
+    vocab, tokenizer = source.require_tokenizer()
     (directory / DESCRIPTION).write_bytes(encode_description(network, texts))
     names = names_in("huggingface", network.arrays)
     arrays = {names[name]: array for name, array in network.arrays.items()}
     save_file(arrays, directory / WEIGHTS, metadata={"format": "pt"})
     (directory / WEIGHTS).chmod(0o644)
-    if source.vocab is not None:
-        shutil.copyfile(source.vocab, directory / VOCABULARY)
-    if tokenizer.lowercase is not None:
-        (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
+    shutil.copyfile(vocab, directory / VOCABULARY)
+    (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
 
 
 def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:

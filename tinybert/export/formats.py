@@ -11,6 +11,7 @@ import numpy as np
 
 from tinybert.atomic import atomic_directory
 from tinybert.data.batch import Batch
+from tinybert.data.sidecar import VOCABULARY
 from tinybert.device import ascend_problems
 from tinybert.errors import DeviceError, ExportError, UsageError, bulleted
 from tinybert.export import Format
@@ -65,7 +66,8 @@ def require_able(format: Format) -> None:
 def export_network(source: Source, format: Format, output: Path) -> exported.ExportRecord:
     """Write a network into the directory `output`, run it, and record it.
 
-    It will hold the model, a named vocab.txt, and export.json. An existing one is replaced at the
+    It will hold the model, the vocabulary and the tokenizer, as far as they are known, and
+    export.json. An existing one is replaced at the
     end, when all is well.
 
     Returns:
@@ -80,7 +82,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
     with writing(output), atomic_directory(output, replace=True) as directory:
         written = _write(source, format, directory)
         if source.vocab is not None and format != "huggingface":
-            shutil.copyfile(source.vocab, directory / "vocab.txt")
+            shutil.copyfile(source.vocab, directory / VOCABULARY)
         files = digest_files(sorted(directory.iterdir()))
         code, _ = code_identity(PROGRAM)
         record = exported.ExportRecord(

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from tinybert.data.batch import Batch
 from tinybert.data.labels import IGNORED
 from tinybert.data.packing import Layout, choose_packing, pack_batch
-from tinybert.data.sidecar import TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import inference_cell
-from tinybert.export.source import Source
+from tinybert.export.source import Source, agreed
 from tinybert.metrics.entities import find_entities
 from tinybert.prepare.encode import EncodedRow, Encoder, Example
 from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
@@ -48,7 +47,6 @@ class Text:
 class ReadAs:
     """How the user says that texts are read; None: unsaid."""
 
-    lowercase: bool | None = None
     pairs: bool | None = None
     """Whether a tab separates the two texts of a pair."""
     characters: bool | None = None
@@ -118,9 +116,9 @@ def predict_texts(
     head = source.network.head
     if head is None:
         raise UsageError("the network has learned no task: it has no head", where=str(source.file))
-    encoder = _encoder(source, read_as)
+    encoder = _encoder(source)
     pairs = bool(read_as.pairs or source.texts.pairs)
-    characters = bool(_known("--characters", source.texts.characters, read_as.characters))
+    characters = bool(agreed("--characters", source.texts.characters, read_as.characters))
     names = source.network.labels or [str(index) for index in range(head.num_labels)]
     from tinybert.train.evaluation import Prediction  # with the framework
     from tinybert.train.world import ALONE
@@ -157,29 +155,12 @@ def _tagged(text: Text, words: list[str]) -> Example:
     return Example(text.where, [words], list(range(len(words))))
 
 
-def _known(option: str, by_source: bool | None, by_user: bool | None) -> bool | None:
-    """Return a setting of the training, which the user must not contradict."""
-    if by_source is None or by_user is None or by_source == by_user:
-        return by_user if by_source is None else by_source
-    raise UsageError(f"{option} is not how the network's training read texts")
-
-
-def _encoder(source: Source, read_as: ReadAs) -> Encoder:
+def _encoder(source: Source) -> Encoder:
     """Return what makes rows of texts, as the network's training had them."""
-    if source.vocab is None:
-        raise UsageError("the vocabulary is not known", cure="name it: --vocab VOCAB_TXT")
-    tokenizer = source.tokenizer()
-    option = "--lowercase" if read_as.lowercase else "--cased"
-    lowercase = _known(option, tokenizer.lowercase, read_as.lowercase)
-    if lowercase is None:
-        raise UsageError(
-            "it is not known whether texts are lower-cased for this network",
-            cure="say so: --lowercase, or --cased",
-        )
-    options = TokenizerOptions.resolve(
-        lowercase, tokenizer.strip_accents, tokenizer.tokenize_chinese_chars
-    )
-    vocabulary = load_vocabulary(source.vocab)
+    vocab, tokenizer = source.require_tokenizer()
+    options = tokenizer.options
+    assert options is not None
+    vocabulary = load_vocabulary(vocab)
     seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
     return Encoder(
         build_tokenizer(vocabulary, options), vocabulary, seq_length, Counter(), allow_empty=False

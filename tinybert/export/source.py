@@ -1,11 +1,11 @@
 """Find the network that a command names: by a run's manifest, by a recipe, or as a checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from tinybert.data.sidecar import Sidecar
+from tinybert.data.sidecar import VOCABULARY, Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.model.checkpoint_files import StoredArrays, read_arrays
@@ -18,7 +18,8 @@ from tinybert.model.description import (
 )
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
-from tinybert.prepare.tokenizer_files import VOCABULARY, StatedTokenizer, read_tokenizer
+from tinybert.plan.tokenizer import KEPT, kept_vocabulary, stated_by
+from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
@@ -41,6 +42,8 @@ class SourceRequest:
     """The network of the recipe."""
     vocab: Path | None
     """The vocab.txt that belongs to the network."""
+    lowercase: bool | None
+    """How the user says that texts are read; None: unsaid."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +56,56 @@ class Source:
     run: LinkedRun | None
     """The run that left it."""
     vocab: Path | None
-    """The vocab.txt: the one that was named, or the one beside a checkpoint."""
+    """The vocab.txt: the one that was named, or the one that is kept with the checkpoint."""
     texts: TextKeys
     """How texts became rows of its training."""
     sidecar: Sidecar | None = None
     """The records.json that the run read."""
+    lowercase: bool | None = None
+    """How the user says that texts are read."""
 
     def tokenizer(self) -> StatedTokenizer:
-        """Return how its training's tokenizer was set, as far as that is known.
+        """Return how its training's tokenizer was set, as far as that is known or said.
 
         Raises:
             InputError: The files beside the checkpoint are of another tokenizer.
+            UsageError: What the user says is not how it was set.
         """
-        if self.run is None:
-            return read_tokenizer(self.file.parent)
-        if self.sidecar is None:
-            return StatedTokenizer()
-        recorded = self.sidecar.vocabulary
-        return StatedTokenizer(
-            recorded.lowercase, recorded.strip_accents, recorded.tokenize_chinese_chars
-        )
+        if self.sidecar is not None:
+            stated = stated_by(self.sidecar)
+        else:
+            kept = self.file.parent if self.run is None else self.run.folder / KEPT
+            stated = read_tokenizer(kept)
+        option = "--lowercase" if self.lowercase else "--cased"
+        return replace(stated, lowercase=agreed(option, stated.lowercase, self.lowercase))
+
+    def require_tokenizer(self) -> tuple[Path, StatedTokenizer]:
+        """Return the vocab.txt, and how the tokenizer was set, the case at least.
+
+        Raises:
+            InputError: As `tokenizer`.
+            UsageError: As `tokenizer`, or the vocabulary or the case is not known.
+        """
+        tokenizer = self.tokenizer()
+        if self.vocab is None:
+            raise UsageError("the vocabulary is not known", cure="name it: --vocab VOCAB_TXT")
+        if tokenizer.lowercase is None:
+            raise UsageError(
+                "it is not known whether texts are lower-cased for this network",
+                cure="say so: --lowercase, or --cased",
+            )
+        return self.vocab, tokenizer
+
+
+def agreed(option: str, by_source: bool | None, by_user: bool | None) -> bool | None:
+    """Return a setting of the training, which the user must not contradict.
+
+    Raises:
+        UsageError: The user did, by `option`.
+    """
+    if by_source is None or by_user is None or by_source == by_user:
+        return by_user if by_source is None else by_source
+    raise UsageError(f"{option} is not how the network's training read texts")
 
 
 def find_network(request: SourceRequest) -> Source:
@@ -163,7 +196,8 @@ def _source(
 ) -> Source:
     config, head_config, texts = described
     where, labels = str(stored.path), None
-    sidecar = next((sidecar for _, sidecar in run.sidecars()), None) if run is not None else None
+    prepared = run.sidecars() if run is not None else []
+    sidecar = prepared[0][1] if prepared else None
     task = None if sidecar is None else sidecar.task
     if task is not None:
         characters, pairs = task.name == "cluener", "text_pair" in task.columns
@@ -175,10 +209,12 @@ def _source(
             raise InputError(message, where=where)
     trained = assemble(stored.arrays, config, head_config, labels=labels, where=where)
     vocab, beside = request.vocab, stored.path.parent / VOCABULARY
-    if vocab is None and run is None and beside.is_file():
+    if vocab is None and run is not None:
+        vocab = kept_vocabulary(run, prepared)
+    elif vocab is None and beside.is_file():
         vocab = beside
     _check_vocabulary(vocab, config.vocab_size, sidecar)
-    return Source(trained, stored.path, run, vocab, texts, sidecar)
+    return Source(trained, stored.path, run, vocab, texts, sidecar, request.lowercase)
 
 
 def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> DescribedNetwork:

@@ -15,6 +15,7 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import (
     NAME,
+    VOCABULARY,
     PreparedPairs,
     PreparedTask,
     RecordedVocabulary,
@@ -79,6 +80,11 @@ class PrepareOptions:
                     cure="leave them out, or name a vocab.txt without that file",
                 )
         return stated
+
+    def case_is_missing(self) -> bool:
+        """Return whether nothing says how to read texts for a vocabulary without capitals."""
+        unsaid = self.lowercase is None and read_tokenizer(self.vocab.parent).options is None
+        return unsaid and load_vocabulary(self.vocab).lacks_capitals
 
     def check(self, min_seq_length: int) -> None:
         """Refuse a number that is too small, and an output that may not be replaced.
@@ -146,7 +152,7 @@ def write_directory(
     task: PreparedTask | None = None,
     pairs: PreparedPairs | None = None,
 ) -> Sidecar:
-    """Make a directory of records, with records.json, which is returned, and its schema.
+    """Make a directory of records, their schema, vocabulary, and records.json, which is returned.
 
     `rows` are read from `inputs`, as the user named them; `counts` are complete when they end.
 
@@ -181,6 +187,7 @@ def write_directory(
             versions={program: version(program) for program in programs},
             files=files,
         )
+        (directory / VOCABULARY).write_bytes(vocabulary.encode())
         (directory / NAME).write_bytes(sidecar.to_bytes())
     return sidecar
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.data.sidecar import TokenizerOptions
+from tinybert.data.sidecar import VOCABULARY, TokenizerOptions
 from tinybert.errors import InputError, bulleted
 from tinybert.prepare.vocabulary import SPECIALS, load_vocabulary
 from tinybert.strict_json import read_json
 
-VOCABULARY = "vocab.txt"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER = "tokenizer.json"
 _ADDED = "added_tokens.json"

@@ -29,6 +29,16 @@ class Vocabulary:
     sha256: str
     """Of the tokens, each with a line feed: the digest of a file without anything else."""
 
+    def encode(self) -> bytes:
+        """Return the content of a vocab.txt with nothing else in it."""
+        return _bytes(self.ids)
+
+    @property
+    def lacks_capitals(self) -> bool:
+        """Whether it is for lower-cased texts: in others, words with a capital are unknown."""
+        words = [token for token in self.ids if not token.startswith("[")]
+        return any(map(str.islower, words)) and all(token == token.lower() for token in words)
+
 
 def load_vocabulary(path: Path) -> Vocabulary:
     """Read a vocab.txt: UTF-8, a token a line.

@@ -1,0 +1,67 @@
+"""The vocabulary and the tokenizer of a run's token ids, kept with its checkpoints."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinybert.atomic import write_bytes
+from tinybert.data.sidecar import VOCABULARY, Sidecar
+from tinybert.errors import InputError
+from tinybert.manifest.document import Run
+from tinybert.plan.plan import Plan
+from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, StatedTokenizer, read_tokenizer
+from tinybert.prepare.vocabulary import load_vocabulary
+
+KEPT = "tokenizer"
+"""The folder of a run with its vocabulary and tokenizer, in the files that transformers has."""
+
+
+def keep_tokenizer(plan: Plan, folder: Path) -> None:
+    """Write what is known of vocabulary and tokenizer into a run's folder.
+
+    Raises:
+        InputError: A records.json, a vocabulary or a file of a tokenizer is damaged.
+    """
+    prepared = [pair for records in plan.records.values() for pair in records.source.sidecars()]
+    recorded = prepared[0][1] if prepared else None
+    places = [directory for directory, _ in prepared]
+    places += [path for path in plan.checkpoints.values() if path.is_dir()]
+    places += [run.folder / KEPT for run in plan.parents.values()]
+    vocabulary = next(_vocabularies(places, recorded), None)
+    if vocabulary is None:
+        return
+    tokenizer = stated_by(recorded) if recorded is not None else read_tokenizer(vocabulary.parent)
+    content = load_vocabulary(vocabulary).encode()
+    (folder / KEPT).mkdir(exist_ok=True)
+    write_bytes(folder / KEPT / VOCABULARY, content)
+    if tokenizer.lowercase is not None:
+        length = plan.resolved.recipe.data.seq_length
+        write_bytes(folder / KEPT / TOKENIZER_CONFIG, tokenizer.encode(length))
+
+
+def kept_vocabulary(run: Run, prepared: list[tuple[Path, Sidecar]]) -> Path | None:
+    """Return the vocabulary of a run, if it is kept: with the run, or with the records it read."""
+    recorded = prepared[0][1] if prepared else None
+    places = [run.folder / KEPT, *(directory for directory, _ in prepared)]
+    return next(_vocabularies(places, recorded), None)
+
+
+def stated_by(sidecar: Sidecar) -> StatedTokenizer:
+    """Return the tokenizer that records were made with."""
+    recorded = sidecar.vocabulary
+    return StatedTokenizer(
+        recorded.lowercase, recorded.strip_accents, recorded.tokenize_chinese_chars
+    )
+
+
+def _vocabularies(places: list[Path], recorded: Sidecar | None) -> Iterator[Path]:
+    """Yield each vocabulary in these directories that is the one of the records, if there are any.
+
+    Another one, or a damaged one, is none of this run's.
+    """
+    for path in (place / VOCABULARY for place in places):
+        try:
+            sha256 = load_vocabulary(path).sha256
+        except InputError:
+            continue
+        if recorded is None or sha256 == recorded.vocabulary.sha256:
+            yield path
