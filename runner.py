@@ -15,6 +15,7 @@ from tinybert.terminal import prepare_streams, print_text
 
 OUR_BUG = 70
 COMMANDS = {
+    "new": "tinybert.commands.new",
     "run": "tinybert.commands.run",
     "rerun": "tinybert.commands.run",
     "worker": "tinybert.launch.worker",

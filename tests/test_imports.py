@@ -25,6 +25,7 @@ FLOORS = (
     ("distill",),
     ("train",),
     ("plan",),
+    ("new",),
     ("stages",),
     ("export",),
     ("run",),

@@ -74,6 +74,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
         epilog="`runner.py RECIPE` is `runner.py run RECIPE`.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _new(commands, program)
     _run(commands, program)
     _recipes(commands)
     _manifests(commands)
@@ -96,6 +97,52 @@ def _changes(command: argparse.ArgumentParser, *, device: bool = True) -> None:
     )
     if device:
         command.add_argument("--device", choices=("CPU", "Ascend"), help="run on another device")
+
+
+def _new(commands: Commands, program: Path) -> None:
+    new = commands.add_parser(
+        "new", help="write the recipes that distil your model on your data, and prepare the data"
+    )
+    new.add_argument("name", metavar="NAME", help="of recipes/NAME and data/NAME")
+    new.add_argument(
+        "--teacher", type=Path, required=True, metavar="DIR", help="a model in Hugging Face's files"
+    )
+    new.add_argument("--student", required=True, metavar="LxH", help="layers x width, as 4x312")
+    new.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a raw file, or a directory with prepared records in `train` and `dev`",
+    )
+    new.add_argument(
+        "--dev", type=Path, metavar="PATH", help="the dev set, else every tenth row of the file"
+    )
+    new.add_argument("--text", metavar="COLUMN", help="of a table: TSV, CSV or JSON lines")
+    new.add_argument("--text-pair", metavar="COLUMN", help="the second text")
+    new.add_argument("--label", metavar="COLUMN")
+    new.add_argument("--label-kind", choices=("class", "number"), default="class")
+    new.add_argument("--tags", choices=("conll", "cluener"), help="words with tags, not a table")
+    new.add_argument(
+        "--corpus",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="plain text, for a general distillation before that of the task",
+    )
+    new.add_argument(
+        "--seq-length", type=integer, default=128, metavar="N", help="of raw data (default: 128)"
+    )
+    _case(new)
+    new.add_argument("--device", choices=("CPU", "Ascend"), default="CPU", help="(default: CPU)")
+    new.add_argument("--force", action="store_true", help="replace what is there")
+    new.add_argument(
+        "--root",
+        type=Path,
+        default=program,
+        metavar="DIR",
+        help="where recipes/ and data/ are (default: beside runner.py)",
+    )
 
 
 def _run(commands: Commands, program: Path) -> None:
@@ -219,6 +266,11 @@ def _prepare(commands: Commands) -> None:
         kind.add_argument("--labels-from", type=Path, metavar="DIR", help="the order of records")
     for kind in (glue, ner, table):
         kind.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
+        kind.add_argument(
+            "--part",
+            choices=("train", "dev"),
+            help="where there is no dev set: dev is every tenth row, train the others",
+        )
     for kind in (corpus, glue, ner, table):
         kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
         kind.add_argument("--output", type=Path, required=True, metavar="DIR")

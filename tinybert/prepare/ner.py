@@ -17,7 +17,7 @@ from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
-from tinybert.prepare.reading import BLANKS, Advance, read_lines, read_objects
+from tinybert.prepare.reading import BLANKS, Advance, Part, part_of, read_lines, read_objects
 from tinybert.prepare.records import PrepareOptions, write_task
 
 CLUENER_TYPES = (
@@ -38,6 +38,7 @@ def prepare_ner(
     input_format: Literal["cluener", "conll"],
     labels: Sequence[str] | None,
     labels_from: Path | None,
+    part: Part | None = None,
 ) -> Sidecar:
     """Make records of token classification; return the content of records.json.
 
@@ -45,7 +46,7 @@ def prepare_ner(
     Columns part at tabs if the first word's line has one, else at spaces; all lines of a file have
     as many. The ids of tags are in the order of `labels`, or of the prepared records `labels_from`;
     else of CLUENER's ten types, or of the tags of the CoNLL files: O first, then by type, B before
-    I.
+    I. `part` is the one of the files' sentences to take.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a line does not have the format.
@@ -75,7 +76,9 @@ def prepare_ner(
         inputs,
         options,
         prepared,
-        lambda path, advance: _examples(read(path, advance, counts), names, counts),
+        lambda path, advance: _examples(
+            part_of(read(path, advance, counts), part, counts), names, counts
+        ),
         counts,
     )
 

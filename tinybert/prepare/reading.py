@@ -8,7 +8,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import rfc8785
 
@@ -17,6 +17,10 @@ from tinybert.files import compression, open_file
 from tinybert.strict_json import parse_json
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
+Part = Literal["train", "dev"]
+"""Of a file that has no dev set beside it: one item of `HELD_OUT` is the dev set's."""
+HELD_OUT = 10
+Item = TypeVar("Item")
 BLANKS = " \t\r"
 """White space within a line."""
 Advance = Callable[[int], object]
@@ -48,6 +52,18 @@ def read_lines(path: Path, advance: Advance) -> Iterator[tuple[int, str]]:
             raise InputError(message, where=where, cure="unpack it") from error
         cure = "convert the file, for example with iconv"
         raise InputError("the line is not UTF-8", where=where, cure=cure) from error
+
+
+def part_of(items: Iterable[Item], part: Part | None, counts: Counter[str]) -> Iterator[Item]:
+    """Yield every tenth item of a file, the first included, as `dev`; the others as `train`.
+
+    Those of the other part are counted, under `rows_of_other_part`. Without a part, all are.
+    """
+    for index, item in enumerate(items):
+        if part in (None, "dev" if index % HELD_OUT == 0 else "train"):
+            yield item
+        else:
+            counts["rows_of_other_part"] += 1
 
 
 def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
-from tinybert.prepare.reading import BLANKS, Advance, TableFormat, read_table
+from tinybert.prepare.reading import BLANKS, Advance, Part, TableFormat, part_of, read_table
 from tinybert.prepare.records import PrepareOptions, write_task
 
 _FORMATS: dict[str, TableFormat] = {
@@ -32,10 +32,12 @@ def prepare_glue(
     options: PrepareOptions,
     *,
     label_names: Sequence[str] | None,
+    part: Part | None = None,
 ) -> Sidecar:
     """Make records of one of `GLUE_TASKS` from its raw files; return the content of records.json.
 
-    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay.
+    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay. `part` is
+    the one of the files' rows to take.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
@@ -65,7 +67,9 @@ def prepare_glue(
         inputs,
         options,
         prepared,
-        lambda path, advance: _examples(rows(path, advance=advance), facts.labels),
+        lambda path, advance: _examples(
+            part_of(rows(path, advance=advance), part, left_out), facts.labels
+        ),
         left_out,
         allow_empty=facts.damaged,
     )
@@ -94,12 +98,13 @@ def prepare_table(
     labels: Sequence[str] | None,
     labels_from: Path | None,
     input_format: TableFormat | None,
+    part: Part | None = None,
 ) -> Sidecar:
     """Make records from any TSV, CSV or JSON lines; return the content of records.json.
 
     `text`, `text_pair` and `label` name columns. The ids of classes are in the order of `labels`,
     or of the prepared records `labels_from`; else the labels of the input are sorted: by value if
-    all are whole numbers.
+    all are whole numbers. `part` is the one of the files' rows to take.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
@@ -115,6 +120,7 @@ def prepare_table(
         read = (rows(path, lambda size: None) for path in inputs)
         return {_label(cells[-1], where) for file in read for where, cells in file}
 
+    counts: Counter[str] = Counter()
     names = None
     if label_kind == "class":
         names = choose_labels(labels, labels_from, read_labels, sort_labels)
@@ -127,8 +133,8 @@ def prepare_table(
         inputs,
         options,
         prepared,
-        lambda path, advance: _examples(rows(path, advance), names),
-        Counter(),
+        lambda path, advance: _examples(part_of(rows(path, advance), part, counts), names),
+        counts,
     )
 
 
