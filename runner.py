@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from tinybert.commands.arguments import parser, require_utf8
+from tinybert.commands.arguments import RunName, parser, require_utf8
 from tinybert.errors import TinybertError, UsageError, of_machine
 from tinybert.terminal import prepare_streams, print_text
 
@@ -27,6 +28,9 @@ COMMANDS = {
     "export": "tinybert.commands.networks",
     "predict": "tinybert.commands.networks",
     "diff": "tinybert.report.text",
+    "runs": "tinybert.report.runs",
+    "compare": "tinybert.report.side_by_side",
+    "prune": "tinybert.commands.prune",
     "show": "tinybert.report.text",
     "lineage": "tinybert.report.text",
     "verify": "tinybert.compare.verify",
@@ -92,10 +96,27 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         require_address_space(0)
         if names := remove_foreign_variables():
             print_text(f"warning: ignored in the environment: {', '.join(names)}", sys.stderr)
-    answer = getattr(import_module(COMMANDS[command]), command)(**vars(options))
+    answer = getattr(import_module(COMMANDS[command]), command)(**with_manifests(options))
     if isinstance(answer, tuple):
         return answer
     return (answer, 0) if isinstance(answer, str) else ("", answer)
+
+
+def with_manifests(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options with manifests in the place of the runs that are named."""
+    values = vars(options)
+    root: Path = values.pop("runs_root", None) or values.get("root", Path())
+
+    def manifest(value: Any) -> Any:
+        if isinstance(value, list):
+            return [manifest(each) for each in value]
+        if not isinstance(value, RunName):
+            return value
+        from tinybert.plan.run_names import find_manifest
+
+        return find_manifest(value, root)
+
+    return {name: manifest(value) for name, value in values.items()}
 
 
 if __name__ == "__main__":

@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.compare.tensors import network_order
-from tinybert.compare.verdict import compare
+from tinybert.compare.verdict import compare_pair
 from tinybert.manifest.document import Run
 
 
 def test_tensors_of_a_checkpoint_that_was_changed_are_not_measured(pretend: Any) -> None:
     a, b = pretend("a").run(), pretend("b", noise=1e-3).run()
-    measured = compare(a, b).tensor
+    measured = compare_pair(a, b).tensor
     assert measured is not None and measured.absolute is not None
     file = Path("checkpoints", f"step-{measured.step:08d}.safetensors")
     shutil.copy(Run.load(a).folder / file, Run.load(b).folder / file)
-    assert compare(a, b).tensor == replace(measured, absolute=None, relative=None)
+    assert compare_pair(a, b).tensor == replace(measured, absolute=None, relative=None)
 
 
 def test_network_order() -> None:

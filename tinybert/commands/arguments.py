@@ -16,6 +16,13 @@ from tinybert.terminal import printable
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
 
+
+class RunName(str):
+    """The name of a run in an argument; the command is given its manifest in its place."""
+
+
+RUN_NAME = "a manifest, the beginning of a run's name, `latest`, or a recipe"
+
 _INTEGER = re.compile(r"-?[0-9]{1,25}")
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -77,7 +84,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _new(commands, program)
     _run(commands, program)
     _recipes(commands)
-    _manifests(commands)
+    _manifests(commands, program)
     _prepare(commands)
     _networks(commands, program)
     commands.add_parser("worker").add_argument("job_file", type=Path)  # not for users
@@ -158,7 +165,7 @@ def _run(commands: Commands, program: Path) -> None:
         "--with-parents", action="store_true", help="the same for one recipe and its links"
     )
     _changes(run)
-    run.add_argument("--resume", type=Path, metavar="MANIFEST", help="go on with this run")
+    run.add_argument("--resume", type=RunName, metavar="RUN", help="go on with this run")
     run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")
     run.add_argument("--dry-run", action="store_true", help="check inputs and print the plan")
     run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")
@@ -197,10 +204,10 @@ def _recipes(commands: Commands) -> None:
     commands.add_parser("schema", help="JSON Schema of recipes, for editors")
 
 
-def _manifests(commands: Commands) -> None:
+def _manifests(commands: Commands, program: Path) -> None:
     diff = commands.add_parser("diff", help="verdict on two runs, then what differs, causes first")
-    diff.add_argument("a", type=Path, metavar="A")
-    diff.add_argument("b", type=Path, metavar="B")
+    diff.add_argument("a", type=RunName, metavar="A", help=RUN_NAME)
+    diff.add_argument("b", type=RunName, metavar="B")
     diff.add_argument("--require", choices=("bitwise", "tolerance"), default="bitwise")
     diff.add_argument("--across-topology", action="store_true", help="for other process counts")
     diff.add_argument("--format", choices=("text", "json"), default="text")
@@ -212,17 +219,67 @@ def _manifests(commands: Commands) -> None:
     show = commands.add_parser("show", help="one manifest, for people")
     lineage = commands.add_parser("lineage", help="the chain of runs behind a run or an export")
     report = commands.add_parser("report", help="one HTML page about a run, or two compared")
-    report.add_argument("manifest", type=Path, metavar="MANIFEST")
-    report.add_argument("other", type=Path, nargs="?", metavar="MANIFEST2", help="to compare with")
+    report.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
+    report.add_argument("other", type=RunName, nargs="?", metavar="RUN2", help="to compare with")
     report.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
         help="the page (default: named after the runs, in the current directory)",
     )
-    report.add_argument("--force", action="store_true", help="replace what is there")
+    runs = commands.add_parser("runs", help="a table of runs: status, result, time, size on disk")
+    runs.add_argument("name", nargs="?", default="", metavar="NAME", help="begins their names")
+    runs.add_argument(
+        "--status", choices=("planned", "running", "finished", "failed", "interrupted", "abandoned")
+    )
+    runs.add_argument(
+        "--sort",
+        choices=("time", "metric", "duration", "size"),
+        default="time",
+        help="the newest, best, longest, largest first (default: time)",
+    )
+    compare = commands.add_parser(
+        "compare", help="runs side by side: what differs, results, curves"
+    )
+    compare.add_argument("manifests", type=RunName, nargs="+", metavar="RUN", help=RUN_NAME)
+    compare.add_argument(
+        "--output", type=Path, metavar="FILE", help="an HTML page with their curves, too"
+    )
+    prune = commands.add_parser("prune", help="remove folders of runs that nothing needs")
+    prune.add_argument(
+        "manifests",
+        type=RunName,
+        nargs="*",
+        metavar="RUN",
+        help="remove the folders of these; without any: of runs that failed, or were done again",
+    )
+    prune.add_argument(
+        "--caches", action="store_true", help="imported records and teachers' outputs as well"
+    )
+    prune.add_argument("--yes", action="store_true", help="do not ask")
+    for command in (runs, prune):
+        command.add_argument(
+            "--root",
+            type=Path,
+            default=program,
+            metavar="DIR",
+            help="where runs/ and manifests/ are (default: beside runner.py)",
+        )
+    for command in (runs, compare):
+        command.add_argument("--format", choices=("text", "json"), default="text")
+    for command in (report, compare):
+        command.add_argument("--force", action="store_true", help="replace what is there")
     for command in (verify, rerun, show, lineage):
-        command.add_argument("manifest", type=Path, metavar="MANIFEST")
+        command.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
+    for command in (diff, report, verify, rerun, show, lineage, compare):
+        command.add_argument(
+            "--root",
+            dest="runs_root",
+            type=Path,
+            default=program,
+            metavar="DIR",
+            help="where manifests/ is, for names of runs (default: beside runner.py)",
+        )
 
 
 def _prepare(commands: Commands) -> None:
@@ -343,7 +400,7 @@ def _source(command: argparse.ArgumentParser, program: Path) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="a run's manifest, the recipe of a finished run, or a checkpoint",
+        help=f"a run ({RUN_NAME}), or a checkpoint",
     )
     command.add_argument(
         "--recipe", type=Path, help="what describes a checkpoint without config.json"

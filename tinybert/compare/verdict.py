@@ -73,7 +73,7 @@ class Comparison:
         return f"{self.verdict}: {'; '.join(causes)}"
 
 
-def compare(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
+def compare_pair(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
     """Compare two runs by the `[expect.tolerance]` of A, or of B if A has none.
 
     With `across_topology`, compare what two topologies share instead of bits: global batch, samples

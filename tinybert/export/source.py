@@ -18,6 +18,7 @@ from tinybert.model.description import (
 )
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
+from tinybert.plan.run_names import find_manifest
 from tinybert.plan.tokenizer import KEPT, kept_vocabulary, stated_by
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import load_vocabulary
@@ -115,7 +116,11 @@ def find_network(request: SourceRequest) -> Source:
         InputError: A file is missing or damaged, or the network is not as described.
         UsageError: Something must be named that is not.
     """
-    linked = request.source.suffix in (".json", ".toml")
+    path = request.source
+    if path.suffix != ".toml":
+        path = find_manifest(str(path), request.root)
+        request = replace(request, source=path)
+    linked = path.suffix in (".json", ".toml")
     if linked and request.recipe is not None:
         raise UsageError("--recipe describes a checkpoint; a run has its own recipe")
     return _from_run(request) if linked else _from_checkpoint(request)

@@ -29,6 +29,8 @@ FOLDER = "manifests"
 """The folder of the manifests, below the root."""
 RUN_TIME = "%Y%m%dT%H%M%SZ"
 """The time in a run id."""
+RUN_ID = len("-20260301T120000Z-abcdef.json")
+"""Characters of a manifest's name behind that of its recipe."""
 LIVE = ("planned", "running")
 """States in which a process carries out a run, or did when it was killed."""
 LOCK = "lock"
@@ -147,11 +149,12 @@ def require_own_place(run: Run) -> None:
         )
 
 
-def newest_first(root: Path, recipe_name: str) -> list[Path]:
-    """Return the manifests of a recipe's runs, the newest first."""
+def newest_first(root: Path, recipe_name: str | None = None) -> list[Path]:
+    """Return the manifests of a recipe's runs, or of all runs, the newest first."""
     tail = "[0-9]" * 8 + "T" + "[0-9]" * 6 + "Z-" + "[0-9a-f]" * 6 + ".json"
     paths = (root / FOLDER).glob(f"*-{tail}")
-    return sorted((path for path in paths if path.name[:-29] == recipe_name), reverse=True)
+    named = (path for path in paths if recipe_name in (None, path.name[:-RUN_ID]))
+    return sorted(named, key=lambda path: (path.name[-RUN_ID:], path.name), reverse=True)
 
 
 def new_run_id(root: Path, recipe_name: str, now: datetime) -> str:

@@ -114,7 +114,7 @@ def _finished_run(recipe: Path, root: Path, device: str | None) -> Path:
             by_outcome.setdefault(each.run.manifest.digests.outcome, each.run.path)
     if not by_outcome:
         cure = f"run it first: `python runner.py {recipe}`"
-        message = "the linked recipe has no finished run" + _nearest(runs)
+        message = "the linked recipe has no finished run" + describe_nearest(runs)
         raise InputError(message, where=str(recipe), cure=cure)
     if len(by_outcome) > 1:
         cure = "name one of them: { manifest = ... }"
@@ -124,8 +124,8 @@ def _finished_run(recipe: Path, root: Path, device: str | None) -> Path:
     return next(iter(by_outcome.values()))
 
 
-def _nearest(runs: Sequence["RecipeRun"]) -> str:
-    """Return which run is nearest to what is asked for, and what it has that is not asked for."""
+def describe_nearest(runs: Sequence["RecipeRun"]) -> str:
+    """Return which run is nearest to what is asked for, and its differences, for a message."""
     if not runs:
         return ""
     nearest = min(runs, key=lambda each: len(each.differences))

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from tinybert.compare.causes import format_value
+from tinybert.compare.verify import expectation_failures
 from tinybert.manifest.document import LIVE, Run
 from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
 from tinybert.recipe.load import leaves
@@ -37,6 +38,11 @@ def kept_checkpoints(run: Run) -> list[tuple[str, Checkpoint]]:
     return kept if best is None else [*kept, (f"best, step {best.step}", best)]
 
 
+def unmet(run: Run) -> list[str]:
+    """Return how a run that finished differs from its `[expect]`."""
+    return expectation_failures(run) if run.status == "finished" else []
+
+
 def ending(run: Run) -> str:
     """Return how a run ended, in one line."""
     outcome = run.manifest.outcome
@@ -45,21 +51,28 @@ def ending(run: Run) -> str:
         return f"{run.status}: {outcome.error.type}: {first_line}"
     took = duration(run)
     steps = f": {outcome.steps} steps" if outcome.steps else ""
-    return f"{run.status}{steps}{f' in {took}' if took else ''}"
+    but = ", but not as its [expect] says" if unmet(run) else ""
+    return f"{run.status}{steps}{f' in {took}' if took else ''}{but}"
 
 
-def duration(run: Run) -> str:
-    """Return the time that a run's processes took; empty while it is unknown."""
+def seconds_taken(run: Run) -> float | None:
+    """Return the time that a run's processes took; None while it is unknown."""
     segments, seconds = run.manifest.volatile.segments, 0.0
     for segment in segments:
         try:
             ended = datetime.fromisoformat((segment.ended or "").replace("Z", "+00:00"))
             began = datetime.fromisoformat(segment.started.replace("Z", "+00:00"))
         except ValueError:
-            return ""  # killed: its end is not recorded
+            return None  # killed: its end is not recorded
         seconds += max(0.0, (ended - began).total_seconds())  # the clock may go back
-    if not segments:
-        return ""  # a reference
+    return seconds if segments else None  # of a reference, none are kept
+
+
+def duration(run: Run) -> str:
+    """Return the time that a run's processes took, for people; empty while it is unknown."""
+    seconds = seconds_taken(run)
+    if seconds is None:
+        return ""
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 

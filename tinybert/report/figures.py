@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from markupsafe import Markup
 
@@ -23,7 +24,7 @@ class Figure:
 
     title: str
     runs: list[str]
-    """The runs that have a line, `A` or `B`; empty on a page about one run."""
+    """The runs that have a line, `A`, `B` and on; empty on a page about one run."""
     overflows: int
     """How many overflows are marked on the axis."""
     svg: Markup
@@ -32,7 +33,7 @@ class Figure:
 def step_figures(
     runs: Sequence[Run], steps: Sequence[Steps], comparison: Comparison | None
 ) -> Iterator[Figure]:
-    """Yield the charts of what the traces of one run, or of two compared, hold."""
+    """Yield the charts of what the traces of one run, or of several, hold."""
     curves = [each.curves for each in steps]
     if not any(curves):
         return
@@ -56,7 +57,7 @@ def evaluation_figures(runs: Sequence[Run], steps: Sequence[Steps]) -> Iterator[
     reach = _reach([*evaluations, *(each.curves for each in steps)])
     marks = [
         Mark(run.manifest.outcome.best_step, f"best{f' of {name}' if len(runs) > 1 else ''}")
-        for name, run in zip("AB", runs, strict=False)
+        for name, run in zip(ascii_uppercase, runs, strict=False)
         if run.manifest.outcome.best_step is not None
     ]
     for number, (name, lines) in enumerate(_lines(evaluations).items()):
@@ -89,11 +90,12 @@ def _named_lines(curves: Sequence[Curves]) -> Iterator[tuple[str, Line]]:
 
 
 def _lines(
-    curves: Sequence[Curves], overflows: Sequence[Sequence[int]] = ((), ())
+    curves: Sequence[Curves], overflows: Sequence[Sequence[int]] | None = None
 ) -> dict[str, list[Line]]:
     """Return the curves of the runs by quantity; that of the loss scale has the overflows."""
     lines: dict[str, list[Line]] = {}
-    for run, of_run, events in zip("AB", curves, overflows, strict=False):
+    every = overflows or [()] * len(curves)
+    for run, of_run, events in zip(ascii_uppercase, curves, every, strict=False):
         for name, curve in of_run.items():
             marked = events if name == "loss_scale" else ()
             key = run if len(curves) > 1 else ""
@@ -108,8 +110,8 @@ def _reach(curves: Sequence[Curves]) -> tuple[int, int]:
 
 def _marks(runs: Sequence[Run], comparison: Comparison | None) -> Iterator[Mark]:
     """Yield where two runs part; of a single run, where it was resumed and where phases begin."""
-    if comparison is not None:
-        if comparison.step is not None:
+    if comparison is not None or len(runs) > 1:
+        if comparison is not None and comparison.step is not None:
             yield Mark(comparison.step.global_step, "first difference")
         return
     manifest = runs[0].manifest

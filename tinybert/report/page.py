@@ -5,8 +5,9 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tinybert.atomic import write_bytes
 from tinybert.compare.causes import exact_value
 from tinybert.compare.steps import relative_difference
-from tinybert.compare.verdict import Comparison, compare
+from tinybert.compare.verdict import Comparison, compare_pair
 from tinybert.compare.verify import expectation_failures
 from tinybert.errors import UsageError
 from tinybert.manifest.document import Run
@@ -28,6 +29,7 @@ from tinybert.report.facts import (
     kept_checkpoints,
     resolved_recipe,
     timing,
+    unmet,
 )
 from tinybert.report.figures import (
     NUMBERS,
@@ -61,6 +63,34 @@ def report(
     """
     sources = [manifest] if other is None else [manifest, other]
     target = output or Path(f"{'-against-'.join(path.stem for path in sources)}.html")
+    _require_free(target, sources, force=force)
+    write_bytes(target, html(manifest, other).encode())
+    return str(target), 0
+
+
+def write_page(
+    name: str, runs: list[Run], tables: Mapping[str, list[Row]], target: Path, *, force: bool
+) -> None:
+    """Write a page about several runs by a template: tables, and curves over each other.
+
+    Raises:
+        UsageError: The file exists and `force` is not given, or its folder does not.
+    """
+    _require_free(target, [run.path for run in runs], force=force)
+    steps = [steps_of(run) for run in runs]
+    named = zip(ascii_uppercase, runs, strict=False)
+    page = {
+        "title": f"{len(runs)} runs",
+        "runs": [(letter, str(run.path), ending(run)) for letter, run in named],
+        "tables": tables,
+        "figures": [*step_figures(runs, steps, None), *evaluation_figures(runs, steps)],
+    }
+    text = _templates().get_template(name).render(page=page)
+    write_bytes(target, FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text).encode())
+
+
+def _require_free(target: Path, sources: Iterable[Path], *, force: bool) -> None:
+    """Raise a UsageError unless a page may be written to a file."""
     cure = "name another with --output"
     if os.path.realpath(target) in map(os.path.realpath, sources):
         raise UsageError("the page would replace a manifest", where=str(target), cure=cure)
@@ -72,8 +102,6 @@ def report(
     if not target.parent.is_dir():
         cure = "create it, or name another with --output"
         raise UsageError("the page's folder is missing", where=str(target.parent), cure=cure)
-    write_bytes(target, html(manifest, other).encode())
-    return str(target), 0
 
 
 def html(a: Path, b: Path | None = None) -> str:
@@ -82,6 +110,14 @@ def html(a: Path, b: Path | None = None) -> str:
     Raises:
         ManifestError: A manifest is missing, or is none.
     """
+    template = _templates().get_template("page.html.jinja")
+    runs = [Run.load(path) for path in ([a] if b is None else [a, b])]
+    comparison = None if b is None else compare_pair(a, b)
+    page = template.render(page=_page(runs, comparison), listed=LISTED, numbers=NUMBERS)
+    return FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", page)
+
+
+def _templates() -> Environment:
     templates = Environment(
         loader=PackageLoader("tinybert.report", ""),
         autoescape=True,
@@ -91,11 +127,7 @@ def html(a: Path, b: Path | None = None) -> str:
         keep_trailing_newline=True,
     )
     templates.filters["exact_value"] = exact_value
-    template = templates.get_template("page.html.jinja")
-    runs = [Run.load(path) for path in ([a] if b is None else [a, b])]
-    comparison = None if b is None else compare(a, b)
-    page = template.render(page=_page(runs, comparison), listed=LISTED, numbers=NUMBERS)
-    return FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", page)
+    return templates
 
 
 def _page(runs: list[Run], comparison: Comparison | None) -> dict[str, Any]:
@@ -105,7 +137,7 @@ def _page(runs: list[Run], comparison: Comparison | None) -> dict[str, Any]:
     return {
         "title": " against ".join(run.path.stem for run in runs),
         "banner": comparison.headline if comparison else ending(runs[0]),
-        "look": LOOKS.get(comparison.verdict if comparison else runs[0].status, "open"),
+        "look": _look(runs, comparison),
         "runs": [_run(*given) for given in zip(names, runs, steps, strict=True)],
         "comparison": comparison,
         "results": _results(runs),
@@ -117,6 +149,13 @@ def _page(runs: list[Run], comparison: Comparison | None) -> dict[str, Any]:
         "facts": _side_by_side([describe_run(run) for run in runs]),
         "timing": _side_by_side([timing(run) for run in runs]),
     }
+
+
+def _look(runs: list[Run], comparison: Comparison | None) -> str:
+    """Return how the banner looks."""
+    if comparison is None and unmet(runs[0]):
+        return "bad"
+    return LOOKS.get(comparison.verdict if comparison else runs[0].status, "open")
 
 
 def _run(name: str, run: Run, steps: Steps) -> dict[str, Any]:

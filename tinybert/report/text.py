@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from tinybert.compare.causes import Cause, exact_value
 from tinybert.compare.tensors import TensorDifference
-from tinybert.compare.verdict import Comparison, compare
+from tinybert.compare.verdict import Comparison, compare_pair
 from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
-from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints
+from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints, unmet
 
 
 def diff(
@@ -25,7 +25,7 @@ def diff(
     across_topology: bool = False,
     format: Literal["text", "json"] = "text",
 ) -> tuple[str, int]:
-    """Compare two runs, as `compare` does; `require` is the least verdict that counts as the same.
+    """Compare two runs, as `compare_pair`; `require` is the least verdict that counts as the same.
 
     Returns:
         The report, whose first line is the verdict with the most probable cause, and the exit
@@ -34,7 +34,7 @@ def diff(
     Raises:
         ManifestError: A file is missing, or is no manifest.
     """
-    comparison = compare(a, b, across_topology=across_topology)
+    comparison = compare_pair(a, b, across_topology=across_topology)
     same = {"bitwise", "equal"} | ({"within tolerance"} if require == "tolerance" else set())
     code = {"incomparable": 2}.get(comparison.verdict, 0 if comparison.verdict in same else 1)
     if format == "json":
@@ -65,6 +65,7 @@ def show(manifest: Path) -> tuple[str, int]:
     rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
     rows += [(name, exact_value(value)) for name, value in final_metrics(run).items()]
     rows += [(name, checkpoint.file) for name, checkpoint in kept_checkpoints(run)]
+    rows += [("[expect]", failure) for failure in unmet(run)]
     if error := outcome.error:
         rows.append(("error", f"{error.type}: {error.message}"))
         if error.rank is not None:

@@ -1,0 +1,147 @@
+"""`runs` and `compare`, on pretended runs."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+import runner
+from tests.conftest import SHIPPED
+from tests.stand_ins import stand_in_run
+from tinybert.manifest.document import Run
+from tinybert.report.side_by_side import over_seeds
+
+
+@pytest.fixture
+def root(pretend, monkeypatch):
+    """A root with runs of two weight decays and two seeds, one of which failed its [expect]."""
+    first = pretend("a")
+    for decay in (1e-4, 1e-3):
+        for seed in (1, 2):
+            run = pretend("a", weight_decay=decay, seed=seed)
+            if (decay, seed) == (1e-3, 2):
+                run.expect = {"metrics": {"loss": {"max": 1.0}}}
+            run.run()
+    with pretend("a", seed=9).planned():
+        pass
+    monkeypatch.chdir(first.root)
+    return first.root
+
+
+def call(capsys, *words):
+    code = runner.main([*map(str, words)])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return out
+
+
+def manifests(root):
+    return sorted(root.glob("manifests/*.json"))
+
+
+def test_runs_are_listed_the_newest_first(root, capsys):
+    lines = call(capsys, "runs", "--root", root).splitlines()
+    assert lines[0].split() == ["run", "stage", "status", "steps", "result", "took", "size"]
+    assert [line.split()[0] for line in lines[1:]] == [p.stem for p in manifests(root)[::-1]]
+    assert [line.split()[2] for line in lines[1:]] == [
+        "abandoned",
+        "finished,",
+        "finished",
+        "finished",
+        "finished",
+    ]
+    assert "finished, [expect] failed  12     mean_loss " in lines[2]
+
+
+def test_runs_are_filtered_and_sorted(root, capsys):
+    everything = json.loads(call(capsys, "runs", "--root", root, "--format", "json"))
+    assert len(everything) == 5
+    assert {each["as_expected"] for each in everything} == {True, False}
+    words = ("runs", "tiny", "--status", "finished", "--sort", "metric", "--format", "json")
+    listed = json.loads(call(capsys, *words, "--root", root))
+    values = [each["value"] for each in listed]
+    assert len(values) == 4
+    assert values == sorted(values)
+    assert call(capsys, "runs", "other", "--root", root) == "no runs\n"
+
+
+def test_a_damaged_manifest_is_named(root, capsys):
+    path = manifests(root)[0]
+    path.write_text("{")
+    assert (
+        call(capsys, "runs", "--root", root)
+        .splitlines()[-1]
+        .startswith(f"not listed: {path.name}: file is no manifest")
+    )
+
+
+def test_what_differs_is_beside_each_other(root, capsys):
+    out = call(capsys, "compare", *manifests(root)[:4])
+    assert "  optimizer.weight_decay" in out
+    before = out.partition("over seeds")[0].splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in before if re.match("  [a-z]", line)}
+    assert rows["seed"] == ["1", "2", "1", "2"]
+    assert rows["optimizer.weight_decay"] == ["0.0001", "0.0001", "0.001", "0.001"]
+    assert "data.seq_length" not in rows
+    assert "  optimizer.weight_decay = 0.0001  mean_loss " in out
+    assert out.splitlines()[3].endswith(", but not as its [expect] says")
+
+
+def test_runs_of_other_options_or_parents_are_no_group(root):
+    runs = [Run.load(path) for path in manifests(root)[:4]]
+    groups = list(over_seeds(runs))
+    assert [len(group.runs) for group in groups] == [2, 2]
+    losses = [float(run.manifest.outcome.metrics["mean_loss"]) for run in runs]
+    assert groups[0].spreads["mean_loss"].mean == pytest.approx(sum(losses[:2]) / 2)
+
+
+def test_curves_lie_over_each_other(root, capsys, tmp_path):
+    page = tmp_path / "page.html"
+    call(capsys, "compare", *manifests(root)[:4], "--output", page)
+    text = page.read_text()
+    assert all(f'<path class="line {letter}"' in text for letter in "abcd")
+    assert "<h2>Over seeds</h2>" in text
+    assert runner.main(["compare", str(manifests(root)[0]), "--output", str(page)]) == 2
+    assert "the file exists" in capsys.readouterr().err
+
+
+def test_a_failed_expectation_is_shown(root, capsys):
+    path = manifests(root)[3]
+    out = call(capsys, "show", path)
+    assert "  [expect]" in out
+    assert "above 1.0" in out
+    call(capsys, "report", path, "--output", root / "page.html")
+    page = (root / "page.html").read_text()
+    assert '<p class="verdict bad">finished: 12 steps' in page
+    assert "but not as its [expect] says" in page
+
+
+def test_what_is_needed_or_wanted_stays(root, capsys):
+    finished, abandoned = manifests(root)[:4], manifests(root)[4]
+    assert call(capsys, "prune", "--root", root, "--yes") == "nothing to remove\n"
+    folders = [Run.load(path).folder for path in finished]
+    shutil.copytree(folders[0], root / "runs" / "tiny" / "lost")
+    (root / "runs" / "store").mkdir()
+    out = call(capsys, "prune", "--root", root, "--caches", "--yes")
+    assert [re.split("  +", line)[1:] for line in out.splitlines()[:-1]] == [
+        ["runs/tiny/lost", "without a manifest"],
+        ["runs/store", "imported records, made again when needed"],
+    ]
+    assert not (root / "runs" / "store").exists()
+    assert all(folder.is_dir() for folder in folders)
+    assert call(capsys, "prune", abandoned, "--root", root, "--yes").endswith(" B\n")
+    assert abandoned.exists(), "the record stays"
+
+
+def test_a_run_that_others_are_built_on_is_not_removed(tmp_path, capsys):
+    teacher = stand_in_run(tmp_path, SHIPPED["tiny_finetune"])
+    child = stand_in_run(tmp_path, SHIPPED["tiny_task_distill"], parents={"teacher": teacher})
+    assert runner.main(["prune", str(teacher), "--root", str(tmp_path), "--yes"]) == 2
+    assert f"the run is needed: {child.stem} is built on it" in capsys.readouterr().err
+    stand_in_run(tmp_path, SHIPPED["tiny_task_distill"], parents={"teacher": teacher})
+    out = call(capsys, "prune", "--root", tmp_path, "--yes")
+    assert "repeated, with the same outcome" in out
+    assert out.splitlines()[-1].startswith("removed: 1 folder(s), ")
+    assert not Run.load(child).folder.exists()
+    assert Run.load(teacher).folder.is_dir()
