@@ -19,6 +19,7 @@ COMMANDS = {
     "new": "tinybert.commands.new",
     "run": "tinybert.commands.run",
     "rerun": "tinybert.commands.run",
+    "study": "tinybert.commands.study",
     "worker": "tinybert.launch.worker",
     "validate": "tinybert.recipe.validate",
     "explain": "tinybert.recipe.explain",
@@ -38,7 +39,7 @@ COMMANDS = {
     "doctor": "tinybert.commands.doctor",
 }
 """The module of each command, imported when it is called; the function has the command's name."""
-RUNNING = ("run", "rerun")
+RUNNING = ("run", "rerun", "study")
 """Commands whose errors have exit codes of their own."""
 WITH_FRAMEWORK = (*RUNNING, "convert", "export", "predict")
 """Commands that load the framework."""

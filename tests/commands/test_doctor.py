@@ -34,7 +34,7 @@ def test_code_without_a_commit_is_named_and_no_clean_code(monkeypatch, tmp_path)
     assert f"--  code: no commit is known: {reason}\n" in text
     monkeypatch.setattr(run, "PROGRAM", tmp_path)
     with pytest.raises(UsageError) as caught:
-        run.run(recipe=str(SHIPPED["tiny"]), root=ROOT, require_clean=True)
+        run.run([str(SHIPPED["tiny"])], False, root=ROOT, require_clean=True)
     assert str(caught.value) == (
         f"nobody knows whether the code is that of a commit: {reason}\n"
         "help: run it in its repository, or leave out --require-clean"

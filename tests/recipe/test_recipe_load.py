@@ -9,6 +9,7 @@ import rfc8785
 
 from tests.conftest import ROOT, SHIPPED
 from tinybert.errors import RecipeError
+from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import Origin, load
 from tinybert.recipe.tables import Batches, Topology, batch_size, device_count, global_batch_size
 
@@ -249,6 +250,38 @@ error: unknown value "GPU" for `device`
   --> --device GPU
 help: use "Ascend" or "CPU\""""
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "table", "gone"),
+    [
+        ("training.epoch_size=2", "training", "train_steps"),
+        ("data.batch_size=2", "data", "global_batch_size"),
+        ("optimizer.schedule.warmup_steps=0", "optimizer.schedule", "warmup_ratio"),
+        ("student.load_student_ckpt_path=a", "student", "init"),
+    ],
+)
+def test_a_key_that_is_set_takes_the_place_of_those_that_it_excludes(override, table, gone):
+    path = ROOT / "recipes" / "tiny.toml"
+    key, _, _ = override.partition("=")
+    before, after = load(path), load(path, [override])
+    assert f"{table}.{gone}" in before.origins
+    assert f"{table}.{gone}" not in {k for k, o in after.origins.items() if o.kind != "derived"}
+    assert after.origins[key].kind == "set"
+    value = before.values
+    for part in (*table.split("."), gone):
+        value = value[part]
+    assert load(path, [override, f"{table}.{gone}={as_toml(value)}"]).digest == before.digest
+
+
+def test_a_key_without_a_value_is_removed():
+    path = ROOT / "recipes" / "tiny.toml"
+    assert "expect" not in load(path, ["expect="]).values
+    assert "steps" not in load(path, ["expect.steps="]).values["expect"]
+    assert error_of(path, ["training.epoch_size="]).startswith(
+        "error: `training.epoch_size` is not there to be removed\n"
+    )
+    assert "missing key `seed`" in error_of(path, ["seed="])
 
 
 def test_a_data_sink_set_by_name_holds_on_the_cpu():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from tinybert.recipe.load import resolve
@@ -8,29 +9,31 @@ def test_only_the_newest_run_of_equal_recipe_and_code_is_resumed(pretend: Any) -
     run = pretend("a")
     with run.planned() as abandoned:
         inputs = abandoned.manifest.inputs
-    recipe, code = resolve("tiny.toml", run.text().encode()), inputs.code.digest
+    recipe = resolve("tiny.toml", run.text().encode())
     seeded = resolve("tiny.toml", run.text().encode(), ["seed=7"])
-    assert resumable(run.root, seeded, code) is None
-    assert resumable(run.root, recipe, "another code") is None
-    assert resumable(run.root, resolve("other.toml", run.text().encode()), code) is None
+    assert resumable(run.root, seeded, inputs) is None
+    code = replace(inputs.code, digest="another code")
+    for other in ({"code": code}, {"trial": True}, {"study": "a" * 64}):
+        assert resumable(run.root, recipe, replace(inputs, **other)) is None
+    assert resumable(run.root, resolve("other.toml", run.text().encode()), inputs) is None
     (run.root / "manifests" / "tiny-20270101T000000Z-00000a.json").write_text("{")
-    found = resumable(run.root, recipe, code)
+    found = resumable(run.root, recipe, inputs)
     assert found is not None
     assert found.path == abandoned.path
-    assert resumable(run.root, recipe, code) is None, "it is under way"
+    assert resumable(run.root, recipe, inputs) is None, "it is under way"
     found.finish("interrupted")
-    found = resumable(run.root, recipe, code)
+    found = resumable(run.root, recipe, inputs)
     assert found is not None
     found.finish()
-    assert resumable(run.root, recipe, code) is None, "it is finished"
+    assert resumable(run.root, recipe, inputs) is None, "it is finished"
 
 
 def test_a_run_goes_on_with_the_expectations_of_now(pretend: Any) -> None:
     run = pretend("a", expect={"steps": 99})
     with run.planned() as abandoned:
-        code = abandoned.manifest.inputs.code.digest
+        inputs = abandoned.manifest.inputs
     run.expect = {"steps": 12}
-    found = resumable(run.root, resolve("tiny.toml", run.text().encode()), code)
+    found = resumable(run.root, resolve("tiny.toml", run.text().encode()), inputs)
     assert found is not None
     assert found.manifest.inputs.recipe.values["expect"] == {"steps": 12}
     assert found.manifest.inputs.recipe.text == run.text()

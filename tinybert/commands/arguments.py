@@ -83,6 +83,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _new(commands, program)
     _run(commands, program)
+    _study(commands, program)
     _recipes(commands)
     _manifests(commands, program)
     _prepare(commands)
@@ -100,7 +101,7 @@ def _changes(command: argparse.ArgumentParser, *, device: bool = True) -> None:
         action="append",
         default=[],
         metavar="A.B=C",
-        help="change one value of the recipe; may be repeated",
+        help="change one value of the recipe, or remove it: A.B=; may be repeated",
     )
     if device:
         command.add_argument("--device", choices=("CPU", "Ascend"), help="run on another device")
@@ -182,8 +183,41 @@ def _run(commands: Commands, program: Path) -> None:
         metavar="N",
         help="profile N calls of the device after the first, into the run's folder",
     )
+    run.add_argument(
+        "--try",
+        dest="trial",
+        type=integer,
+        metavar="N",
+        help="a trial of N steps a training, evaluated at its end, without expectations",
+    )
+    run.add_argument("--study", type=Path, help=argparse.SUPPRESS)  # the command `study` names it
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument(
+        "--root",
+        type=Path,
+        default=program,
+        metavar="DIR",
+        help="where relative paths start, and runs/ and manifests/ are (default: beside runner.py)",
+    )
+
+
+def _study(commands: Commands, program: Path) -> None:
+    study = commands.add_parser("study", help="a recipe with a matrix of values, and their spread")
+    study.add_argument(
+        "recipe", metavar="RECIPE", help="or a TOML file with `recipe` and, in [values], the lists"
+    )
+    study.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=C,D",
+        help="the values of a key; a run for every combination of those of all keys",
+    )
+    study.add_argument("--device", choices=("CPU", "Ascend"), help="run on another device")
+    study.add_argument("--dry-run", action="store_true", help="check, and list the runs")
+    study.add_argument("--format", choices=("text", "json"), default="text")
+    study.add_argument(
         "--root",
         type=Path,
         default=program,

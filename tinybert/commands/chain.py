@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,13 +50,18 @@ def run_chain(recipes: Sequence[str], options: RunOptions, stop: StopRequest) ->
         StoppedError: The user stopped; it names those that were not begun.
         TinybertError: A recipe or a file of a run that is to come has problems; nothing ran.
     """
-    if options.resume is not None or options.profile is not None or options.host_rank:
-        raise UsageError(
-            "--resume, --profile and --host-rank are for one run", cure="name one recipe alone"
-        )
+    alone = {"resume": None, "profile": None, "trial": None, "study": None, "host_rank": 0}
+    if any(getattr(options, name) != default for name, default in alone.items()):
+        message = "--resume, --profile, --try and --host-rank are for one run"
+        raise UsageError(message, cure="name one recipe alone")
     links = list(chain_of(recipes, options))
-    if problems := [problem for link in links for problem in _problems(link, options.root)]:
-        raise all_of(problems)
+    require_files(links, options.root)
+    run_missing(links, options, stop)
+    return ""
+
+
+def run_missing(links: Sequence[ChainedRun], options: RunOptions, stop: StopRequest) -> None:
+    """Run what has no finished run, in order; raises as `run_chain`."""
     for number, link in enumerate(links, 1):
         name = f"{number} of {len(links)}: {link.recipe.path}"
         if link.finished is None:
@@ -73,7 +78,6 @@ def run_chain(recipes: Sequence[str], options: RunOptions, stop: StopRequest) ->
         but = ", but not as its [expect] says" if failed else ""
         manifest = relative_to_cwd(link.finished.path)
         print_text(f"{name} is finished{but}: {manifest}", sys.stderr)
-    return ""
 
 
 def chain_of(recipes: Sequence[str], options: RunOptions) -> Iterator[ChainedRun]:
@@ -112,6 +116,16 @@ def chain_of(recipes: Sequence[str], options: RunOptions) -> Iterator[ChainedRun
 
     for recipe in recipes:
         yield from visit(Path(recipe), (), named=True)
+
+
+def require_files(links: Iterable[ChainedRun], root: Path) -> None:
+    """Raise one error with everything that is wrong with the files of the runs that are to come.
+
+    Raises:
+        InputError: A file is missing or damaged, or does not go with the others.
+    """
+    if problems := [problem for link in links for problem in _problems(link, root)]:
+        raise all_of(problems)
 
 
 def _problems(link: ChainedRun, root: Path) -> Sequence[TinybertError]:
@@ -160,6 +174,7 @@ def _arguments(recipe: ResolvedRecipe, options: RunOptions) -> list[str]:
     words = ["run", str(recipe.path), "--root", str(options.root)]
     words += [word for override in recipe.overrides for word in ("--set", override)]
     words += ["--device", recipe.device] if recipe.device else []
+    words += ["--study", str(options.study)] if options.study else []
     flags = ("fresh", "dry_run", "require_clean")
     words += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(options, flag)]
     return [*words, "--log-format", options.log_format]

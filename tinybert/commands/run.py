@@ -31,11 +31,13 @@ from tinybert.manifest.document import Run, is_locked, require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
+from tinybert.manifest.study import Study
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, changed_records, checkpoint_problems, describe, make_plan
 from tinybert.plan.tokenizer import keep_tokenizer
 from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.recipe.tables import device_count
+from tinybert.recipe.trial import trial_overrides
 from tinybert.report.text import diff
 from tinybert.run.execute import RunOptions, execute
 from tinybert.run.logs import configure
@@ -107,6 +109,9 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
     """
     events = configure(options.log_format)
     resolved = load(options.recipe, options.overrides, options.device)
+    if options.trial is not None:
+        shorter = [*options.overrides, *trial_overrides(resolved, options.trial)]
+        resolved = load(options.recipe, shorter, options.device)
     plan = _checked_plan(resolved, options)
     topology = resolved.recipe.topology
     if options.profile is not None and options.profile < 1:
@@ -200,10 +205,19 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     """
     resolved, record = plan.resolved, None
     parents = [_parent(role, run, options.root) for role, run in plan.parents.items()]
+    inputs = Inputs(
+        stage=resolved.recipe.stage,
+        recipe=recipe_facts(resolved),
+        code=code,
+        seeds={"seed": resolved.recipe.seed},
+        parents=parents,
+        trial=options.trial is not None,
+        study=None if options.study is None else Study.load(options.study).digest,
+    )
     if options.resume is not None:
         record = resume(options.resume, resolved, code)
     elif not options.fresh:
-        record = resumable(options.root, resolved, code.digest)
+        record = resumable(options.root, resolved, inputs)
     if record is not None:
         manifest = relative_to_cwd(record.path)
         log.warning("going on with a run that was cut off", manifest=manifest)
@@ -213,13 +227,6 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
             record.fail(error)
             raise
         return record
-    inputs = Inputs(
-        stage=resolved.recipe.stage,
-        recipe=recipe_facts(resolved),
-        code=code,
-        seeds={"seed": resolved.recipe.seed},
-        parents=parents,
-    )
     record = RunRecord.plan(options.root, inputs)
     record.keep_patch(patch)
     keep_tokenizer(plan, record.directory)

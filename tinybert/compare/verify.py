@@ -16,6 +16,7 @@ from tinybert.manifest.checkpoints import (
 )
 from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.study import RECORD, Study
 
 
 def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
@@ -26,7 +27,7 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     from other facts of the manifest, from its recipe and from the trace is computed anew.
 
     Args:
-        manifest: The run's manifest, or the record of an export.
+        manifest: The run's manifest, or the record of an export or of a study.
         rehash: Hash every input, and read every tensor of every checkpoint.
 
     Returns:
@@ -37,6 +38,8 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     """
     if manifest.name == exported.RECORD_FILE:
         return exported.Exported.load(manifest).verify()
+    if RECORD.fullmatch(manifest.name):
+        return Study.load(manifest).verify()
     run = Run.load(manifest)
     code = changed_code(run)
     problems, trusted = changed_inputs(run, rehash=rehash)

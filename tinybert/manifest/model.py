@@ -160,6 +160,10 @@ class Inputs(Section):
     """The seeds that random choices derive from."""
     parents: list[Parent] = field(default_factory=list)
     """The runs whose results are read."""
+    trial: Annotated[bool, INPUT_NOTE] = False
+    """Whether `--try` cut the recipe to a few steps, and took its expectations away."""
+    study: Annotated[str | None, INPUT_NOTE] = None
+    """The digest of the study that the run is a member of; null: of none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,8 +158,9 @@ def runs_of(readings: Sequence[ResolvedRecipe], root: Path) -> list[RecipeRun]:
             run = Run.load(path)
         except ManifestError:
             continue
-        unfinished = [] if (state := run.status) == "finished" else [f"it is {state}"]
-        found.append(RecipeRun(run, [*unfinished, *_differences(run, readings, root)]))
+        other = [] if (state := run.status) == "finished" else [f"it is {state}"]
+        other += ["it is a trial"] if run.manifest.inputs.trial else []
+        found.append(RecipeRun(run, [*other, *_differences(run, readings, root)]))
     return found
 
 

@@ -1,5 +1,6 @@
 """The names of a run: its manifest's path, its name or a beginning of it, `latest`, a recipe."""
 
+import os
 from pathlib import Path
 
 from tinybert.errors import InputError, UsageError, bulleted
@@ -33,7 +34,7 @@ def find_manifest(name: str, root: Path) -> Path:
             message = "the recipe has no finished run" + describe_nearest(runs)
             raise InputError(message, where=name, cure=f"run it first: `python runner.py {name}`")
         return Path(relative_to_cwd(finished[0]))
-    if path.exists() or path.suffix == ".json" or len(path.parts) != 1:
+    if os.path.lexists(path) or path.suffix == ".json" or len(path.parts) != 1:
         return path
     every = newest_first(root)
     found = every[:1] if name == LATEST else [one for one in every if one.name.startswith(name)]

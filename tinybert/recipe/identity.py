@@ -3,12 +3,28 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+
+import rfc8785
 
 WITHOUT_EFFECT = re.compile(
     r"expect(\.|$)|topology\.(master_|timeout_|bind_core)|runtime\.dropout_masks"
 )
 """Keys that change no bit of an outcome: runs that differ in them alone are the same run."""
+
+
+def identity(values: Mapping[str, Any]) -> str:
+    """Return the digest of the resolved values that make a run what it is."""
+    return sha256(rfc8785.dumps(_with_effect(values))).hexdigest()
+
+
+def _with_effect(values: Mapping[str, Any], table: str = "") -> dict[str, Any]:
+    kept = {key: value for key, value in values.items() if not WITHOUT_EFFECT.match(table + key)}
+    return {
+        key: _with_effect(value, f"{table}{key}.") if isinstance(value, Mapping) else value
+        for key, value in kept.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,22 @@ TablePath = tuple[str, ...]
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
+EXCLUSIVE = (
+    ("init", "load_teacher_ckpt_path"),
+    ("init", "load_student_ckpt_path"),
+    ("batch_size", "global_batch_size"),
+    ("epoch_size", "train_steps"),
+    ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"),
+)
+"""Keys of a table of which a recipe writes exactly one."""
+
+
+def partners(path: TablePath) -> list[TablePath]:
+    """Return the keys that a key excludes from its table."""
+    groups = (group for group in EXCLUSIVE if path[-1] in group)
+    return [(*path[:-1], key) for group in groups for key in group if key != path[-1]]
+
+
 def dotted(path: Iterable[str | int]) -> str:
     """Return a path as TOML writes a dotted key."""
     parts = map(str, path)

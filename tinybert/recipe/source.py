@@ -17,7 +17,7 @@ import tree_sitter_toml
 
 from tinybert.errors import RecipeError
 from tinybert.files import read_file
-from tinybert.recipe.keys import dotted
+from tinybert.recipe.keys import dotted, partners
 from tinybert.recipe.problems import InvalidRecipeError, Place, Problem
 from tinybert.strict_json import MAX_DEPTH, nests_deeply
 
@@ -125,7 +125,8 @@ def overridden(
     """Return the document with all overrides in order, and a problem for each that is malformed.
 
     A device other than the recipe's changes that key alone; on a CPU there is no other memory to
-    sink data into, so that `--device CPU` also turns this off.
+    sink data into, so that `--device CPU` also turns this off. A key without a value is removed; of
+    keys that exclude each other, the one that is set takes the place of the others.
     """
     problems = []
     if device is not None:
@@ -144,7 +145,10 @@ def overridden(
                 raise ValueError("expected KEY=VALUE")
             if len(path) > MAX_DEPTH:
                 raise ValueError("the key has too many parts")
-            document = _with_value(document, path, _toml_value(text.strip()), place)
+            if text.strip():
+                document = _with_value(document, path, _toml_value(text.strip()), place)
+            else:
+                document = _without_value(document, path)
         except ValueError as error:
             problems.append(Problem(str(error), place, "for example --set training.train_steps=8"))
     return document, problems
@@ -172,9 +176,25 @@ def _with_value(document: Document, path: tuple[str, ...], value: Any, place: Pl
         if not isinstance(table, dict):
             raise ValueError(f"`{part}` is not a table")
     table[path[-1]] = value
+    keys, places = _without(document.keys, path), _without(document.places, path)
+    for partner in partners(path):
+        table.pop(partner[-1], None)
+        keys, places = _without(keys, partner), _without(places, partner)
     above: dict[KeyPath, Place] = {path[:length]: place for length in range(1, len(path))}
-    keys = above | _without(document.keys, path) | {path: place}
-    places = _without(document.places, path) | {path: place}
+    keys, places = above | keys | {path: place}, places | {path: place}
+    return replace(document, values=values, keys=keys, places=places)
+
+
+def _without_value(document: Document, path: tuple[str, ...]) -> Document:
+    """Return the document without a key or a table."""
+    if document.value(path) is None:
+        raise ValueError(f"`{dotted(path)}` is not there to be removed")
+    values = deepcopy(document.values)
+    table = values
+    for part in path[:-1]:
+        table = table[part]
+    del table[path[-1]]
+    keys, places = (_without(each, path) for each in (document.keys, document.places))
     return replace(document, values=values, keys=keys, places=places)
 
 

@@ -63,6 +63,21 @@ class SeedGroup:
         """The options in one line."""
         return ", ".join(f"{key} = {value}" for key, value in self.options.items()) or "all"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "options": self.options,
+            "runs": [str(run.path) for run in self.runs],
+            "metrics": {
+                name: {
+                    "mean": spread.mean,
+                    "deviation": spread.deviation,
+                    "interval": spread.interval,
+                }
+                for name, spread in self.spreads.items()
+            },
+        }
+
     def rows(self) -> Iterator[Row]:
         """Yield options, metric and spread."""
         for name, spread in self.spreads.items():
@@ -169,19 +184,5 @@ def _document(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> dict[str, Any
             }
             for run in runs
         ],
-        "over_seeds": [
-            {
-                "options": group.options,
-                "runs": [str(run.path) for run in group.runs],
-                "metrics": {
-                    name: {
-                        "mean": spread.mean,
-                        "deviation": spread.deviation,
-                        "interval": spread.interval,
-                    }
-                    for name, spread in group.spreads.items()
-                },
-            }
-            for group in groups
-        ],
+        "over_seeds": [group.to_json() for group in groups],
     }

@@ -53,6 +53,10 @@ class RunOptions:
     host_rank: int = 0
     profile: int | None = None
     """Calls of the device to profile."""
+    trial: int | None = None
+    """Steps of a trial."""
+    study: Path | None = None
+    """The record of the study that the run is a member of."""
 
 
 def execute(

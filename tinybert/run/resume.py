@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tinybert.errors import ManifestError, UsageError, bulleted
 from tinybert.manifest.document import Run, newest_first, read_manifest
-from tinybert.manifest.model import Code, RecipeFacts, ValueOrigin
+from tinybert.manifest.model import Code, Inputs, RecipeFacts, ValueOrigin
 from tinybert.manifest.record import RunRecord
 from tinybert.recipe.identity import changes
+from tinybert.recipe.keys import dotted, partners
 from tinybert.recipe.load import ResolvedRecipe
 
 
@@ -26,6 +27,7 @@ def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
         cure = f"go back to {origin_of(recorded)}, or start anew with --fresh"
         raise UsageError(message, where=str(path), cure=cure)
     named = {override.partition("=")[0] for override in resolved.overrides}
+    named |= {dotted(key) for name in named for key in partners(tuple(name.split(".")))}
     named |= {"topology.device", "runtime.enable_data_sink"} if resolved.device else set()
     named |= {key for key, origin in resolved.origins.items() if origin.kind == "derived"}
     problems = [
@@ -51,8 +53,10 @@ def _reopen(path: Path, resolved: ResolvedRecipe) -> RunRecord:
     return record
 
 
-def resumable(root: Path, resolved: ResolvedRecipe, code_digest: str) -> RunRecord | None:
+def resumable(root: Path, resolved: ResolvedRecipe, wanted: Inputs) -> RunRecord | None:
     """Reopen the newest run of a recipe and a program if it was abandoned or interrupted.
+
+    `wanted` is what a new run would be given; trials and studies are taken up by themselves alone.
 
     A newer run of the same recipe and code that ended otherwise, or that is under way, leaves
     nothing to resume. Manifests that cannot be read are passed over.
@@ -63,9 +67,10 @@ def resumable(root: Path, resolved: ResolvedRecipe, code_digest: str) -> RunReco
         except ManifestError:
             continue
         inputs = run.manifest.inputs
-        if inputs.code.digest == code_digest and not any(
-            changes(inputs.recipe.values, resolved.values)
-        ):
+        same = all(
+            getattr(inputs, name) == getattr(wanted, name) for name in ("trial", "study")
+        ) and not any(changes(inputs.recipe.values, resolved.values))
+        if same and inputs.code.digest == wanted.code.digest:
             cut_off = run.status in ("abandoned", "interrupted")
             return _reopen(path, resolved) if cut_off else None
     return None

@@ -1,0 +1,235 @@
+"""The command `study`: a recipe with a matrix of values, every run written down beforehand."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import tomli
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinybert.commands.chain import chain_of, require_files, run_apart, run_missing
+from tinybert.errors import ChainError, RecipeError, UsageError
+from tinybert.files import relative_to_cwd
+from tinybert.manifest.document import Run
+from tinybert.manifest.study import Study, StudyMember, StudyRecord
+from tinybert.recipe.identity import identity
+from tinybert.recipe.keys import as_toml
+from tinybert.recipe.load import load
+from tinybert.recipe.source import read_source
+from tinybert.report.runs import is_loss, main_metric
+from tinybert.report.side_by_side import SeedGroup, over_seeds
+from tinybert.report.table import as_table
+from tinybert.run.execute import RunOptions
+from tinybert.signals import StopRequest
+from tinybert.terminal import print_text
+
+MOST = 1000
+"""Runs of a study."""
+NOT_REPEATED = "TrainingError"
+"""The error of a run that would fail again: its loss was not finite, or the like."""
+GOES_ON = (1, 3)
+"""Exit codes of a member after which the others are run: training failed, [expect] not met."""
+
+
+class StudyFile(BaseModel):
+    """A study as a TOML file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    recipe: str
+    """Path of the recipe, relative to the root."""
+    values: dict[str, Any]
+    """A list of values, or one, by dotted key."""
+
+
+def study(
+    *,
+    recipe: str,
+    overrides: Sequence[str],
+    device: str | None,
+    dry_run: bool,
+    format: Literal["text", "json"],
+    root: Path,
+) -> tuple[str, int]:
+    """Run every combination of values that has not run yet; return the table, and an exit code.
+
+    Raises:
+        ChainError: A run failed by something else than its values; the same command goes on.
+        StoppedError: The user stopped.
+        TinybertError: The recipe, a value or a file has problems; nothing ran.
+    """
+    path, matrix = _matrix(recipe, overrides, root)
+    members = [_member(path, chosen, device) for chosen in _combinations(matrix)]
+    options = RunOptions(path, root, device=device, dry_run=dry_run)
+    record = StudyRecord(
+        recipe=Path(path).stem, device=device, values=dict(matrix), members=members
+    )
+    if len({member.identity for member in members}) < len(members):
+        raise UsageError("two runs of the study would be the same", cure="name each value once")
+    for member in members:
+        require_files(chain_of([path], replace(options, overrides=member.overrides)), root)
+    if dry_run:
+        return "\n".join(" ".join(member.overrides) for member in members), 0
+    found = Study.write(root, record)
+    with StopRequest() as stop:
+        _run(found, path, options, stop)
+    return summary(found, format), 1 if _missing(found) else 0
+
+
+def _run(found: Study, path: str, options: RunOptions, stop: StopRequest) -> None:
+    """Run the members that are missing, and first what the recipe links to."""
+    first = replace(options, overrides=found.record.members[0].overrides)
+    *parents, _ = chain_of([path], first)
+    run_missing(parents, options, stop)
+    members = found.members()
+    for number, (member, run) in enumerate(members, 1):
+        name = f"{number} of {len(members)}: {' '.join(member.overrides)}"
+        if run is not None and _is_done(run):
+            print_text(f"{name} is {run.status}: {relative_to_cwd(run.path)}", sys.stderr)
+            continue
+        print_text(name, sys.stderr)
+        own = replace(options, overrides=member.overrides, study=found.path)
+        left = len(members) - number
+        try:
+            run_apart(
+                load(path, member.overrides, options.device),
+                own,
+                stop,
+                [f"{left} more runs of the study"] if left else [],
+            )
+        except ChainError as error:
+            if error.exit_code not in GOES_ON:
+                raise
+            print_text(f"warning: {error.message}", sys.stderr)
+
+
+def summary(found: Study, format: Literal["text", "json"]) -> str:
+    """Return what the runs of a study measured, its spread over seeds, and which is best."""
+    runs = [run for _, run in found.members() if run is not None and run.status == "finished"]
+    groups = list(over_seeds(runs))
+    best = best_group(groups)
+    if format == "json":
+        return json.dumps(_document(found, groups, best), indent=2) + "\n"
+    total = len(found.record.members)
+    lines = [f"{relative_to_cwd(found.path)}: {len(runs)} of {total} runs finished"]
+    lines += _missing(found)
+    if best is not None:
+        metric = main_metric(best.runs[0])[0]
+        names = list(dict.fromkeys([metric, *best.spreads]))
+        lines += as_table([("values", "metric", "mean and deviation"), *_rows(groups, names)])
+        lines.append(f"best by {metric}: {best.name}")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(groups: Sequence[SeedGroup], names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    for name in names:
+        for group in groups:
+            if name in group.spreads:
+                yield group.name, name, str(group.spreads[name])
+
+
+def best_group(groups: Sequence[SeedGroup]) -> SeedGroup | None:
+    """Return the group with the best mean of the recipe's own metric."""
+
+    def rank(group: SeedGroup) -> float:
+        metric, _ = main_metric(group.runs[0])
+        mean = fmean(value for run in group.runs if (value := main_metric(run)[1]) is not None)
+        return -mean if is_loss(metric) else mean
+
+    measured = [group for group in groups if main_metric(group.runs[0])[1] is not None]
+    return max(measured, key=rank, default=None)
+
+
+def _missing(found: Study) -> list[str]:
+    """Return a line for each member without a finished run."""
+    states = ((" ".join(member.overrides), run) for member, run in found.members())
+    return [
+        f"{name}: {'not run' if run is None else run.status}"
+        for name, run in states
+        if run is None or run.status != "finished"
+    ]
+
+
+def _is_done(run: Run) -> bool:
+    error = run.manifest.outcome.error
+    failed = run.status == "failed" and error is not None and error.type == NOT_REPEATED
+    return run.status == "finished" or failed
+
+
+def _matrix(
+    recipe: str, overrides: Sequence[str], root: Path
+) -> tuple[str, Mapping[str, list[Any]]]:
+    """Return a study's recipe, and the values of each key, by a recipe or by a study's file."""
+    matrix: dict[str, list[Any]] = {}
+    content = _toml(recipe)
+    if "recipe" in content:
+        try:
+            named = StudyFile.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise RecipeError(
+                f"no study: `{place}`: {first['msg'].lower()}", where=recipe
+            ) from None
+        recipe = relative_to_cwd(root / named.recipe)
+        for key, value in named.values.items():
+            matrix[key] = value if isinstance(value, list) else [value]
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"`--set {override}` has no values", cure="write KEY=VALUE,VALUE")
+        matrix[key.strip()] = list(_values(text))
+    runs = 1
+    for values in matrix.values():
+        runs *= len(values)
+    if not matrix or not 1 <= runs <= MOST:
+        message = f"a study has 1 to {MOST:,} runs, this one {runs if matrix else 0:,}"
+        raise UsageError(message, cure="vary a value: --set seed=1,2,3")
+    return recipe, matrix
+
+
+def _toml(path: str) -> dict[str, Any]:
+    """Return the content of a file; nothing if it is not TOML, which `load` reports."""
+    try:
+        return tomli.loads(read_source(path).decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _values(text: str) -> Sequence[Any]:
+    """Return the values that `--set` lists: of a TOML array without brackets, or bare words."""
+    try:
+        values: list[Any] = tomli.loads(f"values = [{text}]")["values"]
+    except tomli.TOMLDecodeError:
+        return [word.strip() for word in text.split(",")]
+    return values
+
+
+def _combinations(matrix: Mapping[str, list[Any]]) -> Iterator[list[str]]:
+    """Yield the arguments of `--set` of each run; the last key varies first."""
+    for values in product(*matrix.values()):
+        yield [f"{key}={as_toml(value)}" for key, value in zip(matrix, values, strict=True)]
+
+
+def _member(path: str, overrides: list[str], device: str | None) -> StudyMember:
+    resolved = load(path, overrides, device)
+    return StudyMember(overrides=overrides, identity=identity(resolved.values))
+
+
+def _document(
+    found: Study, groups: Sequence[SeedGroup], best: SeedGroup | None
+) -> dict[str, object]:
+    """Return the table as JSON."""
+    return {
+        "study": str(found.path),
+        "digest": found.digest,
+        "missing": _missing(found),
+        "groups": [group.to_json() for group in groups],
+        "metric": None if best is None else main_metric(best.runs[0])[0],
+        "best": None if best is None else best.options,
+    }

@@ -1,0 +1,147 @@
+"""A study: runs of one recipe with a matrix of values, all of which are written down first.
+
+The record, `manifests/<recipe>.study-<digest>.json`, is sealed; its digest is in the manifest of
+every member, so that neither a run nor a value can be taken away or added later unnoticed.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from tinybert.atomic import write_bytes
+from tinybert.errors import ManifestError
+from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.document import FOLDER, Run, newest_first
+from tinybert.manifest.leaf import Section
+from tinybert.recipe.identity import identity
+from tinybert.strict_json import read_json
+
+RECORD = re.compile(r".+\.study-[0-9a-f]{12}\.json")
+"""The name of a record, which no run's manifest has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyMember(Section):
+    """One run of a study."""
+
+    overrides: list[str]
+    """What `--set` changes in the recipe."""
+    identity: str
+    """The digest of the values that make the run what it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(Section):
+    """The content of a record, without its seal."""
+
+    format_version: int = 1
+    recipe: str
+    """Name of the recipe's file, without `.toml`."""
+    device: str | None
+    """What `--device` names."""
+    values: dict[str, list[Any]]
+    """The values of each key that is varied, or set."""
+    members: list[StudyMember]
+    """A run for every combination."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A record with where it is."""
+
+    path: Path
+    record: StudyRecord
+
+    @classmethod
+    def write(cls, root: Path, record: StudyRecord) -> "Study":
+        """Write the record of a study below a root, unless it is there; return the study."""
+        content = to_json(record)
+        sealed = content | {"sha256": digest(content)}
+        path = root / FOLDER / f"{record.recipe}.study-{sealed['sha256'][:12]}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, (json.dumps(sealed, indent=2, ensure_ascii=False) + "\n").encode())
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Study":
+        """Read a record, and compare it with its seal.
+
+        Raises:
+            ManifestError: It is missing, is none, or was edited.
+        """
+        try:
+            content = read_json(path, exact_integers=True)
+            seal = content.pop("sha256")
+            intact = seal == digest(content) and seal[:12] in path.name
+            record = TypeAdapter(StudyRecord).validate_json(json.dumps(content))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ManifestError(f"cannot read the study: {reason}", where=str(path)) from error
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise ManifestError("file is no record of a study", where=str(path)) from error
+        if not intact:
+            raise ManifestError(
+                "the study was edited: its digest is not the recorded one",
+                where=str(path),
+                cure="use the record as `study` wrote it; other values are another study",
+            )
+        return cls(path, record)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the record, which its runs name."""
+        return digest(to_json(self.record))
+
+    @property
+    def root(self) -> Path:
+        """The directory with `manifests/`."""
+        return self.path.absolute().parent.parent
+
+    def runs(self) -> list[Run]:
+        """Return the runs that say that they are of this study, the newest first."""
+        found = []
+        for path in newest_first(self.root, self.record.recipe):
+            try:
+                run = Run.load(path)
+            except ManifestError:
+                continue
+            if run.manifest.inputs.study == self.digest:
+                found.append(run)
+        return found
+
+    def members(self) -> list[tuple[StudyMember, Run | None]]:
+        """Return each member with its newest run, a finished one where there is one."""
+        by_identity: dict[str, Run] = {}
+        for run in self.runs():
+            own = identity(run.manifest.inputs.recipe.values)
+            known = by_identity.setdefault(own, run)
+            if known.status != "finished" and run.status == "finished":
+                by_identity[own] = run
+        return [(member, by_identity.get(member.identity)) for member in self.record.members]
+
+    def verify(self) -> tuple[str, int]:
+        """Compare the runs with the record.
+
+        Returns:
+            The answer, and its exit code: 0 all members are there and no others, 1 not so.
+        """
+        problems = []
+        for member, run in self.members():
+            if run is None:
+                problems.append(f"{' '.join(member.overrides)}: its run is not here")
+            elif run.status != "finished":
+                problems.append(f"{' '.join(member.overrides)}: {run.path.name} is {run.status}")
+        known = {member.identity for member in self.record.members}
+        for run in self.runs():
+            if identity(run.manifest.inputs.recipe.values) not in known:
+                problems.append(f"{run.path.name}: it names this study, which has no such run")
+        if not problems:
+            count = len(self.record.members)
+            return f"same: all {count} runs of the study are here, and no others\n", 0
+        return "\n  ".join([f"different: {problems[0]}", *problems[1:]]) + "\n", 1

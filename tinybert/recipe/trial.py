@@ -1,0 +1,36 @@
+"""A trial of a recipe: the same run, cut to a few steps."""
+
+from collections.abc import Iterator
+
+from tinybert.errors import UsageError
+from tinybert.recipe.load import ResolvedRecipe
+from tinybert.recipe.model import Evaluate, TaskDistill
+
+
+def trial_overrides(recipe: ResolvedRecipe, steps: int) -> Iterator[str]:
+    """Yield the `--set` arguments that make a trial: `steps` a training, no expectations.
+
+    A training then saves, and evaluates where there is a dev set, at its end alone.
+
+    Raises:
+        UsageError: The recipe trains nothing, or no steps are asked for.
+    """
+    if isinstance(recipe.recipe, Evaluate):
+        cure = "leave --try out, or try the recipe that it links to"
+        raise UsageError("an evaluation has no steps to try", where=str(recipe.path), cure=cure)
+    if steps < 1:
+        raise UsageError(f"no trial of {steps} steps", cure="give 1 or more")
+    phases = ("phase1", "phase2") if isinstance(recipe.recipe, TaskDistill) else ("",)
+    for phase in phases:
+        tables = recipe.values[phase] if phase in recipe.values else recipe.values
+        if phase and tables is recipe.values:
+            continue
+        prefix = f"{phase}." if phase else ""
+        yield f"{prefix}training.train_steps={steps}"
+        yield f"{prefix}checkpoints.save_ckpt_step={steps}"
+        if tables["optimizer"]["schedule"].get("warmup_steps", 0) > steps:
+            yield f"{prefix}optimizer.schedule.warmup_steps={steps}"
+    if steps % recipe.recipe.runtime.data_sink_steps:
+        yield "runtime.data_sink_steps=1"
+    if recipe.recipe.expect is not None:
+        yield "expect="
