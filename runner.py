@@ -20,7 +20,6 @@ COMMANDS = {
     "run": "tinybert.commands.run",
     "rerun": "tinybert.commands.run",
     "study": "tinybert.commands.study",
-    "worker": "tinybert.launch.worker",
     "validate": "tinybert.recipe.validate",
     "explain": "tinybert.recipe.explain",
     "schema": "tinybert.recipe.explain",
@@ -37,10 +36,13 @@ COMMANDS = {
     "verify": "tinybert.compare.verify",
     "report": "tinybert.report.page",
     "doctor": "tinybert.commands.doctor",
+    "completion": "tinybert.commands.completion",
 }
 """The module of each command, imported when it is called; the function has the command's name."""
 RUNNING = ("run", "rerun", "study")
 """Commands whose errors have exit codes of their own."""
+WORKER = "worker"
+"""The command by which the processes of a job start; not for users."""
 WITH_FRAMEWORK = (*RUNNING, "convert", "export", "predict")
 """Commands that load the framework."""
 
@@ -51,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0].endswith(".toml"):
         words.insert(0, "run")
-    options = parser(Path(__file__).resolve().parent).parse_args(words)
+    if words[:1] == [WORKER]:
+        options = argparse.Namespace(command=WORKER, job_file=Path(words[1]))
+    else:
+        options = parser(Path(__file__).resolve().parent).parse_args(words or ["--help"])
     command: str = vars(options).pop("command")
     try:
         os.getcwd()  # which the framework needs, and relative paths
@@ -87,7 +92,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
     Returns:
         What to print, and the exit code.
     """
-    if command in (*RUNNING, "worker"):
+    if command in (*RUNNING, WORKER):
         from tinybert.signals import hold_signals
 
         hold_signals()
@@ -97,7 +102,8 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         require_address_space(0)
         if names := remove_foreign_variables():
             print_text(f"warning: ignored in the environment: {', '.join(names)}", sys.stderr)
-    answer = getattr(import_module(COMMANDS[command]), command)(**with_manifests(options))
+    module = "tinybert.launch.worker" if command == WORKER else COMMANDS[command]
+    answer = getattr(import_module(module), command)(**with_manifests(options))
     if isinstance(answer, tuple):
         return answer
     return (answer, 0) if isinstance(answer, str) else ("", answer)

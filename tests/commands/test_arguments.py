@@ -11,7 +11,6 @@ from tinybert.commands.arguments import parser
 from tinybert.commands.networks import convert, export, predict
 from tinybert.compare.verify import verify
 from tinybert.export.source import SourceRequest
-from tinybert.launch.worker import worker
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
 from tinybert.prepare.records import PrepareOptions
@@ -27,7 +26,6 @@ from tinybert.run.execute import RunOptions
 @pytest.mark.parametrize(
     ("line", "function"),
     [
-        ("worker job.json", worker),
         ("validate x.toml", validate),
         ("explain x.toml", explain),
         ("diff a b", diff),

@@ -48,7 +48,7 @@ def test_topologies_that_differ_say_in_what(
 def test_topologies_with_another_order_say_so(pretend: Any) -> None:
     a, b = pretend("a").run(), pretend("b", order=[1, 0, *range(2, 12)]).run()
     text, code = diff(a, b, across_topology=True)
-    assert text.startswith("different: another order of the samples from step 0\n")
+    assert text.startswith("different: another order of the samples from step 1\n")
     assert code == 1
 
 

@@ -238,15 +238,15 @@ def test_an_honest_manifest_has_none(pretend: Any) -> None:
 TRACES: dict[str, tuple[dict[str, Any], str]] = {
     "a rate": (
         {"learning_rate": 0.25},
-        "trace.jsonl, step 5: learning_rate is 0.25; the recipe gives 0.004999999888241291",
+        "trace.jsonl, line 6: learning_rate is 0.25; the recipe gives 0.004999999888241291",
     ),
     "a loss scale": (
         {"loss_scale": 2.0},
-        "trace.jsonl, step 5: loss_scale is 2.0; the recipe gives 1.0",
+        "trace.jsonl, line 6: loss_scale is 2.0; the recipe gives 1.0",
     ),
     "an update": (
         {"optimizer_step": 4},
-        "trace.jsonl, step 5: optimizer_step is 4; the recipe gives 5",
+        "trace.jsonl, line 6: optimizer_step is 4; the recipe gives 5",
     ),
     "a step": ({"global_step": 6}, "trace.jsonl, line 6: global_step is 6; its place gives 5"),
 }

@@ -36,53 +36,53 @@ def teacher() -> dict[str, np.ndarray]:
 PLANTED = {
     "seed": (
         {"seed": 2},
-        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 0",
+        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 1",
     ),
     "token": (
         {"tokens": tokens(17)},
-        "different: data file: other bytes (records); other batches from step 4",
+        "different: data file: other bytes (records); other batches from step 5",
     ),
     "option": (
         {"weight_decay": 1e-2},
         "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
-        " other arithmetic on equal batches from step 1",
+        " other arithmetic on equal batches from step 2",
     ),
     "shuffle": (
         {"order": [0, 2, 1, *range(3, 12)]},
         "different: option data.do_shuffle: true in A, false in B;"
-        " the same batches in another order from step 1",
+        " the same batches in another order from step 2",
     ),
     "weight": (
         {"teacher": teacher()},
         "different: teacher checkpoint: other weights in `encoder.layer.2.output.dense.weight`"
-        " (teacher.safetensors); other arithmetic on equal batches from step 0",
+        " (teacher.safetensors); other arithmetic on equal batches from step 1",
     ),
     "library": (
         {"numpy": "1.26.3", "noise": 1e-9},
         'different: library numpy: "1.26.4" in A, "1.26.3" in B;'
-        " other arithmetic on equal batches from step 1",
+        " other arithmetic on equal batches from step 2",
     ),
     "code": (
         {"code": {"runner.py": "0" * 64, "tinybert/stages.py": "2" * 64}, "noise": 1e-9},
-        "different: code: tinybert/stages.py; other arithmetic on equal batches from step 1",
+        "different: code: tinybert/stages.py; other arithmetic on equal batches from step 2",
     ),
     "nothing": (
         {"noise": 1e-9},
         "different: no cause is recorded: inputs, graphs and environments are equal;"
-        " other arithmetic on equal batches from step 1",
+        " other arithmetic on equal batches from step 2",
     ),
     "seed, option and library": (
         {"seed": 2, "weight_decay": 1e-2, "numpy": "1.26.3"},
-        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 0",
+        "different: seed: 1 in A, 2 in B; other arithmetic on equal batches from step 1",
     ),
     "token, option and library": (
         {"tokens": tokens(17), "weight_decay": 1e-2, "numpy": "1.26.3"},
         "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
-        " other arithmetic on equal batches from step 1",
+        " other arithmetic on equal batches from step 2",
     ),
     "first token and option": (
         {"tokens": tokens(0), "weight_decay": 1e-2},
-        "different: data file: other bytes (records); other batches from step 0",
+        "different: data file: other bytes (records); other batches from step 1",
     ),
 }
 
@@ -103,7 +103,7 @@ def test_another_batch_order_on_equal_inputs_is_the_cause(pretend: Any) -> None:
     a, b = pretend("a"), pretend("b", numpy="1.26.3", **other)
     text, _ = diff(a.run(), b.run())
     assert text.partition("\n")[0] == (
-        "different: batch order: equal inputs, the same batches in another order from step 3"
+        "different: batch order: equal inputs, the same batches in another order from step 4"
     )
     assert '\n  library numpy: "1.26.4" in A, "1.26.3" in B\n' in text
 
@@ -115,10 +115,10 @@ def test_the_whole_answer(pretend: Any) -> None:
         text
         == f"""\
 different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B; other arithmetic on equal batches\
- from step 1
+ from step 2
   A  {a}
   B  {b}
-first differing step: 1 (other arithmetic on equal batches from step 1)
+first differing step: 2 (other arithmetic on equal batches from step 2)
   loss: 15.52055 (0x1.f0a858793dd98p+3) in A, 15.377 (0x1.ec10624dd2f1bp+3) in B
   parts.hidden_loss: 7.760275 (0x1.f0a858793dd98p+2) in A, 7.6885 (0x1.ec10624dd2f1bp+2) in B
   largest relative difference of a step's loss: 0.101
@@ -187,7 +187,7 @@ def test_near_outcomes_are_within_tolerance(pretend: Any, require: Any, expected
     text, code = diff(a, b, require=require)
     assert text.startswith(
         'within tolerance: library numpy: "1.26.4" in A, "1.26.3" in B;'
-        " other arithmetic on equal batches from step 1\n"
+        " other arithmetic on equal batches from step 2\n"
     )
     assert code == expected
 
@@ -200,7 +200,7 @@ def test_far_outcomes_say_what_is_out_of_tolerance(pretend: Any) -> None:
     lines = text.splitlines()
     assert [lines[3], lines[7]] == [
         "  metrics.loss: 15.66605 in A, 15.77605 in B",
-        "  loss of step 2: 15.5351 in A, 15.5551 in B",
+        "  loss of step 3: 15.5351 in A, 15.5551 in B",
     ]
 
 
@@ -210,7 +210,7 @@ def test_a_single_step_out_of_tolerance_is_enough(pretend: Any) -> None:
     right = b.loss
     b.loss = lambda step, batch: right(step, batch) + (0.1 if step == 7 else 0.0)
     text, _ = diff(a.run(), b.run())
-    assert text.splitlines()[3] == "  loss of step 7: 15.60785 in A, 15.707849999999999 in B"
+    assert text.splitlines()[3] == "  loss of step 8: 15.60785 in A, 15.707849999999999 in B"
 
 
 def test_runs_that_did_not_finish_are_incomparable(pretend: Any) -> None:
@@ -278,7 +278,7 @@ def test_a_shorter_run_is_different_from_where_it_ends(pretend: Any) -> None:
         run.train(record, last=9)
         record.finish()
     text, _ = diff(a, record.path)
-    assert "first differing step: 9 (B ends before step 9)\n" in text
+    assert "first differing step: 10 (B ends before step 10)\n" in text
     assert "  steps: 12 in A, 9 in B\n" in text
 
 

@@ -154,8 +154,8 @@ EXPECTATIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "below": ({"metrics": {"loss": {"min": 17.0}}}, [f"loss is {METRIC}, below 17.0"]),
     "above": ({"metrics": {"loss": {"max": 15.0}}}, [f"loss is {METRIC}, above 15.0"]),
     "unknown": (
-        {"metrics": {"accuracy": {"min": 0.5}}},
-        ["there is no metric accuracy, only loss, hidden_loss, mean_loss, mean_hidden_loss"],
+        {"metrics": {"attention_loss": {"min": 0.5}}},
+        ["there is no metric attention_loss, only loss, hidden_loss, mean_loss, mean_hidden_loss"],
     ),
     "several": (
         {"steps": 1, "metrics": {"loss": {"max": 15.0}}},

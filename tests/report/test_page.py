@@ -59,7 +59,7 @@ def test_a_run_has_facts_results_and_a_chart_of_every_quantity(pretend: Any) -> 
     assert table["code"] == ["ab" * 20]
     assert table["framework"] == ["MindSpore 2.10.0 (2d550373), CPython 3.11.7"]
     assert table["loss"] == ["15.66605"]
-    assert table["hidden loss"][:2] == ["7.753", "7.753 (step 0)"]
+    assert table["hidden loss"][:2] == ["7.753", "7.753 (step 1)"]
     assert list(charts(page)) == [
         "loss", "hidden loss", "learning rate", "gradient norm", "loss scale",
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_every_chart_says_in_words_what_it_shows(pretend: Any) -> None:
         assert [element.tag for element in svg[:2]] == ["title", "desc"]
         assert svg[1].text and svg[1].text.endswith("scale."), title
     assert charts(html(pretend("b").run()))["learning rate"][1].text == (
-        "from 0 at step 0 to 0.011 at step 11, least 0 at step 0, greatest 0.011 at step 11."
+        "from 0 at step 1 to 0.011 at step 12, least 0 at step 1, greatest 0.011 at step 12."
         " Linear scale."
     )
 
@@ -156,7 +156,7 @@ def test_an_abandoned_run_shows_what_it_wrote(pretend: Any) -> None:
     assert seen(page)[2] == "abandoned"
     assert "The run has no final trace: 8 steps were written." in seen(page)
     assert rows(page)["steps"] == ["unknown of 12"]
-    assert "to 15.61 at step 7" in (charts(page)["loss"][1].text or "")
+    assert "to 15.61 at step 8" in (charts(page)["loss"][1].text or "")
 
 
 def test_a_run_that_only_was_planned_has_a_page(pretend: Any) -> None:
@@ -202,9 +202,9 @@ def test_overflows_and_lost_losses_are_marked(pretend: Any) -> None:
         record.finish()
     page = html(record.path)
     found = charts(page)
-    assert [title.text for title in found["loss scale"].iter("title")][1:] == ["overflow, step 4"]
+    assert [title.text for title in found["loss scale"].iter("title")][1:] == ["overflow, step 5"]
     norm = found["gradient norm"]
-    assert [title.text for title in norm.iter("title")][1:] == ["gradient norm not finite, step 4"]
+    assert [title.text for title in norm.iter("title")][1:] == ["gradient norm not finite, step 5"]
     assert [path.get("class") for path in norm.iter("path")].count("line a") == 2  # it is broken
     assert "strokes on the axis: 1 overflows" in page
     curves = next(s for s in parsed(page).iter("section") if s[0].text == "Curves")
@@ -265,7 +265,7 @@ def test_a_long_trace_gives_a_small_page_with_its_extremes(pretend: Any) -> None
     page = html(long_run(pretend("a"), 5_000))
     assert len(page) < 200_000
     words = charts(page)["loss"][1].text or ""
-    assert "least 0.125 at step 1666, greatest 64 at step 2500. Logarithmic scale." in words
+    assert "least 0.125 at step 1667, greatest 64 at step 2501. Logarithmic scale." in words
     band = next(p for p in charts(page)["loss"].iter("path") if p.get("class") == "band a")
     places = [tuple(map(float, p.split())) for p in (band.get("d") or "")[1:-1].split("L")]
     highest = min(places, key=lambda place: place[1])

@@ -13,14 +13,14 @@ def test_two_runs_begin_with_the_verdict_and_mark_where_they_part(pretend: Any) 
     text, table = seen(page), rows(page)
     assert text[2] == (
         "different: option optimizer.weight_decay: 0.0001 in A, 0.01 in B;"
-        " other arithmetic on equal batches from step 1"
+        " other arithmetic on equal batches from step 2"
     )
     causes = [item.text for item in next(parsed(page).iter("ol"))]
     assert causes == [
         "option optimizer.weight_decay: 0.0001 in A, 0.01 in B",
         'library numpy: "1.26.4" in A, "1.26.3" in B',
     ]
-    assert "First differing step: 1" in text
+    assert "First differing step: 2" in text
     assert "First differing tensor: student.encoder.layer.0.output.dense.weight" in text
     assert table["metrics.loss"] == [
         "15.66605 (0x1.f5504816f0069p+3)",
@@ -29,7 +29,7 @@ def test_two_runs_begin_with_the_verdict_and_mark_where_they_part(pretend: Any) 
     for title, svg in charts(page).items():
         assert [mark.text for mark in svg.iter("text")].count("first difference") == 1, title
     apart = charts(page)["relative difference of the losses, where they differ"]
-    assert apart[1].text and "to 0.1008 at step 11" in apart[1].text
+    assert apart[1].text and "to 0.1008 at step 12" in apart[1].text
 
 
 def test_two_runs_have_a_line_each_in_every_chart(pretend: Any) -> None:
@@ -67,4 +67,4 @@ def test_unfinished_runs_are_compared_as_far_as_they_go(pretend: Any) -> None:
     assert seen(page)[2].startswith("incomparable: B is abandoned")
     assert "B: it left no trace of a step." in seen(page)
     assert len(charts(page)) == 5
-    assert (charts(page)["loss"][1].text or "").startswith("A: from 15.51 at step 0")
+    assert (charts(page)["loss"][1].text or "").startswith("A: from 15.51 at step 1")

@@ -129,6 +129,6 @@ def test_a_stop_during_a_call_comes_after_it(batches):
 
 def test_a_loss_that_is_not_finite_ends_the_training_at_its_step(batches):
     results = []
-    with pytest.raises(TrainingError, match="step 1: the loss is nan"):
+    with pytest.raises(TrainingError, match="step 2: the loss is nan"):
         Loop([batches[0], batch([np.nan, 0, 0], [0, 0]), *batches[2:]], 4, results=results)
     assert [result.global_step for result in results] == [0, 1]

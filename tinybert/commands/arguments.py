@@ -69,6 +69,17 @@ def require_utf8(words: Iterable[str]) -> None:
             ) from error
 
 
+class _Version(argparse.Action):
+    """Prints the version, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Read version and commit only now: both cost time."""
+        from tinybert.commands.version import version_text
+
+        print(version_text())
+        parser.exit()
+
+
 def parser(program: Path) -> argparse.ArgumentParser:
     """Return the parser.
 
@@ -80,6 +91,13 @@ def parser(program: Path) -> argparse.ArgumentParser:
         description="Distil BERT from one TOML recipe per run, with a manifest of what ran.",
         epilog="`runner.py RECIPE` is `runner.py run RECIPE`.",
     )
+    top.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="version and commit",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _new(commands, program)
     _run(commands, program)
@@ -88,8 +106,9 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _manifests(commands, program)
     _prepare(commands)
     _networks(commands, program)
-    commands.add_parser("worker").add_argument("job_file", type=Path)  # not for users
     commands.add_parser("doctor", help="what this machine can run, and what is missing")
+    completion = commands.add_parser("completion", help="a script for completion in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh"))
     return top
 
 

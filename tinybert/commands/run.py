@@ -25,7 +25,7 @@ from tinybert.errors import (
     bulleted,
 )
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
-from tinybert.launch.preflight import preflight, process_bytes, require
+from tinybert.launch.preflight import preflight, process_bytes, require, require_space
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.document import Run, is_locked, require_own_place
 from tinybert.manifest.identity import code_identity, why_unknown
@@ -161,6 +161,7 @@ def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     topology = resolved.recipe.topology
     try:
         require_address_space(process_bytes(plan))
+        require_space(plan)
         if topology.device == "Ascend":
             require_ascend(topology.device_ids[0] if topology.device_ids else 0)
     except DeviceError as error:

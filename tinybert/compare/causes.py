@@ -203,7 +203,7 @@ def _order(inputs: list[Cause], step: StepDifference | None) -> list[Cause]:
     if step is None or step.batches_from is None or any(item.rank < CODE for item in inputs):
         return []
     what = "the same batches in another order" if step.same_batches else "but other batches"
-    text = f"batch order: equal inputs, {what} from step {step.batches_from}"
+    text = f"batch order: equal inputs, {what} from step {step.batches_from + 1}"
     return [Cause("trace.batch_digest", "derived", ABSENT, ABSENT, text, ORDER)]
 
 

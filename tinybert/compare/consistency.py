@@ -291,7 +291,7 @@ class _Steps:
             ("learning_rate", record.learning_rate, rate),
             ("loss_scale", record.loss_scale, float(self.loss_scale)),
         ):
-            path = f"{TRACE}, step {record.global_step}: {name}"
+            path = f"{TRACE}, line {record.global_step + 1}: {name}"
             yield from _differs(path, recorded, computed, "the recipe")
 
     def take(self, record: Record) -> None:

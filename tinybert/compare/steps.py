@@ -37,6 +37,11 @@ class StepDifference:
     losses: tuple[list[float], list[float]] = field(repr=False)
 
     @property
+    def number(self) -> int:
+        """The step as people count, from 1."""
+        return self.global_step + 1
+
+    @property
     def other_data(self) -> bool:
         """Whether the batches of this step differ, not only what was computed from them."""
         return self.batches_from == self.global_step
@@ -45,12 +50,12 @@ class StepDifference:
     def evidence(self) -> str:
         """What this step shows about the cause."""
         if self.ended:
-            return f"{self.ended} ends before step {self.global_step}"
+            return f"{self.ended} ends before step {self.number}"
         if not self.other_data:
-            return f"other arithmetic on equal batches from step {self.global_step}"
+            return f"other arithmetic on equal batches from step {self.number}"
         if self.same_batches:
-            return f"the same batches in another order from step {self.global_step}"
-        return f"other batches from step {self.global_step}"
+            return f"the same batches in another order from step {self.number}"
+        return f"other batches from step {self.number}"
 
     @property
     def loss_difference(self) -> float:

@@ -140,7 +140,7 @@ def out_of_tolerance(
             elif not _near(p := float(first[name]), q := float(second[name]), tolerance):
                 failures.append(f"{group}.{name}: {p!r} in A, {q!r} in B")
     if step is not None:
-        for number, (p, q) in enumerate(zip(*step.losses, strict=False), step.global_step):
+        for number, (p, q) in enumerate(zip(*step.losses, strict=False), step.number):
             if not _near(p, q, tolerance):
                 failures.append(f"loss of step {number}: {p!r} in A, {q!r} in B")
                 break
@@ -199,7 +199,7 @@ def _across_topology(
         return "incomparable", [f"not recorded: {', '.join(unknown)}"]
     other = [name for name in first if first[name] != second[name]]
     if step is not None and step.batches_from is not None:
-        other.append(f"order of the samples from step {step.batches_from}")
+        other.append(f"order of the samples from step {step.batches_from + 1}")
     reasons = [f"another {name}" for name in other]
     limit = (tolerance_of(x, y) or {"relative": ACROSS})["relative"]
     if not reasons and step is not None and step.loss_difference > limit:

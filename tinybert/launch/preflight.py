@@ -16,6 +16,7 @@ from tinybert.launch.hosts import SECRET
 from tinybert.launch.msrun import Cluster
 from tinybert.model.parameters import encoder_shapes
 from tinybert.plan.plan import Plan
+from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import NetworkConfig
 from tinybert.recipe.tables import device_count
 
@@ -136,15 +137,41 @@ def _trained(plan: Plan) -> NetworkConfig:
     return plan.networks.get("student") or plan.networks["teacher"]
 
 
+def require_space(plan: Plan) -> None:
+    """Raise a DeviceError if the disk has too little space for what a run writes."""
+    if problem := _disk(plan).problem:
+        cure = "free some, see `prune`; or keep fewer checkpoints"
+        raise DeviceError(f"the disk is too small: {problem}", cure=cure)
+
+
 def _disk(plan: Plan) -> Check:
-    """Compare the size of a run's checkpoints with what is free."""
+    """Compare the size of a run's checkpoints, and of a teacher's outputs, with what is free."""
     kept = sum(
         phase.checkpoints.max_ckpt_num + 2 for phase in plan.phases
     )  # the best, one being written
     needed = 3 * FLOAT * parameters(_trained(plan)) * kept  # weights and two moments
+    needed += _teacher_outputs(plan)
     free = shutil.disk_usage(plan.root).free
-    found = f"about {_gib(needed)} needed for checkpoints, {_gib(free)} free"
+    what = "checkpoints" + " and the teacher's outputs" * bool(_teacher_outputs(plan))
+    found = f"about {_gib(needed)} needed for {what}, {_gib(free)} free"
     return Check("disk", found, "" if needed < free else f"{found} below {plan.root}")
+
+
+def _teacher_outputs(plan: Plan) -> int:
+    """Return an estimate of the bytes that the recipe lets a teacher's outputs take."""
+    recipe, records = plan.resolved.recipe, plan.records.get("data")
+    limit = int((recipe.runtime.teacher_cache_gib or 0) * GIB)
+    if not isinstance(recipe, TaskDistill) or records is None or limit == 0:
+        return 0
+    config = plan.networks["teacher"]
+    length = records.mean_length or recipe.data.seq_length
+    hidden = (config.num_hidden_layers + 1) * length * config.hidden_size
+    scores = config.num_hidden_layers * config.num_attention_heads * length * length
+    logits = recipe.task.num_labels * (length if recipe.task.task_type == "ner" else 1)
+    sizes = [hidden + scores] if recipe.phase1 and recipe.phase1.distill.padding == "ignore" else []
+    sizes += [logits] if recipe.phase2 else []
+    whole = [FLOAT * records.rows * size for size in sizes]
+    return sum(size for size in whole if size <= limit)
 
 
 def _secret() -> Check:

@@ -16,7 +16,7 @@ from tinybert.recipe.tables import TaskType
 WIDTH = 100
 """Columns of a comment."""
 BATCH = 32
-FINETUNE_STEPS, PHASE1_STEPS, PHASE2_STEPS, GENERAL_STEPS = 300, 600, 300, 400
+FINETUNE_STEPS, PHASE1_STEPS, PHASE2_STEPS, GENERAL_STEPS = 100, 300, 150, 300
 """Steps at least, where the published epochs of few rows have fewer."""
 PUBLISHED = {"finetune": 3, "phase1": 20, "phase2": 3, "general": 3}
 """Epochs: of the BERT paper (appendix A.3), and of the TinyBERT paper (section 4.2)."""

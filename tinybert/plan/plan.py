@@ -36,6 +36,26 @@ class RecordSet:
     files: tuple[FileDigest, ...] | None = None
     """Digests of its files, where the launcher of this process has hashed them."""
 
+    def counts(self, name: str) -> list[int]:
+        """Return what `prepare` counted in each directory of the records, where it did."""
+        try:
+            prepared = self.source.sidecars()
+        except InputError:  # a problem of the plan
+            return []
+        return [sidecar.counts[name] for _, sidecar in prepared if name in sidecar.counts]
+
+    @property
+    def longest_row(self) -> int | None:
+        """Tokens of the longest row; None where records do not say it."""
+        longest = max(self.counts("longest_row"), default=None)
+        return None if longest is None else min(longest, self.source.format.seq_length)
+
+    @property
+    def mean_length(self) -> int | None:
+        """Tokens of a row; None where records do not say it."""
+        tokens = sum(self.counts("tokens"))
+        return None if not tokens or not self.rows else -(-tokens // self.rows)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -88,6 +108,7 @@ def make_plan(
             phases.append(training_phase(recipe, training, records["data"].rows))
         except InputError as error:
             problems.append(error)
+    problems += _length_problems(resolved, records, phases)
     if isinstance(recipe, Evaluate) and "eval_data" in records:
         try:
             size = global_batch_size(recipe.data, recipe.topology)
@@ -98,6 +119,27 @@ def make_plan(
     labels = _agreement(recipe, networks, records, checkpoints, parents, problems)
     plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
     return plan, problems
+
+
+def _length_problems(
+    resolved: ResolvedRecipe, records: Mapping[str, RecordSet], phases: Sequence[TrainingPhase]
+) -> Iterator[InputError]:
+    """Yield what the number and the lengths of the rows make impossible."""
+    recipe, where = resolved.recipe, str(resolved.path)
+    steps = sum(phase.total_steps for phase in phases)
+    wanted = recipe.expect.steps if recipe.expect else None
+    if wanted is not None and len(phases) == len([*trainings(recipe)]) and wanted != steps:
+        message = f"[expect] asks for {wanted} steps, and the run will have {steps}"
+        yield InputError(
+            message, where=where, cure=f"write `steps = {steps}`, or change the length"
+        )
+    block = block_length(recipe.data)
+    for found in records.values() if block is not None else ():
+        longest = found.longest_row
+        if block is not None and longest is not None and longest > block:
+            message = f"a row of {longest} tokens is longer than `block_length` {block}"
+            cure = f"write block_length = {longest} or more in [data]"
+            yield InputError(message, where=str(found.source.paths[0].parent), cure=cure)
 
 
 def _records(

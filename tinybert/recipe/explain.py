@@ -4,21 +4,31 @@ import ast
 import inspect
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from tinybert.errors import UsageError
-from tinybert.recipe.keys import TablePath, all_tables, as_toml, dotted, table_at
+from tinybert.recipe.keys import TablePath, all_tables, as_toml, dotted, listed, table_at
 from tinybert.recipe.load import Origin, ResolvedRecipe, leaves, load
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.suggest import suggest
-from tinybert.recipe.tables import Bounds, ManifestLink, RecipeLink, Table
+from tinybert.recipe.tables import (
+    LARGEST,
+    SMALLEST,
+    Bounds,
+    ManifestLink,
+    RecipeLink,
+    Table,
+)
 
+COLUMNS = 100
+"""Of a line at most."""
 DERIVED = {("topology", "device_count"): "Processes of the whole run."}
 
 
@@ -37,24 +47,60 @@ def explain(
     if not rows:
         return _not_written(type(resolved.recipe), place), 0
     text = _listed(resolved, rows)
-    head = f"{recipe}: {resolved.recipe.stage}, digest {resolved.digest}\n\n"
+    head = f"{recipe}: {resolved.recipe.stage}\ndigest {resolved.digest}\n\n"
     return text if key else head + text, 0
 
 
 def _listed(recipe: ResolvedRecipe, rows: Mapping[TablePath, Any]) -> str:
-    """Return a line for each value, below a header for each table."""
+    """Return each value with its origin, and its meaning below, under a header for each table."""
     stage = type(recipe.recipe)
     values = {row: f"{dotted(row[-1:])} = {as_toml(value)}" for row, value in rows.items()}
-    origins = {row: _origin(recipe.origins[dotted(row)]) for row in rows}
-    first, second = (max(map(len, column.values())) for column in (values, origins))
+    column = min(max(map(len, values.values())), COLUMNS // 2)
     blocks = []
     for table, members in groupby(rows, key=lambda row: row[:-1]):
         lines = [f"[{dotted(table)}]"] if table else []
         for row in members:
-            meaning = " ".join(_meaning(stage, row).split())
-            lines.append(f"{values[row]:{first}}  {origins[row]:{second}}  {meaning}".rstrip())
+            origin = _origin(recipe.origins[dotted(row)])
+            lines.append(f"{values[row]:{column}}  {origin}".rstrip())
+            lines += _wrapped(f"{_meaning(stage, row)} {_allowed(stage, row)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _wrapped(text: str) -> list[str]:
+    indent = "    "
+    return wrap(text, COLUMNS, initial_indent=indent, subsequent_indent=indent)
+
+
+def _allowed(stage: type[Table], row: TablePath) -> str:
+    """Return the values that a key may have, as a sentence; empty where there is nothing to say."""
+    table = table_at(stage, row[:-1])
+    if table is None or row[-1] not in table.model_fields:
+        return ""
+    schema = dict(table.model_json_schema()["properties"][row[-1]])
+    _drop_null(schema)
+    if "enum" in schema:
+        return f"Allowed: {listed([as_toml(value) for value in schema['enum']])}."
+    if schema.get("type") == "boolean":
+        return "Allowed: true or false."
+    if schema.get("type") not in ("integer", "number"):
+        return ""
+    kind = {"integer": "an integer", "number": "a number"}[schema["type"]]
+    return f"Allowed: {' '.join([kind, *_bounds(schema)])}."
+
+
+def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ends of a number's range, but for those of its type."""
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    if least == SMALLEST or above == 0:
+        yield "above 0"
+    elif least is not None or above is not None:
+        yield f"from {least:g}" if above is None else f"above {above:g}"
+    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    if most is not None and most != LARGEST:
+        yield f"to {most:g}"
+    elif below is not None and below < 1 << 31:
+        yield f"below {below:g}"
 
 
 def _not_written(stage: type[Table], place: TablePath) -> str:
@@ -64,7 +110,8 @@ def _not_written(stage: type[Table], place: TablePath) -> str:
     if table_at(stage, place) is None and (table is None or key not in table.model_fields):
         cure = suggest(stage, tuple(outer), key).help
         raise UsageError(f"unknown key `{dotted(place)}`", cure=cure)
-    return f"{dotted(place)} is not written\n{_meaning(stage, place)}"
+    text = " ".join(f"{_meaning(stage, place)} {_allowed(stage, place)}".split())
+    return "\n".join([f"{dotted(place)} is not written", *_wrapped(text)])
 
 
 def _origin(origin: Origin) -> str:

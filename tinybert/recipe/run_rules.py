@@ -1,6 +1,7 @@
 """Rules about data, task, losses, length, machine and expectations."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues
@@ -12,6 +13,19 @@ METRICS = {
     "regression": ("pearson", "spearman"),
     "ner": ("accuracy", "mf1", "entity_f1"),
 }
+MEASURED = {
+    "classification": ("accuracy", "mf1", "matthews", "bf1"),
+    "regression": ("pearson", "spearman"),
+    "ner": ("accuracy", "mf1", "entity_precision", "entity_recall", "entity_f1"),
+}
+"""Every metric of a task, by its type; bf1 of two labels alone."""
+LOSSES = {
+    "general_distill": ("loss", "attention_loss", "hidden_loss"),
+    "finetune": ("loss",),
+}
+"""The loss of a stage's training, and its parts; phase 1 has those of general distillation."""
+SOFT_LOSSES = ("loss", "soft_loss", "hard_loss")
+"""Those of phase 2."""
 PATHS = (
     ("data", "data_dir"),
     ("data", "train_data_dir"),
@@ -24,10 +38,34 @@ PATHS = (
 )
 
 
+def measured_names(written: ValidValues, stage: str) -> list[str]:
+    """Return the names of all metrics that a run can have; none where the task is not known."""
+    trainings = {"": LOSSES[stage]} if stage in LOSSES else {}
+    if stage == "task_distill":
+        phases = {"phase1": LOSSES["general_distill"], "phase2": SOFT_LOSSES}
+        trainings = {f"{name}_": losses for name, losses in phases.items() if written.has(name)}
+    names = [
+        f"{prefix}{kind}{name}"
+        for prefix, losses in trainings.items()
+        for kind in ("", "mean_")
+        for name in losses
+    ]
+    if stage == "general_distill":
+        held_out = LOSSES[stage] if written.has("data", "eval_data_dir") else ()
+        return [*names, *(f"eval_{name}" for name in held_out)]
+    if stage == "task_distill" and not written.has("phase2"):
+        return names
+    kind, labels = written.get("task", "task_type"), written.get("task", "num_labels")
+    if kind not in MEASURED:
+        return []
+    measured = [name for name in MEASURED[kind] if name != "bf1" or labels in (None, 2)]
+    return [*measured, *names]
+
+
 def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
-    yield from chain(_machine(written), _expectations(written), _packing(written, stage))
+    yield from chain(_machine(written), _expectations(written, stage), _packing(written, stage))
     yield from _teacher_cache(written, stage)
     yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
@@ -187,18 +225,25 @@ def _machine(written: ValidValues) -> Iterator[Problem]:
                 yield written.at_key(("topology",), message)
 
 
-def _expectations(written: ValidValues) -> Iterator[Problem]:
+def _expectations(written: ValidValues, stage: str) -> Iterator[Problem]:
     if written.has("expect", "tolerance") and not written.has("expect", "reference"):
         message = "`tolerance` says how far from a `reference`, and there is none"
         yield written.at_key(("expect", "tolerance"), message, "write `reference` in [expect]")
     steps = written.get("expect", "steps")
-    planned = written.get("training", "train_steps")
-    if steps and planned and steps != planned:
-        message = f"`steps` expects {steps}, `train_steps` in [training] says {planned}"
+    tables = [(*table, "training") for table in written.trainings()]
+    planned = [written.get(*table, "train_steps") for table in tables]
+    if steps and planned and all(planned) and steps != sum(planned):
+        places = listed([f"[{dotted(table)}]" for table in tables], "and")
+        message = f"`steps` expects {steps}, `train_steps` in {places} says {sum(planned)}"
         yield written.at_value(("expect", "steps"), message)
+    known = measured_names(written, stage)
     metrics = written.get("expect", "metrics")
     for name in metrics if isinstance(metrics, dict) else ():
         path = ("expect", "metrics", name)
+        if known and name not in known:
+            message = f"this run has no metric `{dotted((name,))}`"
+            near = get_close_matches(name, known, 3, 0.5) or known[:6]
+            yield written.at_key(path, message, "use " + listed([f"`{each}`" for each in near]))
         if not written.has(*path, "min") and not written.has(*path, "max"):
             yield written.at_key(
                 path, f"metric `{dotted((name,))}` has no bound", "write `min`, `max` or both"

@@ -29,7 +29,7 @@ class Curve:
     """A quantity over the steps of a run."""
 
     steps: Sequence[int] = field(default_factory=lambda: array("q"))
-    """Ascending."""
+    """Ascending, counted from 1."""
     values: Sequence[float] = field(default_factory=lambda: array("d"))
     """One a step; infinite or not a number where the run's was."""
 
@@ -113,7 +113,7 @@ def steps_of(run: Run) -> Steps:
 def apart(step: StepDifference) -> Curve:
     """Return the relative difference of two runs' losses in every step in which they differ."""
     curve: tuple[array[int], array[float]] = array("q"), array("d")
-    for number, (x, y) in enumerate(zip(*step.losses, strict=False), step.global_step):
+    for number, (x, y) in enumerate(zip(*step.losses, strict=False), step.number):
         if difference := relative_difference(x, y):
             curve[0].append(number)
             curve[1].append(difference)
@@ -167,7 +167,7 @@ def _read(records: Iterator[Record]) -> tuple[dict[str, Curve], list[int], str]:
     for record in records:
         chain = record.chain
         if record.overflow:
-            overflows.append(record.global_step)
+            overflows.append(record.global_step + 1)
         quantities = {
             "loss": record.loss,
             **{f"parts.{name}": value for name, value in record.parts.items()},
@@ -177,7 +177,7 @@ def _read(records: Iterator[Record]) -> tuple[dict[str, Curve], list[int], str]:
         }
         for name, value in quantities.items():
             steps, values = columns.setdefault(name, (array("q"), array("d")))
-            steps.append(record.global_step)
+            steps.append(record.global_step + 1)
             values.append(value)
     names = sorted(columns, key=lambda name: name != "loss" and not name.startswith("parts."))
     return {name: Curve(*columns[name]) for name in names}, overflows, chain

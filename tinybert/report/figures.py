@@ -112,15 +112,15 @@ def _marks(runs: Sequence[Run], comparison: Comparison | None) -> Iterator[Mark]
     """Yield where two runs part; of a single run, where it was resumed and where phases begin."""
     if comparison is not None or len(runs) > 1:
         if comparison is not None and comparison.step is not None:
-            yield Mark(comparison.step.global_step, "first difference")
+            yield Mark(comparison.step.number, "first difference")
         return
     manifest = runs[0].manifest
     for segment in manifest.volatile.segments[1:]:
-        yield Mark(segment.first_step, "resumed")
+        yield Mark(segment.first_step + 1, "resumed")
     before = 0
     for name, phase in (manifest.effective.phases if manifest.effective else {}).items():
         if before:
-            yield Mark(before, name)
+            yield Mark(before + 1, name)
         before += phase.total_steps or 0
 
 

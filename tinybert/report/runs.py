@@ -79,7 +79,7 @@ def main_metric(run: Run) -> tuple[str, float | None]:
     metrics = final_metrics(run)
     task = run.manifest.inputs.recipe.values.get("task") or {}
     own = str(task.get("assessment_method", ""))
-    for name in (f"best {own}", own, "eval_loss", "mean_loss", "loss"):
+    for name in (f"best {own}", own, "eval_loss", "mean_loss", "phase1_mean_loss"):
         if name in metrics:
             return name, metrics[name]
     return next(iter(metrics.items()), NO_METRIC)

@@ -168,7 +168,7 @@ def _diff_lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
     if comparison.verdict == "different" and not comparison.across_topology:
         yield from (f"  {reason}" for reason in comparison.reasons)
     if step := comparison.step:
-        yield f"first differing step: {step.global_step} ({step.evidence})"
+        yield f"first differing step: {step.number} ({step.evidence})"
         yield from _pair_lines(step.values)
         if all(step.losses):
             yield f"  largest relative difference of a step's loss: {step.loss_difference:.3g}"

@@ -92,7 +92,7 @@ def execute(
     a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
     with (
         profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
-        StepProgress(total_steps) as progress,
+        StepProgress([(phase.name, phase.total_steps) for phase in plan.phases]) as progress,
         stop.waiting(),
     ):
 
@@ -196,7 +196,18 @@ def _finish(
         ),
     )
     if result.finished:
-        log.info("finished", **{name: round(value, 6) for name, value in result.metrics.items()})
+        _log_result(result, record.manifest.outcome.steps)
+
+
+def _log_result(result: "StageResult", steps: int) -> None:
+    """Log what came out: the task's metrics, those of the best evaluation, and the losses."""
+    losses = {name: value for name, value in result.metrics.items() if name.endswith("loss")}
+    measured = {name: value for name, value in result.metrics.items() if name not in losses}
+    log.info("finished", **({"steps": steps} if steps else {}), **measured)
+    if result.best is not None:
+        log.info("best", after_step=result.best.global_step, **result.best.metrics)
+    if losses:
+        log.info("losses", **losses)
 
 
 @contextmanager

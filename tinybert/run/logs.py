@@ -45,6 +45,14 @@ def _printable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
     }
 
 
+def _readable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Leave out the digits of numbers that say nothing to people."""
+    return {
+        name: float(f"{value:.5g}") if isinstance(value, float) else value
+        for name, value in event.items()
+    }
+
+
 class StandardError:
     """A logger that writes to standard error, also where nobody reads it any more."""
 
@@ -60,15 +68,14 @@ def configure(output: LogFormat) -> FileCopy:
     """Send events to standard error; returns what sends them to a file too."""
     copy = FileCopy()
     colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    people = [_readable_event, structlog.dev.ConsoleRenderer(colors=colors)]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             copy,
             _printable_event,
-            structlog.processors.JSONRenderer()
-            if output == "json"
-            else structlog.dev.ConsoleRenderer(colors=colors),
+            *([structlog.processors.JSONRenderer()] if output == "json" else people),
         ],
         logger_factory=lambda *_: StandardError(),
         cache_logger_on_first_use=False,

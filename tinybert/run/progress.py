@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import structlog
 from rich.console import Console
@@ -23,25 +24,27 @@ class StepProgress:
     On a terminal it is one line that is drawn anew; elsewhere an event every few seconds.
     """
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, phases: Sequence[tuple[str, int]]) -> None:
+        """Start with no step; `phases` are the name of each training, and its steps."""
         self.samples = 0
         """Rows trained on since the call that compiled the first step."""
         self.seconds = 0.0
         """Time of those steps."""
-        self._total_steps = total_steps
+        self._phases = phases
+        self._total_steps = total_steps = sum(steps for _, steps in phases)
         self._live = sys.stderr.isatty()
         self._began: float | None = None
         self._reported = -math.inf  # the first step is reported at once
         console = Console(stderr=True, no_color="NO_COLOR" in os.environ)
         columns = (
-            TextColumn("step"),
+            TextColumn("{task.fields[phase]}step"),
             MofNCompleteColumn(),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=console, disable=not self._live)
-        self._task = self._bar.add_task("train", total=total_steps, facts="compiling the graph")
+        self._task = self._bar.add_task("train", total=total_steps, phase="", facts="compiling")
 
     def __enter__(self) -> "StepProgress":
         self._bar.start()
@@ -63,20 +66,40 @@ class StepProgress:
             f"loss {result.loss:.4f}  lr {result.learning_rate:.2e}  {self.rate:.1f} samples/s"
             + ("  overflow" if result.overflow else "")
         )
-        self._bar.update(self._task, completed=done, facts=facts)
+        phase = self._phase(done)
+        shown = f"{phase} " if phase else ""
+        self._bar.update(self._task, completed=done, phase=shown, facts=facts)
         last = done == self._total_steps
         if not self._live and (last or now - self._reported >= QUIET_SECONDS):
             self._reported = now
-            steps = self.samples / result.rows
-            left = (self._total_steps - done) * self.seconds / max(1, steps)
+            named: dict[str, object] = {"phase": phase} if phase else {}
             log.info(
                 "step",
+                **named,
                 step=f"{done}/{self._total_steps}",
-                loss=round(result.loss, 6),
+                loss=result.loss,
                 learning_rate=result.learning_rate,
-                samples_per_second=round(self.rate, 1),
-                seconds_left=round(left),
+                **self._speed(result, done),
             )
+
+    def _phase(self, done: int) -> str:
+        """Return the name of the training that a step was in, where there are several."""
+        before = 0
+        for name, steps in self._phases if len(self._phases) > 1 else ():
+            before += steps
+            if done <= before:
+                return name
+        return ""
+
+    def _speed(self, result: StepResult, done: int) -> dict[str, float]:
+        """Return how fast it goes, and how long it will; nothing while that is not known."""
+        if not self.seconds:
+            return {}
+        speed = {"samples_per_second": round(self.rate, 1)}
+        if done < self._total_steps:
+            left = (self._total_steps - done) * result.rows / self.rate
+            speed["seconds_left"] = math.ceil(left)
+        return speed
 
     @property
     def rate(self) -> float:

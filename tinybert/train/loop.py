@@ -167,6 +167,6 @@ def _check_finite(result: StepResult) -> None:
     else:
         return
     raise TrainingError(
-        f"step {result.global_step}: {what}",
+        f"step {result.global_step + 1}: {what}",
         cure="lower learning_rate, lengthen the warmup, or compute in float32",
     )

@@ -1,0 +1,69 @@
+"""What a shell and a newcomer see: help, version, completion."""
+
+import subprocess
+
+import pytest
+
+import runner
+from tests.conftest import ROOT
+from tinybert.commands.completion import completion
+
+
+def test_without_arguments_there_is_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        runner.main([])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, err) == (0, "")
+    assert out.startswith("usage: runner.py [-h] [--version] COMMAND ...")
+    assert "worker" not in out
+
+
+def test_a_misspelt_command_names_those_of_users(capsys):
+    with pytest.raises(SystemExit) as ended:
+        runner.main(["wrker"])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "'validate'" in err
+    assert "'worker'" not in err
+
+
+def test_the_version_names_the_program_and_what_it_runs_on(capsys):
+    with pytest.raises(SystemExit) as ended:
+        runner.main(["--version"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("tinybert 0.1.0 (commit ")
+    assert ", Python 3." in out
+    assert "MindSpore 2.10.0" in out
+
+
+def completed(*words):
+    """Return what bash offers for the last word."""
+    line = " ".join(f"'{word}'" for word in words)
+    script = completion("bash") + (
+        f"\nCOMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _tinybert\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("program", [("runner.py",), ("python", "runner.py")])
+def test_bash_completes_commands_options_choices_and_files(program):
+    assert "verify" in completed(*program, "ver")
+    assert completed(*program, "run", "--with") == ["--with-parents"]
+    assert "--dry-run" in completed(*program, "recipes/tiny.toml", "--dry")
+    assert "onnx" in completed(*program, "export", "x", "--format", "on")
+    assert completed(*program, "run", "recipes/tiny.t") == ["recipes/tiny.toml"]
+    assert "--study" not in completed(*program, "run", "--st")
+
+
+def test_python_programs_of_others_are_left_alone():
+    assert completed("python", "other.py", "ver") == []
+
+
+def test_zsh_takes_the_same_functions():
+    assert completion("zsh").startswith("# source <(python runner.py completion zsh)\nautoload")
+    assert "_tinybert() {" in completion("zsh")
