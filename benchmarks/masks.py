@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mindspore as ms
 
-from tinybert.data.batch import Batch
 from tinybert.device import select
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
 from tinybert.model.layers import Cell
@@ -30,7 +29,7 @@ from tinybert.recipe.load import load
 from tinybert.stages import build
 from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.train.feed import Feed
-from tinybert.train.step import MultiStep, TrainingStep
+from tinybert.train.step import MultiStep, Parts, TrainingStep
 from tinybert.train.world import ALONE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,31 +73,31 @@ def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     alone = Alone(masks)
     _, inner, _, _ = prepared(changes)
     sunk = MultiStep(inner, steps=count, outputs=3)
-    batches = [feed(i).batch for i in range(count)]
-    ordinals = [graph_feed(i).batch for i in range(count)]
+    steps = [feed(i).parts for i in range(count)]
+    graph_steps = [graph_feed(i).parts for i in range(count)]
 
     def host_masks() -> None:
         for i in range(count):
             feed.mask_digest(i)
 
     def graph_masks() -> None:
-        for batch in ordinals:
+        for (batch,) in graph_steps:
             for mask in alone(*map(ms.Tensor, (batch.low_ordinals, batch.high_ordinals))):
                 mask.asnumpy()
 
-    def each(step: TrainingStep, batches: list[Batch]) -> Callable[[], None]:
+    def each(step: TrainingStep, steps: list[Parts]) -> Callable[[], None]:
         def run() -> None:
-            for batch in batches:
-                step.call([batch], stop=False)
+            for parts in steps:
+                step.call([parts], stop=False)
 
         return run
 
     return {
         "masks of a step on the host": host_masks,
         "masks of a step in a graph": graph_masks,
-        "step, masks given": each(step, batches),
-        "step, masks in its graph": each(graph_step, ordinals),
-        f"step of {count} in one call": lambda: sunk.call(batches, stop=False),
+        "step, masks given": each(step, steps),
+        "step, masks in its graph": each(graph_step, graph_steps),
+        f"step of {count} in one call": lambda: sunk.call(steps, stop=False),
     }
 
 

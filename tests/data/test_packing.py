@@ -31,11 +31,11 @@ def test_rows_go_into_the_first_block_that_holds_them_the_longest_first():
     assert blocks_of(layout) == [[(0, 7), (1, 0)], [(4, 0), (5, 6)], [(3, 0)], []]
 
 
-@given(lengths=rows, processes=st.integers(1, 4), extra=st.integers(0, 5))
-def test_every_row_lies_whole_in_one_block_and_no_two_overlap(lengths, processes, extra):
-    chosen = choose_packing([lengths], 12 + extra, processes=processes)
+@given(lengths=rows, parts=st.integers(1, 4), extra=st.integers(0, 5))
+def test_every_row_lies_whole_in_one_block_and_no_two_overlap(lengths, parts, extra):
+    chosen = choose_packing([lengths], 12 + extra, parts=parts)
     layouts = chosen.layouts(lengths)
-    assert len(layouts) == processes
+    assert len(layouts) == parts
     for layout in layouts:
         assert layout.blocks == chosen.block_counts[0]
         taken = np.zeros(layout.blocks * layout.block_length, int)

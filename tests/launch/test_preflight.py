@@ -65,6 +65,16 @@ def test_memory_grows_with_the_rows_of_a_process_and_not_with_the_global_batch()
     assert process_bytes(alone) > BASE["CPU"]
 
 
+def test_memory_has_the_rows_of_one_micro_batch_and_sums_of_gradients():
+    rows = "data.global_batch_size=64"
+    whole, parts = plan("data.global_batch_size=8"), plan(rows, "data.micro_batches=8")
+    sums = 3 * FLOAT * parameters(whole.networks["student"])  # of 1, 2 and 4 parts
+    assert process_bytes(parts) - process_bytes(whole) == sums
+    pair = plan(MORE, rows, "data.micro_batches=8")
+    messages = 2 * FLOAT * parameters(whole.networks["student"])
+    assert process_bytes(pair) - process_bytes(whole) == messages + sums * 2 // 3
+
+
 def test_memory_has_the_scores_of_each_networks_own_heads():
     made = plan()
     student = replace(made.networks["student"], num_attention_heads=2)

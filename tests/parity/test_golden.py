@@ -161,7 +161,7 @@ def test_updates_with_equal_gradients_equal_the_reference():
     constant = Polynomial(rate, rate, power=1.0, warmup_steps=0, total_steps=2)
     step = training_step(network, optimizer(parameters), constant)
     for _ in range(2):
-        step.call([Batch(np.float32(0.0), None, None)], stop=False)
+        step.call([[Batch(np.float32(0.0), None, None)]], stop=False)
     assert len(parameters) == 39
     for parameter in parameters:
         expected = golden[f"updated.{parameter.name}"]
@@ -177,7 +177,7 @@ def test_loss_curve_of_20_steps_equals_the_reference():
         numbers["peak"], numbers["end"], numbers["power"], numbers["warmup"], numbers["total"]
     )
     step = training_step(cell, optimizer(cell.trainable_params()), schedule)
-    calls = [step.call([ours.layer_batch(batch, "include")], stop=False) for batch in batches()]
+    calls = [step.call([[ours.layer_batch(batch, "include")]], stop=False) for batch in batches()]
     losses = [outputs.losses[0] for (outputs,) in calls]
     curve = SETTINGS["losses"]["gelu"]["curve"]
     assert losses == pytest.approx(curve, rel=ours.GATES["loss"])

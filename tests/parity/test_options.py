@@ -90,7 +90,7 @@ def our_updates(first: list, gradients: list, **options) -> list[np.ndarray]:
         **options,
     )
     for some in gradients:
-        step.call([Batch(*some)], stop=False)
+        step.call([[Batch(*some)]], stop=False)
     return [parameter.asnumpy() for parameter in parameters]
 
 

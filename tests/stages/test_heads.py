@@ -60,7 +60,7 @@ def test_masks_and_scores_have_the_heads_of_their_network(recipe):
     assert problems == []
     context, table = context_of(plan), plan.resolved.recipe.distill
     distiller = build_distiller(plan, table, context.loaded)
-    batch = layer_training(context, plan.phases[0], table, distiller).feed(0).batch
+    batch = layer_training(context, plan.phases[0], table, distiller).feed(0).parts[0]
     assert batch.attention_keep.shape == (1, 16, 2, 32, 32)
     for encoder, heads in ((distiller.teacher, 4), (distiller.student, 2)):
         _, scores = encoder(*batch.tensors()[:3])

@@ -42,7 +42,7 @@ class Built:
         return {p.name: p.asnumpy() for p in self.distiller.get_parameters()}
 
     def batch(self, step=0):
-        return self.feed(step).batch
+        return self.feed(step).parts[0]
 
     @cached_property
     def losses(self):
@@ -224,7 +224,7 @@ def test_the_embedding_of_padding_learns_only_without_padding_idx():
         name = "student.embeddings.word_embeddings.weight"
         before = built.values()[name].copy()
         for step in range(2):  # the first has a rate of 0
-            built.step.call([built.batch(step)], stop=False)
+            built.step.call([[built.batch(step)]], stop=False)
         return (built.values()[name] != before).any(axis=1)
 
     trained, frozen = moved(), moved("student.padding_idx=0")

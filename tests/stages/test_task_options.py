@@ -66,7 +66,7 @@ def test_dropout_of_the_classifier_reaches_the_masks():
     def mean(plan):
         (phase,) = plan.phases
         feed = tasks.task_feed(context_of(plan), phase, "teacher", label_inputs)
-        mask = feed(0).batch.classifier_keep
+        mask = feed(0).parts[0].classifier_keep
         return None if mask is None else mask.mean()
 
     assert mean(plan_of()) == pytest.approx(0.9, abs=0.05)

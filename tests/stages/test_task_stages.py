@@ -84,7 +84,7 @@ def reached(weights, tmp_path, monkeypatch):
 
 def losses(training):
     """Return what the network of a training gives for its first batch."""
-    inputs = training.feed(0).batch.tensors()
+    inputs = training.feed(0).parts[0].tensors()
     return [float(output) for output in training.network(*inputs)]
 
 
@@ -169,7 +169,7 @@ def test_each_phase_has_batch_optimizer_and_loss_scale_of_its_own(reached):
         step = build.training_step(training.network, training.phase, ALONE)
         built = read_step(step)
         decays = set(built.optimizer.decay_groups)
-        rows = len(training.feed(0).batch.input_ids)
+        rows = len(training.feed(0).parts[0].input_ids)
         return rows, decays, built.loss_scale.loss_scale_value
 
     assert facts(0) == (16, {"0.0", "0.0001"}, 65536.0)

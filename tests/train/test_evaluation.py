@@ -132,7 +132,8 @@ def test_packed_rows_have_the_logits_of_padded_rows(task_type):
     np.testing.assert_allclose(packed, padded, atol=1e-5)
 
 
-def test_packed_rows_of_several_processes_come_back_in_order():
+@pytest.mark.parametrize(("micro_batches", "batch_size"), [(None, 4), (2, 4), (4, 8), (8, 8)])
+def test_packed_rows_of_several_processes_come_back_in_order(micro_batches, batch_size):
     shares = [[], []]
 
     def collecting(rank):
@@ -142,7 +143,8 @@ def test_packed_rows_of_several_processes_come_back_in_order():
             shares[rank].append(batch.input_ids[..., None].astype(np.float32))
             return np.concatenate([shares[rank][-1]] * 2)
 
-        return build("ner", "accuracy", predict, world=World(rank, 2), block_length=10)
+        options = {"batch_size": batch_size, "micro_batches": micro_batches, "block_length": 10}
+        return build("ner", "accuracy", predict, world=World(rank, 2), **options)
 
     first, second = collecting(0), collecting(1)
     assert first.inference.ordered.packing == second.inference.ordered.packing

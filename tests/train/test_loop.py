@@ -19,8 +19,8 @@ class CountingStep:
         self.step = self
         self.global_step = ms.Tensor(0)
 
-    def call(self, batches, stop):
-        self.global_step = self.global_step + len(batches)
+    def call(self, steps, stop):
+        self.global_step = self.global_step + len(steps)
         return [StepOutputs((1.0,), 1.0, True, 0.1, 0, 1.0, 0.0)]
 
 
@@ -29,7 +29,7 @@ def test_every_shape_of_a_batch_is_reported_as_compiling_once():
 
     def feed(step):
         ids = np.zeros((blocks[step], 128), np.int32)
-        return StepInputs(Batch(ids, ids, ids), 32, "digest")
+        return StepInputs((Batch(ids, ids, ids),), 32, "digest")
 
     train(
         CountingStep(),

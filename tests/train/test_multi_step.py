@@ -21,7 +21,7 @@ def batches():
     x = random.standard_normal((STEPS, 3)).astype(np.float32)
     y = random.standard_normal((STEPS, 2)).astype(np.float32)
     x[OVERFLOW, 0] = 1e37
-    return [batch(*row) for row in zip(x, y, strict=True)]
+    return [(batch(*row),) for row in zip(x, y, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,8 @@ def test_chunks_of_any_length_give_the_traces_and_weights_of_single_steps(
 def test_places_after_the_last_step_hold_nothing(batches):
     several = MultiStep(build(), steps=STEPS, outputs=3)
     stops = ms.Tensor([0.0] * STEPS, ms.float32)
-    for trace in several(ms.Tensor(2, ms.int32), *Batch.stack(batches).tensors(), stops):
+    stacked = Batch.stack([one for (one,) in batches])
+    for trace in several(ms.Tensor(2, ms.int32), *stacked.tensors(), stops):
         assert not trace.asnumpy()[2:].any()
 
 
@@ -130,5 +131,5 @@ def test_a_stop_during_a_call_comes_after_it(batches):
 def test_a_loss_that_is_not_finite_ends_the_training_at_its_step(batches):
     results = []
     with pytest.raises(TrainingError, match="step 2: the loss is nan"):
-        Loop([batches[0], batch([np.nan, 0, 0], [0, 0]), *batches[2:]], 4, results=results)
+        Loop([batches[0], (batch([np.nan, 0, 0], [0, 0]),), *batches[2:]], 4, results=results)
     assert [result.global_step for result in results] == [0, 1]

@@ -51,7 +51,7 @@ def batch(x, y):
 
 
 def run(step, x, y):
-    (outputs,) = step.call([batch(x, y)], stop=False)
+    (outputs,) = step.call([[batch(x, y)]], stop=False)
     return outputs
 
 

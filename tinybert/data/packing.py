@@ -72,20 +72,20 @@ class Packing:
     """Numbers of blocks that the graph is compiled for, ascending."""
     fill: float
     """Share of the positions, over all batches, that hold a token."""
-    processes: int
-    """Processes that share a batch; all have as many blocks as the one that needs most."""
+    parts: int
+    """Equal parts of a batch; all have as many blocks as the one that needs most."""
 
     def layouts(self, lengths: Lengths) -> list[Layout]:
-        """Return where the rows of each process lie.
+        """Return where the rows of each part of a batch lie.
 
         Args:
             lengths: (G,) tokens of each row of the global batch, 0 for a filler.
         """
-        shares, firsts, needed = _fit(lengths, self.block_length, self.processes)
+        parts, firsts, needed = _fit(lengths, self.block_length, self.parts)
         count = _filled_up(needed, self.block_counts)
         return [
-            Layout(count, self.block_length, share, first)
-            for share, first in zip(shares, firsts, strict=True)
+            Layout(count, self.block_length, part, first)
+            for part, first in zip(parts, firsts, strict=True)
         ]
 
 
@@ -93,7 +93,7 @@ def choose_packing(
     batches: Iterable[Lengths],
     block_length: int,
     *,
-    processes: int = 1,
+    parts: int = 1,
     most_counts: int | None = None,
 ) -> Packing:
     """Choose the numbers of blocks that batches are filled up to.
@@ -103,7 +103,7 @@ def choose_packing(
     Args:
         batches: (G,) tokens of each row of every global batch, 0 for a filler.
         block_length: Positions of a block.
-        processes: Processes that share a batch.
+        parts: Equal parts of a batch, each of which is packed on its own.
         most_counts: Most numbers of blocks to choose; None: as many as are worth it.
 
     Raises:
@@ -118,16 +118,16 @@ def choose_packing(
                 f"a row of {longest} tokens is longer than `block_length` {block_length}",
                 cure=f"write block_length = {longest} or more in [data]",
             )
-        needed[_fit(lengths, block_length, processes)[2]] += 1
+        needed[_fit(lengths, block_length, parts)[2]] += 1
         tokens += int(lengths.sum())
     counts = _cheapest_counts(needed, COMPILATION / block_length, most_counts)
     blocks = sum(times * _filled_up(size, counts) for size, times in needed.items())
-    fill = tokens / (blocks * block_length * processes)
-    return Packing(block_length, counts, fill, processes)
+    fill = tokens / (blocks * block_length * parts)
+    return Packing(block_length, counts, fill, parts)
 
 
 def pack_batch(batch: Batch, layout: Layout) -> Batch:
-    """Return a process's share of a batch, without masks, in blocks.
+    """Return a part of a batch, without masks, in blocks.
 
     What there is of a row, such as the label of a classification, stays (B,); what there is of
     a token becomes (P, S). The normalizers of the differences between layers, which are the same
@@ -176,15 +176,15 @@ def _pack_scores(scores: FloatArray, layout: Layout) -> FloatArray:
 
 
 def _fit(
-    lengths: Lengths, block_length: int, processes: int
+    lengths: Lengths, block_length: int, parts: int
 ) -> tuple[list[Lengths], list[Lengths], int]:
-    """Return each process's share of a global batch (G,), in tokens and in first positions.
+    """Return each part of a global batch (G,), in tokens and in first positions.
 
-    Last comes the number of blocks of the process that needs most, at least 1.
+    Last comes the number of blocks of the part that needs most, at least 1.
     """
-    shares = [shard(lengths, rank, processes) for rank in range(processes)]
-    fits = [_first_fit(share, block_length) for share in shares]
-    return shares, [firsts for firsts, _ in fits], max(1, *(blocks for _, blocks in fits))
+    some = [shard(lengths, part, parts) for part in range(parts)]
+    fits = [_first_fit(part, block_length) for part in some]
+    return some, [firsts for firsts, _ in fits], max(1, *(blocks for _, blocks in fits))
 
 
 def _first_fit(lengths: Lengths, block_length: int) -> tuple[Lengths, int]:

@@ -59,10 +59,10 @@ class Sampler:
         return order
 
 
-def shard(rows: IndexArray, rank: int, world: int) -> IndexArray:
-    """Return the contiguous slice of a global batch that belongs to one of `world` processes.
+def shard(rows: IndexArray, part: int, parts: int) -> IndexArray:
+    """Return one of `parts` contiguous slices of a global batch.
 
-    The slices of ranks 0, 1, ... are the batch in its order; their sizes differ by at most 1.
+    The slices 0, 1, ... are the batch in its order; their sizes differ by at most 1.
     """
     size = len(rows)
-    return rows[size * rank // world : size * (rank + 1) // world]
+    return rows[size * part // parts : size * (part + 1) // parts]

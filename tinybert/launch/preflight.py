@@ -104,15 +104,18 @@ def process_bytes(plan: Plan) -> int:
     """Return an estimate of the bytes that one process of a run needs at once.
 
     Weights of all networks, what training needs for each, with other processes a message of
-    gradients and its answer, and for every row of the process's share what the layers hold.
+    gradients and its answer, sums of the gradients of micro-batches, and for every row that is
+    computed at once what the layers hold.
     """
     recipe = plan.resolved.recipe
     processes = device_count(recipe.topology)
-    rows = max((phase.global_batch_size // processes for phase in plan.phases), default=1)
+    parts = plan.micro_batches or processes
+    sums = (parts // processes).bit_length() - 1
+    rows = max((phase.global_batch_size // parts for phase in plan.phases), default=1)
     numbers = 0
     for config in plan.networks.values():
         trained = bool(plan.phases) and config is _trained(plan)
-        copies = COPIES + 2 * (processes > 1) if trained else 1
+        copies = COPIES + 2 * (processes > 1) + sums if trained else 1
         numbers += parameters(config) * copies
         numbers += rows * _row(config, recipe.data.seq_length, trained)
     return BASE[recipe.topology.device] + numbers * FLOAT

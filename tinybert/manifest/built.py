@@ -32,6 +32,8 @@ class RuntimeFacts(Section):
     """The framework's mode of execution."""
     enable_data_sink: Annotated[bool, DERIVED]
     """Whether one call of the device does several steps."""
+    micro_batches: Annotated[int | None, DERIVED] = None
+    """Parts of a global batch that are computed apart; null: one a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class PackingFacts(Section):
     block_length: Annotated[int, DERIVED]
     """Positions of a block."""
     block_counts: Annotated[list[int], DERIVED]
-    """Numbers of blocks of a process's share of a batch, each of which is compiled."""
+    """Numbers of blocks of a part of a batch, each of which is compiled."""
     fill: Annotated[float, DERIVED]
     """Share of the positions that hold a token."""
 
@@ -139,7 +141,8 @@ class TrainingFacts(Section):
     masks: Annotated[dict[str, str] | None, DERIVED] = None
     """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
     graph_digest: Annotated[str | None, DERIVED] = None
-    """SHA-256 of the compiled graph, without pointers and debug names."""
+    """SHA-256 of the compiled graph, with micro-batches of a part's, without pointers and debug
+    names."""
 
 
 @dataclass(frozen=True, kw_only=True)

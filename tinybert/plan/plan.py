@@ -82,6 +82,11 @@ class Plan:
         """The length of the blocks that rows are packed in; None: they are not packed."""
         return block_length(self.resolved.recipe.data)
 
+    @property
+    def micro_batches(self) -> int | None:
+        """The parts that every global batch is cut into; None: one a process."""
+        return self.resolved.recipe.data.micro_batches
+
 
 def make_plan(
     resolved: ResolvedRecipe, root: Path, pending: Collection[Role] = ()

@@ -66,7 +66,7 @@ def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     """Yield every contradiction in and between the tables that describe no network."""
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
     yield from chain(_machine(written), _expectations(written, stage), _packing(written, stage))
-    yield from _teacher_cache(written, stage)
+    yield from chain(_teacher_cache(written, stage), _micro_batches(written))
     yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
         yield from _nothing_trained(written)
@@ -121,6 +121,29 @@ def _batches(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
         message = f"`global_batch_size` {rows} does not divide into {hosts * devices} devices"
         cure = "write a multiple of `hosts` * `devices_per_host`"
         yield written.at_value((*table, "global_batch_size"), message, cure)
+    parts = written.get("data", "micro_batches")
+    if parts and written.has(*table, "batch_size"):
+        message = "`batch_size` depends on the number of devices, and `micro_batches` must not"
+        cure = "write `global_batch_size`, the rows of all micro-batches of a step"
+        yield written.at_key((*table, "batch_size"), message, cure)
+    if parts and rows and rows % parts:
+        message = f"`global_batch_size` {rows} does not divide into {parts} micro-batches"
+        cure = "write a multiple of `micro_batches` in [data]"
+        yield written.at_value((*table, "global_batch_size"), message, cure)
+
+
+def _micro_batches(written: ValidValues) -> Iterator[Problem]:
+    path = ("data", "micro_batches")
+    parts = written.get(*path)
+    hosts = written.get("topology", "hosts")
+    devices = written.get("topology", "devices_per_host")
+    if parts and parts & (parts - 1):
+        cure = f"write {1 << parts.bit_length() - 1} or {1 << parts.bit_length()}"
+        yield written.at_value(path, f"`micro_batches` {parts} is no power of two", cure)
+    elif parts and hosts and devices and parts % (hosts * devices):
+        message = f"`micro_batches` {parts} does not divide into {hosts * devices} processes"
+        cure = "`hosts` * `devices_per_host` must be a power of two that is no larger"
+        yield written.at_value(path, message, cure)
 
 
 def _packing(written: ValidValues, stage: str) -> Iterator[Problem]:

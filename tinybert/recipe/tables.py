@@ -85,6 +85,14 @@ class Records(Table):
     """
     block_length: PositiveInt | None = Field(default=None, examples=[128])
     """Positions of a block, at least those of the longest row; with `packing = "blocks"`."""
+    micro_batches: PositiveInt | None = Field(default=None, examples=[8])
+    """Gradient accumulation: equal parts that the global batch of every step, given as
+    `global_batch_size`, is cut into; a power of two that the number of processes divides. A process
+    computes its parts one after the other, and gradients and losses of all parts are added in a
+    binary tree before clipping and update, so that a run has the same bits on any number of
+    processes. It needs the memory of one part's activations, and of as many gradients as the tree
+    is high in a process, plus one. Absent: a process computes its share at once, and sums are
+    rounded otherwise on another number of processes."""
 
 
 def block_length(data: Records) -> int | None:

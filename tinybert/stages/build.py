@@ -151,7 +151,7 @@ def training_feed(
         packing = choose_packing(
             (store.batch_lengths(rows, phase.global_batch_size) for rows in batches),
             length,
-            processes=context.world.size,
+            parts=context.plan.micro_batches or context.world.size,
             most_counts=1 if sink else None,  # the steps of a call have one shape
         )
         log.info("packing", phase=phase.name, **asdict(packing))
@@ -163,6 +163,7 @@ def training_feed(
         seed=context.plan.resolved.recipe.seed,
         loss_inputs=loss_inputs,
         world=context.world,
+        micro_batches=context.plan.micro_batches,
         graph_masks=mask_form(context.plan) == "graph",
         packing=packing,
         teacher_outputs=teacher_outputs,
@@ -214,6 +215,7 @@ def requested_run(run: Effective, plan: Plan) -> Effective:
         topology=BuiltTopology(device=topology.device, processes=device_count(topology)),
         runtime=TrainingRuntimeFacts(
             mode="graph",
+            micro_batches=plan.micro_batches,
             enable_data_sink=sink,
             data_sink_steps=recipe.runtime.data_sink_steps if sink else 1,
             dropout_masks=mask_form(plan),

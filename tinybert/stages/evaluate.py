@@ -22,7 +22,12 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     evaluation = tasks.evaluation(
         context, recipe, network, batch_size=batch_size, drop_remainder=drop_remainder
     )
-    run = build.run_facts(plan, RuntimeFacts(mode="graph", enable_data_sink=False))
+    runtime = RuntimeFacts(
+        mode="graph",
+        enable_data_sink=False,
+        micro_batches=evaluation.inference.ordered.micro_batches,
+    )
+    run = build.run_facts(plan, runtime)
     weights = list(network.get_parameters())
     facts = effective.with_networks(TrainingFacts(), {role: weights}, batch_size)
     facts = effective.with_packing(facts, evaluation.inference.ordered.packing)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
+from mindspore import ops
 
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
@@ -13,7 +14,7 @@ from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.training import run_training, stage_result
 from tinybert.train.evaluation import OrderedBatches
-from tinybert.train.world import AllReduceSum, World
+from tinybert.train.world import AllGatherRows, World
 
 
 def general_distill(recipe: GeneralDistill, context: RunContext) -> StageResult:
@@ -34,18 +35,17 @@ def general_distill(recipe: GeneralDistill, context: RunContext) -> StageResult:
 
 
 class _Losses(Cell):
-    """The distiller without dropout, compiled; sums over all processes."""
+    """The distiller without dropout, compiled; it returns the losses of every process's rows."""
 
     def __init__(self, distiller: Distiller, world: World) -> None:
         super().__init__()
         self.distiller = distiller
-        self.total = AllReduceSum(world)
+        self.processes = AllGatherRows(world)
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *batch: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
-        """Return the distiller's outputs."""
-        losses: tuple[ms.Tensor, ...] = self.total(self.distiller(*batch))
-        return losses
+    def construct(self, *batch: ms.Tensor | None) -> ms.Tensor:
+        """Return the distiller's outputs (processes, outputs)."""
+        return self.processes(ops.stack(self.distiller(*batch)).reshape(1, -1))
 
 
 def _held_out_metrics(
@@ -54,7 +54,13 @@ def _held_out_metrics(
     """Return the mean loss and parts over all rows of a held-out set, without dropout."""
     store, world = context.stores["eval_data"], context.world
     losses = _Losses(distiller, world)
-    ordered = OrderedBatches(store, batch_size, world=world, block_length=context.plan.block_length)
+    ordered = OrderedBatches(
+        store,
+        batch_size,
+        world=world,
+        micro_batches=context.plan.micro_batches,
+        block_length=context.plan.block_length,
+    )
     tokens = np.concatenate([store.batch(part).input_mask.sum(axis=1) for part in ordered.rows()])
     normalizers = layer_normalizers(
         tokens, np.ones(store.rows, bool), store.seq_length, recipe.distill.padding
@@ -67,6 +73,7 @@ def _held_out_metrics(
         batch = batch._replace(
             label_ids=None, attention_normalizers=attention, hidden_normalizers=hidden
         )
-        share = ordered.share(batch, ordered.layouts(rows))
-        totals += [output.asnumpy().item() for output in losses(*share.tensors())]
+        parts = ordered.own_parts(batch, ordered.layouts(rows))
+        of_parts = ordered.joined([losses(*part.tensors()).asnumpy() for part in parts])
+        totals += of_parts.sum(axis=0)
     return dict(zip(names, totals.tolist(), strict=True))

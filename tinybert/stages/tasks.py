@@ -63,6 +63,7 @@ def evaluation(
         batch_size,
         drop_remainder=drop_remainder,
         world=context.world,
+        micro_batches=context.plan.micro_batches,
         block_length=context.plan.block_length,
     )
     return Evaluation(

@@ -212,7 +212,7 @@ def _layers(
     progress = _Progress(context)
     for rows, batch in ordered:
         layouts = ordered.layouts(rows)
-        batch = ordered.share(batch._replace(label_ids=None), layouts)
+        (batch,) = ordered.own_parts(batch._replace(label_ids=None), layouts)
         if layouts is None:
             width, lengths = store.seq_length, store.batch_lengths(rows, BATCH_SIZE)
             layouts = [Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)]

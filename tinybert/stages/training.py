@@ -21,6 +21,7 @@ from tinybert.train import effective
 from tinybert.train.checkpoint import Best, BestMetric, CheckpointFolder, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
+from tinybert.train.micro_batches import MicroBatchStep
 from tinybert.train.step import CompiledStep, MultiStep, TrainingStep
 
 
@@ -106,15 +107,8 @@ def run_training(
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
     phase, record = training.phase, context.record
-    runtime = context.plan.resolved.recipe.runtime
-    masks, network = training.feed.masks_in_graph(), training.network
-    if masks is not None:
-        network = MaskedNetwork(network, masks)
-    step = build.training_step(network, phase, context.world)
-    compiled_step: CompiledStep = step
-    if runtime.enable_data_sink:
-        outputs = 1 + len(training.part_names)
-        compiled_step = MultiStep(step, steps=runtime.data_sink_steps, outputs=outputs)
+    compiled_step = build_compiled_step(context, training)
+    step = compiled_step.step
     checkpoint_manager = _checkpoint_manager(context, training, step)
     stopped = False
     if passed:
@@ -129,8 +123,8 @@ def run_training(
             stopped = result.stops
             if result.global_step == training.steps_before + first_step:
                 context.provenance.write(record)
-                compiled = type(compiled_step).__name__
-                built = build.graph_facts(facts, context, compiled, training.scopes)
+                cell = compiled_step.network_cell
+                built = build.graph_facts(facts, context, cell, training.scopes)
                 if training.feed.packing is not None and facts.graph_digest is not None:
                     # an earlier process may have begun with another number of blocks
                     built = replace(built, graph_digest=facts.graph_digest)
@@ -150,6 +144,26 @@ def run_training(
             steps_before=training.steps_before,
         )
     return _trained(training, step, checkpoint_manager, record, stopped)
+
+
+def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
+    """Build what trains the network: in one call a step, several, or a part of a step."""
+    plan, runtime = context.plan, context.plan.resolved.recipe.runtime
+    masks, network = training.feed.masks_in_graph(), training.network
+    if masks is not None:
+        network = MaskedNetwork(network, masks)
+    step = build.training_step(network, training.phase, context.world)
+    sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
+    if plan.micro_batches is not None:
+        return MicroBatchStep(
+            step,
+            micro_batches=plan.micro_batches,
+            world=context.world,
+            data_sink_steps=sink_steps,
+        )
+    if sink_steps is not None:
+        return MultiStep(step, steps=sink_steps, outputs=1 + len(training.part_names))
+    return step
 
 
 def _checkpoint_manager(

@@ -42,7 +42,8 @@ def read_runtime(compiled_step: CompiledStep) -> TrainingRuntimeFacts:
     masked = isinstance(compiled_step.step.network, MaskedNetwork)
     return TrainingRuntimeFacts(
         mode="graph",
-        enable_data_sink=compiled_step is not compiled_step.step,
+        enable_data_sink=compiled_step.enable_data_sink,
+        micro_batches=compiled_step.micro_batches,
         data_sink_steps=compiled_step.steps_per_call,
         dropout_masks="graph" if masked else "host",
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tinybert.data.batch import Batch
 from tinybert.data.packing import Layout, choose_packing, pack_batch
 from tinybert.data.rows import LabelArray
-from tinybert.data.sampler import IndexArray, Sampler, shard
+from tinybert.data.sampler import IndexArray, Sampler
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
 from tinybert.metrics.metrics import predicted_labels, task_metrics
@@ -70,6 +70,7 @@ class OrderedBatches:
             first row.
         drop_remainder: Leave out the rows that do not fill the last batch.
         world: The processes that share a batch.
+        micro_batches: Equal parts that a batch is cut into; None: one a process.
         block_length: Positions of the blocks that rows are packed in; None: they are not packed.
 
     Raises:
@@ -83,17 +84,20 @@ class OrderedBatches:
         *,
         drop_remainder: bool = False,
         world: World = ALONE,
+        micro_batches: int | None = None,
         block_length: int | None = None,
     ) -> None:
         self._store = store
         self._batch_size = batch_size
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
-        self._rank = world.rank
-        self._places = shard(np.arange(batch_size), world.rank, world.size)
+        self._processes = world.size
+        self.micro_batches = micro_batches
+        parts = micro_batches or world.size
+        self._own = world.own_parts(parts, batch_size)
         self.packing = None
         if block_length is not None:
             lengths = (store.batch_lengths(rows, batch_size) for rows in self.rows())
-            self.packing = choose_packing(lengths, block_length, processes=world.size)
+            self.packing = choose_packing(lengths, block_length, parts=parts)
 
     def rows(self) -> Iterator[IndexArray]:
         """Yield the rows of each batch, without fillers."""
@@ -106,22 +110,33 @@ class OrderedBatches:
             yield rows, self._store.batch(np.pad(rows, missing, constant_values=rows[0]))
 
     def layouts(self, rows: IndexArray) -> list[Layout] | None:
-        """Return where each process's share of a batch lies; None: it is not packed."""
+        """Return where each part of a batch lies; None: it is not packed."""
         if self.packing is None:
             return None
         return self.packing.layouts(self._store.batch_lengths(rows, self._batch_size))
 
-    def share(self, batch: Batch, layouts: list[Layout] | None) -> Batch:
-        """Return this process's share of a batch."""
-        share = batch.take(self._places)
-        return share if layouts is None else pack_batch(share, layouts[self._rank])
+    def own_parts(self, batch: Batch, layouts: list[Layout] | None) -> list[Batch]:
+        """Return this process's parts of a batch."""
+        parts = {number: batch.take(places) for number, places in self._own.items()}
+        if layouts is None:
+            return list(parts.values())
+        return [pack_batch(part, layouts[number]) for number, part in parts.items()]
+
+    def joined(self, gathered: Sequence[Logits]) -> Logits:
+        """Return what there is of a batch's parts, in their order.
+
+        Args:
+            gathered: That of the first part of every process, of the second of every process, ...
+        """
+        of_processes = zip(*(np.split(some, self._processes) for some in gathered), strict=True)
+        return np.concatenate([part for parts in of_processes for part in parts])
 
 
 class Inference:
     """Gives a network's logits, whatever its weights are at the time, for the same rows in order.
 
     Args:
-        predict: Returns the logits of the rows of all processes from this one's share of them.
+        predict: Returns the logits of the rows of all processes from a part that this one holds.
         ordered: The rows.
     """
 
@@ -133,11 +148,12 @@ class Inference:
         """Yield rows, the batch that has them first, and their logits (B, C) or (B, S, C)."""
         for rows, batch in self.ordered:
             layouts = self.ordered.layouts(rows)
-            logits = self.predict(self.ordered.share(batch._replace(label_ids=None), layouts))
+            parts = self.ordered.own_parts(batch._replace(label_ids=None), layouts)
+            logits = self.ordered.joined([self.predict(part) for part in parts])
             if layouts is not None and logits.ndim == 3:
-                parts = zip(layouts, np.split(logits, len(layouts)), strict=True)
+                packed = zip(layouts, np.split(logits, len(layouts)), strict=True)
                 width = batch.input_ids.shape[1]
-                logits = np.concatenate([layout.unpack(part, width) for layout, part in parts])
+                logits = np.concatenate([layout.unpack(part, width) for layout, part in packed])
             yield rows, batch, logits[: len(rows)]
 
 

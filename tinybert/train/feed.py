@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.packing import Layout, Packing, pack_batch
-from tinybert.data.sampler import Sampler, shard
+from tinybert.data.sampler import IndexArray, Sampler
 from tinybert.data.store import TokenStore
 from tinybert.data.teacher_outputs import TeacherOutputs
 from tinybert.errors import TrainingError
@@ -25,8 +25,9 @@ LossInputs = Callable[[Batch, npt.NDArray[np.bool_]], Batch]
 class StepInputs:
     """One step's inputs on this process."""
 
-    batch: Batch
-    """Its share of the global batch, of the same shape in every step, or of one of a few."""
+    parts: tuple[Batch, ...]
+    """Its parts of the global batch, in order: its micro-batches, or all its rows as one. They are
+    of one shape, the same in every step, or one of a few."""
     rows: int
     """Rows of the global batch, without fillers."""
     batch_digest: str
@@ -45,6 +46,7 @@ class Feed:
         seed: The recipe's seed.
         loss_inputs: Adds the loss normalizers; see `distill.normalizers`.
         world: The processes that share a batch; their number divides the global batch size.
+        micro_batches: Equal parts that a global batch is cut into; None: one a process.
         graph_masks: Give the words of the rows' ordinals instead of masks, which the graph makes
             of them; see `masks_in_graph`.
         packing: The shapes of packed batches; None: batches are not packed.
@@ -61,6 +63,7 @@ class Feed:
         seed: int,
         loss_inputs: LossInputs,
         world: World = ALONE,
+        micro_batches: int | None = None,
         graph_masks: bool = False,
         packing: Packing | None = None,
         teacher_outputs: TeacherOutputs | None = None,
@@ -74,8 +77,7 @@ class Feed:
         self._graph_masks = graph_masks
         self.packing = packing
         self._teacher_outputs = teacher_outputs
-        self._places = shard(np.arange(global_batch_size), world.rank, world.size)
-        self._rank = world.rank
+        self._own = world.own_parts(micro_batches or world.size, global_batch_size)
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""
@@ -87,27 +89,37 @@ class Feed:
         if not filled.all():
             used = np.pad(indices, (0, len(filled) - rows), constant_values=indices[0])
             batch = self._store.batch(used)
-        own = self._loss_inputs(batch, filled).take(self._places)
-        if self._teacher_outputs is not None:
-            own = self._teacher_outputs.add_to(own, used[self._places])
-        layout = None
+        batch = self._loss_inputs(batch, filled)
+        layouts = None
         if self.packing is not None:
             lengths = self._store.batch_lengths(indices, self._global_batch_size)
-            layout = self.packing.layouts(lengths)[self._rank]
-            own = pack_batch(own, layout)
-        return StepInputs(self._with_masks(own, global_step, layout), rows, digest)
+            layouts = self.packing.layouts(lengths)
+        parts = []
+        for number, places in self._own.items():
+            part = batch.take(places)
+            if self._teacher_outputs is not None:
+                part = self._teacher_outputs.add_to(part, used[places])
+            layout = None if layouts is None else layouts[number]
+            if layout is not None:
+                part = pack_batch(part, layout)
+            parts.append(self._with_masks(part, self._ordinals(global_step, places), layout))
+        return StepInputs(tuple(parts), rows, digest)
 
-    def _with_masks(self, own: Batch, global_step: int, layout: Layout | None) -> Batch:
-        """Return this process's share of a batch with masks, or what the graph makes them of."""
-        ordinals = self._ordinals(global_step, self._places)
+    def _with_masks(
+        self, part: Batch, ordinals: npt.NDArray[np.uint64], layout: Layout | None
+    ) -> Batch:
+        """Return a part of a batch with masks, or with what the graph makes them of."""
         if self._graph_masks:
             low, high = ordinal_words(ordinals)
-            return own._replace(low_ordinals=low, high_ordinals=high)
+            return part._replace(low_ordinals=low, high_ordinals=high)
         if layout is None:
             masks = keep_masks(self._seed, self._sites, ordinals)
         else:
             masks = packed_keep_masks(self._seed, self._sites, ordinals, layout)
-        return own._replace(hidden_keep=masks[0], attention_keep=masks[1], classifier_keep=masks[2])
+        hidden, attention, classifier = masks
+        return part._replace(
+            hidden_keep=hidden, attention_keep=attention, classifier_keep=classifier
+        )
 
     def mask_digest(self, global_step: int) -> str:
         """Return SHA-256 of the masks of a whole global batch, the same on any process."""
@@ -138,6 +150,6 @@ class Feed:
             )
         return masks
 
-    def _ordinals(self, global_step: int, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    def _ordinals(self, global_step: int, places: IndexArray) -> npt.NDArray[np.uint64]:
         """Return the ordinals in the run of some rows of a step's global batch."""
         return (global_step * self._global_batch_size + places).astype(np.uint64)

@@ -82,12 +82,12 @@ def train(
     made = (list(zip(steps, map(feed, steps), strict=True)) for steps in calls)
     compiled: set[tuple[int, ...]] = set()
     for call in prefetch(made, max(1, AHEAD // size)):
-        batches = [inputs.batch for _, inputs in call]
-        shape = batches[0].input_ids.shape  # packed batches have a few
+        steps = [inputs.parts for _, inputs in call]
+        shape = steps[0][0].input_ids.shape  # packed batches have a few
         report_activity("step" if shape in compiled else "compiling")
         compiled.add(shape)
         assert step.global_step.asnumpy() == call[0][0]
-        outputs = compiled_step.call(batches, stop_requested())
+        outputs = compiled_step.call(steps, stop_requested())
         stop_requested()  # takes the signals back from the framework, which compiles in a call
         for (number, inputs), output in zip(call, outputs, strict=True):
             ends = number == call[-1][0]

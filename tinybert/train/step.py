@@ -1,4 +1,7 @@
-"""One training step, or several in one call of the device, as one compiled graph."""
+"""One training step, or several in one call of the device, as one compiled graph.
+
+Steps of micro-batches, in several graphs: `micro_batches.py`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +16,9 @@ from tinybert.recipe.schedule import Polynomial
 from tinybert.recipe.tables import ClipBy
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.world import ALONE, AllReduceSum, Tensors, World
+
+Parts = Sequence[Batch]
+"""A process's parts of a global batch, in order."""
 
 
 class LossScaleSettings(NamedTuple):
@@ -50,17 +56,23 @@ class StepOutputs(NamedTuple):
 class CompiledStep(Protocol):
     """What the training loop calls: one training step, or several."""
 
+    enable_data_sink: bool
+    """Whether a call does `steps_per_call` steps before their outputs are read."""
     steps_per_call: int
+    micro_batches: int | None
+    """Parts of a global batch that are computed apart; None: a process computes its own at once."""
+    network_cell: str
+    """Class of the cell whose graph has the network."""
 
     @property
     def step(self) -> "TrainingStep":
         """The training step that holds the state."""
 
-    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
-        """Train on global batches' shares of this process, one step each.
+    def call(self, steps: Sequence[Parts], stop: bool) -> list[StepOutputs]:
+        """Train on this process's parts of global batches, one step each.
 
         Args:
-            batches: At most `steps_per_call`.
+            steps: At most `steps_per_call`; one part a step unless there are `micro_batches`.
             stop: Whether this process was asked to stop.
         """
 
@@ -94,7 +106,10 @@ class TrainingStep(Cell):
         self.optimizer = optimizer
         self.schedule = schedule
         self.learning_rates = Tensor(schedule.table())
+        self.enable_data_sink = False
         self.steps_per_call = 1
+        self.micro_batches = None
+        self.network_cell = type(self).__name__
         self.scale_factor = loss_scale.factor
         self.scale_window = loss_scale.window
         self.clip_norm = clip_norm
@@ -114,9 +129,9 @@ class TrainingStep(Cell):
         """This step."""
         return self
 
-    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
+    def call(self, steps: Sequence[Parts], stop: bool) -> list[StepOutputs]:
         """Train on one batch; see `CompiledStep`."""
-        (batch,) = batches
+        ((batch,),) = steps
         outputs = self(*batch.tensors(), Tensor(float(stop), ms.float32))
         return [StepOutputs.of([output.asnumpy().item() for output in outputs])]
 
@@ -137,11 +152,26 @@ class TrainingStep(Cell):
             `optimizer_step` int32.
         """
         scale = self.loss_scale + 0.0
+        sums = self.total(self.gradients(scale, *batch[:-1]) + (batch[-1],))
+        return self.update(scale, sums)
+
+    def gradients(self, scale: Tensor, *batch: Tensor | None) -> Tensors:
+        """Return the gradients of the scaled loss of some rows, then the network's outputs."""
+        (_, outputs), gradients = self.value_and_grad(scale, *batch)
+        results: Tensors = gradients + outputs
+        return results
+
+    def update(self, scale: Tensor, sums: Tensors) -> Tensors:
+        """Unscale, clip, check for overflow, update; see `construct`.
+
+        Args:
+            scale: The loss scale that the gradients have.
+            sums: Of all parts of the global batch: gradients, the network's outputs, and how many
+                processes were asked to stop.
+        """
         optimizer_step = self.optimizer_step + 0
         learning_rate = self.learning_rates[optimizer_step]
-        (_, outputs), gradients = self.value_and_grad(scale, *batch[:-1])
-        sums = self.total(gradients + outputs + (batch[-1],))
-        count = len(gradients)
+        count = len(self.optimizer.parameters)
         gradients, outputs = sums[:count], sums[count:-1]
         unscale = 1.0 / scale
         squares: Tensors = ()
@@ -199,13 +229,17 @@ class MultiStep(Cell):
     def __init__(self, step: TrainingStep, *, steps: int, outputs: int) -> None:
         super().__init__()
         self.step = step
+        self.enable_data_sink = True
         self.steps_per_call = steps
+        self.micro_batches = None
+        self.network_cell = type(self).__name__
         self.places = Tensor(np.arange(steps, dtype=np.int32))
         types = [np.float32] * (outputs + 1) + [np.bool_, np.float32, np.int32, *[np.float32] * 2]
         self.empty = tuple(Tensor(np.zeros(steps, dtype)) for dtype in types)
 
-    def call(self, batches: Sequence[Batch], stop: bool) -> list[StepOutputs]:
+    def call(self, steps: Sequence[Parts], stop: bool) -> list[StepOutputs]:
         """Train on some batches; see `CompiledStep`."""
+        batches = [batch for (batch,) in steps]
         count, size = len(batches), self.steps_per_call
         stacked = Batch.stack([*batches, *[batches[-1]] * (size - count)])
         stops = Tensor(np.full(size, stop, np.float32))

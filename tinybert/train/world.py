@@ -8,12 +8,15 @@ averaged. A process alone sends nothing.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 from mindspore import Parameter, Tensor, ops
+from mindspore.communication import create_group, get_group_size, get_rank, init
 
+from tinybert.data.sampler import IndexArray, shard
 from tinybert.errors import TrainingError
 from tinybert.model.layers import Cell
 
@@ -33,6 +36,16 @@ class World:
     def first(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
+
+    def own_parts(self, parts: int, rows: int) -> dict[int, IndexArray]:
+        """Return the parts of a global batch that this process holds, and the places of their rows.
+
+        Args:
+            parts: Equal parts that the batch is cut into, a multiple of the number of processes.
+            rows: Rows of the batch.
+        """
+        own = shard(np.arange(parts), self.rank, self.size)
+        return {int(part): shard(np.arange(rows), int(part), parts) for part in own}
 
     def broadcast_bytes(self, data: bytes) -> bytes:
         """Return the first process's bytes on every process."""
@@ -79,21 +92,29 @@ ALONE = World()
 
 def connect() -> World:
     """Join the processes that the launcher started with this one."""
-    from mindspore.communication import get_group_size, get_rank, init
-
     init()
     return World(get_rank(), get_group_size())
 
 
 class AllReduceSum(Cell):
-    """Sums of tensors over all processes, in one message; alone, the tensors."""
+    """Sums of tensors over all processes; alone, the tensors.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: The processes.
+        in_pairs: Add in a binary tree over the ranks, a message a level, between two processes:
+            a sum of two numbers does not depend on who adds them. Otherwise one message does it
+            all, in an order that depends on the number of processes.
+    """
+
+    def __init__(self, world: World, *, in_pairs: bool = False) -> None:
         super().__init__()
         self.alone = world.size == 1
         self.concat = ops.Concat()
-        if not self.alone:
-            self.reduce = ops.AllReduce()
+        self.reduces: tuple[ops.AllReduce, ...] = ()
+        if in_pairs:
+            self.reduces = tuple(ops.AllReduce(group=pair) for pair in _pairs(world))
+        elif not self.alone:
+            self.reduces = (ops.AllReduce(),)
 
     def construct(self, tensors: Tensors) -> Tensors:
         """Return each tensor's sum, of several processes float32, of its shape."""
@@ -104,11 +125,25 @@ class AllReduceSum(Cell):
         for tensor in tensors:
             flat = flat + (ops.cast(tensor, ms.float32).reshape(-1),)
             sizes = sizes + (tensor.size,)
-        parts = ops.split(self.reduce(self.concat(flat)), sizes)
+        whole = self.concat(flat)
+        for reduce in self.reduces:
+            whole = reduce(whole)
+        parts = ops.split(whole, sizes)
         sums: Tensors = ()
         for i in range(len(tensors)):
             sums = sums + (parts[i].reshape(tensors[i].shape),)
         return sums
+
+
+@cache
+def _pairs(world: World) -> tuple[str, ...]:
+    """Make the groups of two in which a process adds, from the leaves of the tree to its root."""
+    names = []
+    for level in range(world.size.bit_length() - 1):
+        pair = sorted((world.rank, world.rank ^ 1 << level))
+        names.append("tinybert-{}-{}".format(*pair))
+        create_group(names[-1], pair)
+    return tuple(names)
 
 
 class AllGatherRows(Cell):

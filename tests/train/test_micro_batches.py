@@ -1,0 +1,117 @@
+"""Parts of a batch are added in one tree, whoever holds them, and then one update is made."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.train.test_step import batch, build, state
+from tinybert.train import world
+from tinybert.train.micro_batches import MicroBatchStep, tree_sum
+from tinybert.train.world import ALONE, World
+
+PARTS, STEPS, OVERFLOW = 4, 5, 3
+
+
+def as_text(a, b):
+    return f"({a}+{b})"
+
+
+def test_sums_are_a_balanced_tree_over_the_places():
+    assert tree_sum("a", as_text) == "a"
+    assert tree_sum("abcd", as_text) == "((a+b)+(c+d))"
+    assert tree_sum("abcdefgh", as_text) == "(((a+b)+(c+d))+((e+f)+(g+h)))"
+
+
+@given(height=st.integers(0, 5), split=st.integers(0, 5))
+def test_a_process_adds_a_subtree(height, split):
+    parts, processes = 2**height, 2 ** min(height, split)
+    own = [World(rank, processes).own_parts(parts, 3 * parts) for rank in range(processes)]
+    assert [part for some in own for part in some] == list(range(parts))
+    shares = [tree_sum(some, as_text) for some in own]
+    assert tree_sum(shares, as_text) == tree_sum(range(parts), as_text)
+
+
+@pytest.mark.parametrize("count", [0, 3, 6])
+def test_other_numbers_than_powers_of_two_have_no_tree(count):
+    with pytest.raises(ValueError, match="values to unpack"):
+        tree_sum(range(count), as_text)
+
+
+def test_few_parts_and_sums_are_held_at_once():
+    added = []
+
+    def parts():
+        for taken in range(16):
+            assert taken - len(added) <= 4  # a sum of each level
+            yield 1
+
+    def add(a, b):
+        added.append(a + b)
+        return a + b
+
+    assert tree_sum(parts(), add) == 16
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "groups"),
+    [(0, 2, ["0-1"]), (3, 4, ["2-3", "1-3"]), (5, 8, ["4-5", "5-7", "1-5"]), (0, 1, [])],
+)
+def test_processes_meet_in_pairs_from_the_leaves_to_the_root(monkeypatch, rank, size, groups):
+    made = []
+    monkeypatch.setattr(world, "create_group", lambda name, ranks: made.append((name, ranks)))
+    names = world._pairs.__wrapped__(World(rank, size))
+    assert names == tuple(f"tinybert-{group}" for group in groups)
+    assert made == [(f"tinybert-{g}", [int(r) for r in g.split("-")]) for g in groups]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """The micro-batches of some steps, numbers that round when they are added."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((STEPS, PARTS, 3)).astype(np.float32)
+    y = random.standard_normal((STEPS, PARTS, 2)).astype(np.float32)
+    x[OVERFLOW, 1, 0] = 1e37
+    return [[batch(*row) for row in zip(*step, strict=True)] for step in zip(x, y, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def whole(parts):
+    """One step with the sums of all parts, which the network's gradients are."""
+    step = build()
+    outputs = []
+    for some in parts:
+        x, y = (tree_sum([part[field] for part in some], np.add) for field in (0, 1))
+        outputs += step.call([[batch(x, y)]], stop=False)
+    return outputs, state(step)
+
+
+@pytest.mark.parametrize("sink_steps", [None, 2, 5])
+def test_a_step_of_parts_is_the_step_of_their_sums(parts, whole, sink_steps):
+    step = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE, data_sink_steps=sink_steps)
+    outputs = []
+    while len(outputs) < STEPS:
+        outputs += step.call(parts[len(outputs) :][: step.steps_per_call], stop=False)
+    expected, weights = whole
+    for output, same in zip(outputs, expected, strict=True):
+        assert output.losses == pytest.approx(same.losses, rel=1e-5)
+        assert output._replace(losses=()) == same._replace(losses=())
+    assert [output.finite for output in outputs] == [number != OVERFLOW for number in range(STEPS)]
+    for one, other in zip(state(step.step), weights, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_losses_are_the_tree_sums_of_those_of_the_parts(parts):
+    outputs = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE).call(parts[:1], stop=True)
+    alone = [build().call([[part]], stop=False)[0].losses for part in parts[0]]
+    added = tree_sum([np.array(losses, np.float32) for losses in alone], np.add)
+    assert outputs[0].losses == tuple(added.tolist())
+    assert outputs[0].stop == 1.0
+
+
+def test_gradients_of_float16_parameters_are_added_in_float32():
+    step = build(initial=1.0, dtype=ms.float16)
+    given = [batch([x, 0, 0], [0, 0]) for x in (40000, 40000, -40000, -39999)]
+    (outputs,) = MicroBatchStep(step, micro_batches=4, world=ALONE).call([given], stop=False)
+    assert outputs.finite  # in float16 40,000 + 40,000 is infinite
