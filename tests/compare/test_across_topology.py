@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tinybert.compare.verdict import compare_pair
 from tinybert.manifest.built import TrainingFacts
 from tinybert.report.text import diff
 
@@ -82,3 +83,60 @@ def test_topologies_whose_losses_part_by_more_than_rounding_are_different(preten
     text, code = diff(a.run(), b.run(), across_topology=True)
     assert code == 1
     assert re.match(r"different: losses 0\.0\d+ apart, relative; the limit is 0\.001\n", text), text
+
+
+def on_two_processes(run: Any) -> None:
+    """Pretend that a run had two processes."""
+    text, environment, effective = run.text(), run.environment(), run.effective()
+    text = text.replace("devices_per_host = 1", "devices_per_host = 2")
+    run.text = lambda: text
+    topology = replace(environment.topology, processes=2)
+    run.environment = lambda: replace(environment, topology=topology)
+    built = replace(effective.topology, processes=2)
+    run.effective = lambda: replace(effective, topology=built)
+
+
+def cut(run: Any, micro_batches: int) -> None:
+    """Pretend that a run has micro-batches."""
+    text, effective = run.text(), run.effective()
+    text = text.replace("[data]", f"[data]\nmicro_batches = {micro_batches}")
+    run.text = lambda: text
+    runtime = replace(effective.runtime, micro_batches=micro_batches)
+    run.effective = lambda: replace(effective, runtime=runtime)
+
+
+@pytest.mark.parametrize("parts", [(4, 4), (4, 2), (None, None)])
+def test_the_number_of_processes_is_no_cause_where_micro_batches_are_equal(
+    pretend: Any, parts: tuple[int | None, int | None]
+) -> None:
+    runs = [pretend(name) for name in "ab"]
+    for run, count in zip(runs, parts, strict=True):
+        if count is not None:
+            cut(run, count)
+    on_two_processes(runs[1])
+    runs[1].noise = 1e-7  # so that there must be a cause
+    comparison = compare_pair(*(run.run() for run in runs))
+    processes = {
+        "inputs.recipe.values.topology.devices_per_host",
+        "inputs.recipe.values.topology.device_count",
+        "inputs.recipe.values.data.batch_size",
+        "effective.topology.processes",
+        "environment.topology.processes",
+    }
+    causes = {cause.path for cause in comparison.causes}
+    assert comparison.verdict == "different"
+    if parts == (4, 4):
+        assert {cause.path for cause in comparison.harmless} == processes
+        assert causes == set()
+    else:
+        assert processes <= causes
+
+
+def test_equal_outcomes_of_micro_batches_are_bitwise_whatever_the_topology(pretend: Any) -> None:
+    runs = [pretend(name) for name in "ab"]
+    for run in runs:
+        cut(run, 4)
+    on_two_processes(runs[1])
+    text, code = diff(*(run.run() for run in runs))
+    assert text.startswith("bitwise: the outcomes are equal\n")
+    assert code == 0

@@ -14,7 +14,7 @@ import pytest
 
 from tinybert.compare.verify import verify
 from tinybert.errors import ManifestError
-from tinybert.manifest.built import LossScaleFacts, OptimizerFacts, PackingFacts
+from tinybert.manifest.built import LossScaleFacts, OptimizerFacts, PackingFacts, RuntimeFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.model import Manifest, Number, Outcome, RecipeFacts, replace_sections
@@ -198,6 +198,10 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
     "the built batch": (
         with_effective(global_batch_size=8),
         "effective.global_batch_size is 8; the recipe gives 4",
+    ),
+    "the micro-batches": (
+        with_effective(runtime=RuntimeFacts(mode="graph", enable_data_sink=False, micro_batches=4)),
+        "effective.runtime.micro_batches is 4; the recipe gives None",
     ),
     "the blocks": (
         with_effective(packing=PackingFacts(block_length=64, block_counts=[4], fill=0.5)),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.compare.test_across_topology import cut, on_two_processes
 from tinybert.compare.verify import changed_code, changed_inputs, expectation_failures, verify
 from tinybert.files import digest_file
 from tinybert.manifest.document import Run, read_manifest
@@ -212,6 +213,25 @@ def test_a_reference_on_another_environment_is_met_within_tolerance(
         "out of tolerance of A = tiny.reference.json: metrics.loss: 15.66605 in A, 15.77605 in B"
     )
     assert failures[:1] == ([] if met else [expected])
+
+
+@pytest.mark.parametrize("micro_batches", [4, None])
+def test_a_reference_on_other_processes_is_met_bit_for_bit_by_micro_batches(
+    pretend: Any, micro_batches: int | None
+) -> None:
+    reference, run = pretend("reference"), pretend("a")
+    run.expect = {
+        "reference": "manifests/tiny.reference.json",
+        "tolerance": {"relative": 1.0, "absolute": 1.0},
+    }
+    on_two_processes(run)
+    for each in (reference, run) if micro_batches else ():
+        cut(each, micro_batches)
+    run.noise = 1e-9
+    (run.root / "manifests").mkdir(parents=True)
+    shutil.copy(reference.run(), run.root / "manifests" / "tiny.reference.json")
+    expected = "the outcome is not that of tiny.reference.json, on an equal environment"
+    assert expectation_failures(Run.load(run.run())) == ([expected] if micro_batches else [])
 
 
 def test_a_reference_without_tolerance(pretend: Any) -> None:

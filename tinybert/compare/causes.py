@@ -16,11 +16,11 @@ from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
 from tinybert.manifest.leaf import Kind, Section, iterate_facts
 from tinybert.manifest.model import InputFile, Inputs, Manifest, Number
-from tinybert.recipe.identity import WITHOUT_EFFECT
+from tinybert.recipe.identity import has_effect
 
 PLACE = re.compile(r"(_dir|_path)(\.|$)")
 """Options that name the place of a file; its digest is what identifies it."""
-DATA_OPTION = re.compile(r"data\.|phase\d\.(global_)?batch_size")
+DATA_OPTION = re.compile(r"data\.(?!micro_batches)|phase\d\.(global_)?batch_size")
 """Options that choose or order the rows of a batch."""
 SHA256 = re.compile("[0-9a-f]{64}")
 ABSENT = "absent"
@@ -60,7 +60,7 @@ def causes(a: Manifest, b: Manifest, step: StepDifference | None, folders: Folde
     The first differing `step` is None where the traces are equal, or could not be compared.
     """
     inputs = differing_inputs(a.inputs, b.inputs, folders)
-    every = [*inputs, *_order(inputs, step), *_built(a, b), *_environment(a, b)]
+    every = [*inputs, *_order(inputs, step), *_built(a, b), *environment_causes(a, b)]
     return sorted(every, key=lambda cause: (_position(cause, step), cause.rank))
 
 
@@ -115,11 +115,12 @@ def _cause(difference: Difference, name: str, rank: int) -> Cause:
 
 def _options(a: Inputs, b: Inputs) -> Iterator[Cause]:
     differences = list(differing_leaves("inputs.recipe", a.recipe, b.recipe))
+    values = a.recipe.values, b.recipe.values
     for difference in differences:
         option = difference[0].removeprefix("inputs.recipe.values.")
         if option == "seed":
             yield _cause(difference, "seed", SEED)
-        elif PLACE.search(option) or WITHOUT_EFFECT.match(option):
+        elif PLACE.search(option) or not has_effect(option, *values):
             yield _cause(difference, f"option {option}", NOTE)
         else:
             yield _cause(difference, f"option {option}", OPTION)
@@ -209,14 +210,25 @@ def _order(inputs: list[Cause], step: StepDifference | None) -> list[Cause]:
 
 def _built(a: Manifest, b: Manifest) -> Iterator[Cause]:
     for difference in differing_leaves("effective", a.effective, b.effective):
-        yield _cause(difference, f"built {difference[0].removeprefix('effective.')}", BUILT)
+        name = difference[0].removeprefix("effective.")
+        rank = BUILT if _has_effect(a, b, name) else NOTE
+        yield _cause(difference, f"built {name}", rank)
 
 
-def _environment(a: Manifest, b: Manifest) -> Iterator[Cause]:
+def environment_causes(a: Manifest, b: Manifest) -> Iterator[Cause]:
+    """Yield every difference of what two runs ran on."""
     for difference in differing_leaves("environment", a.environment, b.environment):
         name = difference[0].removeprefix("environment.")
         if name == "distributions.mindspore":
             continue  # the same fact as mindspore.version
+        rank = ENVIRONMENT if _has_effect(a, b, name) else NOTE
         name = name.replace("mindspore.version", "distributions.mindspore")
         name = name.replace("distributions.", "library ")
-        yield _cause(difference, name, ENVIRONMENT)
+        yield _cause(difference, name, rank)
+
+
+def _has_effect(a: Manifest, b: Manifest, name: str) -> bool:
+    """Return whether a fact counts: the number of processes does where the recipe's key does."""
+    if name not in ("topology.hosts", "topology.processes"):
+        return True
+    return has_effect("topology.hosts", a.inputs.recipe.values, b.inputs.recipe.values)

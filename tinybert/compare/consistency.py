@@ -116,6 +116,7 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
     for path, recorded, computed in (
         ("topology.device", effective.topology.device, topology.device),
         ("topology.processes", effective.topology.processes, device_count(topology)),
+        ("runtime.micro_batches", effective.runtime.micro_batches, recipe.data.micro_batches),
     ):
         yield from _differs(f"effective.{path}", recorded, computed, source)
     if isinstance(recipe, Evaluate):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinybert.compare.causes import NOTE, environment_causes
 from tinybert.compare.consistency import contradictions
 from tinybert.compare.verdict import first_step, out_of_tolerance
 from tinybert.errors import InputError, ManifestError
@@ -129,7 +130,7 @@ def _other_than_reference(path: Path, tolerance: dict[str, float] | None, run: R
     mine, other = run.manifest, reference.manifest
     if mine.digests.outcome == other.digests.outcome:
         return []
-    if mine.digests.environment == other.digests.environment:
+    if all(cause.rank == NOTE for cause in environment_causes(mine, other)):
         return [f"the outcome is not that of {path.name}, on an equal environment"]
     if tolerance is None:
         return [f"the outcome is not that of {path.name}, and [expect] has no tolerance"]
