@@ -23,6 +23,7 @@ RECIPE = "recipes/tiny.toml"
 RUN = ("run", RECIPE, "--device", "Ascend")
 FRESH = (*RUN, "--fresh")
 EIGHT = (*FRESH, "--set", "topology.devices_per_host=8")
+PARTS = ("--set", "data.micro_batches=8")
 NO_DEVICE = 4
 
 
@@ -91,6 +92,11 @@ def plan() -> list[Check]:
             ("diff", "--across-topology", "{one}", "{eight}"),
             "eight cards train as one does",
             cards=8,
+        ),
+        Check("one-parts", (*FRESH, *PARTS), "micro-batches on one card"),
+        Check("eight-parts", (*EIGHT, *PARTS), "a micro-batch on each of eight cards", cards=8),
+        _same(
+            "one-parts", "eight-parts", "with micro-batches eight cards end in one's bits", cards=8
         ),
     ]
 

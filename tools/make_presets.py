@@ -89,6 +89,9 @@ def _general_distillation(
 ) -> Preset:
     """Return the recipe of a general distillation."""
     count = {1: "one", 8: "eight"}[cards]
+    batch = "batch_size = 32"  # example, gd_config.yaml
+    if cards == 8:  # authors, README.md: 256 rows
+        batch = "global_batch_size = 256\nmicro_batches = 8"
     language = "Chinese" if encoder is CHINESE else "English"
     return Preset(
         path=path,
@@ -108,6 +111,7 @@ def _general_distillation(
             "vocab_size": encoder.vocab_size,
             "encoder": encoder.checkpoint,
             "data_dir": f"data/{encoder.wikipedia}",
+            "batch": batch,
             "devices_per_host": cards,
             # example, scripts/run_standalone_gd.sh and scripts/run_distributed_gd_ascend.sh
             "save_ckpt_step": 100 if cards == 1 else 10000,

@@ -99,7 +99,6 @@ EXAMPLE = Source(
     },
     general={  # gd_config.yaml
         "embedding_initializer_range": 0.01,  # src/tinybert_model.py: that of `nn.Embedding`
-        "batch": "batch_size = 32",
         "weight_decay": "1e-4",
         "learning_rate": "5e-5",
         "end_learning_rate": "1e-14",
@@ -141,7 +140,6 @@ PAPER = Source(
     },
     general={  # authors, README.md and general_distill.py
         "embedding_initializer_range": 0.02,
-        "batch": "global_batch_size = 256",
         "weight_decay": "0.01",  # no option changes it
         "learning_rate": "5e-5",
         "end_learning_rate": "0.0",
