@@ -71,6 +71,24 @@ def test_a_signal_outside_of_a_training_raises():
         until(lambda: False)
 
 
+@pytest.mark.parametrize("how", ["cause", "context"])
+def test_a_stop_that_a_library_answers_by_another_error_is_a_stop(how):
+    with pytest.raises(StoppedError, match="SIGTERM") as stopped, StopRequest():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except StoppedError as error:
+            if how == "cause":
+                raise RuntimeError("error calling __set_name__") from error
+            raise ImportError("cannot import name")  # noqa: B904
+    assert stopped.value.exit_code == 143
+
+
+def test_an_error_that_is_no_stop_stays_itself():
+    with pytest.raises(ZeroDivisionError), StopRequest():
+        raise ZeroDivisionError
+
+
 def test_a_noted_signal_raises_where_it_is_asked_for():
     with StopRequest() as stop:
         stop.check()

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import structlog
 
-from tinybert.errors import StoppedError
+from tinybert.errors import StoppedError, TinybertError
 
 log = structlog.get_logger()
 
@@ -66,12 +66,17 @@ class StopRequest:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._left.set()
         self._thread.join()
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        while error is not None and not isinstance(error, TinybertError):
+            # a library that is being imported may answer a stop by an error of its own
+            error = error.__cause__ or error.__context__
+            if isinstance(error, StoppedError):
+                self.check()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

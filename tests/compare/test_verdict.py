@@ -204,6 +204,20 @@ def test_far_outcomes_say_what_is_out_of_tolerance(pretend: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("expect", "place"),
+    [({"tolerance": {"relative": 1e-3}}, "tolerance.absolute"), ({"steps": "many"}, "steps")],
+)
+def test_expectations_that_no_recipe_has_are_refused(pretend: Any, expect: Any, place: str) -> None:
+    a, b = pretend("a").run(), pretend("b", noise=1e-2).run()
+    manifest = read_manifest(b)
+    recipe = replace(manifest.inputs.recipe, values={"expect": expect})
+    edited = replace_sections(manifest, inputs=replace(manifest.inputs, recipe=recipe))
+    b.write_bytes(encode_manifest(edited))
+    with pytest.raises(ManifestError, match=rf"inputs\.recipe\.values\.expect\.{place}: "):
+        diff(a, b)
+
+
 def test_a_single_step_out_of_tolerance_is_enough(pretend: Any) -> None:
     a = pretend("a", expect=EXPECT)
     b = pretend("b", expect=EXPECT)

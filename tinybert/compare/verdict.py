@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from tinybert.compare.causes import NOTE, ORDER, Cause, causes, differing_leaves
 from tinybert.compare.steps import StepDifference, Trace, first_difference
 from tinybert.compare.tensors import TensorDifference, first_tensor, other_tensors
+from tinybert.errors import ManifestError
+from tinybert.manifest.canonical import canonical
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Manifest
 from tinybert.manifest.record import TRACE
+from tinybert.recipe.tables import Expect, Tolerance
 
 ACROSS = 1e-3
 """How far losses across topologies may be apart, relative, where no recipe says so: the rounding of
@@ -124,7 +129,7 @@ def first_step(a: Run, b: Run) -> tuple[StepDifference | None, list[str]]:
 
 
 def out_of_tolerance(
-    x: Manifest, y: Manifest, tolerance: dict[str, float], step: StepDifference | None
+    x: Manifest, y: Manifest, tolerance: Tolerance, step: StepDifference | None
 ) -> list[str]:
     """Return which metrics and losses of two outcomes are further apart than the tolerance."""
     failures = []
@@ -147,19 +152,31 @@ def out_of_tolerance(
     return failures
 
 
-def tolerance_of(*manifests: Manifest) -> dict[str, float] | None:
+def expectations(manifest: Manifest) -> Expect:
+    """Return `[expect]` of a run's recipe; without one, nothing is expected.
+
+    Raises:
+        ManifestError: The values that the manifest has are none of a recipe.
+    """
+    values = manifest.inputs.recipe.values.get("expect") or {}
+    try:
+        return Expect.model_validate_json(canonical(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("expect", *first["loc"])))
+        raise ManifestError(f"inputs.recipe.values.{place}: {first['msg']}") from error
+
+
+def tolerance_of(*manifests: Manifest) -> Tolerance | None:
     """Return the first `[expect.tolerance]` that these runs' recipes have."""
-    for manifest in manifests:
-        expect = manifest.inputs.recipe.values.get("expect") or {}
-        if expect.get("tolerance"):
-            return dict(expect["tolerance"])
-    return None
+    tolerances = (expectations(manifest).tolerance for manifest in manifests)
+    return next((tolerance for tolerance in tolerances if tolerance is not None), None)
 
 
-def _near(p: float, q: float, tolerance: dict[str, float]) -> bool:
+def _near(p: float, q: float, tolerance: Tolerance) -> bool:
     if math.isnan(p) and math.isnan(q):
         return True
-    return math.isclose(p, q, rel_tol=tolerance["relative"], abs_tol=tolerance["absolute"])
+    return math.isclose(p, q, rel_tol=tolerance.relative, abs_tol=tolerance.absolute)
 
 
 def _incomparable(a: Run, b: Run) -> Iterator[str]:
@@ -201,7 +218,8 @@ def _across_topology(
     if step is not None and step.batches_from is not None:
         other.append(f"order of the samples from step {step.batches_from + 1}")
     reasons = [f"another {name}" for name in other]
-    limit = (tolerance_of(x, y) or {"relative": ACROSS})["relative"]
+    tolerance = tolerance_of(x, y)
+    limit = ACROSS if tolerance is None else tolerance.relative
     if not reasons and step is not None and step.loss_difference > limit:
         reasons.append(f"losses {step.loss_difference:.2g} apart, relative; the limit is {limit:g}")
     return ("different" if reasons else "equal"), reasons

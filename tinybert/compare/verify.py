@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tinybert.compare.causes import NOTE, environment_causes
 from tinybert.compare.consistency import contradictions
-from tinybert.compare.verdict import first_step, out_of_tolerance
+from tinybert.compare.verdict import expectations, first_step, out_of_tolerance
 from tinybert.errors import InputError, ManifestError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
@@ -18,6 +17,7 @@ from tinybert.manifest.checkpoints import (
 from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.study import RECORD, Study
+from tinybert.recipe.tables import Bounds, Tolerance
 
 
 def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
@@ -93,35 +93,32 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
 
 def expectation_failures(run: Run) -> list[str]:
     """Return how a finished run differs from its `[expect]`; empty if it holds or there is none."""
-    expect: dict[str, Any] = run.manifest.inputs.recipe.values.get("expect") or {}
-    outcome = run.manifest.outcome
+    expect, outcome = expectations(run.manifest), run.manifest.outcome
     failures = []
-    if expect.get("finite_loss") and outcome.nonfinite_losses:
+    if expect.finite_loss and outcome.nonfinite_losses:
         failures.append(f"the loss was not finite in {outcome.nonfinite_losses} steps")
-    if expect.get("steps") not in (None, outcome.steps):
-        failures.append(f"{outcome.steps} steps ran, not {expect['steps']}")
-    for name, bounds in (expect.get("metrics") or {}).items():
+    if expect.steps not in (None, outcome.steps):
+        failures.append(f"{outcome.steps} steps ran, not {expect.steps}")
+    for name, bounds in (expect.metrics or {}).items():
         failures += _out_of_bounds(name, bounds, run)
-    if expect.get("reference"):
-        reference = run.root / expect["reference"]
-        failures += _other_than_reference(reference, expect.get("tolerance"), run)
+    if expect.reference is not None:
+        failures += _other_than_reference(run.root / expect.reference, expect.tolerance, run)
     return failures
 
 
-def _out_of_bounds(name: str, bounds: dict[str, float | None], run: Run) -> list[str]:
+def _out_of_bounds(name: str, bounds: Bounds, run: Run) -> list[str]:
     metrics = run.manifest.outcome.metrics
     if name not in metrics:
         return [f"there is no metric {name}, only {', '.join(metrics) or 'none'}"]
     value = float(metrics[name])
-    least, most = bounds.get("min"), bounds.get("max")
-    if least is not None and not value >= least:
-        return [f"{name} is {value!r}, below {least!r}"]
-    if most is not None and not value <= most:
-        return [f"{name} is {value!r}, above {most!r}"]
+    if bounds.min is not None and not value >= bounds.min:
+        return [f"{name} is {value!r}, below {bounds.min!r}"]
+    if bounds.max is not None and not value <= bounds.max:
+        return [f"{name} is {value!r}, above {bounds.max!r}"]
     return []
 
 
-def _other_than_reference(path: Path, tolerance: dict[str, float] | None, run: Run) -> list[str]:
+def _other_than_reference(path: Path, tolerance: Tolerance | None, run: Run) -> list[str]:
     """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere."""
     try:
         reference = Run.load(path)
