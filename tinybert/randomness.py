@@ -13,6 +13,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from tinybert.kernels import cipher
+
 Words = npt.NDArray[np.uint32]
 
 _PARITY = np.uint32(0x1BD11BDA)
@@ -21,7 +23,6 @@ ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10),
 ROUNDS = 20
 _DRAWS = 8
 """Draws of 16 bits from one counter."""
-_CHUNK = 1 << 14  # counters at a time: six arrays of 64 KiB stay in the second-level cache
 
 
 def key(seed: int, purpose: str) -> Words:
@@ -61,36 +62,9 @@ def threefry(key_words: Words, counters: tuple[Words, Words, Words, Words]) -> W
     Returns:
         (4, N) uint32, the output's words.
     """
-    out = np.empty((4, counters[0].size), np.uint32)
-    for start in range(0, out.shape[1], _CHUNK):
-        part = slice(start, start + _CHUNK)
-        _rounds(key_words, [word[part] for word in counters], out[:, part])
-    return out
-
-
-def _rounds(key_words: Words, counters: list[Words], x: Words) -> None:
-    """Fill `x` (4, n) with the cipher of `counters`."""
-    schedule = subkeys(key_words)
-    high = np.empty_like(x[0])
-    for word in range(4):
-        np.add(counters[word], schedule[0, word], out=x[word])
-    for step in range(ROUNDS):
-        first, second = ROTATIONS[step % 8]
-        a, b = (1, 3) if step % 2 == 0 else (3, 1)
-        _mix(x[0], x[a], first, high)
-        _mix(x[2], x[b], second, high)
-        if step % 4 == 3:
-            for word in range(4):
-                np.add(x[word], schedule[step // 4 + 1, word], out=x[word])
-
-
-def _mix(left: Words, right: Words, bits: int, high: Words) -> None:
-    """Add `right` to `left`, rotate `right` by `bits`, and xor it with the sum; in place."""
-    np.add(left, right, out=left)
-    np.right_shift(right, np.uint32(32 - bits), out=high)
-    np.left_shift(right, np.uint32(bits), out=right)
-    np.bitwise_or(right, high, out=right)
-    np.bitwise_xor(right, left, out=right)
+    out = np.empty((counters[0].size, 4), np.uint32)
+    cipher.encipher(subkeys(key_words), ROTATIONS, counters, out)
+    return out.T
 
 
 def uniform(seed: int, purpose: str, size: int) -> npt.NDArray[np.float64]:

@@ -22,6 +22,7 @@ from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.normalizers import Padding, layer_normalizers
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
 from tinybert.model.bert import BertEncoder
+from tinybert.model.cpu_operators import framework_only
 from tinybert.model.dropout import dropout_sites
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import Pooling, TaskNetwork
@@ -295,7 +296,8 @@ def main(names: Sequence[str]) -> None:
     ms.set_device("CPU")
     saved = Path(os.environ["MS_DEV_SAVE_GRAPHS_PATH"])
     known = {**GRAPHS, PLANTED: lambda: (Planted(), [np.eye(3, dtype=np.float32)])}
-    print(json.dumps({name: operators(known[name], saved) for name in names or GRAPHS}))
+    with framework_only():
+        print(json.dumps({name: operators(known[name], saved) for name in names or GRAPHS}))
 
 
 if __name__ == "__main__":

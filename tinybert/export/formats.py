@@ -177,9 +177,13 @@ def _ms_export(
     """Export by the framework, whose file is read-only."""
     import mindspore as ms
 
+    from tinybert.model.cpu_operators import framework_only
+
     inputs = [ms.Tensor(shape=list(shape), dtype=ms.int32) for _ in INPUT_NAMES]
+    with framework_only():
+        cell = inference_cell(network)
     ms.export(
-        inference_cell(network),
+        cell,
         *inputs,
         file_name=str(file.with_suffix("")),
         file_format=file_format,

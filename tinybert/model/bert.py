@@ -10,6 +10,8 @@ import math
 import mindspore as ms
 from mindspore import nn, ops
 
+from tinybert.kernels.gelu import ERF_GELU, TANH_GELU
+from tinybert.model import cpu_operators
 from tinybert.model.dropout import keep_scale
 from tinybert.model.layers import (
     FLOATS,
@@ -24,6 +26,7 @@ from tinybert.model.layers import (
 from tinybert.model.parameters import MAX_RELATIVE_POSITION, layer_name
 from tinybert.recipe.network import NetworkConfig
 
+GELU_FORMS = {"gelu": ERF_GELU, "gelu_tanh": TANH_GELU}
 MASKED = -10000.0
 """Added to the score of a masked key."""
 
@@ -159,6 +162,12 @@ class SelfAttention(Cell):
         self.mix = MatMul(compute_type, transpose=False, batched=True)
         self.softmax = ops.Softmax(-1)
         self.keep_scale = keep_scale(config.attention_probs_dropout_prob)
+        self.own = cpu_operators.used()
+        if self.own:
+            self.own_query = cpu_operators.split_heads_operator(self.heads, self.scale)
+            self.own_split = cpu_operators.split_heads_operator(self.heads, 1.0)
+            self.no_mask = cpu_operators.no_mask(4)
+            self.own_probs = cpu_operators.attention_probs_operator(self.keep_scale)
         self.relative = config.use_relative_positions
         if self.relative:
             self.positions = RelativePositions(
@@ -175,22 +184,36 @@ class SelfAttention(Cell):
             bias: (B, 1, 1 or S, S) float32, added to the scores.
             keep: Keep mask of the probabilities (B, A, S, S) bool, or None.
         """
-        query = self._split(self.query(x) * self.scale)  # (B, A, S, D)
-        scores = self.score(query, self._split(self.key(x)))  # (B, A, S, S)
+        query, key, value = self._heads(x)  # (B, A, S, D)
+        scores = self.score(query, key)  # (B, A, S, S)
         if self.relative:
             scores = scores + self.positions.scores(query)
-        scores = scores + bias
-        probs = self.softmax(scores)
-        value = self.value(x)
-        if keep is not None:
-            probs = probs * ops.cast(keep, ms.float32)
-        context = self.mix(probs, self._split(value))  # (B, A, S, D)
+        probs = self._probs(scores, bias, keep)
+        context = self.mix(probs, value)  # (B, A, S, D)
         if self.relative:
             context = context + self.positions.values(probs)
-        if keep is not None:
-            # the factor of the kept probabilities, where it is the smaller multiplication
-            context = context * self.keep_scale
-        return ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape), scores
+        return ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape), scores + bias
+
+    def _heads(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return queries, keys and values (B, A, S, D) of (B, S, H)."""
+        if not self.own:
+            query, key, value = self.query(x) * self.scale, self.key(x), self.value(x)
+            return self._split(query), self._split(key), self._split(value)
+        query, query_bias = self.query.terms(x)
+        key, key_bias = self.key.terms(x)
+        value, value_bias = self.value.terms(x)
+        return (
+            self.own_query(query.reshape(x.shape), query_bias),
+            self.own_split(key.reshape(x.shape), key_bias),
+            self.own_split(value.reshape(x.shape), value_bias),
+        )
+
+    def _probs(self, scores: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None) -> ms.Tensor:
+        """Return softmax of scores + bias, with dropout, (B, A, S, S)."""
+        if self.own:
+            return self.own_probs(scores, bias, self.no_mask if keep is None else keep)
+        probs = self.softmax(scores + bias)
+        return probs if keep is None else probs * (ops.cast(keep, ms.float32) * self.keep_scale)
 
     def _split(self, x: ms.Tensor) -> ms.Tensor:
         """Return (B, A, S, D) from (B, S, H)."""
@@ -212,6 +235,14 @@ class Layer(Cell):
         self.output = _linear(config, f"{name}.output.dense", inner, hidden)
         self.output_norm = _layer_norm(config, f"{name}.output.LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob)
+        self.own_gelu = cpu_operators.used() and config.hidden_act in GELU_FORMS
+        if self.own_gelu:
+            self.bias_gelu = cpu_operators.bias_gelu_operator(GELU_FORMS[config.hidden_act])
+        self.own_norm = cpu_operators.used() and not config.enable_fused_layernorm
+        if self.own_norm:
+            scale = keep_scale(config.hidden_dropout_prob)
+            self.no_mask = cpu_operators.no_mask(2)
+            self.residual_norm = cpu_operators.residual_norm_operator(config.layer_norm_eps, scale)
 
     def construct(
         self,
@@ -223,10 +254,36 @@ class Layer(Cell):
     ) -> tuple[ms.Tensor, ms.Tensor]:
         """Return the next hidden states (B, S, H) and the scores (B, A, S, S), float32."""
         context, scores = self.attention(x, bias, attention_keep)
-        attended = self.dropout(self.attention_output(context), attention_output_keep)
-        x = self.attention_norm(attended + x)
-        inner = self.activation(self.intermediate(x))
-        return self.output_norm(self.dropout(self.output(inner), output_keep) + x), scores
+        x = self._residual(
+            self.attention_output, context, attention_output_keep, x, self.attention_norm
+        )
+        inner = self._inner(x)
+        return self._residual(self.output, inner, output_keep, x, self.output_norm), scores
+
+    def _inner(self, x: ms.Tensor) -> ms.Tensor:
+        """Return the activations (B, S, I) of the feed-forward part."""
+        if not self.own_gelu:
+            return self.activation(self.intermediate(x))
+        product, bias = self.intermediate.terms(x)
+        return self.bias_gelu(product, bias).reshape(*x.shape[:-1], bias.shape[0])
+
+    def _residual(
+        self,
+        linear: Linear,
+        x: ms.Tensor,
+        keep: ms.Tensor | None,
+        residual: ms.Tensor,
+        norm: LayerNorm,
+    ) -> ms.Tensor:
+        """Return norm(dropout(linear(x)) + residual), (B, S, H)."""
+        if not self.own_norm:
+            return norm(self.dropout(linear(x), keep) + residual)
+        product, bias = linear.terms(x)
+        weight, norm_bias = ops.cast(norm.weight, ms.float32), ops.cast(norm.bias, ms.float32)
+        flat = residual.reshape(product.shape)
+        mask = self.no_mask if keep is None else keep.reshape(product.shape)
+        out = self.residual_norm(product, bias, mask, flat, weight, norm_bias)
+        return out.reshape(residual.shape)
 
 
 def _attention_bias(input_mask: ms.Tensor, row_ids: ms.Tensor | None) -> ms.Tensor:

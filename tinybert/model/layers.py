@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from tinybert.model import cpu_operators
 from tinybert.model.parameters import Array
 from tinybert.model.weights import check_match
 
@@ -96,9 +97,13 @@ class Linear(Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Return (..., out) float32 from (..., in)."""
+        flat, bias = self.terms(x)
+        return self.add(flat, bias).reshape(*x.shape[:-1], self.outputs)
+
+    def terms(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the product (N, out) of (..., in), and the bias (out,) to add, both float32."""
         flat = self.product(x.reshape(-1, x.shape[-1]), self.weight)
-        flat = self.add(flat, ops.cast(self.bias, ms.float32))
-        return flat.reshape(*x.shape[:-1], self.outputs)
+        return flat, ops.cast(self.bias, ms.float32)
 
 
 class LayerNorm(Cell):
@@ -110,8 +115,8 @@ class LayerNorm(Cell):
         eps: Added to the variance.
         dtype: Type of the parameters.
         fused: Normalize first, then scale and shift, by elementary operators: the arithmetic of
-            MindSpore's form on batch norm, whose gradient is wrong on CPU. Otherwise the
-            framework's operator.
+            MindSpore's form on batch norm, whose gradient is wrong on CPU. Otherwise one
+            operator.
     """
 
     def __init__(self, name: str, size: int, *, eps: float, dtype: ms.Type, fused: bool) -> None:
@@ -120,14 +125,19 @@ class LayerNorm(Cell):
         self.bias = parameter(f"{name}.bias", (size,), dtype)
         self.eps = eps
         self.fused = fused
-        self.operator = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
+        self.own = cpu_operators.used()
+        if self.own:
+            self.operator = cpu_operators.layer_norm_operator(eps)
+        else:
+            self.operator = ops.LayerNorm(begin_norm_axis=-1, begin_params_axis=-1, epsilon=eps)
         self.mean = ops.ReduceMean(keep_dims=True)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Return (..., H) float32 from (..., H) float32."""
         weight, bias = ops.cast(self.weight, ms.float32), ops.cast(self.bias, ms.float32)
         if not self.fused:
-            return self.operator(x, weight, bias)[0]
+            normed = self.operator(x, weight, bias)
+            return normed if self.own else normed[0]
         centred = x - self.mean(x, -1)
         variance = self.mean(ops.square(centred), -1)
         return centred * ops.rsqrt(variance + self.eps) * weight + bias
@@ -136,8 +146,7 @@ class LayerNorm(Cell):
 def activation(name: str) -> Callable[[ms.Tensor], ms.Tensor]:
     """Return an activation function of float32 tensors.
 
-    `gelu_tanh` and `gelu` are both forms of Hendrycks and Gimpel, arXiv 1606.08415. On CPU they
-    are several times faster from elementary operators than the framework's own.
+    `gelu_tanh` and `gelu` are both forms of Hendrycks and Gimpel, arXiv 1606.08415.
     """
     functions: dict[str, Callable[[ms.Tensor], ms.Tensor]]
     functions = {"gelu_tanh": gelu_tanh, "gelu": gelu, "relu": ops.relu}

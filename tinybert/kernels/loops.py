@@ -1,0 +1,102 @@
+"""How the loops are compiled, and the sums that they share."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from numba import config, njit
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint32]
+Loop = TypeVar("Loop", bound=Callable[..., object])
+
+LANES = 64
+"""Sums that elements are dealt out to in turn, before these are added."""
+ROW_GROUPS = 16
+"""Groups of rows whose parts of a weight's gradient are added apart."""
+
+
+def _cache_folder() -> Path | None:
+    """Return where machine code is kept, another folder for every version of the loops.
+
+    Numba itself notices a change of a loop's own file, but not of one that it imports.
+    """
+    here = Path(__file__).parent
+    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
+    version = hashlib.sha256(sources).hexdigest()[:16]
+    for parent in (here / "__pycache__", Path.home() / ".cache" / "tinybert"):
+        folder = parent / version
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+_FOLDER = _cache_folder()
+if _FOLDER is not None:
+    config.CACHE_DIR = str(_FOLDER)
+
+
+def compiled(loop: Loop) -> Loop:
+    """Compile a loop at its first call, and keep the machine code for later processes."""
+    made: Loop = njit(nogil=True, error_model="numpy", cache=_FOLDER is not None)(loop)
+    return made
+
+
+def float32(*values: float) -> tuple[np.float32, ...]:
+    """Return numbers as float32."""
+    return tuple(np.float32(value) for value in values)
+
+
+ZERO, HALF, ONE = float32(0.0, 0.5, 1.0)
+
+
+@compiled
+def polynomial(x: np.float32, coefficients: tuple[np.float32, ...]) -> np.float32:
+    """Return the sum of coefficients[i] x^i."""
+    value = coefficients[-1]
+    for i in range(len(coefficients) - 2, -1, -1):
+        value = value * x + coefficients[i]
+    return value
+
+
+@compiled
+def row_sum(row: Floats) -> np.float32:
+    """Return the sum of (N,) float32."""
+    lanes = np.zeros(LANES, np.float32)
+    full = row.size // LANES * LANES
+    for start in range(0, full, LANES):
+        for lane in range(LANES):
+            lanes[lane] += row[start + lane]
+    for lane in range(row.size - full):
+        lanes[lane] += row[full + lane]
+    width = LANES // 2
+    while width > 0:
+        for lane in range(width):
+            lanes[lane] += lanes[lane + width]
+        width //= 2
+    total: np.float32 = lanes[0]
+    return total
+
+
+@compiled
+def column_sums(x: Floats, out: Floats) -> None:
+    """Fill `out` (H,) with the sums of the columns of (N, H), a group of rows after the other."""
+    rows = x.shape[0]
+    part = np.empty_like(out)
+    out[:] = ZERO
+    for group in range(ROW_GROUPS):
+        part[:] = ZERO
+        for i in range(rows * group // ROW_GROUPS, rows * (group + 1) // ROW_GROUPS):
+            for j in range(x.shape[1]):
+                part[j] += x[i, j]
+        for j in range(x.shape[1]):
+            out[j] += part[j]

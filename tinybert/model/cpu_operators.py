@@ -1,0 +1,221 @@
+"""Operators of a network that a CPU computes faster by our own loops than by the framework's.
+
+Each takes the place of several operators of the framework, and so does its gradient.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, ops
+
+from tinybert.kernels import attention, gelu, norm
+from tinybert.kernels.loops import Bools, Floats
+
+Tensors = tuple[Tensor, ...]
+
+_FRAMEWORK_ONLY: ContextVar[bool] = ContextVar("framework_only", default=False)
+
+
+def used() -> bool:
+    """Return whether a network that is built now has these operators."""
+    return ms.get_context("device_target") == "CPU" and not _FRAMEWORK_ONLY.get()
+
+
+@contextmanager
+def framework_only() -> Iterator[None]:
+    """Build networks of the framework's operators alone, as on other devices and for exports."""
+    token = _FRAMEWORK_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _FRAMEWORK_ONLY.reset(token)
+
+
+@cache
+def layer_norm_operator(eps: float) -> ops.Custom:
+    """Return the layer norm of x (..., H), given weight and bias (H,)."""
+
+    def forward(x: Floats, weight: Floats, bias: Floats) -> Floats:
+        out = np.empty_like(x)
+        norm.layer_norm(_rows(x), weight, bias, np.float32(eps), _rows(out))
+        return out
+
+    def backward(x: Floats, weight: Floats, gradient: Floats) -> tuple[Floats, ...]:
+        to_x, to_weight, to_bias = _empty_like(x, weight, weight)
+        norm.layer_norm_gradient(
+            *(_rows(x), weight, np.float32(eps), _rows(gradient)),
+            *(_rows(to_x), to_weight, to_bias),
+        )
+        return to_x, to_weight, to_bias
+
+    gradients = _operator(backward, lambda x, weight, gradient: (x, weight, weight))
+
+    def bprop(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
+        found: Tensors = gradients(x, weight, gradient)
+        return found
+
+    return _operator(forward, lambda x, weight, bias: x, bprop)
+
+
+@cache
+def bias_gelu_operator(form: gelu.Gelu) -> ops.Custom:
+    """Return gelu(x + bias), x (N, H) and bias (H,)."""
+
+    def forward(x: Floats, bias: Floats) -> Floats:
+        out = np.empty_like(x)
+        gelu.bias_gelu(x, bias, form.phi, out)
+        return out
+
+    def backward(x: Floats, bias: Floats, gradient: Floats) -> tuple[Floats, ...]:
+        to_x, to_bias = _empty_like(x, bias)
+        gelu.bias_gelu_gradient(x, bias, form.slope, gradient, to_x, to_bias)
+        return to_x, to_bias
+
+    gradients = _operator(backward, lambda x, bias, gradient: (x, bias))
+
+    def bprop(x: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
+        found: Tensors = gradients(x, bias, gradient)
+        return found
+
+    return _operator(forward, lambda x, bias: x, bprop)
+
+
+@cache
+def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
+    """Return norm(dropout(x + bias) + residual).
+
+    Its inputs are x (N, H), bias (H,), a keep mask (N, H) or `no_mask`, the residual (N, H), and
+    the norm's weight and bias (H,).
+    """
+    scale, epsilon = np.float32(keep_scale), np.float32(eps)
+
+    def forward(
+        x: Floats, bias: Floats, keep: Bools, residual: Floats, weight: Floats, norm_bias: Floats
+    ) -> Floats:
+        out = np.empty_like(x)
+        norm.residual_sum(x, bias, keep, scale, residual, out)
+        norm.layer_norm(out, weight, norm_bias, epsilon, out)
+        return out
+
+    def backward(
+        x: Floats, bias: Floats, keep: Bools, residual: Floats, weight: Floats, gradient: Floats
+    ) -> tuple[Floats, ...]:
+        to_x, to_bias, to_sum, to_weight, to_norm_bias = _empty_like(
+            x, bias, residual, weight, weight
+        )
+        norm.residual_sum(x, bias, keep, scale, residual, to_x)
+        norm.layer_norm_gradient(to_x, weight, epsilon, gradient, to_sum, to_weight, to_norm_bias)
+        norm.residual_sum_gradient(keep, scale, to_sum, to_x, to_bias)
+        return to_x, to_bias, to_sum, to_weight, to_norm_bias
+
+    gradients = _operator(
+        backward,
+        lambda x, bias, keep, residual, weight, gradient: (x, bias, residual, weight, weight),
+    )
+
+    def bprop(
+        x: Tensor,
+        bias: Tensor,
+        keep: Tensor,
+        residual: Tensor,
+        weight: Tensor,
+        norm_bias: Tensor,
+        out: Tensor,
+        gradient: Tensor,
+    ) -> Tensors:
+        found = gradients(x, bias, keep, residual, weight, gradient)
+        return found[0], found[1], ops.zeros_like(keep), found[2], found[3], found[4]
+
+    return _operator(forward, lambda x, bias, keep, residual, weight, norm_bias: x, bprop)
+
+
+@cache
+def split_heads_operator(heads: int, scale: float) -> ops.Custom:
+    """Return (x + bias) * scale by heads, (B, A, S, D), of x (B, S, H) and bias (H,)."""
+    factor = np.float32(scale)
+
+    def shape_of(x: Sequence[int], bias: Sequence[int]) -> tuple[int, ...]:
+        batch, length, hidden = x
+        return batch, heads, length, hidden // heads
+
+    def forward(x: Floats, bias: Floats) -> Floats:
+        out = np.empty(shape_of(x.shape, bias.shape), np.float32)
+        attention.split_heads(x, bias, factor, out)
+        return out
+
+    def backward(x: Floats, bias: Floats, gradient: Floats) -> tuple[Floats, ...]:
+        to_x, to_bias = _empty_like(x, bias)
+        attention.split_heads_gradient(factor, gradient, to_x, to_bias)
+        return to_x, to_bias
+
+    gradients = _operator(backward, lambda x, bias, gradient: (x, bias))
+
+    def bprop(x: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
+        found: Tensors = gradients(x, bias, gradient)
+        return found
+
+    return _operator(forward, lambda x, bias: x, bprop, shape_of)
+
+
+@cache
+def attention_probs_operator(keep_scale: float) -> ops.Custom:
+    """Return dropout(softmax(scores + bias)).
+
+    Its inputs are scores (B, A, S, S), the bias (B, 1, 1 or S, S), which has no gradient, and a
+    keep mask (B, A, S, S) or `no_mask`.
+    """
+    scale = np.float32(keep_scale)
+
+    def forward(scores: Floats, bias: Floats, keep: Bools) -> Floats:
+        out = np.empty_like(scores)
+        attention.attention_probs(scores, bias, keep, scale, out)
+        return out
+
+    def backward(scores: Floats, bias: Floats, keep: Bools, gradient: Floats) -> Floats:
+        out = np.empty_like(scores)
+        attention.attention_probs_gradient(scores, bias, keep, scale, gradient, out)
+        return out
+
+    gradients = _operator(backward, lambda scores, bias, keep, gradient: scores)
+
+    def bprop(scores: Tensor, bias: Tensor, keep: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
+        to_scores = gradients(scores, bias, keep, gradient)
+        return to_scores, ops.zeros_like(bias), ops.zeros_like(keep)
+
+    return _operator(forward, lambda scores, bias, keep: scores, bprop)
+
+
+def no_mask(dimensions: int) -> Tensor:
+    """Return what takes the place of a keep mask where nothing is dropped."""
+    return Tensor(np.ones((1,) * dimensions, bool))
+
+
+def _rows(x: Floats) -> Floats:
+    """Return (N, H) of (..., H), in the same memory."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _empty_like(*arrays: Floats) -> tuple[Floats, ...]:
+    return tuple(map(np.empty_like, arrays))
+
+
+def _operator(
+    loop: Callable[..., Any],
+    like: Callable[..., Any],
+    bprop: Callable[..., Tensors] | None = None,
+    shape_of: Callable[..., tuple[int, ...]] | None = None,
+) -> ops.Custom:
+    """Return the operator of a loop over arrays.
+
+    Args:
+        loop: Returns the outputs of inputs.
+        like: Returns the inputs whose types, and shapes, the outputs have.
+        bprop: Returns the gradients of inputs from inputs, output and its gradient.
+        shape_of: Returns the output's shape where no input has it.
+    """
+    return ops.Custom(loop, shape_of or like, like, func_type="pyfunc", bprop=bprop)
