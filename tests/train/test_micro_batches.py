@@ -1,5 +1,7 @@
 """Parts of a batch are added in one tree, whoever holds them, and then one update is made."""
 
+from contextlib import nullcontext
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.test_step import batch, build, state
+from tinybert.model.cpu_operators import framework_only
 from tinybert.train import world
 from tinybert.train.micro_batches import MicroBatchStep, tree_sum
 from tinybert.train.world import ALONE, World
@@ -76,15 +79,22 @@ def parts():
     return [[batch(*row) for row in zip(*step, strict=True)] for step in zip(x, y, strict=True)]
 
 
+@pytest.fixture(scope="module", params=["host", "graph"])
+def form(request):
+    """The update on the host, or in a graph as on other devices."""
+    with nullcontext() if request.param == "host" else framework_only():
+        yield
+
+
 @pytest.fixture(scope="module")
-def whole(parts):
+def whole(parts, form):
     """One step with the sums of all parts, which the network's gradients are."""
-    step = build()
+    step = MicroBatchStep(build(), micro_batches=None, world=ALONE)
     outputs = []
     for some in parts:
         x, y = (tree_sum([part[field] for part in some], np.add) for field in (0, 1))
         outputs += step.call([[batch(x, y)]], stop=False)
-    return outputs, state(step)
+    return outputs, state(step.step)
 
 
 @pytest.mark.parametrize("sink_steps", [None, 2, 5])
@@ -102,7 +112,7 @@ def test_a_step_of_parts_is_the_step_of_their_sums(parts, whole, sink_steps):
         assert one.tobytes() == other.tobytes()
 
 
-def test_losses_are_the_tree_sums_of_those_of_the_parts(parts):
+def test_losses_are_the_tree_sums_of_those_of_the_parts(parts, form):
     outputs = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE).call(parts[:1], stop=True)
     alone = [build().call([[part]], stop=False)[0].losses for part in parts[0]]
     added = tree_sum([np.array(losses, np.float32) for losses in alone], np.add)
@@ -110,7 +120,7 @@ def test_losses_are_the_tree_sums_of_those_of_the_parts(parts):
     assert outputs[0].stop == 1.0
 
 
-def test_gradients_of_float16_parameters_are_added_in_float32():
+def test_gradients_of_float16_parameters_are_added_in_float32(form):
     step = build(initial=1.0, dtype=ms.float16)
     given = [batch([x, 0, 0], [0, 0]) for x in (40000, 40000, -40000, -39999)]
     (outputs,) = MicroBatchStep(step, micro_batches=4, world=ALONE).call([given], stop=False)

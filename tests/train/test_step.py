@@ -5,8 +5,10 @@ from mindspore import Parameter, Tensor, nn
 
 from tinybert.data.batch import Batch
 from tinybert.recipe.schedule import Polynomial
+from tinybert.train.micro_batches import MicroBatchStep
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScaleSettings, TrainingStep
+from tinybert.train.world import ALONE
 
 BETAS, EPS, DECAY, CLIP = (0.9, 0.999), 1e-6, 0.01, 1.0
 RATES = Polynomial(0.1, 0.0, 1.0, warmup_steps=2, total_steps=20)
@@ -43,6 +45,20 @@ def build(initial=1024.0, window=3, dtype=ms.float32, corrected_updates=None, cl
         clip_norm=CLIP,
         clip_by=clip_by,
     )
+
+
+@pytest.fixture(params=["graph", "host"], autouse=True)
+def form(request, monkeypatch):
+    """The update in the graph of the whole step, or on the host."""
+    steps = {}
+
+    def call(step, batches, stop):
+        if id(step) not in steps:
+            steps[id(step)] = MicroBatchStep(step, micro_batches=None, world=ALONE)
+        return steps[id(step)].call(batches, stop)
+
+    if request.param == "host":
+        monkeypatch.setattr(TrainingStep, "call", call)
 
 
 def batch(x, y):

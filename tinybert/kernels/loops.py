@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,13 +42,13 @@ def _cache_folder() -> Path | None:
 
 _FOLDER = _cache_folder()
 if _FOLDER is not None:
-    config.CACHE_DIR = str(_FOLDER)
+    config.CACHE_DIR = str(_FOLDER)  # type: ignore[attr-defined]
 
 
 def compiled(loop: Loop) -> Loop:
     """Compile a loop at its first call, and keep the machine code for later processes."""
-    made: Loop = njit(nogil=True, error_model="numpy", cache=_FOLDER is not None)(loop)
-    return made
+    made = njit(nogil=True, error_model="numpy", cache=_FOLDER is not None)(loop)
+    return cast(Loop, made)
 
 
 def float32(*values: float) -> tuple[np.float32, ...]:

@@ -14,6 +14,7 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
+from tinybert.model import cpu_operators
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.plan.plan import Plan
 from tinybert.stages import build
@@ -154,7 +155,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
         network = MaskedNetwork(network, masks)
     step = build.training_step(network, training.phase, context.world)
     sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
-    if plan.micro_batches is not None:
+    if plan.micro_batches is not None or cpu_operators.used():
         return MicroBatchStep(
             step,
             micro_batches=plan.micro_batches,

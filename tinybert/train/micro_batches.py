@@ -1,4 +1,4 @@
-"""A training step of micro-batches: one part of the global batch after the other, then the update.
+"""A training step of parts: one part of the global batch after the other, then the update.
 
 The gradients of a part come from one compiled graph of one shape, whichever process computes it,
 and are added in a binary tree over the parts of the global batch. A process holds 2^n parts that
@@ -13,7 +13,9 @@ import mindspore as ms
 from mindspore import Tensor, ops
 
 from tinybert.data.batch import Batch
+from tinybert.model import cpu_operators
 from tinybert.model.layers import Cell
+from tinybert.train.host_update import HostUpdate, add_in_place
 from tinybert.train.step import Parts, StepOutputs, TrainingStep
 from tinybert.train.world import AllReduceSum, Tensors, World
 
@@ -66,10 +68,10 @@ class Sum(Cell):
 class Update(Cell):
     """Sum over all processes, and update, compiled."""
 
-    def __init__(self, step: TrainingStep, world: World) -> None:
+    def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool) -> None:
         super().__init__()
         self.step = step
-        self.total = AllReduceSum(world, in_pairs=True)
+        self.total = AllReduceSum(world, in_pairs=in_pairs)
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *sums: Tensor) -> Tensors:
@@ -84,11 +86,11 @@ class Update(Cell):
 
 
 class MicroBatchStep:
-    """Steps of micro-batches; see `CompiledStep`.
+    """Steps of micro-batches, or of one part a process; see `CompiledStep`.
 
     Args:
         step: Holds network, optimizer and state.
-        micro_batches: Parts of a global batch.
+        micro_batches: Parts of a global batch; None: one a process.
         world: The processes that share them.
         data_sink_steps: Steps of a call, whose outputs are read after the last; None: one.
     """
@@ -97,32 +99,42 @@ class MicroBatchStep:
         self,
         step: TrainingStep,
         *,
-        micro_batches: int,
+        micro_batches: int | None,
         world: World,
         data_sink_steps: int | None = None,
     ) -> None:
         self.step = step
-        self.micro_batches: int | None = micro_batches
+        self.micro_batches = micro_batches
         self.enable_data_sink = data_sink_steps is not None
         self.steps_per_call = data_sink_steps or 1
         self.network_cell = PartGradients.__name__
         self._gradients = PartGradients(step)
-        self._sum = Sum()
-        self._update = Update(step, world)
+        in_pairs = micro_batches is not None
+        self._add: Callable[[Tensors, Tensors], Tensors]
+        self._update: Callable[..., Sequence[Tensor | float]]
+        if cpu_operators.used():
+            self._add, self._update = add_in_place, HostUpdate(step, world, in_pairs=in_pairs)
+        else:
+            compiled_sum = Sum()
+            self._add = lambda a, b: compiled_sum(*a, *b)
+            self._update = Update(step, world, in_pairs=in_pairs)
 
     def call(self, steps: Sequence[Parts], stop: bool) -> list[StepOutputs]:
         """Train on some batches; see `CompiledStep`."""
         outputs = [self._train(parts, Tensor(float(stop), ms.float32)) for parts in steps]
-        return [StepOutputs.of([scalar.asnumpy().item() for scalar in each]) for each in outputs]
+        return [StepOutputs.of([_number(scalar) for scalar in each]) for each in outputs]
 
-    def _train(self, parts: Parts, stop: Tensor) -> Tensors:
+    def _train(self, parts: Parts, stop: Tensor) -> Sequence[Tensor | float]:
         """Train on one batch; return the scalars of `StepOutputs`."""
-        sums = tree_sum(map(self._results, parts), lambda a, b: self._sum(*a, *b))
-        scalars: Tensors = self._update(*sums, stop)
-        return scalars
+        return self._update(*tree_sum(map(self._results, parts), self._add), stop)
 
     def _results(self, part: Batch) -> Tensors:
         """Return what `PartGradients` does of one part, computed before the next is begun."""
         results: Tensors = self._gradients(*part.tensors())
         results[-1].asnumpy()  # calls that wait for each other cost a CPU a third of its time
         return results
+
+
+def _number(scalar: Tensor | float) -> float:
+    number: float = scalar.asnumpy().item() if isinstance(scalar, Tensor) else scalar
+    return number
