@@ -66,6 +66,7 @@ def test_masks_from_the_graph_and_sunk_steps_give_the_outcome_of_single_steps(ru
         "enable_data_sink": True,
         "data_sink_steps": 5,
         "dropout_masks": "graph",
+        "micro_batches": None,
     }
     assert other["outcome"] == plain["outcome"]
     assert (other["outcome"]["steps"], len(other["outcome"]["checkpoints"])) == (24, 2)

@@ -154,7 +154,8 @@ def _disk(plan: Plan) -> Check:
     )  # the best, one being written
     needed = 3 * FLOAT * parameters(_trained(plan)) * kept  # weights and two moments
     needed += _teacher_outputs(plan)
-    free = shutil.disk_usage(plan.root).free
+    folder = next(path for path in (plan.root, *plan.root.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
     what = "checkpoints" + " and the teacher's outputs" * bool(_teacher_outputs(plan))
     found = f"about {_gib(needed)} needed for {what}, {_gib(free)} free"
     return Check("disk", found, "" if needed < free else f"{found} below {plan.root}")
