@@ -22,7 +22,7 @@ COMMANDS = {
     "study": "tinybert.commands.study",
     "validate": "tinybert.recipe.validate",
     "explain": "tinybert.recipe.explain",
-    "schema": "tinybert.recipe.explain",
+    "schema": "tinybert.recipe.schema",
     "prepare": "tinybert.commands.prepare",
     "convert": "tinybert.commands.networks",
     "export": "tinybert.commands.networks",

@@ -1,4 +1,4 @@
-"""What `validate`, `explain` and `schema` print."""
+"""What `validate` and `explain` print."""
 
 import json
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.conftest import ROOT, SHIPPED
+from tests.conftest import ROOT
 from tinybert.errors import RecipeError, UsageError
-from tinybert.recipe.explain import explain, field_texts, schema
+from tinybert.recipe.explain import explain, field_texts
 from tinybert.recipe.keys import all_tables
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.validate import validate
@@ -224,79 +224,6 @@ def test_every_key_of_every_table_has_a_meaning():
             assert list(table.model_fields) == [
                 key for key in table.model_fields if field_texts(table).get(key)
             ]
-
-
-def accepts(rule, value, definitions):
-    """Whether a value is valid, by the part of JSON Schema that the recipe's schema uses."""
-    if "$ref" in rule:
-        rule = definitions[rule["$ref"].removeprefix("#/$defs/")] | rule
-    kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-    kinds |= {"integer": int, "number": int | float}
-    if "type" in rule and not isinstance(value, kinds[rule["type"]]):
-        return False
-    if isinstance(value, bool) and rule.get("type") in ("integer", "number"):
-        return False
-    checks = [
-        value in rule.get("enum", [value]),
-        value == rule.get("const", value),
-        sum(accepts(one, value, definitions) for one in rule.get("oneOf", [])) == 1
-        or "oneOf" not in rule,
-        any(accepts(one, value, definitions) for one in rule.get("anyOf", []))
-        or "anyOf" not in rule,
-    ]
-    if isinstance(value, int | float):
-        checks += [
-            value >= rule.get("minimum", value),
-            value <= rule.get("maximum", value),
-            value > rule.get("exclusiveMinimum", value - 1),
-            value < rule.get("exclusiveMaximum", value + 1),
-        ]
-    if isinstance(value, list):
-        items = rule.get("prefixItems") or [rule["items"]] * len(value)
-        checks += [accepts(item, one, definitions) for item, one in zip(items, value, strict=True)]
-    if isinstance(value, dict):
-        fields, others = rule.get("properties", {}), rule.get("additionalProperties", True)
-        checks.append(set(rule.get("required", [])) <= set(value))
-        for key, inner in value.items():
-            known = fields.get(key, others)
-            checks.append(known if isinstance(known, bool) else accepts(known, inner, definitions))
-    return all(checks)
-
-
-@pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
-def test_the_schema_accepts_every_shipped_recipe(path):
-    rules = json.loads(schema())
-    values = tomli.loads(path.read_text())
-    assert accepts(rules, values, rules["$defs"])
-    assert not accepts(rules, values | {"sed": 1}, rules["$defs"])
-    assert not accepts(rules, values | {"seed": "1"}, rules["$defs"])
-    assert not accepts(rules, values | {"seed": -1}, rules["$defs"])
-    assert not accepts(rules, {**values, "topology": {}}, rules["$defs"])
-
-
-def test_the_schema_beside_the_recipes_is_the_program_s_own():
-    written = (ROOT / "recipes" / "recipe.schema.json").read_text()
-    assert written == schema() + "\n", "run `make generated`"
-
-
-def test_the_schema_describes_every_key_and_knows_no_null():
-    rules = json.loads(schema())
-    assert [one["$ref"] for one in rules["oneOf"]] == [
-        f"#/$defs/{stage.__name__}" for stage in STAGES.values()
-    ]
-    for definition in rules["$defs"].values():
-        assert definition["description"]
-        assert definition["additionalProperties"] is False
-        for field in definition["properties"].values():
-            assert field["description"]
-    assert "null" not in schema()
-    assert rules["$defs"]["Schedule"]["properties"]["warmup_ratio"] == {
-        "description": "Warmup as a share of all steps.",
-        "examples": [0.1],
-        "maximum": 1,
-        "minimum": 0,
-        "type": "number",
-    }
 
 
 @pytest.mark.parametrize("module", ["validate", "explain", "network"])

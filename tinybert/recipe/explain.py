@@ -1,8 +1,7 @@
-"""What the keys of a recipe mean: the commands `explain` and `schema`."""
+"""What the keys of a recipe mean: the command `explain`."""
 
 import ast
 import inspect
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -11,21 +10,11 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
-
 from tinybert.errors import UsageError
-from tinybert.recipe.keys import TablePath, all_tables, as_toml, dotted, listed, table_at
+from tinybert.recipe.keys import TablePath, as_toml, dotted, listed, table_at
 from tinybert.recipe.load import Origin, ResolvedRecipe, leaves, load
-from tinybert.recipe.model import STAGES
 from tinybert.recipe.suggest import suggest
-from tinybert.recipe.tables import (
-    LARGEST,
-    SMALLEST,
-    Bounds,
-    ManifestLink,
-    RecipeLink,
-    Table,
-)
+from tinybert.recipe.tables import LARGEST, SMALLEST, Table
 
 COLUMNS = 100
 """Of a line at most."""
@@ -78,7 +67,7 @@ def _allowed(stage: type[Table], row: TablePath) -> str:
     if table is None or row[-1] not in table.model_fields:
         return ""
     schema = dict(table.model_json_schema()["properties"][row[-1]])
-    _drop_null(schema)
+    drop_null(schema)
     if "enum" in schema:
         return f"Allowed: {listed([as_toml(value) for value in schema['enum']])}."
     if schema.get("type") == "boolean":
@@ -131,35 +120,7 @@ def _meaning(stage: type[Table], row: TablePath) -> str:
     return ""
 
 
-def schema() -> str:
-    """Return a JSON Schema that accepts a recipe of any stage.
-
-    Rules between keys (`run_rules.py`, `network_rules.py`) are beyond it.
-    """
-    _, generated = models_json_schema([(stage, "validation") for stage in STAGES.values()])
-    tables: dict[str, type[Table]] = {
-        table.__name__: table for stage in STAGES.values() for table in all_tables(stage).values()
-    }
-    tables |= {table.__name__: table for table in (Bounds, ManifestLink, RecipeLink)}
-    definitions: dict[str, Any] = generated["$defs"]
-    for name, definition in definitions.items():
-        texts = field_texts(tables[name])
-        for key, field in definition["properties"].items():
-            field.pop("title", None)
-            if field.get("default", 0) is None:
-                del field["default"]
-            _drop_null(field)
-            field["description"] = texts[key]
-    result = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Recipe of a TinyBERT run",
-        "oneOf": [{"$ref": f"#/$defs/{stage.__name__}"} for stage in STAGES.values()],
-        "$defs": definitions,
-    }
-    return json.dumps(result, indent=2, ensure_ascii=False)
-
-
-def _drop_null(field: dict[str, Any]) -> None:
+def drop_null(field: dict[str, Any]) -> None:
     """Take away the null that stands for a key left out: TOML has none."""
     choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:

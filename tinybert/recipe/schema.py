@@ -1,0 +1,177 @@
+"""The JSON Schema of recipes, by which editors complete and check them: the command `schema`.
+
+It is of draft 7, whose keywords Taplo and its kin know. A table of one stage is reached by
+`if` and `then`, so that a mistake has one message, at its own place; what editors complete is in
+`properties` of the whole, which refuses nothing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from tinybert.recipe.explain import drop_null, field_texts
+from tinybert.recipe.keys import EXCLUSIVE, all_tables
+from tinybert.recipe.model import STAGES
+from tinybert.recipe.run_rules import METRICS
+from tinybert.recipe.tables import Bounds, ManifestLink, RecipeLink, Table
+
+DRAFT = "http://json-schema.org/draft-07/schema#"
+SHOWN = ("description", "enum", "examples")
+"""What editors show of a key before its table is checked."""
+STAGE_NAMES = {stage.__name__ for stage in STAGES.values()}
+Schema = dict[str, Any]
+
+
+def schema() -> str:
+    """Return a JSON Schema that accepts a recipe of any stage.
+
+    Of the rules between keys it has those that draft 7 can express; `validate` has all.
+    """
+    _, generated = models_json_schema([(stage, "validation") for stage in STAGES.values()])
+    definitions: Schema = generated["$defs"]
+    tables: dict[str, type[Table]] = {
+        table.__name__: table for stage in STAGES.values() for table in all_tables(stage).values()
+    }
+    tables |= {table.__name__: table for table in (Bounds, ManifestLink, RecipeLink)}
+    for name, definition in definitions.items():
+        texts = field_texts(tables[name])
+        for key, field in definition["properties"].items():
+            field.pop("title", None)
+            if field.get("default", 0) is None:
+                del field["default"]
+            drop_null(field)
+            field["description"] = texts[key]
+        if rules := [*_exclusive(definition), *_rules(name, definition)]:
+            definition["allOf"] = rules
+    checked: Schema = {}
+    for name, stage in reversed(STAGES.items()):
+        branch = {"$ref": f"#/definitions/{stage.__name__}"}
+        checked = {"if": _is("stage", name), "then": branch, "else": checked or True}
+    stages = {"description": "The kind of run.", "enum": list(STAGES)}
+    result = {
+        "$schema": DRAFT,
+        "title": "Recipe of a TinyBERT run",
+        "type": "object",
+        "required": ["stage"],
+        "properties": _completed(definitions) | {"stage": stages},
+        **checked,
+        "definitions": definitions,
+    }
+    return json.dumps(_draft_7(result), indent=2, ensure_ascii=False)
+
+
+def _is(key: str, value: object) -> Schema:
+    return {"required": [key], "properties": {key: {"const": value}}}
+
+
+def _without(*keys: str) -> Schema:
+    return {"allOf": [{"not": {"required": [key]}} for key in keys]}
+
+
+def _exclusive(definition: Schema) -> Iterator[Schema]:
+    """Yield that a table has one, and no more, of keys that exclude each other."""
+    for group in EXCLUSIVE:
+        keys = [key for key in group if key in definition["properties"]]
+        if len(keys) > 1:
+            yield {"anyOf": [{"required": [key]} for key in keys]}
+            yield from ({"not": {"required": list(pair)}} for pair in combinations(keys, 2))
+
+
+def _rules(name: str, definition: Schema) -> Iterator[Schema]:
+    """Yield the rules between the keys of one table."""
+    keys = definition["properties"]
+    if "dataset_type" in keys:
+        yield {"if": _is("dataset_type", "tfrecord"), "then": {"required": ["schema_dir"]}}
+        never = [{"not": {"required": [key]}} for key in ("schema_dir", "eval_schema_dir")]
+        yield {"if": _is("dataset_type", "mindrecord"), "then": {"allOf": never}}
+        blocks = {"required": ["block_length"]}
+        yield {"if": _is("packing", "blocks"), "then": blocks, "else": {"not": blocks}}
+    if name == "Task":
+        for kind, methods in METRICS.items():
+            one = {"const": 1} if kind == "regression" else {"minimum": 2}
+            allowed = {"assessment_method": {"enum": list(methods)}, "num_labels": one}
+            yield {"if": _is("task_type", kind), "then": {"properties": allowed}}
+        two = {"properties": {"num_labels": {"maximum": 2}}}
+        yield {"if": _is("assessment_method", "bf1"), "then": two}
+    if name == "Bounds":
+        yield {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}
+    if name == "LossWeights":
+        yield {"not": {"properties": {"attention": {"const": 0}, "hidden": {"const": 0}}}}
+    if name == "Topology":
+        several = {"required": ["hosts"], "properties": {"hosts": {"minimum": 2}}}
+        yield {"if": several, "then": {"required": ["master_address", "master_port"]}}
+    if name in STAGE_NAMES and name != "TaskDistill":
+        yield {"properties": {"runtime": _without("teacher_cache_gib")}}
+    if name == "Evaluate":
+        yield {"properties": {"expect": _without("steps", "finite_loss")}}
+    if name == "GeneralDistill":
+        include = {"properties": {"distill": _is("padding", "include")}, "required": ["distill"]}
+        padded = {"properties": {"data": {"properties": {"packing": {"const": "none"}}}}}
+        yield {"if": include, "then": padded}
+    if name in ("Finetune", "Evaluate"):
+        yield {"anyOf": [{"required": ["teacher"]}, {"required": ["student"]}]}
+        yield {"not": {"required": ["teacher", "student"]}}
+    if name == "TaskDistill":
+        yield {"anyOf": [{"required": ["phase1"]}, {"required": ["phase2"]}]}
+    if name == "Expect":
+        yield {"if": {"required": ["tolerance"]}, "then": {"required": ["reference"]}}
+
+
+def _completed(definitions: Mapping[str, Schema]) -> Schema:
+    """Return the keys of all stages as far as editors complete and explain them."""
+    stages = [definitions[stage.__name__] for stage in STAGES.values()]
+    return _merged([stage["properties"] for stage in stages], definitions)
+
+
+def _merged(tables: Sequence[Schema], definitions: Mapping[str, Schema]) -> Schema:
+    """Return the keys of several tables, with what is shown of them."""
+    keys = dict.fromkeys(key for table in tables for key in table)
+    merged: Schema = {}
+    for key in keys:
+        fields = [table[key] for table in tables if key in table]
+        merged[key] = {name: fields[0][name] for name in SHOWN if name in fields[0]}
+        names = [field["$ref"].rpartition("/")[2] for field in fields if "$ref" in field]
+        inner = [definitions[name]["properties"] for name in dict.fromkeys(names)]
+        if inner:
+            merged[key]["properties"] = _merged(inner, definitions)
+    return merged
+
+
+def _draft_7(schema: Any) -> Any:
+    """Return a schema in the keywords of draft 7, without alternatives that hide a place."""
+    if isinstance(schema, list):
+        return [_draft_7(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: value for key, value in schema.items() if key != "discriminator"}
+    if isinstance(alternatives := schema.pop("oneOf", None), list):
+        schema |= _by_type(alternatives)
+    if isinstance(items := schema.pop("prefixItems", None), list):
+        schema |= {"items": items, "additionalItems": False}
+    if isinstance(schema.get("$ref"), str):
+        schema["$ref"] = schema["$ref"].replace("#/$defs/", "#/definitions/")
+    return {key: _draft_7(value) for key, value in schema.items()}
+
+
+def _by_type(alternatives: Sequence[Schema]) -> Schema:
+    """Return alternatives of different types as one schema, with a branch a type.
+
+    Those that are tables are links, of which each has one key.
+    """
+    links = {
+        key: {"type": "string", "pattern": r"\.json$" if key == "manifest" else r"\.toml$"}
+        for link in (ManifestLink, RecipeLink)
+        for key in link.model_fields
+        if any(each.get("$ref", "").endswith(link.__name__) for each in alternatives)
+    }
+    plain = [each for each in alternatives if "$ref" not in each]
+    if links:
+        table = {"type": "object", "properties": links, "additionalProperties": False}
+        plain.append(table | {"minProperties": 1, "not": {"required": [*links]}})
+    chosen: Schema = {}
+    for each in reversed(plain):
+        chosen = {"if": {"type": each["type"]}, "then": each, "else": chosen or True}
+    return {"type": [each["type"] for each in plain], **chosen}
