@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tinybert.commands.arguments import RunName, parser, require_utf8
+from tinybert.commands.argument_types import RunName
+from tinybert.commands.arguments import parser, require_utf8
 from tinybert.errors import TinybertError, UsageError, of_machine
 from tinybert.terminal import prepare_streams, print_text
 

@@ -1,0 +1,66 @@
+"""Kinds of arguments, and what the parsers of all commands share."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from tinybert.terminal import printable
+
+
+class RunName(str):
+    """The name of a run in an argument; the command is given its manifest in its place."""
+
+
+RUN_NAME = "a manifest, the beginning of a run's name, `latest`, or a recipe"
+
+_INTEGER = re.compile(r"-?[0-9]{1,25}")
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are printable."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong with the arguments, and end with 2."""
+        super().error(printable(message))
+
+
+def integer(text: str) -> int:
+    """Read an integer that counts something: what is not below 2^31 counts nothing here."""
+    return _below(1 << 31, text)
+
+
+def seed(text: str) -> int:
+    """Read a seed, which JSON files keep: it is below 2^53, as in a recipe."""
+    return _below(1 << 53, text)
+
+
+def _below(limit: int, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(text)
+    if abs(value := int(text)) >= limit:
+        raise argparse.ArgumentTypeError(f"{text} is not below {limit}")
+    return value
+
+
+def add_root(
+    command: argparse.ArgumentParser, program: Path, what: str, dest: str = "root"
+) -> None:
+    """Add the directory that paths of a command start from.
+
+    Args:
+        command: The command.
+        program: Directory of runner.py.
+        what: What is in the directory.
+        dest: Name of the option among the command's parameters.
+    """
+    command.add_argument(
+        "--root",
+        dest=dest,
+        type=Path,
+        default=program,
+        metavar="DIR",
+        help=f"{what} (default: beside runner.py)",
+    )

@@ -1,0 +1,149 @@
+"""The arguments of `prepare`, and of the commands about trained networks."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from tinybert.commands.argument_types import RUN_NAME, Commands, add_root, integer, seed
+from tinybert.export import Format
+from tinybert.model.names import FAMILIES
+from tinybert.prepare.glue import GLUE_TASKS
+
+
+def add_prepare(commands: Commands) -> None:
+    """Add `prepare` and its kinds."""
+    prepare = commands.add_parser("prepare", help="make records from raw text")
+    kinds = prepare.add_subparsers(dest="what", required=True, metavar="WHAT")
+    vocab = kinds.add_parser("vocab", help="a WordPiece vocabulary from text")
+    vocab.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    vocab.add_argument("--output", type=Path, required=True, metavar="VOCAB_TXT")
+    vocab.add_argument("--size", type=integer, required=True, metavar="N", help="most tokens")
+    _text_format(vocab)
+    _text(vocab)
+    corpus = kinds.add_parser("corpus", help="plain text or WikiExtractor files, for distillation")
+    corpus.add_argument("inputs", nargs="+", metavar="TEXT", help="files, directories, globs")
+    _text_format(corpus)
+    corpus.add_argument(
+        "--single-segments",
+        action="store_true",
+        help="rows of one segment, rather than [CLS] a [SEP] b [SEP]",
+    )
+    corpus.add_argument(
+        "--seed", type=seed, default=1, metavar="N", help="of the pairs (default: 1)"
+    )
+    glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
+    glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
+    glue.add_argument(
+        "--label-names",
+        nargs="+",
+        metavar="LABEL=NAME",
+        help="other names for labels, such as 0=negative 1=positive; their ids stay",
+    )
+    ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
+    ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
+    table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")
+    table.add_argument("--text", required=True, metavar="COLUMN")
+    table.add_argument("--text-pair", metavar="COLUMN")
+    table.add_argument("--label", required=True, metavar="COLUMN")
+    table.add_argument("--label-kind", choices=("class", "number"), default="class")
+    table.add_argument("--input-format", choices=("tsv", "csv", "jsonl"), help="else by its ending")
+    for kind in (ner, table):
+        kind.add_argument("--labels", nargs="+", metavar="NAME", help="the labels, in order")
+        kind.add_argument("--labels-from", type=Path, metavar="DIR", help="the order of records")
+    for kind in (glue, ner, table):
+        kind.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
+        kind.add_argument(
+            "--part",
+            choices=("train", "dev"),
+            help="where there is no dev set: dev is every tenth row, train the others",
+        )
+    for kind in (corpus, glue, ner, table):
+        kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
+        kind.add_argument("--output", type=Path, required=True, metavar="DIR")
+        kind.add_argument("--seq-length", type=integer, required=True, metavar="N")
+        kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
+        kind.add_argument("--rows-per-file", type=integer, default=100_000, metavar="N")
+        _text(kind)
+
+
+def add_case(command: argparse.ArgumentParser) -> None:
+    """Add the options that say whether texts are lower-cased."""
+    case = command.add_mutually_exclusive_group()
+    case.add_argument("--lowercase", action="store_true", default=None, help="as uncased models do")
+    case.add_argument(
+        "--cased", dest="lowercase", action="store_false", help="read texts as they are"
+    )
+
+
+def _text_format(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--input-format",
+        choices=("text", "wiki", "jsonl"),
+        help="plain text with a blank line after each document, text of WikiExtractor, or JSON "
+        "lines with a `text`; else as the first line of a file shows",
+    )
+
+
+def _text(kind: argparse.ArgumentParser) -> None:
+    add_case(kind)
+    for option, what in (
+        ("strip-accents", "remove accents, or not (default: with --lowercase)"),
+        ("tokenize-chinese-chars", "every Chinese character is a word (default: yes)"),
+    ):
+        kind.add_argument(f"--{option}", action=argparse.BooleanOptionalAction, help=what)
+    kind.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def add_networks(commands: Commands, program: Path) -> None:
+    """Add `convert`, `export` and `predict`."""
+    convert = commands.add_parser(
+        "convert", help="a network's checkpoint under the names of another family"
+    )
+    convert.add_argument("--to", required=True, choices=FAMILIES)
+    export = commands.add_parser("export", help="a network as ONNX, MINDIR, or for transformers")
+    export.add_argument("--format", required=True, choices=get_args(Format), type=str.lower)
+    for command in (convert, export):
+        _source(command, program)
+        command.add_argument("--output", type=Path, required=True, metavar="PATH")
+        command.add_argument("--force", action="store_true", help="replace what is there")
+    predict = commands.add_parser("predict", help="text in, label out")
+    _source(predict, program)
+    predict.add_argument(
+        "--text",
+        dest="texts",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="may be repeated; without any: the lines of standard input",
+    )
+    for option, what in (
+        ("pairs", "a tab separates the two texts of a pair"),
+        ("characters", "every character is a word to be tagged"),
+    ):
+        known = f"{what}; known of a run and of its exports"
+        predict.add_argument(f"--{option}", action="store_true", default=None, help=known)
+    predict.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _source(command: argparse.ArgumentParser, program: Path) -> None:
+    """Add the arguments that name a trained network."""
+    command.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help=f"a run ({RUN_NAME}), or a checkpoint",
+    )
+    command.add_argument(
+        "--recipe", type=Path, help="what describes a checkpoint without config.json"
+    )
+    command.add_argument(
+        "--network", dest="role", choices=("teacher", "student"), help="of the recipe"
+    )
+    command.add_argument(
+        "--vocab",
+        type=Path,
+        metavar="VOCAB_TXT",
+        help="the network's vocabulary; known of runs on prepared records, and of exports",
+    )
+    add_case(command)
+    add_root(command, program, "where manifests/ is")

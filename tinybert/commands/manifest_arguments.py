@@ -1,0 +1,71 @@
+"""The arguments of the commands about runs that are there."""
+
+from pathlib import Path
+
+from tinybert.commands.argument_types import RUN_NAME, Commands, RunName, add_root
+
+
+def add_manifests(commands: Commands, program: Path) -> None:
+    """Add the commands that read manifests, and those that list and remove runs."""
+    diff = commands.add_parser("diff", help="verdict on two runs, then what differs, causes first")
+    diff.add_argument("a", type=RunName, metavar="A", help=RUN_NAME)
+    diff.add_argument("b", type=RunName, metavar="B")
+    diff.add_argument("--require", choices=("bitwise", "tolerance"), default="bitwise")
+    diff.add_argument("--across-topology", action="store_true", help="for other process counts")
+    diff.add_argument("--format", choices=("text", "json"), default="text")
+    verify = commands.add_parser(
+        "verify", help="are the files and [expect] of a run, or of an export, as recorded"
+    )
+    verify.add_argument("--rehash", action="store_true", help="read files that seem unchanged, too")
+    rerun = commands.add_parser("rerun", help="the same run again, then the verdict on both")
+    show = commands.add_parser("show", help="one manifest, for people")
+    lineage = commands.add_parser("lineage", help="the chain of runs behind a run or an export")
+    report = commands.add_parser("report", help="one HTML page about a run, or two compared")
+    report.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
+    report.add_argument("other", type=RunName, nargs="?", metavar="RUN2", help="to compare with")
+    report.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: named after the runs, in the current directory)",
+    )
+    runs = commands.add_parser("runs", help="a table of runs: status, result, time, size on disk")
+    runs.add_argument("name", nargs="?", default="", metavar="NAME", help="begins their names")
+    runs.add_argument(
+        "--status", choices=("planned", "running", "finished", "failed", "interrupted", "abandoned")
+    )
+    runs.add_argument(
+        "--sort",
+        choices=("time", "metric", "duration", "size"),
+        default="time",
+        help="the newest, best, longest, largest first (default: time)",
+    )
+    compare = commands.add_parser(
+        "compare", help="runs side by side: what differs, results, curves"
+    )
+    compare.add_argument("manifests", type=RunName, nargs="+", metavar="RUN", help=RUN_NAME)
+    compare.add_argument(
+        "--output", type=Path, metavar="FILE", help="an HTML page with their curves, too"
+    )
+    prune = commands.add_parser("prune", help="remove folders of runs that nothing needs")
+    prune.add_argument(
+        "manifests",
+        type=RunName,
+        nargs="*",
+        metavar="RUN",
+        help="remove the folders of these; without any: of runs that failed, or were done again",
+    )
+    prune.add_argument(
+        "--caches", action="store_true", help="imported records and teachers' outputs as well"
+    )
+    prune.add_argument("--yes", action="store_true", help="do not ask")
+    for command in (runs, prune):
+        add_root(command, program, "where runs/ and manifests/ are")
+    for command in (runs, compare):
+        command.add_argument("--format", choices=("text", "json"), default="text")
+    for command in (report, compare):
+        command.add_argument("--force", action="store_true", help="replace what is there")
+    for command in (verify, rerun, show, lineage):
+        command.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
+    for command in (diff, report, verify, rerun, show, lineage, compare):
+        add_root(command, program, "where manifests/ is, for names of runs", dest="runs_root")
