@@ -31,7 +31,8 @@ def test_every_command_is_one_of_the_command_line(check):
 @pytest.mark.parametrize("check", RUNS, ids=lambda check: check.name)
 def test_every_run_is_of_a_valid_recipe(check):
     options = parser(ROOT).parse_args(check.arguments)
-    resolved = load(ROOT / options.recipe, options.overrides, options.device)
+    (recipe,) = options.recipes
+    resolved = load(ROOT / recipe, options.overrides, options.device)
     assert resolved.recipe.topology.device == options.device
     assert resolved.recipe.topology.devices_per_host == check.cards
 

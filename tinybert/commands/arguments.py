@@ -141,6 +141,13 @@ def _run(commands: Commands, program: Path) -> None:
     )
     _changes(run)
     run.add_argument("--resume", type=RunName, metavar="RUN", help="go on with this run")
+    run.add_argument(
+        "--continue",
+        dest="continues",
+        type=RunName,
+        metavar="RUN",
+        help="a run of its own, that begins where a finished one of the same recipe ended",
+    )
     run.add_argument("--fresh", action="store_true", help="never go on with a run that was cut off")
     run.add_argument("--dry-run", action="store_true", help="check inputs and print the plan")
     run.add_argument("--require-clean", action="store_true", help="refuse uncommitted code")

@@ -50,9 +50,9 @@ def run_chain(recipes: Sequence[str], options: RunOptions, stop: StopRequest) ->
         StoppedError: The user stopped; it names those that were not begun.
         TinybertError: A recipe or a file of a run that is to come has problems; nothing ran.
     """
-    alone = {"resume": None, "profile": None, "trial": None, "study": None, "host_rank": 0}
+    alone = {"resume": None, "profile": None, "trial": None, "continues": None, "host_rank": 0}
     if any(getattr(options, name) != default for name, default in alone.items()):
-        message = "--resume, --profile, --try and --host-rank are for one run"
+        message = "--resume, --continue, --profile, --try and --host-rank are for one run"
         raise UsageError(message, cure="name one recipe alone")
     links = list(chain_of(recipes, options))
     require_files(links, options.root)

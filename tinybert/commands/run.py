@@ -40,6 +40,7 @@ from tinybert.recipe.tables import device_count
 from tinybert.recipe.trial import trial_overrides
 from tinybert.report.text import diff
 from tinybert.run.execute import RunOptions, execute
+from tinybert.run.lengthen import beginning_of, copy_beginning, shorter_run, start_parent
 from tinybert.run.logs import configure
 from tinybert.run.resume import origin_of, recipe_facts, resumable, resume
 from tinybert.signals import StopRequest
@@ -96,7 +97,16 @@ def _repeat(manifest: Path, stop: StopRequest) -> Path:
     recipe.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(recipe, facts.text.encode())
     overrides, device = facts.arguments()
-    return Path(carry_out(RunOptions(str(recipe), root, overrides, device, fresh=True), stop))
+    begun = inputs.begins_with
+    options = RunOptions(
+        str(recipe),
+        root,
+        overrides,
+        device,
+        fresh=True,
+        continues=None if begun is None else root / begun.manifest,
+    )
+    return Path(carry_out(options, stop))
 
 
 def carry_out(options: RunOptions, stop: StopRequest) -> str:
@@ -120,6 +130,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
     if not 0 <= options.host_rank < topology.hosts:
         message = f"no host {options.host_rank} in a run of {topology.hosts} host(s)"
         raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
+    first = None if options.continues is None else shorter_run(options.continues, plan)
     cluster = cluster_of(topology, options.host_rank)
     code, patch = code_identity(PROGRAM)
     if options.require_clean:
@@ -130,7 +141,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
         require(preflight(plan, cluster))
     if options.host_rank:
         return HostJob(options, plan, code, cluster, stop).run_other()
-    with _record(options, plan, code, patch) as record:
+    with _record(options, plan, code, patch, first) as record:
         manifest = relative_to_cwd(record.path)
         events.open(record.directory / "log.jsonl")
         log.info("run", recipe=options.recipe, manifest=manifest)
@@ -198,14 +209,20 @@ def _recorded_errors(record: RunRecord, manifest: str) -> Iterator[None]:
         raise
 
 
-def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRecord:
+def _record(
+    options: RunOptions, plan: Plan, code: Code, patch: bytes, first: Run | None
+) -> RunRecord:
     """Return the record of a new run, or of one that was cut off and goes on.
+
+    A new one goes on from `first`, if that is given.
 
     Raises:
         InputError: The run that goes on began with the results of other runs.
     """
     resolved, record = plan.resolved, None
     parents = [_parent(role, run, options.root) for role, run in plan.parents.items()]
+    if first is not None:
+        parents.append(start_parent(first, options.root))
     inputs = Inputs(
         stage=resolved.recipe.stage,
         recipe=recipe_facts(resolved),
@@ -214,6 +231,7 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
         parents=parents,
         trial=options.trial is not None,
         study=None if options.study is None else Study.load(options.study).digest,
+        begins_with=None if first is None else beginning_of(first, options.root),
     )
     if options.resume is not None:
         record = resume(options.resume, resolved, code)
@@ -231,6 +249,8 @@ def _record(options: RunOptions, plan: Plan, code: Code, patch: bytes) -> RunRec
     record = RunRecord.plan(options.root, inputs)
     record.keep_patch(patch)
     keep_tokenizer(plan, record.directory)
+    if first is not None:
+        copy_beginning(record, first)
     return record
 
 

@@ -313,6 +313,7 @@ class _Steps:
 def _trace(run: Run, trained: list[_Steps]) -> Iterator[str]:
     """Compare the trace with the outcome and, where it is known, with the recipe."""
     outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
+    begun = run.manifest.inputs.begins_with  # whose steps had another recipe's learning rate
     ends = np.cumsum([training.phase.total_steps for training in trained])
     kept = {checkpoint.step for checkpoint in outcome.checkpoints}
     chains: dict[int, str] = {}
@@ -330,8 +331,12 @@ def _trace(run: Run, trained: list[_Steps]) -> Iterator[str]:
             if steps in kept:
                 chains[steps] = chain
             index = int(np.searchsorted(ends, steps))
+            if begun is not None and steps == begun.step:
+                place = f"inputs.begins_with.trace_digest of {TRACE}, line {steps}"
+                problem = problem or next(_differs(place, begun.trace_digest, chain, "it"), None)
             if index < len(trained):
-                problem = problem or next(trained[index].differences(record), None)
+                if begun is None or steps > begun.step:
+                    problem = problem or next(trained[index].differences(record), None)
                 trained[index].take(record)
     except ManifestError as error:
         yield f"{TRACE}: {error.message}"

@@ -15,7 +15,7 @@ from tinybert.manifest.checkpoints import (
     changed_tensors,
 )
 from tinybert.manifest.document import Run, read_manifest
-from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.model import START, Checkpoint
 from tinybert.manifest.study import RECORD, Study
 from tinybert.recipe.tables import Bounds, Tolerance
 
@@ -175,7 +175,7 @@ def _parents(run: Run) -> tuple[list[str], list[str]]:
             problems.append(f"{name}: stage {manifest.inputs.stage}, not {parent.stage}")
         left = {file.sha256 for file in manifest.volatile.checkpoint_files.values()}
         read = {file.sha256 for file in inputs.files if file.role == parent.role}
-        if not read or (left and not left & read):
+        if parent.role != START and (not read or (left and not left & read)):
             problems.append(f"{name}: it left no checkpoint that was read")
     return problems, notes
 

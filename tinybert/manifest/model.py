@@ -144,6 +144,22 @@ class Parent(Section):
     """The digest of its `outcome`."""
 
 
+START = "start"
+"""The role of a run that another goes on from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning(Section):
+    """The finished run that this one goes on from, to more steps."""
+
+    manifest: Annotated[str, INPUT_NOTE]
+    """Its manifest; relative to the root if it lies below it."""
+    step: Annotated[int, INPUT]
+    """Its steps: the first of the trace are its trace."""
+    trace_digest: Annotated[str, INPUT]
+    """The digest of its trace."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs(Section):
     """What the run was given."""
@@ -164,6 +180,8 @@ class Inputs(Section):
     """Whether `--try` cut the recipe to a few steps, and took its expectations away."""
     study: Annotated[str | None, INPUT_NOTE] = None
     """The digest of the study that the run is a member of; null: of none."""
+    begins_with: Beginning | None = None
+    """The run that this one goes on from; null: it began anew."""
 
 
 @dataclass(frozen=True, kw_only=True)

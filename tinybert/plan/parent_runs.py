@@ -160,6 +160,7 @@ def runs_of(readings: Sequence[ResolvedRecipe], root: Path) -> list[RecipeRun]:
             continue
         other = [] if (state := run.status) == "finished" else [f"it is {state}"]
         other += ["it is a trial"] if run.manifest.inputs.trial else []
+        other += ["it goes on from another run"] if run.manifest.inputs.begins_with else []
         found.append(RecipeRun(run, [*other, *_differences(run, readings, root)]))
     return found
 

@@ -57,6 +57,8 @@ class RunOptions:
     """Steps of a trial."""
     study: Path | None = None
     """The record of the study that the run is a member of."""
+    continues: Path | None = None
+    """The finished run to go on from."""
 
 
 def execute(

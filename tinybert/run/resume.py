@@ -11,6 +11,9 @@ from tinybert.recipe.identity import changes
 from tinybert.recipe.keys import dotted, partners
 from tinybert.recipe.load import ResolvedRecipe
 
+KINDS = ("trial", "study", "begins_with")
+"""The facts, beside recipe and code, in which a run must be as the one that takes it up."""
+
 
 def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
     """Reopen a run for the recipe and code that it began with.
@@ -67,9 +70,8 @@ def resumable(root: Path, resolved: ResolvedRecipe, wanted: Inputs) -> RunRecord
         except ManifestError:
             continue
         inputs = run.manifest.inputs
-        same = all(
-            getattr(inputs, name) == getattr(wanted, name) for name in ("trial", "study")
-        ) and not any(changes(inputs.recipe.values, resolved.values))
+        kind = all(getattr(inputs, name) == getattr(wanted, name) for name in KINDS)
+        same = kind and not any(changes(inputs.recipe.values, resolved.values))
         if same and inputs.code.digest == wanted.code.digest:
             cut_off = run.status in ("abandoned", "interrupted")
             return _reopen(path, resolved) if cut_off else None

@@ -1,0 +1,67 @@
+"""A finished run goes on to more steps, as a run of its own that has the first as parent."""
+
+import json
+
+import pytest
+
+from tests.conftest import NARROW, Runner
+
+CONSTANT = {
+    **NARROW,
+    "train_steps = 48": "train_steps = 12",
+    "save_ckpt_step = 20": "save_ckpt_step = 6",
+    "end_learning_rate = 1e-14": "end_learning_rate = 1e-3",
+    "warmup_ratio = 0.1": "warmup_steps = 0",
+}
+"""A rate that does not depend on the length: a longer run then begins as the shorter one."""
+LONGER = ("--set", "training.train_steps=24")
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return Runner(tmp_path_factory.mktemp("lengthen"), CONSTANT)
+
+
+@pytest.fixture(scope="module")
+def first(runner):
+    return runner.run(runner.free)
+
+
+@pytest.fixture(scope="module")
+def longer(runner, first):
+    return runner.run(runner.free, *LONGER, "--continue", first)
+
+
+def test_it_ends_in_the_bits_of_a_run_that_was_as_long_from_the_start(runner, longer):
+    straight = json.loads(runner.run(runner.free, *LONGER, "--fresh").read_text())
+    again = json.loads(longer.read_text())
+    for fact in ("trace_digest", "steps", "optimizer_steps", "samples", "metrics"):
+        assert again["outcome"][fact] == straight["outcome"][fact], fact
+    digests = [m["outcome"]["checkpoints"][-1]["tensor_digest"] for m in (again, straight)]
+    assert digests[0] == digests[1]
+
+
+def test_the_first_run_is_its_parent_and_what_it_took_over_is_verified(runner, first, longer):
+    manifest = json.loads(longer.read_text())
+    (parent,) = manifest["inputs"]["parents"]
+    assert (parent["role"], parent["manifest"]) == ("start", f"manifests/{first.name}")
+    assert manifest["inputs"]["begins_with"]["step"] == 12
+    code, out, err = runner("verify", longer, "--rehash")
+    assert (code, out.splitlines()[0]) == (0, "same: every file is what it was"), out + err
+    assert "start: " in runner("lineage", longer)[1]
+    trace = longer.parents[1] / manifest["volatile"]["directory"] / "trace.jsonl"
+    assert len(trace.read_text().splitlines()) == 24
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((), "the run has done 12 steps, and the recipe asks for 12"),
+        ((*LONGER, "--set", "seed=2"), "the recipe differs in more than its length"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_cannot_go_on_is_refused(runner, first, changes, message, dry):
+    code, out, err = runner(runner.free, "--root", runner.root, *changes, *dry, "--continue", first)
+    assert (code, out) in ((2, ""), (4, ""))
+    assert message in err
