@@ -78,7 +78,7 @@ def test_every_run_is_written_down_and_then_run(root, studied, capsys):
     assert lines[0] == f"manifests/{study.path.name}: 6 of 6 runs finished"
     assert lines[2].split("  ")[0] == "optimizer.schedule.learning_rate = 0.001"
     assert "0.6 ± 0.1 (3 runs), 95 % interval of the mean 0.3516 to 0.8484" in lines[2]
-    assert lines[-1] == "best by accuracy: optimizer.schedule.learning_rate = 0.002"
+    assert lines[-1] == "best by the mean of accuracy: optimizer.schedule.learning_rate = 0.002"
     assert runner.main(["verify", str(study.path)]) == 0
     assert studied(*RATES) == 0
     assert capsys.readouterr().err.count(" is finished: manifests/") == 6

@@ -14,8 +14,8 @@ from tinybert.recipe.schema import DRAFT, schema
 HERE = Path(__file__).parent
 RULES = json.loads(schema())
 CASES = tomli.loads((HERE / "bad_recipes.toml").read_text())["case"]
-SHARE = 0.8
-"""Of the bad recipes, how many an editor marks; `validate` finds all."""
+SHARE = 0.75
+"""Of the bad recipes, how many an editor marks at least; `validate` finds all."""
 
 
 def places(values):

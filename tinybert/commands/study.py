@@ -122,7 +122,7 @@ def summary(found: Study, format: Literal["text", "json"]) -> str:
         metric = main_metric(best.runs[0])[0]
         names = list(dict.fromkeys([metric, *best.spreads]))
         lines += as_table([("values", "metric", "mean and deviation"), *_rows(groups, names)])
-        lines.append(f"best by {metric}: {best.name}")
+        lines.append(f"best by the mean of {metric}: {best.name}")
     return "\n".join(lines) + "\n"
 
 

@@ -15,12 +15,14 @@ from pydantic.json_schema import models_json_schema
 from tinybert.recipe.explain import drop_null, field_texts
 from tinybert.recipe.keys import EXCLUSIVE, all_tables
 from tinybert.recipe.model import STAGES
-from tinybert.recipe.run_rules import METRICS
+from tinybert.recipe.run_rules import METRICS, PATHS
 from tinybert.recipe.tables import Bounds, ManifestLink, RecipeLink, Table
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SHOWN = ("description", "enum", "examples")
 """What editors show of a key before its table is checked."""
+WRITTEN_PATH = r"^[^~$\x00-\x1f\x7f][^$\x00-\x1f\x7f]*$"
+"""A path, in which nothing is expanded."""
 STAGE_NAMES = {stage.__name__ for stage in STAGES.values()}
 Schema = dict[str, Any]
 
@@ -44,6 +46,8 @@ def schema() -> str:
                 del field["default"]
             drop_null(field)
             field["description"] = texts[key]
+            if any(path[-1] == key for path in PATHS) and field.get("type") == "string":
+                field["pattern"] = WRITTEN_PATH
         if rules := [*_exclusive(definition), *_rules(name, definition)]:
             definition["allOf"] = rules
     checked: Schema = {}
@@ -83,6 +87,8 @@ def _exclusive(definition: Schema) -> Iterator[Schema]:
 def _rules(name: str, definition: Schema) -> Iterator[Schema]:
     """Yield the rules between the keys of one table."""
     keys = definition["properties"]
+    if "micro_batches" in keys:
+        yield {"if": {"required": ["micro_batches"]}, "then": {"required": ["global_batch_size"]}}
     if "dataset_type" in keys:
         yield {"if": _is("dataset_type", "tfrecord"), "then": {"required": ["schema_dir"]}}
         never = [{"not": {"required": [key]}} for key in ("schema_dir", "eval_schema_dir")]
