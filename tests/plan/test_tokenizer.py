@@ -57,6 +57,21 @@ def test_nothing_is_kept_where_nothing_is_known(root):
     assert kept(root) == {}
 
 
+def test_a_tokenizer_of_another_program_is_not_kept(root):
+    for part in ("train", "dev"):
+        (root / "recipes" / "tiny" / "places" / part / "records.json").unlink()
+    recipe = load(SHIPPED["tiny_finetune"], ["teacher.load_teacher_ckpt_path=bert"])
+    shutil.copytree(PLACES / "train", root / "bert", ignore=shutil.ignore_patterns("*rec*"))
+    for config, kept in (("{}", ["vocab.txt"]), ('{"tokenizer_class": "Other"}', [])):
+        (root / "bert" / "tokenizer_config.json").write_text(config)
+        plan, problems = make_plan(recipe, root)
+        assert problems == []
+        folder = root / f"run{len(kept)}"
+        folder.mkdir()
+        keep_tokenizer(plan, folder)
+        assert [path.name for path in folder.glob("tokenizer/*")] == kept
+
+
 def test_a_run_that_kept_none_has_the_one_beside_its_records(root):
     run = Run.load(stand_in_run(root, SHIPPED["tiny_finetune"]))
     assert kept_vocabulary(run, []) is None

@@ -18,8 +18,11 @@ KEPT = "tokenizer"
 def keep_tokenizer(plan: Plan, folder: Path) -> None:
     """Write what is known of vocabulary and tokenizer into a run's folder.
 
+    A tokenizer that this program has not is none of what is known: who reads texts for the network
+    must name one.
+
     Raises:
-        InputError: A records.json, a vocabulary or a file of a tokenizer is damaged.
+        InputError: A records.json is damaged.
     """
     prepared = [pair for records in plan.records.values() for pair in records.source.sidecars()]
     recorded = prepared[0][1] if prepared else None
@@ -29,13 +32,16 @@ def keep_tokenizer(plan: Plan, folder: Path) -> None:
     vocabulary = next(_vocabularies(places, recorded), None)
     if vocabulary is None:
         return
-    tokenizer = stated_by(recorded) if recorded is not None else read_tokenizer(vocabulary.parent)
+    try:
+        kept = stated_by(recorded) if recorded is not None else read_tokenizer(vocabulary.parent)
+    except InputError:
+        return
     content = load_vocabulary(vocabulary).encode()
     (folder / KEPT).mkdir(exist_ok=True)
     write_bytes(folder / KEPT / VOCABULARY, content)
-    if tokenizer.lowercase is not None:
+    if kept.lowercase is not None:
         length = plan.resolved.recipe.data.seq_length
-        write_bytes(folder / KEPT / TOKENIZER_CONFIG, tokenizer.encode(length))
+        write_bytes(folder / KEPT / TOKENIZER_CONFIG, kept.encode(length))
 
 
 def kept_vocabulary(run: Run, prepared: list[tuple[Path, Sidecar]]) -> Path | None:
