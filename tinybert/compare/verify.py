@@ -14,8 +14,8 @@ from tinybert.manifest.checkpoints import (
     changed_table,
     changed_tensors,
 )
-from tinybert.manifest.document import Run, read_manifest
-from tinybert.manifest.model import START, Checkpoint
+from tinybert.manifest.document import START, Run, read_manifest
+from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.study import RECORD, Study
 from tinybert.recipe.tables import Bounds, Tolerance
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = "manifests"
 """The folder of the manifests, below the root."""
+START = "start"
+"""The role, among parents, of the run that another goes on from."""
 RUN_TIME = "%Y%m%dT%H%M%SZ"
 """The time in a run id."""
 RUN_ID = len("-20260301T120000Z-abcdef.json")

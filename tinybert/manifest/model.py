@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 FORMAT_VERSION = 1
-
 Status = Literal["planned", "running", "finished", "failed", "interrupted"]
 
 
@@ -144,10 +143,6 @@ class Parent(Section):
     """The digest of its `outcome`."""
 
 
-START = "start"
-"""The role of a run that another goes on from."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Beginning(Section):
     """The finished run that this one goes on from, to more steps."""
@@ -155,7 +150,7 @@ class Beginning(Section):
     manifest: Annotated[str, INPUT_NOTE]
     """Its manifest; relative to the root if it lies below it."""
     step: Annotated[int, INPUT]
-    """Its steps: the first of the trace are its trace."""
+    """Its steps, which are the first of the trace."""
     trace_digest: Annotated[str, INPUT]
     """The digest of its trace."""
 

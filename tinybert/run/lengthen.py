@@ -11,8 +11,8 @@ from pathlib import Path
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError, UsageError, bulleted
 from tinybert.files import relative_to
-from tinybert.manifest.document import Run, require_own_place
-from tinybert.manifest.model import START, Beginning, Parent
+from tinybert.manifest.document import START, Run, require_own_place
+from tinybert.manifest.model import Beginning, Parent
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.identity import changes
