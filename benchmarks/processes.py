@@ -1,7 +1,8 @@
-"""Compare one process of two threads with two processes of one, on the same global batches.
+"""Compare two settings of a run on the same global batches: their speed, and their bits.
 
-    python benchmarks/processes.py [--pairs 5] [--steps 40]
+    python benchmarks/processes.py [processes|arithmetic] [--pairs 5] [--steps 40]
 
+`processes`: one process of two threads, and two of one; `arithmetic`: native, and portable.
 Runs the tiny recipe's data through networks of a useful size, each setting in turn, and prints
 samples a second of every run, their medians and the ratio. The runs' bits are compared, too.
 """
@@ -25,13 +26,19 @@ SIZES = {
     "student.intermediate_size": 1200,
     "data.global_batch_size": 32,
 }
-SETTINGS = {
-    "1 process x 2 threads": {"topology.devices_per_host": 1, "runtime.threads": 2},
-    "2 processes x 1 thread": {"topology.devices_per_host": 2, "runtime.threads": 1},
+SETTINGS: dict[str, dict[str, dict[str, object]]] = {
+    "processes": {
+        "1 process x 2 threads": {"topology.devices_per_host": 1, "runtime.threads": 2},
+        "2 processes x 1 thread": {"topology.devices_per_host": 2, "runtime.threads": 1},
+    },
+    "arithmetic": {
+        name: {"runtime.arithmetic": f'"{name}"', "runtime.threads": 2}
+        for name in ("native", "portable")
+    },
 }
 
 
-def run(root: Path, recipe: Path, values: dict[str, int]) -> tuple[float, Path]:
+def run(root: Path, recipe: Path, values: dict[str, object]) -> tuple[float, Path]:
     """Run the recipe with some values set; return samples a second, and the manifest."""
     sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, ROOT / "runner.py", recipe, "--root", root, "--fresh", *sets]
@@ -46,10 +53,12 @@ def run(root: Path, recipe: Path, values: dict[str, int]) -> tuple[float, Path]:
 def main() -> None:
     """Run the settings in turn and print what they did."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=SETTINGS, default="processes")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40)
     options = parser.parse_args()
-    found: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    settings = SETTINGS[options.what]
+    found: dict[str, list[float]] = {name: [] for name in settings}
     last: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -57,7 +66,7 @@ def main() -> None:
         recipe = root / "processes.toml"
         recipe.write_text((ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0])
         for pair in range(options.pairs):
-            for name, setting in SETTINGS.items():
+            for name, setting in settings.items():
                 values = {**SIZES, **setting, "training.train_steps": options.steps}
                 rate, last[name] = run(root, recipe, values)
                 found[name].append(rate)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SINGLE_FILES = (
     *("errors", "atomic", "files", "strict_json", "terminal"),
-    *("randomness", "device", "signals"),
+    *("randomness", "arithmetic", "device", "signals"),
 )
 FLOORS = (
     ("kernels",),

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinybert.arithmetic import Arithmetic, pin
 from tinybert.errors import DeviceError, bulleted
 
 ASCEND_INSTALLATION = "ASCEND_HOME_PATH"
@@ -59,12 +60,15 @@ def remove_foreign_variables() -> list[str]:
     return sorted(names)
 
 
-def prepare_environment(threads: int, variables: Mapping[str, str]) -> None:
+def prepare_environment(
+    threads: int, variables: Mapping[str, str], arithmetic: Arithmetic = "native"
+) -> None:
     """Set `variables` and what else the framework reads when it is imported; call it before that.
 
     An operator uses `threads` threads.
     """
     os.environ.update(variables)
+    pin(arithmetic, os.environ)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("GLOG_v", "3")  # errors; warnings of the framework help nobody here
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from tinybert.arithmetic import require_instruction_sets
 from tinybert.atomic import write_bytes
 from tinybert.commands.chain import run_chain
 from tinybert.compare.verify import changed_inputs, expectation_failures
@@ -28,7 +29,7 @@ from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require, require_space
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
 from tinybert.manifest.document import Run, is_locked, require_own_place
-from tinybert.manifest.identity import code_identity, why_unknown
+from tinybert.manifest.identity import code_identity, read_processor, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.manifest.study import Study
@@ -173,6 +174,8 @@ def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     try:
         require_address_space(process_bytes(plan))
         require_space(plan)
+        if topology.device == "CPU" and resolved.recipe.runtime.arithmetic == "portable":
+            require_instruction_sets(read_processor().flags)
         if topology.device == "Ascend":
             require_ascend(topology.device_ids[0] if topology.device_ids else 0)
     except DeviceError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
+from tinybert.manifest.circumstances import is_bit_relevant
 from tinybert.manifest.leaf import Kind, Section, iterate_facts
 from tinybert.manifest.model import InputFile, Inputs, Manifest, Number
 from tinybert.recipe.identity import has_effect
@@ -228,7 +229,7 @@ def environment_causes(a: Manifest, b: Manifest) -> Iterator[Cause]:
 
 
 def _has_effect(a: Manifest, b: Manifest, name: str) -> bool:
-    """Return whether a fact counts: the number of processes does where the recipe's key does."""
+    """Return whether results depend on a fact; on the number of processes where the recipe says."""
     if name not in ("topology.hosts", "topology.processes"):
-        return True
+        return any(m.environment and is_bit_relevant(m.environment, name) for m in (a, b))
     return has_effect("topology.hosts", a.inputs.recipe.values, b.inputs.recipe.values)

@@ -16,7 +16,9 @@ from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError, ManifestError, RecipeError
 from tinybert.manifest.built import (
+    ArithmeticFacts,
     Effective,
+    Environment,
     LossScaleFacts,
     OptimizerFacts,
     PackingFacts,
@@ -24,6 +26,7 @@ from tinybert.manifest.built import (
     TrainingFacts,
 )
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.manifest.record import TRACE
@@ -57,6 +60,7 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
             trained = [_Steps(phase) for phase in phases]
             problems += _built(manifest.effective, recipe, phases)
             problems += _counts(manifest, recipe, phases)
+            problems += _arithmetic(manifest.environment, recipe)
     except InputError as error:
         problems.append(f"effective.rows: {error.message}")
     except RecipeError as error:
@@ -135,6 +139,13 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
             path = f"effective.phases.{phase.name}" if named else "effective"
             yield from _training(path, facts, recipe, phase)
             yield from _packing(path, facts, _block_length(recipe, phase.name))
+
+
+def _arithmetic(environment: Environment | None, recipe: AnyRecipe) -> Iterator[str]:
+    """Compare how numbers were rounded with what the recipe asks for."""
+    if environment is not None and isinstance(environment.arithmetic, ArithmeticFacts):
+        path, form = "environment.arithmetic.form", environment.arithmetic.form
+        yield from _differs(path, form, recipe.runtime.arithmetic or "native", "the recipe")
 
 
 def _packing(path: str, facts: TrainingFacts, asked: int | None) -> Iterator[str]:
@@ -230,7 +241,12 @@ def _outcome(manifest: Manifest) -> Iterator[str]:
     if outcome.best_step is not None and outcome.best_step == outcome.steps:
         final = {name: outcome.metrics.get(name) for name in outcome.best_metrics}
         yield from _differs("outcome.best_metrics", outcome.best_metrics, final, "outcome.metrics")
-    if volatile.segments and manifest.environment is not None:
+    environment = manifest.environment
+    if environment is not None and environment.bits_digest is not None:
+        computed = bits_digest(environment)
+        path = "environment.bits_digest"
+        yield from _differs(path, environment.bits_digest, computed, "environment")
+    if volatile.segments and environment is not None:
         path, recorded = "volatile.segments", volatile.segments[-1].environment_digest
         if recorded is not None:
             sealed = manifest.digests.environment

@@ -119,7 +119,10 @@ def _out_of_bounds(name: str, bounds: Bounds, run: Run) -> list[str]:
 
 
 def _other_than_reference(path: Path, tolerance: Tolerance | None, run: Run) -> list[str]:
-    """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere."""
+    """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere.
+
+    Environments are equal where all is that results depend on.
+    """
     try:
         reference = Run.load(path)
     except ManifestError as error:

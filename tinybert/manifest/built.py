@@ -7,6 +7,7 @@ from tinybert.manifest.leaf import (
     DERIVED,
     DERIVED_NOTE,
     ENVIRONMENT,
+    ENVIRONMENT_NOTE,
     ENVIRONMENT_SET,
     NO_FACTS,
     NoFacts,
@@ -192,6 +193,17 @@ class Processor(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArithmeticFacts(Section):
+    """How numbers are rounded."""
+
+    form: Annotated[str, ENVIRONMENT]
+    """`portable`: equal bits on every x86-64 processor with AVX2 and FMA; `native`: the
+    processor's fastest code."""
+    instruction_set: Annotated[str, ENVIRONMENT]
+    """The instruction set of the products of matrices, as oneDNN reports it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ThreadFacts(Section):
     """How much runs at the same time."""
 
@@ -215,7 +227,13 @@ class TopologyFacts(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Section):
-    """What the run ran on; equal digests promise equal bits."""
+    """What the run ran on."""
+
+    bits_digest: Annotated[str | None, ENVIRONMENT_NOTE] = None
+    """SHA-256 of those facts below that results depend on: equal ones promise equal bits. With
+    portable arithmetic the processor and its threads are not among them."""
+    arithmetic: ArithmeticFacts | NoFacts = NO_FACTS
+    """How numbers are rounded; empty on other devices than a CPU."""
 
     python: Annotated[str, ENVIRONMENT]
     """Implementation and version."""

@@ -11,8 +11,17 @@ from importlib import metadata, util
 from pathlib import Path
 
 from tinybert.files import digest_files
-from tinybert.manifest.built import Environment, Framework, Processor, ThreadFacts, TopologyFacts
+from tinybert.manifest.built import (
+    ArithmeticFacts,
+    Environment,
+    Framework,
+    Processor,
+    ThreadFacts,
+    TopologyFacts,
+)
 from tinybert.manifest.canonical import digest
+from tinybert.manifest.circumstances import bits_digest
+from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import Code
 
 PATCH_BYTES = 1 << 20
@@ -101,7 +110,11 @@ def _tags(root: Path) -> dict[str, str]:
 
 
 def read_environment(
-    *, threads: int, topology: TopologyFacts, determinism: Mapping[str, bool | str]
+    *,
+    threads: int,
+    topology: TopologyFacts,
+    determinism: Mapping[str, bool | str],
+    arithmetic: ArithmeticFacts | NoFacts = NO_FACTS,
 ) -> Environment:
     """Return what this process runs on; what the framework was told is given."""
     versions = {
@@ -109,18 +122,20 @@ def read_environment(
         for installed in metadata.distributions()
         if installed.name
     }
-    return Environment(
+    environment = Environment(
+        arithmetic=arithmetic,
         python=f"{platform.python_implementation()} {platform.python_version()}",
         platform=" ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
         mindspore=Framework(version=versions.get("mindspore"), commit=_framework_commit()),
         ascend=_ascend(),
-        cpu=_processor(),
+        cpu=read_processor(),
         threads=ThreadFacts(operators=threads, processors=os.cpu_count() or 1),
         distributions=dict(sorted(versions.items())),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         topology=topology,
         determinism=dict(determinism),
     )
+    return replace(environment, bits_digest=bits_digest(environment))
 
 
 def _program_files(root: Path) -> set[Path]:
@@ -181,7 +196,7 @@ def _framework_commit() -> str | None:
     return match[1] if match else None
 
 
-def _processor() -> Processor:
+def read_processor() -> Processor:
     """Return name and instruction sets of the first processor."""
     facts: dict[str, str] = {}
     for line in _text(Path("/proc/cpuinfo")).splitlines():

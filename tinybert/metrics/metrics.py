@@ -132,13 +132,18 @@ def matthews(predictions: IntArray, label_ids: IntArray) -> float:
 
 
 def pearson(predictions: Numbers, labels: Numbers) -> float:
-    """Return Pearson's correlation of (N,) numbers; NaN if one of them is not finite."""
+    """Return Pearson's correlation of (N,) numbers; NaN if one of them is not finite.
+
+    Its sums are exact, so that it is the same on every processor.
+    """
     pairs = np.stack([predictions, labels]).astype(np.float64)
     if not np.isfinite(pairs).all():
         return float("nan")
     if 0 in np.ptp(pairs, axis=1):
         return 0.0
-    return float(np.corrcoef(pairs)[0, 1])
+    x, y = pairs - [[math.fsum(side) / len(side)] for side in pairs]
+    covariance, x_squares, y_squares = math.fsum(x * y), math.fsum(x * x), math.fsum(y * y)
+    return max(-1.0, min(1.0, covariance / math.sqrt(x_squares) / math.sqrt(y_squares)))
 
 
 def spearman(predictions: Numbers, labels: Numbers) -> float:

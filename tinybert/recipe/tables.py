@@ -331,6 +331,11 @@ class Runtime(Table):
     """Steps a call with data sink; 1 without. The last call may have fewer."""
     threads: Annotated[int, Field(ge=1, le=1024)]
     """Threads of the framework's operators in a process."""
+    arithmetic: Literal["portable", "native"] | None = Field(default=None, examples=["portable"])
+    """How a CPU rounds. `portable`: as every x86-64 processor with AVX2 and FMA can, so that all of
+    them give equal bits; one without is refused. `native`: as is fastest on the processor, with
+    equal bits on equal instruction sets. Absent: native. Where a card computes, nothing depends on
+    it."""
     dropout_masks: Literal["host", "graph"] | None = None
     """Where dropout masks are made: ahead by the host, or in the graph by the device; absent: in
     the graph on Ascend, by the host on CPU. It may be absent because the bits are the same."""

@@ -1,5 +1,6 @@
 """Carrying out a plan in this process, alone or as one of several."""
 
+import platform
 import resource
 import shutil
 import sys
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from tinybert.arithmetic import Arithmetic, require_pinned
 from tinybert.device import prepare_environment, require_infinities, select
-from tinybert.manifest.built import Environment, TopologyFacts
+from tinybert.manifest.built import ArithmeticFacts, Environment, TopologyFacts
 from tinybert.manifest.identity import read_environment
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
@@ -118,8 +120,8 @@ def execute(
 def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
     """Get the device ready; return what this process runs on."""
     recipe, topology = plan.resolved.recipe, plan.resolved.recipe.topology
-    threads = recipe.runtime.threads
-    prepare_environment(threads, saving_environment(record.directory / GRAPHS))
+    threads, arithmetic = recipe.runtime.threads, recipe.runtime.arithmetic or "native"
+    prepare_environment(threads, saving_environment(record.directory / GRAPHS), arithmetic)
     device_id = topology.device_ids[local_rank] if topology.device_ids else local_rank
     determinism = select(topology.device, device_id, threads)
     floats = {f for config in plan.networks.values() for f in (config.dtype, config.compute_type)}
@@ -131,7 +133,15 @@ def _ready(plan: Plan, record: RunRecord, local_rank: int) -> Environment:
             device=topology.device, hosts=topology.hosts, processes=device_count(topology)
         ),
         determinism=determinism,
+        arithmetic=_arithmetic(topology.device, arithmetic),
     )
+
+
+def _arithmetic(device: str, form: Arithmetic) -> ArithmeticFacts | NoFacts:
+    """Return how this process rounds, read back; call it when the device is ready."""
+    if device != "CPU" or platform.machine() != "x86_64":
+        return NO_FACTS
+    return ArithmeticFacts(form=form, instruction_set=require_pinned(form))
 
 
 def _context(

@@ -30,6 +30,7 @@ from tinybert.distill.distiller import Distiller, MappedLayers
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
+from tinybert.manifest.circumstances import is_bit_relevant, is_portable
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
@@ -177,8 +178,13 @@ def _key(
             "device": environment.topology.device,
             "mindspore": environment.mindspore,
             "ascend": environment.ascend,
-            "cpu": environment.cpu,
-            "variables": environment.variables,
+            "arithmetic": environment.arithmetic,
+            "cpu": None if is_portable(environment) else environment.cpu,
+            "variables": {
+                name: value
+                for name, value in environment.variables.items()
+                if is_bit_relevant(environment, f"variables.{name}")
+            },
             "determinism": environment.determinism,
         }
     )

@@ -102,8 +102,9 @@ class AdamWeightDecay(Cell):
 
 def _corrections(betas: tuple[float, float], updates: int) -> npt.NDArray[np.float32]:
     """Return sqrt(1 - b2^t) / (1 - b1^t) and sqrt(1 - b2^t), t = 1, 2, ...: (updates, 2)."""
-    t = np.arange(1, updates + 1)[:, None]
-    first, second = np.transpose(1.0 - np.power(np.array(betas), t))
+    first, second = (  # NumPy's powers depend on the processor
+        np.array([1.0 - math.pow(beta, t) for t in range(1, updates + 1)]) for beta in betas
+    )
     root = np.sqrt(second)
     corrections: npt.NDArray[np.float32] = np.stack([root / first, root], 1).astype(np.float32)
     return corrections
