@@ -25,7 +25,7 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs
 from tinybert.manifest.record import TRACE, RunRecord
-from tinybert.manifest.trace import final_losses, read_trace
+from tinybert.manifest.trace import Commitment, final_losses, read_trace
 from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import resolve
 from tinybert.run.resume import recipe_facts
@@ -142,6 +142,7 @@ class PretendedRun:
     def train(self, record: RunRecord, first: int = 0, last: int = STEPS) -> None:
         for step in range(first, last):
             batch = self.batch(step)
+            saves = (step + 1) % 6 == 0
             record.trace.append(
                 global_step=step,
                 optimizer_step=step,
@@ -152,8 +153,9 @@ class PretendedRun:
                 learning_rate=np.float32(1e-3 * STEPS * step / STEPS),
                 gradient_norm=1.0,
                 batch_digest=hashlib.sha256(batch.tobytes()).hexdigest(),
+                checkpoint=self.commitment(step + 1) if saves else None,
             )
-            if (step + 1) % 6 == 0:
+            if saves:
                 self.save(record, step + 1)
 
     def batch(self, step: int) -> np.ndarray:
@@ -169,16 +171,24 @@ class PretendedRun:
         record.trace.flush()
         path = record.directory / "checkpoints" / f"step-{step:08d}.safetensors"
         path.parent.mkdir(exist_ok=True)
+        arrays = self.arrays(step)
+        save_file(arrays, path)
+        record.checkpoint(step, path, tensor_table(arrays), expired=expired)
+
+    def arrays(self, step: int) -> dict[str, np.ndarray]:
         loss = self.loss(step, self.tokens)
-        arrays = {
+        return {
             "student.embeddings.word_embeddings.weight": np.ones(self.student_size, np.float32),
             "student.encoder.layer.0.output.dense.weight": np.full(2, loss, np.float32),
             "student.encoder.layer.1.output.dense.weight": np.full(2, loss, np.float32),
             "fit_dense.weight": np.full(2, loss, np.float32),
             "moment1.student.embeddings.word_embeddings.weight": np.full(2, loss, np.float32),
         }
-        save_file(arrays, path)
-        record.checkpoint(step, path, tensor_table(arrays), expired=expired)
+
+    def commitment(self, step: int) -> Commitment:
+        table = tensor_table(self.arrays(step))
+        weights = {name: table[name] for name in table if not name.startswith("moment1")}
+        return Commitment(tensor_digest(table), tensor_digest(weights), {})
 
     def run(self) -> Path:
         with self.planned() as record:

@@ -12,13 +12,21 @@ from typing import Any
 
 import pytest
 
+from tests.fake_runs import BATCH, STEPS
 from tinybert.compare.verify import verify
 from tinybert.errors import ManifestError
-from tinybert.manifest.built import LossScaleFacts, OptimizerFacts, PackingFacts, RuntimeFacts
+from tinybert.manifest.built import (
+    ArithmeticFacts,
+    LossScaleFacts,
+    OptimizerFacts,
+    PackingFacts,
+    RuntimeFacts,
+)
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.document import encode_manifest, read_manifest
 from tinybert.manifest.model import Manifest, Number, Outcome, RecipeFacts, replace_sections
-from tinybert.manifest.trace import TraceWriter, read_trace
+from tinybert.manifest.record import TRACE
+from tinybert.manifest.trace import TraceWriter, final_losses, read_trace
 
 
 def with_outcome(**changes: Any) -> Callable[[Manifest], Manifest]:
@@ -83,6 +91,19 @@ def with_trace_digest(manifest: Manifest) -> Manifest:
         for name, file in manifest.volatile.checkpoint_files.items()
     }
     return replace_sections(manifest, volatile=replace(manifest.volatile, checkpoint_files=files))
+
+
+def with_other_processor(manifest: Manifest) -> Manifest:
+    environment = replace(manifest.environment, bits_digest="0" * 64)
+    return replace_sections(manifest, environment=environment)
+
+
+def with_native_arithmetic(manifest: Manifest) -> Manifest:
+    facts = ArithmeticFacts(form="native", instruction_set="AVX2")
+    environment = replace(manifest.environment, arithmetic=facts)
+    last = replace(manifest.volatile.segments[-1], environment_digest=digest(environment))
+    volatile = manifest.volatile.with_last_segment(last)
+    return replace_sections(manifest, environment=environment, volatile=volatile)
 
 
 SCALE = LossScaleFacts(loss_scale_value=2.0, scale_factor=2.0, scale_window=1000)
@@ -151,6 +172,11 @@ FORGED: dict[str, tuple[Callable[[Manifest], Manifest], str]] = {
     "the best step": (
         with_outcome(best_step=12, best_metrics={"loss": Number.of(1.0)}),
         "outcome.best_metrics is ",
+    ),
+    "what results depend on": (with_other_processor, "environment.bits_digest is '0000"),
+    "the arithmetic": (
+        with_native_arithmetic,
+        "environment.arithmetic.form is 'native'; the recipe gives 'portable'",
     ),
     "the trace at a checkpoint": (with_trace_digest, "volatile.checkpoint_files."),
     "the recipe's text": (
@@ -231,6 +257,22 @@ def test_a_contradiction_is_named(
     text, code = verify(path)
     assert code == 1
     assert text.startswith(f"different: {expected}"), text
+
+
+def test_a_checkpoint_with_other_weights_than_the_trace_has_is_named(pretend: Any) -> None:
+    """Checkpoint, tensor table and manifest are sealed anew; the trace has the old digest."""
+    run = pretend("a")
+    with run.planned() as record:
+        record.start(run.effective(), run.environment())
+        run.train(record)
+        run.noise = 1.0
+        run.save(record, STEPS)
+        metrics = final_losses(read_trace(record.directory / TRACE))
+        record.finish(optimizer_steps=STEPS, samples=STEPS * BATCH, metrics=metrics)
+    text, code = verify(record.path, rehash=True)
+    assert text.startswith("different: outcome.checkpoints, step 12: tensor_digest is '")
+    assert "; the trace gives '" in text.splitlines()[0]
+    assert code == 1
 
 
 def test_an_honest_manifest_has_none(pretend: Any) -> None:

@@ -131,7 +131,7 @@ outcome
   metrics.mean_loss: 15.586025 (0x1.f2c0b780346dcp+3) in A, 14.7965 (0x1.d97ced916872bp+3) in B
   metrics.mean_hidden_loss: 7.7930125 (0x1.f2c0b780346dcp+2) in A, \
 7.39825 (0x1.d97ced916872bp+2) in B
-  trace_digest: a9931e05b4da in A, aec77c125c54 in B
+  trace_digest: 5c53e868e6f4 in A, 3a7db970ba7b in B
   checkpoints.0.tensor_digest: 4c794e273e77 in A, bb231b0114c8 in B
   checkpoints.1.tensor_digest: fb250ae29c56 in A, c95db15067ad in B
 causes, the most probable first

@@ -5,16 +5,15 @@ must change everything that follows, or is found here.
 """
 
 import hashlib
-import math
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 
 from tinybert.compare.measured import metric_problems
+from tinybert.compare.traced import TracedTraining, differs, trace_problems, traced_losses
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
-from tinybert.errors import InputError, ManifestError, RecipeError
+from tinybert.errors import InputError, RecipeError
 from tinybert.manifest.built import (
     ArithmeticFacts,
     Effective,
@@ -29,8 +28,6 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
-from tinybert.manifest.record import TRACE
-from tinybert.manifest.trace import MEAN_STEPS, Record, final_losses, read_trace
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, network, padding_indices
@@ -47,7 +44,7 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
     """
     manifest = run.manifest
     problems = [*_inputs(manifest.inputs), *_outcome(manifest)]
-    trained: list[_Steps] = []
+    trained: list[TracedTraining] = []
     recipe: AnyRecipe | None = None
     notes = []
     try:
@@ -57,7 +54,7 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
         if manifest.effective is not None:
             rows = manifest.effective.rows.get("data", 0)
             phases = [training_phase(recipe, tables, rows) for tables in trainings(recipe)]
-            trained = [_Steps(phase) for phase in phases]
+            trained = [TracedTraining(phase) for phase in phases]
             problems += _built(manifest.effective, recipe, phases)
             problems += _counts(manifest, recipe, phases)
             problems += _arithmetic(manifest.environment, recipe)
@@ -69,9 +66,9 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
         else:
             notes.append("the recipe is not one of this version: what follows was not computed")
     read = manifest.outcome.trace_digest is not None and run.folder.is_dir()
-    different = [*_trace(run, trained)] if read else []
+    different = [*trace_problems(run, trained)] if read else []
     if recipe is not None and manifest.outcome.status in ENDED and not different:
-        losses = _losses(manifest.inputs.stage, trained) if read or not trained else None
+        losses = traced_losses(manifest.inputs.stage, trained) if read or not trained else None
         different += metric_problems(run, recipe, losses)
     return [*problems, *different], notes
 
@@ -81,35 +78,30 @@ def _resolved(inputs: Inputs) -> ResolvedRecipe:
     return resolve(facts.path, facts.text.encode(), *facts.arguments())
 
 
-def _differs(path: str, recorded: object, computed: object, source: str) -> Iterator[str]:
-    if recorded != computed:
-        yield f"{path} is {recorded!r}; {source} gives {computed!r}"
-
-
 def _inputs(inputs: Inputs) -> Iterator[str]:
     recipe, code = inputs.recipe, inputs.code
     text_sha256 = hashlib.sha256(recipe.text.encode()).hexdigest()
-    yield from _differs("inputs.recipe.text_sha256", recipe.text_sha256, text_sha256, "the text")
-    yield from _differs(
+    yield from differs("inputs.recipe.text_sha256", recipe.text_sha256, text_sha256, "the text")
+    yield from differs(
         "inputs.recipe.digest", recipe.digest, digest(recipe.values), "inputs.recipe.values"
     )
-    yield from _differs("inputs.code.digest", code.digest, digest(code.files), "inputs.code.files")
+    yield from differs("inputs.code.digest", code.digest, digest(code.files), "inputs.code.files")
     for name in code.files.keys() & code.untracked.keys():
         path = f"inputs.code.untracked.{name}"
-        yield from _differs(path, code.untracked[name], code.files[name], "inputs.code.files")
+        yield from differs(path, code.untracked[name], code.files[name], "inputs.code.files")
 
 
 def _recipe(inputs: Inputs, resolved: ResolvedRecipe, same_program: bool) -> Iterator[str]:
     """Compare stage, seed and values with what the recipe's text says."""
     text = "the recipe's text"
-    yield from _differs("inputs.stage", inputs.stage, resolved.recipe.stage, text)
-    yield from _differs("inputs.seeds", inputs.seeds, {"seed": resolved.recipe.seed}, text)
+    yield from differs("inputs.stage", inputs.stage, resolved.recipe.stage, text)
+    yield from differs("inputs.seeds", inputs.seeds, {"seed": resolved.recipe.seed}, text)
     recorded, computed = (
         {".".join(path): value for path, value in leaves(values)}
         for values in (inputs.recipe.values, resolved.values)
     )
     for key in {**recorded, **computed} if same_program else recorded.keys() & computed.keys():
-        yield from _differs(
+        yield from differs(
             f"inputs.recipe.values.{key}", recorded.get(key), computed.get(key), text
         )
 
@@ -122,11 +114,11 @@ def _built(effective: Effective, recipe: AnyRecipe, phases: list[TrainingPhase])
         ("topology.processes", effective.topology.processes, device_count(topology)),
         ("runtime.micro_batches", effective.runtime.micro_batches, recipe.data.micro_batches),
     ):
-        yield from _differs(f"effective.{path}", recorded, computed, source)
+        yield from differs(f"effective.{path}", recorded, computed, source)
     if isinstance(recipe, Evaluate):
         size = global_batch_size(recipe.data, topology)
         built = effective.global_batch_size
-        yield from _differs("effective.global_batch_size", built, size, source)
+        yield from differs("effective.global_batch_size", built, size, source)
         yield from _packing("effective", effective, block_length(recipe.data))
     if isinstance(recipe, TaskDistill) and effective != effective.with_training(
         TrainingFacts(), None
@@ -145,13 +137,13 @@ def _arithmetic(environment: Environment | None, recipe: AnyRecipe) -> Iterator[
     """Compare how numbers were rounded with what the recipe asks for."""
     if environment is not None and isinstance(environment.arithmetic, ArithmeticFacts):
         path, form = "environment.arithmetic.form", environment.arithmetic.form
-        yield from _differs(path, form, recipe.runtime.arithmetic or "native", "the recipe")
+        yield from differs(path, form, recipe.runtime.arithmetic or "native", "the recipe")
 
 
 def _packing(path: str, facts: TrainingFacts, asked: int | None) -> Iterator[str]:
     """Compare the blocks that rows were packed in with the recipe's, if it asks for any."""
     built = facts.packing.block_length if isinstance(facts.packing, PackingFacts) else None
-    yield from _differs(f"{path}.packing.block_length", built, asked, "the recipe")
+    yield from differs(f"{path}.packing.block_length", built, asked, "the recipe")
 
 
 def _block_length(recipe: AnyRecipe, training: str) -> int | None:
@@ -210,7 +202,7 @@ def _training(
             ("optimizer.decay_groups", set(facts.optimizer.decay_groups) - decays, set()),
         ]
     for name, recorded, computed in pairs:
-        yield from _differs(f"{path}.{name}", recorded, computed, source)
+        yield from differs(f"{path}.{name}", recorded, computed, source)
 
 
 def _outcome(manifest: Manifest) -> Iterator[str]:
@@ -225,32 +217,32 @@ def _outcome(manifest: Manifest) -> Iterator[str]:
     if outcome.status in ("running", *ENDED) and None in (manifest.effective, manifest.environment):
         yield f"outcome.status is {outcome.status!r}; effective or environment is None"
     steps = [checkpoint.step for checkpoint in outcome.checkpoints]
-    yield from _differs("outcome.checkpoints", steps, sorted(set(steps)), "their order")
+    yield from differs("outcome.checkpoints", steps, sorted(set(steps)), "their order")
     if outcome.status == "finished" and not steps:
         yield "outcome.checkpoints is []; a finished run keeps its last"
     if outcome.status in ENDED:
         updates = outcome.steps - outcome.overflows
-        yield from _differs(
+        yield from differs(
             "outcome.optimizer_steps", outcome.optimizer_steps, updates, "steps less overflows"
         )
         if steps:
-            yield from _differs("outcome.steps", outcome.steps, steps[-1], "the last checkpoint")
+            yield from differs("outcome.steps", outcome.steps, steps[-1], "the last checkpoint")
     best = outcome.best_checkpoint
     if best is not None and outcome.best_step is not None:
-        yield from _differs("outcome.best_checkpoint", best.step, outcome.best_step, "best_step")
+        yield from differs("outcome.best_checkpoint", best.step, outcome.best_step, "best_step")
     if outcome.best_step is not None and outcome.best_step == outcome.steps:
         final = {name: outcome.metrics.get(name) for name in outcome.best_metrics}
-        yield from _differs("outcome.best_metrics", outcome.best_metrics, final, "outcome.metrics")
+        yield from differs("outcome.best_metrics", outcome.best_metrics, final, "outcome.metrics")
     environment = manifest.environment
     if environment is not None and environment.bits_digest is not None:
         computed = bits_digest(environment)
         path = "environment.bits_digest"
-        yield from _differs(path, environment.bits_digest, computed, "environment")
+        yield from differs(path, environment.bits_digest, computed, "environment")
     if volatile.segments and environment is not None:
         path, recorded = "volatile.segments", volatile.segments[-1].environment_digest
         if recorded is not None:
             sealed = manifest.digests.environment
-            yield from _differs(f"{path}.environment_digest", recorded, sealed, "environment")
+            yield from differs(f"{path}.environment_digest", recorded, sealed, "environment")
 
 
 def _number(path: str, number: Number) -> Iterator[str]:
@@ -259,8 +251,8 @@ def _number(path: str, number: Number) -> Iterator[str]:
     except (ValueError, OverflowError):
         yield f"{path}.hex is {number.hex!r}, which is no number"
         return
-    yield from _differs(path, number.value, exact.value, f"hex {number.hex}")
-    yield from _differs(f"{path}.hex", number.hex, exact.hex, "its number")
+    yield from differs(path, number.value, exact.value, f"hex {number.hex}")
+    yield from differs(f"{path}.hex", number.hex, exact.hex, "its number")
 
 
 def _counts(manifest: Manifest, recipe: AnyRecipe, phases: list[TrainingPhase]) -> Iterator[str]:
@@ -270,12 +262,12 @@ def _counts(manifest: Manifest, recipe: AnyRecipe, phases: list[TrainingPhase]) 
         return
     if isinstance(recipe, TaskDistill) and outcome.status == "finished":
         built, names = list(effective.phases), [phase.name for phase in phases]
-        yield from _differs("effective.phases", built, names, "the recipe")
+        yield from differs("effective.phases", built, names, "the recipe")
     if phases and outcome.trace_digest is None:
         yield "outcome.trace_digest is None; the recipe trains"
     planned = sum(phase.total_steps for phase in phases)
     if outcome.status == "finished" and (phases or isinstance(recipe, Evaluate)):
-        yield from _differs("outcome.steps", outcome.steps, planned, "the recipe")
+        yield from differs("outcome.steps", outcome.steps, planned, "the recipe")
     samples, left = 0, outcome.steps
     for phase in phases:
         done = min(left, phase.total_steps)
@@ -285,104 +277,6 @@ def _counts(manifest: Manifest, recipe: AnyRecipe, phases: list[TrainingPhase]) 
         sampler = Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
         samples = min(rows, sampler.batches_per_epoch * size)
         untrained = (outcome.overflows, outcome.nonfinite_losses, effective.total_steps)
-        yield from _differs("steps of an evaluation", untrained, (0, 0, None), "the recipe")
+        yield from differs("steps of an evaluation", untrained, (0, 0, None), "the recipe")
     if phases or isinstance(recipe, Evaluate):
-        yield from _differs("outcome.samples", outcome.samples, samples, "the recipe")
-
-
-class _Steps:
-    """What the records of one training must be, step by step."""
-
-    def __init__(self, phase: TrainingPhase) -> None:
-        self.phase = phase
-        self.optimizer_step = 0
-        self.loss_scale = np.float32(phase.loss_scale.loss_scale_value)
-        self.clean_steps = 0
-        self.last: deque[Record] = deque(maxlen=MEAN_STEPS)
-
-    def differences(self, record: Record) -> Iterator[str]:
-        """Yield what a record has otherwise than the recipe."""
-        rate = float(np.float32(self.phase.schedule(self.optimizer_step)))
-        for name, recorded, computed in (
-            ("optimizer_step", record.optimizer_step, self.optimizer_step),
-            ("learning_rate", record.learning_rate, rate),
-            ("loss_scale", record.loss_scale, float(self.loss_scale)),
-        ):
-            path = f"{TRACE}, line {record.global_step + 1}: {name}"
-            yield from _differs(path, recorded, computed, "the recipe")
-
-    def take(self, record: Record) -> None:
-        """Go on to the next step."""
-        self.last.append(record)
-        self.optimizer_step += not record.overflow
-        table = self.phase.loss_scale
-        factor = np.float32(table.scale_factor)
-        self.clean_steps += 1
-        if record.overflow:
-            self.loss_scale = np.maximum(self.loss_scale / factor, np.float32(1))
-        elif self.clean_steps == table.scale_window:
-            self.loss_scale = self.loss_scale * factor
-        if record.overflow or self.clean_steps == table.scale_window:
-            self.clean_steps = 0
-
-
-def _trace(run: Run, trained: list[_Steps]) -> Iterator[str]:
-    """Compare the trace with the outcome and, where it is known, with the recipe."""
-    outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
-    begun = run.manifest.inputs.begins_with  # whose steps had another recipe's learning rate
-    ends = np.cumsum([training.phase.total_steps for training in trained])
-    kept = {checkpoint.step for checkpoint in outcome.checkpoints}
-    chains: dict[int, str] = {}
-    problem: str | None = None
-    steps = overflows = nonfinite = 0
-    chain = hashlib.sha256().hexdigest()
-    try:
-        for record in read_trace(run.folder / TRACE):
-            place = f"{TRACE}, line {steps + 1}: global_step"
-            problem = problem or next(_differs(place, record.global_step, steps, "its place"), None)
-            steps += 1
-            overflows += record.overflow
-            nonfinite += not math.isfinite(record.loss)
-            chain = record.chain
-            if steps in kept:
-                chains[steps] = chain
-            index = int(np.searchsorted(ends, steps))
-            if begun is not None and steps == begun.step:
-                place = f"inputs.begins_with.trace_digest of {TRACE}, line {steps}"
-                problem = problem or next(_differs(place, begun.trace_digest, chain, "it"), None)
-            if index < len(trained):
-                if begun is None or steps > begun.step:
-                    problem = problem or next(trained[index].differences(record), None)
-                trained[index].take(record)
-    except ManifestError as error:
-        yield f"{TRACE}: {error.message}"
-        return
-    if chain != outcome.trace_digest:
-        yield f"{TRACE}: another trace: digest {chain}, not {outcome.trace_digest}"
-        return
-    if problem is not None:
-        yield problem
-    for name, recorded, computed in (
-        ("steps", outcome.steps, steps),
-        ("overflows", outcome.overflows, overflows),
-        ("nonfinite_losses", outcome.nonfinite_losses, nonfinite),
-    ):
-        yield from _differs(f"outcome.{name}", recorded, computed, "the trace")
-    for checkpoint in outcome.checkpoints:
-        file = files.get(checkpoint.file)
-        if file is not None and checkpoint.step in chains:
-            path = f"volatile.checkpoint_files.{checkpoint.file}.trace_digest"
-            yield from _differs(path, file.trace_digest, chains[checkpoint.step], "the trace")
-    for training in trained:
-        if len({tuple(record.parts) for record in training.last}) > 1:
-            yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
-
-
-def _losses(stage: str, trained: list[_Steps]) -> dict[str, float]:
-    """Return the metrics that are losses of the last steps of each training."""
-    return {
-        f"{training.phase.name}_{name}" if stage == "task_distill" else name: value
-        for training in trained
-        if training.last
-        for name, value in final_losses(training.last).items()
-    }
+        yield from differs("outcome.samples", outcome.samples, samples, "the recipe")

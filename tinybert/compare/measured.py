@@ -23,7 +23,7 @@ from tinybert.metrics.predictions import LINES_FILE, Predictions
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 
 SUMS = ("pearson", "spearman")
-"""Metrics whose last bits depend on how a processor adds."""
+"""Metrics that earlier versions of this program added up as the processor does."""
 CLOSE = 1e-12
 """How far these may be apart, relative and absolute."""
 

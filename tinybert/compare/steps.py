@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinybert.errors import ManifestError
 from tinybert.files import read_file
-from tinybert.manifest.trace import Record, parse_record, trace_digest
+from tinybert.manifest.trace import Commitment, Record, parse_record, trace_digest
 
 BLOCK = 1 << 16  # bytes
 LOSS = re.compile(rb'"loss":"([^"]*)"')
@@ -116,7 +116,7 @@ def first_difference(a: Trace, b: Trace) -> StepDifference | None:
     pairs = enumerate(zip(*batches, strict=False), record.global_step)
     return StepDifference(
         global_step=record.global_step,
-        values=_differing_quantities(first, second) if first and second else {},
+        values=differing_quantities(first, second) if first and second else {},
         ended=None if first and second else ("A" if second else "B"),
         batches_from=next((step for step, (x, y) in pairs if x != y), None),
         same_batches=sorted(batches[0]) == sorted(batches[1]),
@@ -143,7 +143,7 @@ def _common_prefix(a: bytes, b: bytes) -> int | None:
     return None if len(a) == len(b) else min(len(a), len(b))
 
 
-def _differing_quantities(a: Record, b: Record) -> dict[str, tuple[Quantity, Quantity]]:
+def differing_quantities(a: Record, b: Record) -> dict[str, tuple[Quantity, Quantity]]:
     """Return what differs in two records, with both values."""
     first, second = _quantities(a), _quantities(b)
     pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
@@ -160,6 +160,17 @@ def _quantities(record: Record) -> dict[str, Quantity]:
         "learning_rate": record.learning_rate,
         "gradient_norm": record.gradient_norm,
         "optimizer_step": record.optimizer_step,
+        **_committed(record.checkpoint),
+    }
+
+
+def _committed(checkpoint: Commitment | None) -> dict[str, Quantity]:
+    if checkpoint is None:
+        return {}
+    return {
+        **{f"metrics.{name}": value for name, value in checkpoint.metrics.items()},
+        "weights_digest": checkpoint.weights_digest,
+        "state_digest": checkpoint.state_digest,
     }
 
 

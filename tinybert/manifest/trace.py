@@ -6,8 +6,12 @@ A line reads (broken here for the page)
      "parts":{"hidden":"0x1p+1"},"loss_scale":"0x1p+8","overflow":false,
      "learning_rate":"0x1.5p-15","gradient_norm":"0x1p+0","batch_digest":"...","chain":"..."}
 
-`chain` is the SHA-256 of all lines so far, each without its `chain`; the last is the trace's
-digest. A line depends on the run alone, never on time or place.
+A step after which the recipe has a checkpoint reads besides, before its `chain`,
+
+     "checkpoint":{"state_digest":"...","weights_digest":"...","metrics":{"accuracy":"0x1.8p-1"}}
+
+whether or not the checkpoint is kept. `chain` is the SHA-256 of all lines so far, each without its
+`chain`; the last is the trace's digest. A line depends on the run alone, never on time or place.
 """
 
 import hashlib
@@ -19,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tinybert.errors import ManifestError
 from tinybert.files import open_file, open_to_append
@@ -31,6 +35,18 @@ MEAN_STEPS = 100
 """Steps at the end of a training whose mean losses are final metrics."""
 CHAIN = b',"chain":"'
 TAIL = len(CHAIN) + 64 + len(b'"}\n')  # bytes of a line after its body
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What a trace says of the checkpoint after a step, which no later step can change."""
+
+    state_digest: str
+    """SHA-256 over all tensors: weights, moments, counters, loss scale."""
+    weights_digest: str
+    """SHA-256 over the weights, as the checkpoint of the best evaluation has them."""
+    metrics: Mapping[str, float]
+    """Of the evaluation of these weights; empty where there was none."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,8 @@ class Record:
     gradient_norm: float
     batch_digest: str
     chain: str
+    checkpoint: Commitment | None = None
+    """Of the checkpoint after this step, if the recipe has one there."""
 
 
 class TraceWriter:
@@ -100,21 +118,28 @@ class TraceWriter:
         learning_rate: float,
         gradient_norm: float,
         batch_digest: str,
+        checkpoint: Commitment | None = None,
     ) -> None:
         """Add the record of one step; numbers are Python's, or NumPy scalars of any width."""
         loss = float(loss)
-        record = {
+        record: dict[str, object] = {
             "global_step": int(global_step),
             "optimizer_step": int(optimizer_step),
             "loss": loss.hex(),
             "loss_value": to_json(loss),
-            "parts": {name: float(part).hex() for name, part in parts.items()},
+            "parts": _hex(parts),
             "loss_scale": float(loss_scale).hex(),
             "overflow": bool(overflow),
             "learning_rate": float(learning_rate).hex(),
             "gradient_norm": float(gradient_norm).hex(),
             "batch_digest": batch_digest,
         }
+        if checkpoint is not None:
+            record["checkpoint"] = {
+                "state_digest": checkpoint.state_digest,
+                "weights_digest": checkpoint.weights_digest,
+                "metrics": _hex(checkpoint.metrics),
+            }
         body = json.dumps(record, separators=(",", ":")).encode()
         self._running.update(body + b"\n")
         self._file.write(body[:-1] + CHAIN + self.digest.encode() + b'"}\n')
@@ -212,16 +237,33 @@ def parse_record(path: Path, line: bytes) -> Record:
             global_step=_typed(int, fields["global_step"]),
             optimizer_step=_typed(int, fields["optimizer_step"]),
             loss=float.fromhex(fields["loss"]),
-            parts={name: float.fromhex(part) for name, part in fields["parts"].items()},
+            parts=_numbers(fields["parts"]),
             loss_scale=float.fromhex(fields["loss_scale"]),
             overflow=_typed(bool, fields["overflow"]),
             learning_rate=float.fromhex(fields["learning_rate"]),
             gradient_norm=float.fromhex(fields["gradient_norm"]),
             batch_digest=_typed(str, fields["batch_digest"]),
             chain=_typed(str, fields["chain"]),
+            checkpoint=_commitment(fields["checkpoint"]) if "checkpoint" in fields else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ManifestError(f"not a trace record: {line[:60]!r}", where=str(path)) from error
+
+
+def _commitment(fields: Mapping[str, Any]) -> Commitment:
+    return Commitment(
+        state_digest=_typed(str, fields["state_digest"]),
+        weights_digest=_typed(str, fields["weights_digest"]),
+        metrics=_numbers(fields["metrics"]),
+    )
+
+
+def _hex(numbers: Mapping[str, float]) -> dict[str, str]:
+    return {name: float(number).hex() for name, number in numbers.items()}
+
+
+def _numbers(fields: Mapping[str, str]) -> dict[str, float]:
+    return {name: float.fromhex(number) for name, number in fields.items()}
 
 
 def _typed(kind: type[Value], value: object) -> Value:

@@ -30,6 +30,7 @@ from tinybert.manifest.checkpoints import (
 )
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.record import TRACE, RunRecord
+from tinybert.manifest.trace import Commitment
 from tinybert.model.parameters import Array
 from tinybert.train.loop import StepResult, ignore_activity
 from tinybert.train.world import ALONE, World
@@ -122,6 +123,11 @@ class CheckpointFolder:
     def table(self) -> TensorTable:
         """Return the tensor table of the parameters as they are."""
         return tensor_table({p.name: p.asnumpy() for p in self.parameters})
+
+    def commitment(self, table: TensorTable, metrics: Mapping[str, float]) -> Commitment:
+        """Return what the trace says of a checkpoint with this table, whose weights measure so."""
+        weights = {parameter.name: table[parameter.name] for parameter in self.weights}
+        return Commitment(tensor_digest(table), tensor_digest(weights), metrics)
 
     def restore(self, path: Path, check: Callable[[Mapping[str, Array]], None]) -> Best | None:
         """Set every parameter from the file; return the best evaluation it knew.
@@ -288,19 +294,25 @@ class CheckpointManager:
         """Write the step down, and evaluate and save where it is time."""
         fields = asdict(result)
         del fields["rows"], fields["stops"], fields["ends_call"]
-        self.record.trace.append(**fields)
         done = result.global_step + 1 - self.steps_before
         due = done % self.checkpoints.every == 0 or done == self.total_steps
+        if not (due or result.stops):
+            self.record.trace.append(**fields)
+            return
+        commitment, metrics = None, dict[str, float]()
         if due and math.isfinite(result.loss):
             self.report_activity("evaluating")
-            self._evaluate(done)
-        if due or result.stops:
-            self._save(done, interim=not due)
+            metrics = self._evaluate(done)
+        table = self.checkpoints.table()
+        if due:
+            commitment = self.checkpoints.commitment(table, metrics)
+        self.record.trace.append(**fields, checkpoint=commitment)
+        self._save(done, table, interim=not due)
 
-    def _evaluate(self, step: int) -> None:
-        """Measure the weights, and see whether they are the best so far."""
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Measure the weights, see whether they are the best so far, and return the metrics."""
         if self.selection is None:
-            return
+            return {}
         metrics = dict(self.selection.metrics())
         metric = metrics[self.selection.metric]
         log.info("evaluation", step=self.steps_before + step, **metrics)
@@ -308,10 +320,10 @@ class CheckpointManager:
             self.last_metrics = metrics
         if math.isfinite(metric) and (self.best is None or metric > self.best.metric):
             self.best = Best(step, metric, metrics)
+        return metrics
 
-    def _save(self, step: int, *, interim: bool) -> None:
+    def _save(self, step: int, table: TensorTable, *, interim: bool) -> None:
         self.record.trace.flush()
-        table = self.checkpoints.table()
         # before it is saved, so that what is saved is right
         what = f"losses or weights after step {self.steps_before + step}"
         self.world.require_equal(what, f"{self.record.trace.digest} {tensor_digest(table)}")
