@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "tinybert.commands.run",
     "rerun": "tinybert.commands.run",
     "study": "tinybert.commands.study",
+    "audit": "tinybert.commands.audit",
     "validate": "tinybert.recipe.validate",
     "explain": "tinybert.recipe.explain",
     "schema": "tinybert.recipe.schema",
@@ -35,12 +36,13 @@ COMMANDS = {
     "show": "tinybert.report.text",
     "lineage": "tinybert.report.text",
     "verify": "tinybert.compare.verify",
+    "attest": "tinybert.commands.attest",
     "report": "tinybert.report.page",
     "doctor": "tinybert.commands.doctor",
     "completion": "tinybert.commands.completion",
 }
 """The module of each command, imported when it is called; the function has the command's name."""
-RUNNING = ("run", "rerun", "study")
+RUNNING = ("run", "rerun", "audit", "study")
 """Commands whose errors have exit codes of their own."""
 WORKER = "worker"
 """The command by which the processes of a job start; not for users."""

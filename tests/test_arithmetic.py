@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tinybert.arithmetic import pin, require_instruction_sets
 from tinybert.errors import DeviceError
+from tinybert.manifest.built import Processor
+from tinybert.recipe.load import load
 
 DISPATCHED = {
     *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "float_power", "cbrt"),
@@ -57,6 +59,17 @@ def test_a_processor_that_cannot_is_refused_by_name(flags, missing):
         'help: write `arithmetic = "native"` in [runtime], which gives other bits'
     )
     require_instruction_sets(["avx", "avx2", "fma"])
+
+
+def test_a_portable_recipe_is_refused_before_anything_is_built(monkeypatch):
+    from tinybert.commands import run
+
+    monkeypatch.setattr(run, "read_processor", lambda: Processor(model="old", flags=["avx"]))
+    options = run.RunOptions("tiny", ROOT)
+    with pytest.raises(DeviceError, match="this processor has no AVX2") as caught:
+        run.checked_plan(load(SHIPPED["tiny"]), options)
+    assert caught.value.exit_code == 4
+    run.checked_plan(load(SHIPPED["tiny"], ['runtime.arithmetic="native"']), options)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,12 @@
 import pytest
 
 import runner
+from tests.attest.conftest import write_keys
+from tinybert.attest.envelope import sign
+from tinybert.attest.keys import read_private_key
+from tinybert.attest.statement import envelope_of, run_statement
 from tinybert.files import digest_file
+from tinybert.manifest.document import Run
 
 
 @pytest.fixture
@@ -61,3 +66,32 @@ def test_changes_of_an_export_show(exported, tmp_path, capsys):
     )
     record.write_text("[]")
     assert ask(capsys, tmp_path, "verify", record)[1].startswith("error: file is no record")
+
+
+def test_an_export_carries_the_signed_statement_about_its_run(call, student_run, tmp_path, capsys):
+    private, public = write_keys(tmp_path / "keys")
+    statement = run_statement(Run.load(student_run))
+    envelope_of(student_run).write_bytes(sign(statement.encode(), read_private_key(private)))
+    call("export", student_run, "--format", "huggingface", "--output", tmp_path / "a")
+    record, envelope = tmp_path / "a" / "export.json", tmp_path / "a" / "run.intoto.json"
+    key = ("--public-key", public)
+    code, text = ask(capsys, tmp_path, "verify", record, "--signature", envelope, *key)
+    assert (code, text.splitlines()[0]) == (0, "same: every file is what it was")
+    assert text.splitlines()[2].endswith("step-00000002.safetensors among them, which was exported")
+    envelope.write_bytes(envelope.read_bytes() + b" ")
+    code, text = ask(capsys, tmp_path, "verify", record, "--signature", envelope, *key)
+    assert (code, text.startswith("different: run.intoto.json: SHA-256 ")) == (1, True)
+
+
+def test_an_export_is_signed(exported, tmp_path, capsys):
+    private, public = write_keys(tmp_path / "keys")
+    record = exported / "export.json"
+    code, text = ask(capsys, tmp_path, "attest", record, "--key", private)
+    assert (code, text.startswith("DIR/models/a/export.intoto.json: ")) == (0, True)
+    options = ("--signature", exported / "export.intoto.json", "--public-key", public)
+    code, text = ask(capsys, tmp_path, "verify", record, *options)
+    assert (code, text.startswith("same: every file is what it was\nsigned: with")) == (0, True)
+    (exported / "config.json").write_text("{}")
+    code, text = ask(capsys, tmp_path, "verify", record, *options)
+    assert (code, text.startswith("different: config.json: SHA-256 ")) == (1, True)
+    assert ", which was signed\n" in text

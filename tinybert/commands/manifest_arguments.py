@@ -1,8 +1,9 @@
 """The arguments of the commands about runs that are there."""
 
+import argparse
 from pathlib import Path
 
-from tinybert.commands.argument_types import RUN_NAME, Commands, RunName, add_root
+from tinybert.commands.argument_types import RUN_NAME, Commands, RunName, add_root, integer
 
 
 def add_manifests(commands: Commands, program: Path) -> None:
@@ -17,7 +18,21 @@ def add_manifests(commands: Commands, program: Path) -> None:
         "verify", help="are the files and [expect] of a run, or of an export, as recorded"
     )
     verify.add_argument("--rehash", action="store_true", help="read files that seem unchanged, too")
+    verify.add_argument(
+        "--signature", type=Path, metavar="FILE", help="check this signed statement, too"
+    )
+    verify.add_argument("--public-key", type=Path, metavar="PEM", help="of who signed it")
+    attest = commands.add_parser("attest", help="a signed statement about a run or an export")
+    attest.add_argument("--key", type=Path, required=True, metavar="PEM", help="Ed25519, private")
+    attest.add_argument(
+        "--output", type=Path, metavar="FILE", help="the envelope (default: beside the manifest)"
+    )
+    attest.add_argument("--force", action="store_true", help="replace what is there")
     rerun = commands.add_parser("rerun", help="the same run again, then the verdict on both")
+    audit = commands.add_parser(
+        "audit", help="replay parts of a finished run, and compare every bit with its trace"
+    )
+    _audit(audit)
     show = commands.add_parser("show", help="one manifest, for people")
     lineage = commands.add_parser("lineage", help="the chain of runs behind a run or an export")
     report = commands.add_parser("report", help="one HTML page about a run, or two compared")
@@ -65,7 +80,35 @@ def add_manifests(commands: Commands, program: Path) -> None:
         command.add_argument("--format", choices=("text", "json"), default="text")
     for command in (report, compare):
         command.add_argument("--force", action="store_true", help="replace what is there")
-    for command in (verify, rerun, show, lineage):
+    for command in (verify, attest, rerun, audit, show, lineage):
         command.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
-    for command in (diff, report, verify, rerun, show, lineage, compare):
+    for command in (diff, report, verify, attest, rerun, audit, show, lineage, compare):
         add_root(command, program, "where manifests/ is, for names of runs", dest="runs_root")
+
+
+def _audit(audit: argparse.ArgumentParser) -> None:
+    """Add the options of an audit."""
+    audit.add_argument(
+        "--segments", type=integer, default=3, metavar="K", help="parts to draw (default: 3)"
+    )
+    audit.add_argument(
+        "--steps", type=integer, default=8, metavar="N", help="steps of each, at most (default: 8)"
+    )
+    audit.add_argument(
+        "--nonce", metavar="X", help="what the draw depends on beside the outcome; else random"
+    )
+    audit.add_argument(
+        "--processes",
+        type=integer,
+        metavar="P",
+        help="of this host, for recipes with micro-batches (default: as the run had)",
+    )
+    audit.add_argument(
+        "--threads", type=integer, metavar="T", help="of an operator (default: as the run had)"
+    )
+    audit.add_argument(
+        "--sign", type=Path, metavar="PEM", help="write a statement, signed with this private key"
+    )
+    audit.add_argument(
+        "--output", type=Path, metavar="FILE", help="the statement (default: beside the manifest)"
+    )

@@ -83,13 +83,22 @@ def rerun(manifest: Path) -> tuple[str, int]:
 def _repeat(manifest: Path, stop: StopRequest) -> Path:
     """Run the recorded recipe on the recorded inputs; returns the new manifest."""
     source = Run.load(manifest)
-    inputs, root = source.manifest.inputs, source.root
     require_own_place(source)
+    return Path(carry_out(recorded_options(source), stop))
+
+
+def recorded_options(source: Run) -> RunOptions:
+    """Return the options that run a recorded recipe again; its text is written to a file.
+
+    Raises:
+        InputError: An input is missing or is not what it was.
+    """
+    inputs, root = source.manifest.inputs, source.root
     changed, _ = changed_inputs(source, rehash=True)
     if changed:
         message = "inputs are not what they were:" + bulleted(changed)
         cure = "restore the files; `verify` lists them"
-        raise InputError(message, where=str(manifest), cure=cure)
+        raise InputError(message, where=str(source.path), cure=cure)
     facts = inputs.recipe
     code, _ = code_identity(PROGRAM)
     if inputs.code.digest != code.digest:
@@ -99,7 +108,7 @@ def _repeat(manifest: Path, stop: StopRequest) -> Path:
     write_bytes(recipe, facts.text.encode())
     overrides, device = facts.arguments()
     begun = inputs.begins_with
-    options = RunOptions(
+    return RunOptions(
         str(recipe),
         root,
         overrides,
@@ -107,7 +116,6 @@ def _repeat(manifest: Path, stop: StopRequest) -> Path:
         fresh=True,
         continues=None if begun is None else root / begun.manifest,
     )
-    return Path(carry_out(options, stop))
 
 
 def carry_out(options: RunOptions, stop: StopRequest) -> str:
@@ -123,7 +131,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
     if options.trial is not None:
         shorter = [*options.overrides, *trial_overrides(resolved, options.trial)]
         resolved = load(options.recipe, shorter, options.device)
-    plan = _checked_plan(resolved, options)
+    plan = checked_plan(resolved, options)
     topology = resolved.recipe.topology
     if options.profile is not None and options.profile < 1:
         raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
@@ -160,7 +168,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
     return manifest
 
 
-def _checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
+def checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
     """Return the plan, or raise one error with every problem of files and device.
 
     A dry run reads the checkpoints and hashes prepared records too, which a run does when it needs
@@ -223,7 +231,7 @@ def _record(
         InputError: The run that goes on began with the results of other runs.
     """
     resolved, record = plan.resolved, None
-    parents = [_parent(role, run, options.root) for role, run in plan.parents.items()]
+    parents = read_parents(plan, options.root)
     if first is not None:
         parents.append(start_parent(first, options.root))
     inputs = Inputs(
@@ -244,7 +252,7 @@ def _record(
         manifest = relative_to_cwd(record.path)
         log.warning("going on with a run that was cut off", manifest=manifest)
         try:
-            _require_parents(record, parents)
+            require_parents(record, parents)
         except InputError as error:
             record.fail(error)
             raise
@@ -257,6 +265,11 @@ def _record(
     return record
 
 
+def read_parents(plan: Plan, root: Path) -> list[Parent]:
+    """Return the manifest's facts about the runs whose checkpoints a plan reads."""
+    return [_parent(role, run, root) for role, run in plan.parents.items()]
+
+
 def _parent(role: str, run: LinkedRun, root: Path) -> Parent:
     """Return the manifest's facts about a run whose checkpoint this run reads."""
     return Parent(
@@ -267,7 +280,7 @@ def _parent(role: str, run: LinkedRun, root: Path) -> Parent:
     )
 
 
-def _require_parents(record: RunRecord, parents: list[Parent]) -> None:
+def require_parents(record: RunRecord, parents: list[Parent]) -> None:
     """Raise an InputError unless a run goes on with the results that it began with."""
     began = {parent.role: parent.outcome_digest for parent in record.manifest.inputs.parents}
     now = {parent.role: parent.outcome_digest for parent in parents}

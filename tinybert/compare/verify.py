@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinybert.attest.envelope import read_payload
+from tinybert.attest.keys import key_id, read_public_key
+from tinybert.attest.statement import Statement, root_of
 from tinybert.compare.causes import NOTE, environment_causes
 from tinybert.compare.consistency import contradictions
 from tinybert.compare.verdict import expectations, first_step, out_of_tolerance
-from tinybert.errors import InputError, ManifestError
+from tinybert.errors import InputError, ManifestError, UsageError
 from tinybert.files import PROGRAM, digest_file, digest_files
 from tinybert.manifest import exported
 from tinybert.manifest.checkpoints import (
@@ -20,7 +23,12 @@ from tinybert.manifest.study import RECORD, Study
 from tinybert.recipe.tables import Bounds, Tolerance
 
 
-def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
+def verify(
+    manifest: Path,
+    rehash: bool = False,
+    signature: Path | None = None,
+    public_key: Path | None = None,
+) -> tuple[str, int]:
     """Check a run's inputs, outputs and expectations, and its manifest; or the files of an export.
 
     An input with the recorded size and time of change is taken as unchanged, one with another
@@ -30,18 +38,51 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     Args:
         manifest: The run's manifest, or the record of an export or of a study.
         rehash: Hash every input, and read every tensor of every checkpoint.
+        signature: An envelope with a statement about the run or the export, to check as well.
+        public_key: The key of who signed it.
 
     Returns:
         The report, and the exit code: 0 everything holds, 1 something does not.
 
     Raises:
         ManifestError: The file is missing, or is no manifest.
+        InputError: The signature is not one by this key, or one of their files is none.
+        UsageError: One of the two is not named.
     """
-    if manifest.name == exported.RECORD_FILE:
-        return exported.Exported.load(manifest).verify()
-    if RECORD.fullmatch(manifest.name):
+    if RECORD.fullmatch(manifest.name) and signature is None:
         return Study.load(manifest).verify()
-    run = Run.load(manifest)
+    problems, notes = _signed(manifest, signature, public_key)
+    if manifest.name == exported.RECORD_FILE:
+        problems += exported.Exported.load(manifest).changes()
+    else:
+        more, others = _run_problems(Run.load(manifest), rehash)
+        problems, notes = problems + more, notes + others
+    first = f"different: {problems[0]}" if problems else "same: every file is what it was"
+    lines = [first, *(f"  {text}" for text in problems[1:]), *notes]
+    return "\n".join(lines) + "\n", 1 if problems else 0
+
+
+def _signed(
+    manifest: Path, signature: Path | None, public_key: Path | None
+) -> tuple[list[str], list[str]]:
+    """Return which files are not those of a signed statement, and what else it says."""
+    if signature is None and public_key is None:
+        return [], []
+    if signature is None or public_key is None:
+        cure = "name both --signature and --public-key"
+        raise UsageError("a signature is checked with a public key", cure=cure)
+    key = read_public_key(public_key)
+    statement = Statement.decode(read_payload(signature, key), signature)
+    lines = [f"signed: with key {key_id(key)}, {len(statement.subjects)} files", *statement.lines]
+    if manifest.name == exported.RECORD_FILE:
+        source = exported.Exported.load(manifest).content.source
+        if source.sha256 in statement.subjects.values():  # by who ran the run that left it
+            return [], [*lines, f"  {source.checkpoint} among them, which was exported"]
+    return statement.changes(manifest, root_of(manifest)), lines
+
+
+def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
+    """Return what of a run does not hold, and lines about what was not checked."""
     code = changed_code(run)
     problems, trusted = changed_inputs(run, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
@@ -57,9 +98,7 @@ def verify(manifest: Path, rehash: bool = False) -> tuple[str, int]:
     else:
         notes.append(f"[expect] not checked: the run is {run.status}")
     notes += [code] if code else []
-    first = f"different: {problems[0]}" if problems else "same: every file is what it was"
-    lines = [first, *(f"  {text}" for text in problems[1:]), *(f"note: {note}" for note in notes)]
-    return "\n".join(lines) + "\n", 1 if problems else 0
+    return problems, [f"note: {note}" for note in notes]
 
 
 def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:

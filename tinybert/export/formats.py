@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinybert.atomic import atomic_directory
+from tinybert.attest.statement import envelope_of
 from tinybert.data.batch import Batch
 from tinybert.data.sidecar import VOCABULARY
 from tinybert.device import ascend_problems
@@ -26,6 +27,8 @@ from tinybert.manifest.identity import code_identity
 from tinybert.model.checkpoint_files import WEIGHTS, read_arrays
 from tinybert.model.names import canonical_names
 
+RUN_ENVELOPE = "run.intoto.json"
+"""The signed statement about the run that left the network, in its exports."""
 Axes = tuple[int | str, int | str]
 """Batch and sequence of a graph's inputs: a size, or a name where any is taken."""
 ANY: Axes = ("batch", "sequence")
@@ -83,6 +86,8 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
         written = _write(source, format, directory)
         if source.vocab is not None and format != "huggingface":
             shutil.copyfile(source.vocab, directory / VOCABULARY)
+        if source.run is not None and (envelope := envelope_of(source.run.path)).is_file():
+            shutil.copyfile(envelope, directory / RUN_ENVELOPE)
         files = digest_files(sorted(directory.iterdir()))
         code, _ = code_identity(PROGRAM)
         record = exported.ExportRecord(

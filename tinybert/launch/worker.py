@@ -143,6 +143,7 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSen
                 heart=heart,
                 local_rank=local_rank,
                 profile=options.profile,
+                replay=options.replay,
             )
         except StoppedError:
             raise

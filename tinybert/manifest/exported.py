@@ -169,17 +169,6 @@ class Exported:
         folders = [*self.path.absolute().parents, Path.cwd()]
         return next((f / named for f in folders if (f / named).is_file()), named)
 
-    def verify(self) -> tuple[str, int]:
-        """Compare the exported files with the record.
-
-        Returns:
-            The answer, and its exit code: 0 all are as they were, 1 one is not.
-        """
-        changed = self.changes()
-        if not changed:
-            return "same: every file is what it was\n", 0
-        return "\n  ".join([f"different: {changed[0]}", *changed[1:]]) + "\n", 1
-
     def changes(self) -> list[str]:
         """Return how exported files differ from the record."""
         return [f"{f.name}: {how}" for f in self.content.files if (how := self._change(f))]

@@ -6,13 +6,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from tinybert.arithmetic import Arithmetic, require_pinned
+from tinybert.audit.replay import Replay, ReplayJob
 from tinybert.device import prepare_environment, require_infinities, select
 from tinybert.manifest.built import ArithmeticFacts, Environment, TopologyFacts
 from tinybert.manifest.identity import read_environment
@@ -61,6 +62,8 @@ class RunOptions:
     """The record of the study that the run is a member of."""
     continues: Path | None = None
     """The finished run to go on from."""
+    replay: ReplayJob | None = None
+    """What to replay of a finished run, rather than to run the recipe."""
 
 
 def execute(
@@ -71,6 +74,7 @@ def execute(
     heart: HeartbeatSender | None = None,
     local_rank: int = 0,
     profile: int | None = None,
+    replay: ReplayJob | None = None,
 ) -> bool:
     """Get the device ready, carry out the stage, and record the result.
 
@@ -81,6 +85,7 @@ def execute(
         heart: Sends the launcher of several processes what this one does.
         local_rank: This process among those of its host.
         profile: Calls of the device to profile, if any.
+        replay: What to replay of a finished run, rather than to run the recipe.
 
     Returns:
         Whether the run finished; otherwise it was stopped, and saved what it has.
@@ -110,6 +115,8 @@ def execute(
 
         report_activity = ignore_activity if heart is None else heart.report_activity
         context = _context(plan, record, stop, environment, on_step, report_activity)
+        if replay is not None:
+            return _replay(replace(context, replay=Replay.open(replay)))
         result = _carry_out(context)
     shutil.rmtree(record.directory / GRAPHS, ignore_errors=True)  # of what was compiled late
     throughput = ThroughputFacts(samples_per_second=progress.rate) if total_steps else NO_FACTS
@@ -188,6 +195,19 @@ def _carry_out(context: "RunContext") -> "StageResult":
     if isinstance(recipe, Evaluate):
         return evaluate(recipe, context)
     return task_distill(recipe, context)
+
+
+def _replay(context: "RunContext") -> bool:
+    """Replay a run, and write what was found beside the record; returns whether it was done."""
+    assert context.replay is not None
+    result, outcome = _carry_out(context), context.replay.run.manifest.outcome
+    if result.finished:
+        context.replay.compare_metrics(
+            outcome.steps - 1, "metrics", outcome.metrics, result.metrics
+        )
+        context.replay.write(context.record.directory)
+    context.record.finish("finished" if result.finished else "interrupted")
+    return result.finished
 
 
 def _finish(

@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 from mindspore import nn
 
+from tinybert.audit.replay import Replay
 from tinybert.data.importing import STORES, import_records
 from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
@@ -66,6 +67,8 @@ class RunContext:
     """The processes of the run."""
     report_activity: Callable[[str], None] = ignore_activity
     """Called with what is done from now on; see `run.heartbeat.Heartbeat.activity`."""
+    replay: Replay | None = None
+    """What an audit replays of a finished run, in place of the trainings."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mindspore import Parameter, nn
 
+from tinybert.audit.replay import Replay
 from tinybert.data.labels import encode_labels
 from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.built import Effective, TeacherCacheFacts, TrainingFacts
@@ -18,6 +19,7 @@ from tinybert.model import cpu_operators
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.plan.plan import Plan
 from tinybert.stages import build
+from tinybert.stages.replay import TrainingReplay
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best, BestMetric, CheckpointFolder, CheckpointManager
 from tinybert.train.feed import Feed
@@ -71,9 +73,9 @@ class TrainingResult:
     """Counted in steps of the run."""
 
 
-def checkpoint_folder(record: RunRecord, name: str | None) -> Path:
-    """Return where the checkpoints of a training are."""
-    folder = record.directory / "checkpoints"
+def checkpoint_folder(directory: Path, name: str | None) -> Path:
+    """Return where the checkpoints of a training are in a run's folder."""
+    folder = directory / "checkpoints"
     return folder if name is None else folder / name
 
 
@@ -92,7 +94,7 @@ def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResul
 
 def has_checkpoint(record: RunRecord, name: str) -> bool:
     """Return whether a checkpoint of a phase is recorded and there."""
-    folder = checkpoint_folder(record, name)
+    folder = checkpoint_folder(record.directory, name)
     files = (record.directory / kept.file for kept in record.manifest.outcome.checkpoints)
     return any(file.parent == folder and file.exists() for file in files)
 
@@ -110,6 +112,8 @@ def run_training(
     phase, record = training.phase, context.record
     compiled_step = build_compiled_step(context, training)
     step = compiled_step.step
+    if context.replay is not None:
+        return _replayed(context, training, compiled_step, context.replay)
     checkpoint_manager = _checkpoint_manager(context, training, step)
     stopped = False
     if passed:
@@ -144,7 +148,8 @@ def run_training(
             report_activity=context.report_activity,
             steps_before=training.steps_before,
         )
-    return _trained(training, step, checkpoint_manager, record, stopped)
+    metrics, best = checkpoint_manager.last_metrics, checkpoint_manager.best
+    return _trained(training, step, record.directory, metrics, best, stopped=stopped)
 
 
 def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
@@ -167,23 +172,51 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
     return step
 
 
-def _checkpoint_manager(
-    context: build.RunContext, training: TrainingSetup, step: TrainingStep
-) -> CheckpointManager:
-    phase, table = training.phase, training.phase.checkpoints
-    folder = CheckpointFolder(
-        checkpoint_folder(context.record, training.name),
+def _replayed(
+    context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
+) -> TrainingResult:
+    """Replay what an audit drew of a training; return what the training came to."""
+    phase, step, before = training.phase, compiled_step.step, training.steps_before
+    context.provenance.check(context.record)
+    _, facts = _start(context, training, compiled_step)
+    recorded = replay.training_facts(training.name)
+    if recorded is not None:
+        weights = recorded.initial_weights, facts.initial_weights
+        replay.compare_facts(before, "initial_weights", *weights)
+    checkpoints = _checkpoints(training, step, replay.run.folder, writes=False)
+    training_replay = TrainingReplay(
+        replay, context, phase, checkpoints, selection=training.selection, steps_before=before
+    )
+    if training_replay.replay(compiled_step, training.feed, training.part_names):
+        return TrainingResult(0, False, True, 0, 0, {}, {}, None)
+    metrics = training_replay.measure()
+    return _trained(training, step, replay.run.folder, metrics, None, stopped=False)
+
+
+def _checkpoints(
+    training: TrainingSetup, step: TrainingStep, directory: Path, *, writes: bool
+) -> CheckpointFolder:
+    """Return the checkpoints of a training in a run's folder."""
+    table = training.phase.checkpoints
+    return CheckpointFolder(
+        checkpoint_folder(directory, training.name),
         training.weights,
         step.state(),
         table.max_ckpt_num,
         table.save_ckpt_step,
         metadata=encode_labels(training.labels),
-        writes=context.world.first,
+        writes=writes,
     )
+
+
+def _checkpoint_manager(
+    context: build.RunContext, training: TrainingSetup, step: TrainingStep
+) -> CheckpointManager:
+    directory, writes = context.record.directory, context.world.first
     return CheckpointManager(
         context.record,
-        folder,
-        total_steps=phase.total_steps,
+        _checkpoints(training, step, directory, writes=writes),
+        total_steps=training.phase.total_steps,
         selection=training.selection,
         steps_before=training.steps_before,
         world=context.world,
@@ -231,16 +264,18 @@ def _start(
 def _trained(
     training: TrainingSetup,
     step: TrainingStep,
-    checkpoint_manager: CheckpointManager,
-    record: RunRecord,
+    directory: Path,
+    metrics: dict[str, float] | None,
+    best: Best | None,
+    *,
     stopped: bool,
 ) -> TrainingResult:
+    """Return the result of a training whose trace is in a run's folder."""
     phase, before = training.phase, training.steps_before
     steps = int(step.global_step.asnumpy())
-    best, finished = checkpoint_manager.best, steps == phase.total_steps
-    losses = final_losses(islice(read_trace(record.directory / TRACE), before, before + steps))
+    finished = steps == phase.total_steps
+    losses = final_losses(islice(read_trace(directory / TRACE), before, before + steps))
     prefix = "" if training.name is None else f"{training.name}_"
-    metrics = checkpoint_manager.last_metrics
     if metrics is None and finished and training.selection is not None:
         metrics = dict(training.selection.metrics())  # they went with an earlier process
     return TrainingResult(

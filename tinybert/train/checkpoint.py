@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import structlog
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, ops
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as message
 from safetensors import SafetensorError
@@ -53,6 +53,12 @@ class Best:
 
 _BEST: TypeAdapter[Best | None] = TypeAdapter(Best | None)
 _STEP_AND_BEST: TypeAdapter[tuple[int, Best | None]] = TypeAdapter(tuple[int, Best | None])
+
+
+def assign_arrays(parameters: Iterable[Parameter], arrays: Mapping[str, Array]) -> None:
+    """Set parameters by their names, also of a graph that has run, which ignores `set_data`."""
+    for parameter in parameters:
+        ops.assign(parameter, Tensor(arrays[parameter.name]))
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,7 @@ class CheckpointFolder:
             message = f"checkpoint of another network: {names}"
             raise InputError(message, where=str(path), cure=GO_BACK)
         check(arrays)
-        for parameter in self.parameters:
-            parameter.set_data(Tensor(arrays[parameter.name]))
+        assign_arrays(self.parameters, arrays)
         return best
 
     def _write(

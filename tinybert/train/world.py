@@ -62,7 +62,7 @@ class World:
             return
         send = ops.Broadcast(0)
         for parameter in parameters:
-            parameter.set_data(send((parameter.value(),))[0])
+            ops.assign(parameter, send((parameter.value(),))[0])
 
     def require_equal(self, what: str, text: str) -> None:
         """Raise a TrainingError unless all processes have the same text.

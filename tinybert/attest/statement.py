@@ -1,0 +1,206 @@
+"""in-toto statements: which files they are about, and what they say of them.
+
+Sources: https://in-toto.io/Statement/v1; https://slsa.dev/provenance/v1. A subject is a file, named
+relative to the run's root, with its SHA-256.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinybert.errors import InputError
+from tinybert.files import digest_file, relative_to
+from tinybert.manifest.document import Run, is_below
+from tinybert.manifest.exported import RECORD_FILE, Exported
+from tinybert.manifest.record import TRACE
+from tinybert.strict_json import parse_json
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+AUDIT = "urn:tinybert:audit:v1"
+"""The type of what an auditor says of a run."""
+RUN_TYPE = "urn:tinybert:run:v1"
+EXPORT_TYPE = "urn:tinybert:export:v1"
+"""What SLSA calls the type of a build: how to read its parameters."""
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What somebody says of some files."""
+
+    subjects: Mapping[str, str]
+    """SHA-256 of each file, by its path relative to the run's root, or to the export."""
+    kind: str
+    """The predicate's type."""
+    predicate: Json
+
+    def encode(self) -> bytes:
+        """Return the statement's JSON."""
+        document = {
+            "_type": STATEMENT,
+            "subject": [
+                {"name": name, "digest": {"sha256": sha256}}
+                for name, sha256 in self.subjects.items()
+            ],
+            "predicateType": self.kind,
+            "predicate": self.predicate,
+        }
+        return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes, path: Path) -> "Statement":
+        """Read the payload of the envelope at a path.
+
+        Raises:
+            InputError: It is no statement about files.
+        """
+        try:
+            document = parse_json(payload, exact_integers=True)
+            subjects = {each["name"]: each["digest"]["sha256"] for each in document["subject"]}
+            kind, predicate = document["predicateType"], document["predicate"]
+            right = document["_type"] == STATEMENT and all(map(is_below, subjects))
+            right = right and isinstance(predicate, dict)
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise InputError("the envelope holds no in-toto statement", where=str(path)) from error
+        if not right:
+            raise InputError("the envelope holds no statement about files", where=str(path))
+        return cls(subjects, kind, predicate)
+
+    @property
+    def lines(self) -> list[str]:
+        """What an auditor's statement says, for people; empty for others."""
+        text = self.predicate.get("report") if self.kind == AUDIT else None
+        return [f"  {line}" for line in text.splitlines()] if isinstance(text, str) else []
+
+    def changes(self, about: Path, root: Path) -> list[str]:
+        """Return which files are not those that the statement is about.
+
+        Args:
+            about: The manifest, or the record of an export, which must be one of them.
+            root: What the names of the files start from.
+        """
+        own = digest_file(about).sha256
+        if own not in self.subjects.values():
+            return [f"the statement is not about {about.name}: its SHA-256 is {own}"]
+        return [
+            f"{name}: {change}"
+            for name, sha256 in self.subjects.items()
+            if (change := _change(root / name, sha256))
+        ]
+
+
+def _change(path: Path, signed: str) -> str:
+    """Return how a file differs from the one that was signed; empty if it does not."""
+    if not path.is_file():
+        return "missing, though it was signed"
+    sha256 = digest_file(path).sha256
+    return "" if sha256 == signed else f"SHA-256 {sha256}, not {signed}, which was signed"
+
+
+def run_statement(run: Run) -> Statement:
+    """Return what is said of a finished run: that its inputs gave its manifest and checkpoints.
+
+    Raises:
+        InputError: One of its files is gone.
+    """
+    inputs, volatile = run.manifest.inputs, run.manifest.volatile
+    outputs = [run.path, *(run.folder / c.file for c in run.manifest.outcome.every_checkpoint())]
+    environment = run.manifest.environment
+    recipe, code = inputs.recipe, inputs.code
+    definition = {
+        "buildType": RUN_TYPE,
+        "externalParameters": {
+            "recipe": recipe.text,
+            "overrides": recipe.overrides,
+            "seeds": inputs.seeds,
+        },
+        "internalParameters": {
+            "recipe_digest": recipe.digest,
+            "bits_digest": environment and environment.bits_digest,
+        },
+        "resolvedDependencies": [
+            _program(code.digest, code.commit),
+            *({"name": f.path, "digest": {"sha256": f.sha256}} for f in inputs.files),
+        ],
+    }
+    details = {
+        "builder": {"id": RUN_TYPE, "version": {"program": code.digest}},
+        "metadata": {
+            "invocationId": volatile.run_id,
+            "startedOn": _second(volatile.created),
+            "finishedOn": _second(volatile.ended or volatile.created),
+        },
+        "byproducts": _described([run.folder / TRACE], run.root),
+    }
+    digests = run.manifest.digests
+    predicate = {
+        "buildDefinition": definition,
+        "runDetails": details,
+        "tinybert_outcome": {"outcome_digest": digests.outcome, "inputs_digest": digests.inputs},
+    }
+    return Statement(_subjects(outputs, run.root), PROVENANCE, predicate)
+
+
+def export_statement(export: Exported) -> Statement:
+    """Return what is said of an export: that a checkpoint gave its files.
+
+    Raises:
+        InputError: One of its files is gone.
+    """
+    content, folder = export.content, export.path.parent
+    files = [export.path, *(folder / file.name for file in content.files)]
+    source = content.source
+    predicate = {
+        "buildDefinition": {
+            "buildType": EXPORT_TYPE,
+            "externalParameters": {"format": content.format},
+            "internalParameters": {},
+            "resolvedDependencies": [
+                _program(content.program.digest, content.program.commit),
+                {"name": source.checkpoint, "digest": {"sha256": source.sha256}},
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": EXPORT_TYPE, "version": content.versions},
+        },
+        "tinybert_outcome": {"outcome_digest": source.outcome_digest},
+    }
+    return Statement(_subjects(files, folder), PROVENANCE, predicate)
+
+
+def audit_statement(run: Run, predicate: Json) -> Statement:
+    """Return what an auditor says of a run."""
+    return Statement(_subjects([run.path], run.root), AUDIT, predicate)
+
+
+def envelope_of(manifest: Path) -> Path:
+    """Return where the signed statement about a run or an export is."""
+    return manifest.with_suffix(".intoto.json")
+
+
+def root_of(about: Path) -> Path:
+    """Return what the names of a statement's files start from."""
+    folder = about.absolute().parent
+    return folder if about.name == RECORD_FILE else Run.load(about).root
+
+
+def _subjects(files: Iterable[Path], root: Path) -> dict[str, str]:
+    return {relative_to(file, root): digest_file(file).sha256 for file in files}
+
+
+def _described(files: Iterable[Path], root: Path) -> list[Json]:
+    subjects = _subjects([file for file in files if file.is_file()], root)
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()]
+
+
+def _program(digest: str, commit: str | None) -> Json:
+    own = {"sha256": digest} | ({} if commit is None else {"gitCommit": commit})
+    return {"name": "program", "digest": own}
+
+
+def _second(time: str) -> str:
+    """Return a time in UTC without the parts of its second, as SLSA writes it."""
+    return time.partition(".")[0] + "Z"

@@ -1,0 +1,142 @@
+"""Replaying what an audit drew of a training, in place of the training."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from tinybert.audit.replay import Replay
+from tinybert.audit.stretches import Stretch
+from tinybert.data.phases import TrainingPhase
+from tinybert.files import open_safetensors
+from tinybert.manifest.checkpoints import tensor_digest, tensor_table
+from tinybert.manifest.model import Checkpoint
+from tinybert.manifest.trace import Record
+from tinybert.model.parameters import Array
+from tinybert.stages.build import RunContext
+from tinybert.train.checkpoint import BestMetric, CheckpointFolder, assign_arrays
+from tinybert.train.feed import Feed
+from tinybert.train.loop import StepResult, train
+from tinybert.train.step import CompiledStep
+from tinybert.train.world import World
+
+
+class TrainingReplay:
+    """Replays stretches of one training, and measures what the training came to.
+
+    Args:
+        replay: The run.
+        context: The process and what it reads.
+        phase: The training.
+        checkpoints: Those of the run, which are read alone.
+        selection: Evaluates; None: the training has no evaluations.
+        steps_before: Steps of the run before the training.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        context: RunContext,
+        phase: TrainingPhase,
+        checkpoints: CheckpointFolder,
+        *,
+        selection: BestMetric | None,
+        steps_before: int,
+    ) -> None:
+        self._replay = replay
+        self._context = context
+        self._phase = phase
+        self._checkpoints = checkpoints
+        self._selection = selection
+        self._before = steps_before
+        self._stopped = False
+
+    def replay(self, compiled_step: CompiledStep, feed: Feed, part_names: tuple[str, ...]) -> bool:
+        """Replay the drawn stretches; returns whether the user asked to stop."""
+        first = {p.name: p.asnumpy().copy() for p in self._checkpoints.parameters}
+        for stretch in self._replay.stretches:
+            if stretch.phase != self._phase.name or self._stopped:
+                continue
+            self._go_to(stretch, first)
+            train(
+                compiled_step,
+                feed,
+                part_names=part_names,
+                first_step=stretch.first_step - self._before,
+                total_steps=stretch.end - self._before,
+                after_step=self._after_step,
+                stop_requested=self._context.stop_requested,
+                report_activity=self._context.report_activity,
+                steps_before=self._before,
+            )
+        return self._stopped
+
+    def measure(self) -> dict[str, float]:
+        """Take the weights of the best evaluation, then of the last step; measure both.
+
+        Returns:
+            The metrics of the last step; empty without evaluations.
+
+        Raises:
+            InputError: The last checkpoint is gone, or one is damaged.
+        """
+        best = self._replay.best_of(self._checkpoints.folder)
+        end = self._before + self._phase.total_steps
+        if best is not None and best.step != end and self._selection is not None:
+            self._take_best(best)
+            outcome = self._replay.run.manifest.outcome
+            metrics = self._selection.metrics()
+            self._replay.compare_metrics(
+                best.step - 1, "best_metrics", outcome.best_metrics, metrics
+            )
+        self._restore(end)
+        return {} if self._selection is None else dict(self._selection.metrics())
+
+    def _after_step(self, result: StepResult) -> None:
+        """Compare the step with its record."""
+        fields = asdict(result)
+        del fields["rows"], fields["stops"], fields["ends_call"]
+        done, commitment = result.global_step + 1 - self._before, None
+        if done % self._checkpoints.every == 0 or done == self._phase.total_steps:
+            metrics: Mapping[str, float] = {}
+            if self._selection is not None and math.isfinite(result.loss):
+                metrics = self._selection.metrics()
+            commitment = self._checkpoints.commitment(self._checkpoints.table(), metrics)
+        self._replay.compare(Record(**fields, chain="", checkpoint=commitment))
+        self._context.on_step(result)
+        self._stopped = result.stops
+
+    def _go_to(self, stretch: Stretch, first: Mapping[str, Array]) -> None:
+        """Set weights and state to those that a stretch begins with."""
+        if stretch.checkpoint is None:
+            assign_arrays(self._checkpoints.parameters, first)
+        else:
+            self._restore(stretch.first_step)
+
+    def _restore(self, step: int) -> None:
+        """Take weights and state from the checkpoint after `step` steps of the run."""
+        made = self._replay.commitment(step)
+
+        def check(arrays: Mapping[str, Array]) -> None:
+            digest = tensor_digest(tensor_table(arrays))
+            if made is None or digest != made.state_digest:
+                recorded = made and made.state_digest
+                self._replay.find(step - 1, "state_digest of its checkpoint", recorded, digest)
+
+        if self._context.world.first:
+            self._checkpoints.restore(self._checkpoints.path(step - self._before), check)
+        self._broadcast(self._context.world)
+
+    def _take_best(self, best: Checkpoint) -> None:
+        """Take the weights of the best evaluation."""
+        if self._context.world.first:
+            with open_safetensors(self._replay.run.folder / best.file) as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            made, digest = self._replay.commitment(best.step), tensor_digest(tensor_table(arrays))
+            if made is None or digest != made.weights_digest:
+                recorded = made and made.weights_digest
+                self._replay.find(best.step - 1, "weights_digest of the best", recorded, digest)
+            assign_arrays(self._checkpoints.weights, arrays)
+        self._broadcast(self._context.world)
+
+    def _broadcast(self, world: World) -> None:
+        world.broadcast_parameters(self._checkpoints.parameters)
