@@ -317,10 +317,11 @@ def describe(plan: Plan) -> str:
     for role, records in plan.records.items():
         files = len(records.source.paths)
         lines.append(f"{role:<12} {records.rows:,} rows in {files} file(s)")
+    parts = f" in {plan.micro_batches} micro-batches" if plan.micro_batches else ""
     for phase in plan.phases:
         lines.append(
             f"{'training':<12} {phase.name}: {phase.total_steps:,} steps of "
-            f"{phase.global_batch_size} rows, {phase.sampler.batches_per_epoch:,} an epoch, "
+            f"{phase.global_batch_size} rows{parts}, {phase.sampler.batches_per_epoch:,} an epoch, "
             f"{phase.schedule.warmup_steps:,} of warmup"
         )
     return "\n".join(lines)
