@@ -47,6 +47,7 @@ def test_manifest_says_what_ran(first):
         "enable_data_sink": False,
         "data_sink_steps": 1,
         "dropout_masks": "host",
+        "micro_batches": None,
     }
     assert len(effective["graph_digest"]) == len(effective["masks"]["step 0"]) == 64
     roles = [file["role"] for file in manifest["inputs"]["files"]]

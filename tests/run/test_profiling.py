@@ -19,7 +19,8 @@ def test_each_operator_of_the_step_was_timed_in_three_calls(profiled):
     (table,) = profiled.glob("profile/*/FRAMEWORK/cpu_op_type_info_*.csv")
     with table.open() as file:
         counts = {row["op_type"]: int(row["type_occurrences"]) for row in csv.DictReader(file)}
-    assert counts["IsFinite"] == 3  # one in a step
+    assert counts["MatMul"] > 0
+    assert {count % 3 for count in counts.values()} == {0}  # all as often in every call
     (timeline,) = profiled.glob("profile/*/ASCEND_PROFILER_OUTPUT/trace_view.json")
     assert timeline.stat().st_size > 0
 
