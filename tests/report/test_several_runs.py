@@ -1,6 +1,7 @@
 """`runs` and `compare`, on pretended runs."""
 
 import json
+import os
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 import runner
 from tests.conftest import SHIPPED
 from tests.stand_ins import stand_in_run
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import Run, acquire
 from tinybert.report.side_by_side import over_seeds
 
 
@@ -145,3 +146,65 @@ def test_a_run_that_others_are_built_on_is_not_removed(tmp_path, capsys):
     assert out.splitlines()[-1].startswith("removed: 1 folder(s), ")
     assert not Run.load(child).folder.exists()
     assert Run.load(teacher).folder.is_dir()
+
+
+@pytest.mark.parametrize("spelling", ["a link", "a detour"])
+def test_a_needed_run_stays_however_it_is_named(tmp_path, capsys, spelling):
+    teacher = stand_in_run(tmp_path, SHIPPED["tiny_finetune"])
+    child = stand_in_run(tmp_path, SHIPPED["tiny_task_distill"], parents={"teacher": teacher})
+    if spelling == "a link":
+        (tmp_path / "link").symlink_to(tmp_path)
+        named = tmp_path / "link" / "manifests" / teacher.name
+    else:
+        named = tmp_path / "runs" / ".." / "manifests" / teacher.name
+    assert runner.main(["prune", str(named), "--root", str(tmp_path), "--yes"]) == 2
+    assert f"the run is needed: {child.stem} is built on it" in capsys.readouterr().err
+    assert Run.load(teacher).folder.is_dir()
+
+
+def test_a_run_below_another_root_is_not_removed(pretend, tmp_path, capsys):
+    run = pretend("a").run()
+    assert runner.main(["prune", str(run), "--root", str(tmp_path / "b"), "--yes"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: the run is not below the root\n")
+    assert f"help: name its root: --root {tmp_path / 'a'}\n" in err
+    assert Run.load(run).folder.is_dir()
+
+
+def test_a_run_that_is_named_twice_is_removed_and_counted_once(pretend, capsys):
+    run = pretend("a").run()
+    again = run.parent / ".." / "manifests" / run.name
+    out = call(capsys, "prune", run, again, "--root", run.parent.parent, "--yes")
+    assert out.splitlines()[-1].startswith("removed: 1 folder(s), ")
+    assert not Run.load(run).folder.exists()
+
+
+def test_a_run_by_the_name_of_a_linked_folder_stays(pretend, capsys):
+    run = pretend("a").run()
+    (run.parent.parent / "runs" / "renamed").symlink_to(Run.load(run).folder.parent)
+    assert call(capsys, "prune", "--root", run.parent.parent, "--yes") == "nothing to remove\n"
+    assert Run.load(run).folder.is_dir()
+
+
+@pytest.mark.parametrize("caches", [False, True])
+def test_what_a_process_began_to_use_meanwhile_stays(pretend, capsys, monkeypatch, caches):
+    """The user answers after a run went on."""
+    run = Run.load(pretend("a").run())
+    (run.root / "runs" / "store").mkdir()
+
+    class Terminal:
+        def isatty(self):
+            return True
+
+        def readline(self):
+            self.lock = acquire(run.folder)
+            return "y\n"
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdin", terminal)
+    words = ["--caches"] if caches else [str(run.path)]
+    assert runner.main(["prune", *words, "--root", str(run.root)]) == 2
+    os.close(terminal.lock)
+    assert f"error: {run.path.stem} is under way" in capsys.readouterr().err
+    assert run.folder.is_dir()
+    assert (run.root / "runs" / "store").is_dir()

@@ -39,19 +39,20 @@ def prune(manifests: Sequence[Path], *, caches: bool, yes: bool, root: Path) -> 
         root: The directory with runs/ and manifests/.
 
     Raises:
-        UsageError: A named run is one that others are built on, or that a process is at.
+        UsageError: A named run is not below the root, or is one that others are built on, or that
+            a process is at; or a process is at a run that may read a cache.
     """
     every = list(_every_run(root))
-    found = list(_named(manifests, every) if manifests else _unneeded(every, root))
-    found += _caches(every, root) if caches else []
-    if not found:
+    unneeded = list(_named(manifests, every) if manifests else _unneeded(every, root))
+    unneeded += _caches(root) if caches else []
+    if not unneeded:
         return "nothing to remove"
-    sizes = [folder_bytes(each.folder) for each in found]
+    sizes = [folder_bytes(each.folder) for each in unneeded]
     rows = [
         (size_text(size), relative_to_cwd(each.folder), each.why)
-        for size, each in zip(sizes, found, strict=True)
+        for size, each in zip(sizes, unneeded, strict=True)
     ]
-    total = f"{len(found)} folder(s), {size_text(sum(sizes))}"
+    total = f"{len(unneeded)} folder(s), {size_text(sum(sizes))}"
     if not yes:
         print("\n".join(as_table(rows)), file=sys.stderr)
         if not sys.stdin.isatty():
@@ -59,7 +60,8 @@ def prune(manifests: Sequence[Path], *, caches: bool, yes: bool, root: Path) -> 
         print(f"remove {total}? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return "nothing was removed"
-    for each in found:
+    for each in unneeded:
+        _require_unused(each.folder)  # again: a run may have begun since they were listed
         shutil.rmtree(each.folder)
     return "\n".join([*as_table(rows), f"removed: {total}"])
 
@@ -88,9 +90,14 @@ def _needed(runs: Sequence[Run]) -> dict[Path, str]:
 
 def _named(manifests: Sequence[Path], every: Sequence[Run]) -> Iterator[Unneeded]:
     needed = _needed(every)
-    for manifest in manifests:
-        run = Run.load(manifest)
-        require_own_place(run)
+    known = {run.path.resolve(): run for run in every}
+    for path, manifest in {manifest.resolve(): manifest for manifest in manifests}.items():
+        run = known.get(path)
+        if run is None:
+            run = Run.load(manifest)
+            require_own_place(run)
+            cure = f"name its root: --root {relative_to_cwd(run.root)}"
+            raise UsageError("the run is not below the root", where=str(manifest), cure=cure)
         if why := needed.get(run.folder):
             raise UsageError(f"the run is needed: {why}", where=str(manifest))
         if run.folder.is_dir():
@@ -109,7 +116,7 @@ def _unneeded(every: Sequence[Run], root: Path) -> Iterator[Unneeded]:
             yield Unneeded(run.folder, f"{run.status}, and run again")
         elif run.status == "finished" and any(_same_outcome(one, run) for one in later):
             yield Unneeded(run.folder, "repeated, with the same outcome")
-    known = {run.folder.resolve() for run in every}
+    known = {run.folder.resolve() for run in every}  # also by the name of a symbolic link
     listed = {path.stem for path in newest_first(root)}
     for folder in sorted((root / "runs").glob("*/*")):
         name = f"{folder.parent.name}-{folder.name}"
@@ -128,9 +135,19 @@ def _same_outcome(one: Run, other: Run) -> bool:
     return one.folder.is_dir() and one.manifest.digests.outcome == other.manifest.digests.outcome
 
 
-def _caches(every: Sequence[Run], root: Path) -> Iterator[Unneeded]:
-    if busy := [run.path.stem for run in every if is_locked(run.folder)]:
-        raise UsageError(f"{busy[0]} is under way, and may read them", cure="wait for its end")
+def _caches(root: Path) -> Iterator[Unneeded]:
     for name, what in CACHES.items():
-        if (folder := root / "runs" / name).is_dir():
+        folder = root / "runs" / name
+        _require_unused(folder)
+        if folder.is_dir():
             yield Unneeded(folder, f"{what}, made again when needed")
+
+
+def _require_unused(folder: Path) -> None:
+    """Check that no process is at the run of a folder, or at any run that may read a cache."""
+    is_cache = folder.name in CACHES
+    for used in folder.parent.glob("*/*") if is_cache else [folder]:
+        if is_locked(used):
+            reads = ", and may read them" if is_cache else ""
+            message = f"{used.parent.name}-{used.name} is under way{reads}"
+            raise UsageError(message, cure="wait for its end")
