@@ -1,6 +1,7 @@
 """`study`: what is written down, what `verify` notices, and the table."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -17,6 +18,7 @@ from tinybert.manifest.study import Study
 from tinybert.recipe.load import load
 from tinybert.report.side_by_side import over_seeds
 from tinybert.run.resume import recipe_facts
+from tinybert.strict_json import parse_json
 
 FINETUNE = "recipes/tiny/tiny_finetune.toml"
 RATES = ("--set", "optimizer.schedule.learning_rate=1e-3,2e-3", "--set", "seed=1,2,3")
@@ -33,7 +35,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-ACCURACIES = [0.5, 0.6, 0.7, 0.7, 0.8, 0.9]
+ACCURACIES = dict(enumerate([0.5, 0.6, 0.7, 0.7, 0.8, 0.9]))
 
 
 @pytest.fixture
@@ -155,3 +157,15 @@ def test_the_best_loss_is_the_least(pretend):
     groups = list(over_seeds([Run.load(path) for path in runs]))
     losses = [group.spreads["mean_loss"].mean for group in groups]
     assert best_group(groups).spreads["mean_loss"].mean == min(losses)
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_a_mean_that_is_no_number_is_the_worst(studied, monkeypatch, capsys, place):
+    monkeypatch.setitem(ACCURACIES, place, math.nan)
+    assert studied(*RATES) == 0
+    assert "nan (3 runs)" in (text := capsys.readouterr().out)
+    best = "optimizer.schedule.learning_rate = " + ("0.002" if place == 0 else "0.001")
+    assert text.splitlines()[-1] == f"best by the mean of accuracy: {best}"
+    assert studied(*RATES, "--format", "json") == 0
+    groups = parse_json(capsys.readouterr().out)["groups"]
+    assert [each["metrics"]["accuracy"]["mean"] for each in groups].count("float:NaN") == 1

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from tinybert.metrics.spread import Spread
@@ -16,3 +18,18 @@ def test_the_interval_is_that_of_students_t():
 def test_a_single_run_has_no_spread():
     assert Spread.of([0.5]) == Spread(1, 0.5, None, None)
     assert str(Spread.of([0.5])) == "0.5 (1 run)"
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "text"),
+    [
+        ([0.5, math.nan, 0.7], math.nan, "nan (3 runs)"),
+        ([1.0, math.inf], math.inf, "inf (2 runs)"),
+        ([-math.inf, math.inf], math.nan, "nan (2 runs)"),
+    ],
+)
+def test_values_that_are_not_finite_have_no_deviation(values, mean, text):
+    spread = Spread.of(values)
+    assert spread.mean == pytest.approx(mean, nan_ok=True)
+    assert (spread.count, spread.deviation, spread.interval) == (len(values), None, None)
+    assert str(spread) == text

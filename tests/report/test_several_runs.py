@@ -12,6 +12,7 @@ from tests.conftest import SHIPPED
 from tests.stand_ins import stand_in_run
 from tinybert.manifest.document import Run, acquire
 from tinybert.report.side_by_side import over_seeds
+from tinybert.strict_json import parse_json
 
 
 @pytest.fixture
@@ -65,6 +66,21 @@ def test_runs_are_filtered_and_sorted(root, capsys):
     assert len(values) == 4
     assert values == sorted(values)
     assert call(capsys, "runs", "other", "--root", root) == "no runs\n"
+
+
+def test_values_that_are_not_finite_are_written_as_manifests_have_them(root, capsys, pretend):
+    run = pretend("a", weight_decay=1e-3, seed=3)
+    run.loss = lambda step, batch: float("nan")
+    run.run()
+    runs = call(capsys, "runs", "--root", root, "--sort", "metric", "--format", "json")
+    listed = parse_json(runs)
+    assert listed[-1]["value"] == "float:NaN"
+    compared = parse_json(call(capsys, "compare", *manifests(root), "--format", "json"))
+    means = [each["metrics"]["mean_loss"] for each in compared["over_seeds"] if each["metrics"]]
+    assert {"mean": "float:NaN", "deviation": None, "interval": None} in means
+    assert "  optimizer.weight_decay = 0.001   mean_loss" in call(
+        capsys, "compare", *manifests(root)
+    )
 
 
 def test_a_damaged_manifest_is_named(root, capsys):

@@ -1,12 +1,12 @@
 """The command `study`: a recipe with a matrix of values, every run written down beforehand."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 import tomli
@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tinybert.commands.chain import chain_of, require_files, run_apart, run_missing
 from tinybert.errors import ChainError, RecipeError, UsageError
 from tinybert.files import relative_to_cwd
+from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
 from tinybert.manifest.study import Study, StudyMember, StudyRecord
+from tinybert.metrics.spread import Spread
 from tinybert.recipe.identity import identity
 from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import load
@@ -114,7 +116,8 @@ def summary(found: Study, format: Literal["text", "json"]) -> str:
     groups = list(over_seeds(runs))
     best = best_group(groups)
     if format == "json":
-        return json.dumps(_document(found, groups, best), indent=2) + "\n"
+        document = to_json(_document(found, groups, best))
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
     total = len(found.record.members)
     lines = [f"{relative_to_cwd(found.path)}: {len(runs)} of {total} runs finished"]
     lines += _missing(found)
@@ -134,12 +137,13 @@ def _rows(groups: Sequence[SeedGroup], names: Sequence[str]) -> Iterator[tuple[s
 
 
 def best_group(groups: Sequence[SeedGroup]) -> SeedGroup | None:
-    """Return the group with the best mean of the recipe's own metric."""
+    """Return the group with the best mean of the recipe's own metric; a NaN is worse than any."""
 
-    def rank(group: SeedGroup) -> float:
+    def rank(group: SeedGroup) -> tuple[bool, float]:
         metric, _ = main_metric(group.runs[0])
-        mean = fmean(value for run in group.runs if (value := main_metric(run)[1]) is not None)
-        return -mean if is_loss(metric) else mean
+        values = [value for run in group.runs if (value := main_metric(run)[1]) is not None]
+        mean = Spread.of(values).mean
+        return not math.isnan(mean), -mean if is_loss(metric) else mean
 
     measured = [group for group in groups if main_metric(group.runs[0])[1] is not None]
     return max(measured, key=rank, default=None)

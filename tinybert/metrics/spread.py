@@ -15,26 +15,26 @@ class Spread:
     count: int
     mean: float
     deviation: float | None
-    """Of the sample, with n - 1; None of a single run."""
+    """Of the sample, with n - 1; None of a single run, and where a value is not finite."""
     interval: tuple[float, float] | None
     """Where the mean of all seeds is, with a confidence of 95 %, by Student's t."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Return the spread of one value or more."""
-        mean, count = fmean(values), len(values)
-        if count == 1:
-            return cls(count, mean, None, None)
+        count = len(values)
+        if count == 1 or not all(map(math.isfinite, values)):
+            return cls(count, sum(values) / count, None, None)
         from scipy.stats import t
 
-        deviation = stdev(values)
+        mean, deviation = fmean(values), stdev(values)
         half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * deviation / math.sqrt(count)
         return cls(count, mean, deviation, (mean - half, mean + half))
 
     def __str__(self) -> str:
         """Return it in one line."""
         if self.deviation is None or self.interval is None:
-            return f"{self.mean:.4g} (1 run)"
+            return f"{self.mean:.4g} ({self.count} run{'s' if self.count > 1 else ''})"
         low, high = self.interval
         return (
             f"{self.mean:.4g} ± {self.deviation:.2g} ({self.count} runs), 95 % interval of the "

@@ -1,13 +1,15 @@
 """A table of runs: the command `runs`."""
 
 import json
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tinybert.errors import ManifestError
 from tinybert.files import relative_to_cwd
+from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run, newest_first
 from tinybert.report.facts import duration, final_metrics, seconds_taken, unmet
 from tinybert.report.table import as_table
@@ -64,7 +66,7 @@ def runs(
             shown[path.stem] = duration(run) or "-"
     listed.sort(key=_KEYS[sort])
     if format == "json":
-        return json.dumps([asdict(each) for each in listed], indent=2) + "\n"
+        return json.dumps(to_json(listed), indent=2, allow_nan=False) + "\n"
     head = ("run", "stage", "status", "steps", "result", "took", "size")
     rows = [_row(each, shown[each.name]) for each in listed]
     lines = list(as_table([head, *rows])) if rows else ["no runs"]
@@ -130,8 +132,8 @@ def _row(each: ListedRun, took: str) -> tuple[str, ...]:
 
 
 def _by_metric(each: ListedRun) -> tuple[str, float]:
-    if each.value is None:
-        return each.metric, float("inf")
+    if each.value is None or math.isnan(each.value):
+        return each.metric, math.inf
     return each.metric, each.value if is_loss(each.metric) else -each.value
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tinybert.compare.causes import ABSENT, format_value
 from tinybert.errors import UsageError
+from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
 from tinybert.metrics.spread import Spread
 from tinybert.recipe.identity import WITHOUT_EFFECT
@@ -44,7 +45,7 @@ def compare(
         tables["Over seeds"] = [row for group in groups for row in group.rows()]
         write_page("compare.html.jinja", runs, tables, output, force=force)
     if format == "json":
-        return json.dumps(_document(runs, groups), indent=2) + "\n"
+        return json.dumps(to_json(_document(runs, groups)), indent=2, allow_nan=False) + "\n"
     return "\n".join(_lines(runs, differing, measured, groups)) + "\n"
 
 
