@@ -10,8 +10,8 @@ import pytest
 import runner
 from tests.conftest import NARROW, ROOT, SHIPPED
 from tests.stand_ins import stand_in_run
-from tinybert.commands.chain import chain_of
-from tinybert.errors import UsageError
+from tinybert.commands.chain import chain_of, require_files
+from tinybert.errors import InputError, UsageError
 from tinybert.run.execute import RunOptions
 
 NAMES = ("tiny_finetune", "tiny", "tiny_task_distill", "tiny_evaluate")
@@ -46,8 +46,12 @@ def options(root, **changes):
     return replace(RunOptions("", root), **changes)
 
 
+def chain(recipes, options):
+    return chain_of([(Path(each), options.overrides) for each in recipes], options)
+
+
 def test_links_come_first(root):
-    assert named(chain_of([EVALUATE], options(root))) == [
+    assert named(chain([EVALUATE], options(root))) == [
         ("tiny_finetune", False, set()),
         ("tiny", False, set()),
         ("tiny_task_distill", False, {"teacher", "student"}),
@@ -56,7 +60,7 @@ def test_links_come_first(root):
 
 
 def test_a_recipe_that_is_named_twice_is_run_once(root):
-    links = chain_of([DISTILL, "recipes/tiny.toml", "./" + DISTILL], options(root))
+    links = chain([DISTILL, "recipes/tiny.toml", "./" + DISTILL], options(root))
     assert [name for name, *_ in named(links)] == ["tiny_finetune", "tiny", "tiny_task_distill"]
 
 
@@ -64,32 +68,49 @@ def test_finished_runs_are_not_repeated_and_neither_is_what_they_link_to(root):
     stand_in_run(root, root / FINETUNE)
     finetuned = ("tiny_finetune", True, set())
     student = ("tiny", False, set())
-    assert named(chain_of([DISTILL], options(root)))[:3] == [
+    assert named(chain([DISTILL], options(root)))[:3] == [
         finetuned,
         student,
         ("tiny_task_distill", False, {"student"}),
     ]
     stand_in_run(root, root / DISTILL)
-    assert named(chain_of([EVALUATE], options(root))) == [
+    assert named(chain([EVALUATE], options(root))) == [
         ("tiny_task_distill", True, set()),
         ("tiny_evaluate", False, set()),
     ]
-    fresh = chain_of([DISTILL], options(root, fresh=True))
+    fresh = chain([DISTILL], options(root, fresh=True))
     assert named(fresh) == [finetuned, student, ("tiny_task_distill", False, {"student"})]
 
 
 def test_changes_are_those_of_the_recipes_that_are_named(root):
     stand_in_run(root, root / FINETUNE)
     changed = options(root, overrides=["seed=5"])
-    links = {link.recipe.name: link.recipe.recipe.seed for link in chain_of([EVALUATE], changed)}
+    links = {link.recipe.name: link.recipe.recipe.seed for link in chain([EVALUATE], changed)}
     assert links == {"tiny_finetune": 1, "tiny": 1, "tiny_task_distill": 1, "tiny_evaluate": 5}
+
+
+def test_a_recipe_that_is_named_with_changes_is_run_beside_the_one_that_others_link_to(root):
+    links = list(chain([DISTILL, FINETUNE], options(root, overrides=["seed=5"])))
+    assert [(link.recipe.name, link.recipe.recipe.seed) for link in links] == [
+        ("tiny_finetune", 1),
+        ("tiny", 1),
+        ("tiny_task_distill", 5),
+        ("tiny_finetune", 5),
+    ]
+
+
+def test_what_several_runs_of_a_recipe_lack_is_listed_once(root):
+    pairs = [(Path(FINETUNE), [f"seed={seed}", "data.train_data_dir=x"]) for seed in (1, 2)]
+    with pytest.raises(InputError) as caught:
+        require_files(chain_of(pairs, options(root)), root)
+    assert caught.value.message.startswith(f"{FINETUNE}: ")
 
 
 def test_recipes_that_link_in_a_circle_are_refused(root):
     path = Path(DISTILL)
     path.write_text(path.read_text().replace(FINETUNE, DISTILL))
     with pytest.raises(UsageError, match="links to itself"):
-        list(chain_of([EVALUATE], options(root)))
+        list(chain([EVALUATE], options(root)))
 
 
 def test_nothing_runs_where_a_file_is_missing(root, capsys):

@@ -3,14 +3,17 @@
 import json
 import math
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.fake_runs import EFFECTIVE, ENVIRONMENT
+from tests.stand_ins import stand_in_run
 from tinybert.commands.study import best_group
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
@@ -84,6 +87,41 @@ def test_every_run_is_written_down_and_then_run(root, studied, capsys):
     assert runner.main(["verify", str(study.path)]) == 0
     assert studied(*RATES) == 0
     assert capsys.readouterr().err.count(" is finished: manifests/") == 6
+
+
+def test_manifests_are_read_once_a_stage_however_many_members_there_are(root, studied, monkeypatch):
+    studied(*RATES)
+    reads = Counter()
+
+    def read(path):
+        reads[path] += 1
+        return read_manifest(path)
+
+    monkeypatch.setattr("tinybert.manifest.document.read_manifest", read)
+    assert studied(*RATES) == 0
+    assert set(reads.values()) == {3}, "for what is linked, what is missing, and the table"
+
+
+def test_what_each_member_links_to_is_run_first(root, monkeypatch):
+    other, distill = "recipes/tiny/other.toml", "recipes/tiny/tiny_task_distill.toml"
+    for name in ("tiny", "tiny_task_distill"):
+        shutil.copy(SHIPPED[name], root / SHIPPED[name].relative_to(ROOT))
+    (root / "recipes" / "tiny" / "records").symlink_to(ROOT / "recipes" / "tiny" / "records")
+    Path(other).write_text(Path(FINETUNE).read_text().replace("seed = 1", "seed = 2"))
+    ran = []
+
+    def pretend(recipe, options, stop, later):
+        ran.append(recipe.path)
+        if options.study is None:
+            stand_in_run(root, recipe.path)
+
+    monkeypatch.setattr("tinybert.commands.chain.run_apart", pretend)
+    monkeypatch.setattr("tinybert.commands.study.run_apart", pretend)
+    teachers = ",".join(f'{{ recipe = "{teacher}" }}' for teacher in (FINETUNE, other))
+    words = ["--set", f"teacher.load_teacher_ckpt_path={teachers}", "--root", str(root)]
+    assert runner.main(["study", distill, *words]) == 1, "the members are not run here"
+    parents = [FINETUNE, "recipes/tiny.toml", other]
+    assert ran == [Path(path) for path in [*parents, distill, distill]]
 
 
 def test_a_run_that_is_taken_away_or_added_is_noticed(root, studied, capsys):

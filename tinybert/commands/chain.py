@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tinybert.compare.verify import expectation_failures
 from tinybert.errors import ChainError, InputError, StoppedError, TinybertError, UsageError, all_of
 from tinybert.files import PROGRAM, relative_to_cwd
 from tinybert.launch.msrun import end_with_parent
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import Run, load_runs
 from tinybert.plan.parent_runs import find_finished_run, readings_of, recipe_links
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import ResolvedRecipe, load
@@ -54,7 +55,7 @@ def run_chain(recipes: Sequence[str], options: RunOptions, stop: StopRequest) ->
     if any(getattr(options, name) != default for name, default in alone.items()):
         message = "--resume, --continue, --profile, --try and --host-rank are for one run"
         raise UsageError(message, cure="name one recipe alone")
-    links = list(chain_of(recipes, options))
+    links = list(chain_of([(Path(path), options.overrides) for path in recipes], options))
     require_files(links, options.root)
     run_missing(links, options, stop)
     return ""
@@ -80,18 +81,31 @@ def run_missing(links: Sequence[ChainedRun], options: RunOptions, stop: StopRequ
         print_text(f"{name} is finished{but}: {manifest}", sys.stderr)
 
 
-def chain_of(recipes: Sequence[str], options: RunOptions) -> Iterator[ChainedRun]:
+def chain_of(
+    recipes: Iterable[tuple[Path, Sequence[str]]], options: RunOptions
+) -> Iterator[ChainedRun]:
     """Yield recipes after those that they link to, each once; those of finished runs are left out.
+
+    Args:
+        recipes: The path of each recipe, and what `--set` changes in it; nothing is changed in
+            those that they link to.
+        options: As for each of them, beside the changes.
 
     Raises:
         RecipeError: A recipe cannot be read, or has problems.
         UsageError: Recipes link to each other in a circle.
     """
-    done: dict[Path, ChainedRun] = {}
+    done: dict[tuple[Path, tuple[str, ...]], ChainedRun] = {}
 
-    def visit(path: Path, below: tuple[Path, ...], *, named: bool) -> Iterator[ChainedRun]:
+    @cache
+    def runs_named(name: str) -> list[Run]:
+        return list(load_runs(options.root, name))
+
+    def visit(
+        path: Path, overrides: tuple[str, ...], below: tuple[Path, ...], *, named: bool
+    ) -> Iterator[ChainedRun]:
         place = path.resolve()
-        if place in done:
+        if (place, overrides) in done:
             return
         if place in below:
             raise UsageError(
@@ -99,33 +113,36 @@ def chain_of(recipes: Sequence[str], options: RunOptions) -> Iterator[ChainedRun
             )
         shown = Path(relative_to_cwd(path))
         readings = (
-            [load(shown, options.overrides, options.device)]
+            [load(shown, overrides, options.device)]
             if named
             else readings_of(shown, options.device)
         )
-        recipe = readings[-1]
-        finished = None if named and options.fresh else find_finished_run(readings, options.root)
-        pending = set()
+        recipe, finished, pending = readings[-1], None, set()
+        if not (named and options.fresh):
+            finished = find_finished_run(runs_named(recipe.name), readings, options.root)
         for role, linked in recipe_links(recipe.recipe) if finished is None else ():
             parent = options.root / linked
-            yield from visit(parent, (*below, place), named=False)
-            if done[parent.resolve()].finished is None:
+            yield from visit(parent, (), (*below, place), named=False)
+            if done[parent.resolve(), ()].finished is None:
                 pending.add(role)
-        done[place] = ChainedRun(recipe, finished, frozenset(pending))
-        yield done[place]
+        done[place, overrides] = ChainedRun(recipe, finished, frozenset(pending))
+        yield done[place, overrides]
 
-    for recipe in recipes:
-        yield from visit(Path(recipe), (), named=True)
+    for path, overrides in recipes:
+        yield from visit(path, tuple(overrides), (), named=True)
 
 
 def require_files(links: Iterable[ChainedRun], root: Path) -> None:
     """Raise one error with everything that is wrong with the files of the runs that are to come.
 
+    What is wrong for several runs of a recipe is listed once.
+
     Raises:
         InputError: A file is missing or damaged, or does not go with the others.
     """
-    if problems := [problem for link in links for problem in _problems(link, root)]:
-        raise all_of(problems)
+    problems = {str(problem): problem for link in links for problem in _problems(link, root)}
+    if problems:
+        raise all_of(list(problems.values()))
 
 
 def _problems(link: ChainedRun, root: Path) -> Sequence[TinybertError]:

@@ -30,8 +30,10 @@ from tinybert.run.execute import RunOptions
 from tinybert.signals import StopRequest
 from tinybert.terminal import print_text
 
-MOST = 1000
+MOST_RUNS = 1000
 """Runs of a study."""
+Members = Sequence[tuple[StudyMember, Run | None]]
+"""The members of a study, each with its run."""
 NOT_REPEATED = "TrainingError"
 """The error of a run that would fail again: its loss was not finite, or the like."""
 GOES_ON = (1, 3)
@@ -73,29 +75,29 @@ def study(
     )
     if len({member.identity for member in members}) < len(members):
         raise UsageError("two runs of the study would be the same", cure="name each value once")
-    for member in members:
-        require_files(chain_of([path], replace(options, overrides=member.overrides)), root)
+    links = list(chain_of([(Path(path), member.overrides) for member in members], options))
+    require_files(links, root)
     if dry_run:
         return "\n".join(" ".join(member.overrides) for member in members), 0
-    found = Study.write(root, record)
+    written = Study.write(root, record)
+    parents = [link for link in links if not link.recipe.path.samefile(path)]
     with StopRequest() as stop:
-        _run(found, path, options, stop)
-    return summary(found, format), 1 if _missing(found) else 0
+        run_missing(parents, options, stop)
+        _run_members(written, path, options, stop)
+    states = written.members()
+    return summary(written, states, format), 1 if _missing(states) else 0
 
 
-def _run(found: Study, path: str, options: RunOptions, stop: StopRequest) -> None:
-    """Run the members that are missing, and first what the recipe links to."""
-    first = replace(options, overrides=found.record.members[0].overrides)
-    *parents, _ = chain_of([path], first)
-    run_missing(parents, options, stop)
-    members = found.members()
+def _run_members(study: Study, path: str, options: RunOptions, stop: StopRequest) -> None:
+    """Run the members that are missing."""
+    members = study.members()
     for number, (member, run) in enumerate(members, 1):
         name = f"{number} of {len(members)}: {' '.join(member.overrides)}"
         if run is not None and _is_done(run):
             print_text(f"{name} is {run.status}: {relative_to_cwd(run.path)}", sys.stderr)
             continue
         print_text(name, sys.stderr)
-        own = replace(options, overrides=member.overrides, study=found.path)
+        own = replace(options, overrides=member.overrides, study=study.path)
         left = len(members) - number
         try:
             run_apart(
@@ -110,17 +112,16 @@ def _run(found: Study, path: str, options: RunOptions, stop: StopRequest) -> Non
             print_text(f"warning: {error.message}", sys.stderr)
 
 
-def summary(found: Study, format: Literal["text", "json"]) -> str:
+def summary(study: Study, members: Members, format: Literal["text", "json"]) -> str:
     """Return what the runs of a study measured, its spread over seeds, and which is best."""
-    runs = [run for _, run in found.members() if run is not None and run.status == "finished"]
+    runs = [run for _, run in members if run is not None and run.status == "finished"]
     groups = list(over_seeds(runs))
     best = best_group(groups)
     if format == "json":
-        document = to_json(_document(found, groups, best))
+        document = to_json(_document(study, members, groups, best))
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
-    total = len(found.record.members)
-    lines = [f"{relative_to_cwd(found.path)}: {len(runs)} of {total} runs finished"]
-    lines += _missing(found)
+    lines = [f"{relative_to_cwd(study.path)}: {len(runs)} of {len(members)} runs finished"]
+    lines += _missing(members)
     if best is not None:
         metric = main_metric(best.runs[0])[0]
         names = list(dict.fromkeys([metric, *best.spreads]))
@@ -149,12 +150,11 @@ def best_group(groups: Sequence[SeedGroup]) -> SeedGroup | None:
     return max(measured, key=rank, default=None)
 
 
-def _missing(found: Study) -> list[str]:
+def _missing(members: Members) -> list[str]:
     """Return a line for each member without a finished run."""
-    states = ((" ".join(member.overrides), run) for member, run in found.members())
     return [
-        f"{name}: {'not run' if run is None else run.status}"
-        for name, run in states
+        f"{' '.join(member.overrides)}: {'not run' if run is None else run.status}"
+        for member, run in members
         if run is None or run.status != "finished"
     ]
 
@@ -191,8 +191,8 @@ def _matrix(
     runs = 1
     for values in matrix.values():
         runs *= len(values)
-    if not matrix or not 1 <= runs <= MOST:
-        message = f"a study has 1 to {MOST:,} runs, this one {runs if matrix else 0:,}"
+    if not matrix or not 1 <= runs <= MOST_RUNS:
+        message = f"a study has 1 to {MOST_RUNS:,} runs, this one {runs if matrix else 0:,}"
         raise UsageError(message, cure="vary a value: --set seed=1,2,3")
     return recipe, matrix
 
@@ -226,13 +226,13 @@ def _member(path: str, overrides: list[str], device: str | None) -> StudyMember:
 
 
 def _document(
-    found: Study, groups: Sequence[SeedGroup], best: SeedGroup | None
+    study: Study, members: Members, groups: Sequence[SeedGroup], best: SeedGroup | None
 ) -> dict[str, object]:
     """Return the table as JSON."""
     return {
-        "study": str(found.path),
-        "digest": found.digest,
-        "missing": _missing(found),
+        "study": str(study.path),
+        "digest": study.digest,
+        "missing": _missing(members),
         "groups": [group.to_json() for group in groups],
         "metric": None if best is None else main_metric(best.runs[0])[0],
         "best": None if best is None else best.options,

@@ -159,6 +159,15 @@ def newest_first(root: Path, recipe_name: str | None = None) -> list[Path]:
     return sorted(named, key=lambda path: (path.name[-RUN_ID:], path.name), reverse=True)
 
 
+def load_runs(root: Path, recipe_name: str) -> Iterator[Run]:
+    """Yield a recipe's runs, the newest first; manifests that cannot be read are passed over."""
+    for path in newest_first(root, recipe_name):
+        try:
+            yield Run.load(path)
+        except ManifestError:
+            continue
+
+
 def new_run_id(root: Path, recipe_name: str, now: datetime) -> str:
     """Return a run id that sorts after those of all other runs, also where the clock went back."""
     try:

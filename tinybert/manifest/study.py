@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from tinybert.atomic import write_bytes
 from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import digest, to_json
-from tinybert.manifest.document import FOLDER, Run, newest_first
+from tinybert.manifest.document import FOLDER, Run, load_runs
 from tinybert.manifest.leaf import Section
 from tinybert.recipe.identity import identity
 from tinybert.strict_json import read_json
@@ -105,15 +105,8 @@ class Study:
 
     def runs(self) -> list[Run]:
         """Return the runs that say that they are of this study, the newest first."""
-        found = []
-        for path in newest_first(self.root, self.record.recipe):
-            try:
-                run = Run.load(path)
-            except ManifestError:
-                continue
-            if run.manifest.inputs.study == self.digest:
-                found.append(run)
-        return found
+        runs = load_runs(self.root, self.record.recipe)
+        return [run for run in runs if run.manifest.inputs.study == self.digest]
 
     def members(self) -> list[tuple[StudyMember, Run | None]]:
         """Return each member with its newest run, a finished one where there is one."""

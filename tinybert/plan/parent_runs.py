@@ -1,6 +1,6 @@
 """Links from a recipe to the results of other runs: by manifest, or by recipe."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tinybert.data.sidecar import Sidecar, load_sidecar
 from tinybert.errors import InputError, ManifestError, RecipeError, bulleted
 from tinybert.files import digest_file, relative_to_cwd
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
-from tinybert.manifest.document import Run, newest_first
+from tinybert.manifest.document import Run, load_runs
 from tinybert.manifest.model import Checkpoint
 from tinybert.recipe.identity import changes
 from tinybert.recipe.keys import as_toml
@@ -152,22 +152,15 @@ def runs_of(readings: Sequence[ResolvedRecipe], root: Path) -> list[RecipeRun]:
         readings: The recipe, once or more: the finished run is one of any of them.
         root: The directory with `manifests/`.
     """
-    found = []
-    for path in newest_first(root, readings[0].name):
-        try:
-            run = Run.load(path)
-        except ManifestError:
-            continue
-        other = [] if (state := run.status) == "finished" else [f"it is {state}"]
-        other += ["it is a trial"] if run.manifest.inputs.trial else []
-        other += ["it goes on from another run"] if run.manifest.inputs.begins_with else []
-        found.append(RecipeRun(run, [*other, *_differences(run, readings, root)]))
-    return found
+    runs = load_runs(root, readings[0].name)
+    return [RecipeRun(run, _why_not(run, readings, root)) for run in runs]
 
 
-def find_finished_run(readings: Sequence[ResolvedRecipe], root: Path) -> Run | None:
-    """Return the newest finished run of a recipe as it reads now, if there is one; as `runs_of`."""
-    return next((each.run for each in runs_of(readings, root) if not each.differences), None)
+def find_finished_run(
+    runs: Iterable[Run], readings: Sequence[ResolvedRecipe], root: Path
+) -> Run | None:
+    """Return the first finished run of a recipe as it reads now, if there is one; as `runs_of`."""
+    return next((run for run in runs if not _why_not(run, readings, root)), None)
 
 
 def readings_of(recipe: Path, device: str | None) -> list[ResolvedRecipe]:
@@ -181,6 +174,14 @@ def recipe_links(recipe: AnyRecipe) -> Iterator[tuple[Role, str]]:
         link = getattr(getattr(recipe, role), f"load_{role}_ckpt_path", None)
         if isinstance(link, RecipeLink):
             yield role, link.recipe
+
+
+def _why_not(run: Run, readings: Sequence[ResolvedRecipe], root: Path) -> list[str]:
+    """Return why a run is not the finished run of a recipe; nothing if it is."""
+    why = [] if (state := run.status) == "finished" else [f"it is {state}"]
+    why += ["it is a trial"] if run.manifest.inputs.trial else []
+    why += ["it goes on from another run"] if run.manifest.inputs.begins_with else []
+    return [*why, *_differences(run, readings, root)]
 
 
 def _differences(
