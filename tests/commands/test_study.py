@@ -17,6 +17,7 @@ from tinybert.manifest.document import Run, read_manifest
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.model import Inputs
 from tinybert.manifest.record import RunRecord
+from tinybert.manifest.sealed import encode_sealed
 from tinybert.manifest.study import Study
 from tinybert.recipe.load import load
 from tinybert.report.side_by_side import over_seeds
@@ -100,6 +101,8 @@ def test_manifests_are_read_once_a_stage_however_many_members_there_are(root, st
     monkeypatch.setattr("tinybert.manifest.document.read_manifest", read)
     assert studied(*RATES) == 0
     assert set(reads.values()) == {3}, "for what is linked, what is missing, and the table"
+    assert runner.main(["verify", str(study_of(root).path)]) == 0
+    assert set(reads.values()) == {4}
 
 
 def test_what_each_member_links_to_is_run_first(root, monkeypatch):
@@ -154,10 +157,14 @@ def test_a_record_that_is_edited_is_refused_and_one_that_is_sealed_again_has_no_
     study = study_of(root)
     content = json.loads(study.path.read_text())
     content["members"] = content["members"][:5]
-    study.path.write_text(json.dumps(content))
+    del content["sha256"]
+    study.path.write_text(json.dumps(content | {"sha256": study.digest}))
     capsys.readouterr()
     assert runner.main(["verify", str(study.path)]) == 2
-    assert "the study was edited" in capsys.readouterr().err
+    assert "the study was edited: its digest is not the recorded one" in capsys.readouterr().err
+    study.path.write_bytes(encode_sealed(content))
+    assert runner.main(["verify", str(study.path)]) == 2
+    assert "the study was edited: its digest is not the one in its name" in capsys.readouterr().err
     again = Study.write(root, type(study.record)(**{**vars(study.record), "recipe": "tiny_x"}))
     assert all(run is None for _, run in again.members())
 

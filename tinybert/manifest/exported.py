@@ -1,19 +1,15 @@
 """The record of an export, `export.json`: what was exported from what, and its files."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from tinybert.errors import ManifestError
 from tinybert.files import FileDigest, digest_file
-from tinybert.manifest.canonical import digest, to_json
+from tinybert.manifest.canonical import to_json
 from tinybert.manifest.leaf import Section
 from tinybert.manifest.model import Number
+from tinybert.manifest.sealed import encode_sealed, read_sealed
 from tinybert.recipe.network import HeadConfig, NetworkConfig
-from tinybert.strict_json import read_json
 
 RECORD_FILE = "export.json"
 """The record's name, which no run's manifest has."""
@@ -118,9 +114,8 @@ class ExportRecord(Section):
 
     def encode(self) -> bytes:
         """Return the content of export.json, sealed by its digest."""
-        content = _known(to_json(self) | {"source": _known(to_json(self.source))})
-        sealed = content | {"sha256": digest(content)}
-        return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        content = to_json(self) | {"source": _known(to_json(self.source))}
+        return encode_sealed(_known(content))
 
 
 @dataclass(frozen=True)
@@ -137,24 +132,8 @@ class Exported:
         Raises:
             ManifestError: It is missing, is none, or was edited.
         """
-        try:
-            content = read_json(path, exact_integers=True)
-            seal = content.pop("sha256")
-            intact = seal == digest(content)
-            record = (
-                TypeAdapter(ExportRecord).validate_json(json.dumps(content)) if intact else None
-            )
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ManifestError(f"cannot read the record: {reason}", where=str(path)) from error
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
-            raise ManifestError("file is no record of an export", where=str(path)) from error
-        if record is None:
-            raise ManifestError(
-                "the record was edited: its digest is not the recorded one",
-                where=str(path),
-                cure="use the record as the export wrote it",
-            )
+        cure = "use the record as the export wrote it"
+        record, _ = read_sealed(path, ExportRecord, name="record", of="an export", cure=cure)
         return cls(path, record)
 
     def manifest(self) -> Path | None:

@@ -4,22 +4,19 @@ The record, `manifests/<recipe>.study-<digest>.json`, is sealed; its digest is i
 every member, so that neither a run nor a value can be taken away or added later unnoticed.
 """
 
-import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from tinybert.atomic import write_bytes
 from tinybert.errors import ManifestError
 from tinybert.manifest.canonical import digest, to_json
 from tinybert.manifest.document import FOLDER, Run, load_runs
 from tinybert.manifest.leaf import Section
+from tinybert.manifest.sealed import encode_sealed, read_sealed
 from tinybert.recipe.identity import identity
-from tinybert.strict_json import read_json
 
 RECORD = re.compile(r".+\.study-[0-9a-f]{12}\.json")
 """The name of a record, which no run's manifest has."""
@@ -56,47 +53,32 @@ class Study:
 
     path: Path
     record: StudyRecord
+    digest: str
+    """The digest of the record, which its runs name."""
 
     @classmethod
     def write(cls, root: Path, record: StudyRecord) -> "Study":
         """Write the record of a study below a root, unless it is there; return the study."""
         content = to_json(record)
-        sealed = content | {"sha256": digest(content)}
-        path = root / FOLDER / f"{record.recipe}.study-{sealed['sha256'][:12]}.json"
+        path = root / FOLDER / f"{record.recipe}.study-{digest(content)[:12]}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, (json.dumps(sealed, indent=2, ensure_ascii=False) + "\n").encode())
+            write_bytes(path, encode_sealed(content))
         return cls.load(path)
 
     @classmethod
     def load(cls, path: Path) -> "Study":
-        """Read a record, and compare it with its seal.
+        """Read a record, and compare it with its seal, whose beginning is in its name.
 
         Raises:
             ManifestError: It is missing, is none, or was edited.
         """
-        try:
-            content = read_json(path, exact_integers=True)
-            seal = content.pop("sha256")
-            intact = seal == digest(content) and seal[:12] in path.name
-            record = TypeAdapter(StudyRecord).validate_json(json.dumps(content))
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ManifestError(f"cannot read the study: {reason}", where=str(path)) from error
-        except (ValueError, AttributeError, TypeError, KeyError) as error:
-            raise ManifestError("file is no record of a study", where=str(path)) from error
-        if not intact:
-            raise ManifestError(
-                "the study was edited: its digest is not the recorded one",
-                where=str(path),
-                cure="use the record as `study` wrote it; other values are another study",
-            )
-        return cls(path, record)
-
-    @cached_property
-    def digest(self) -> str:
-        """The digest of the record, which its runs name."""
-        return digest(to_json(self.record))
+        cure = "use the record as `study` wrote it; other values are another study"
+        record, seal = read_sealed(path, StudyRecord, name="study", of="a study", cure=cure)
+        if seal[:12] not in path.name:
+            message = "the study was edited: its digest is not the one in its name"
+            raise ManifestError(message, where=str(path), cure=cure)
+        return cls(path, record, seal)
 
     @property
     def root(self) -> Path:
@@ -110,8 +92,11 @@ class Study:
 
     def members(self) -> list[tuple[StudyMember, Run | None]]:
         """Return each member with its newest run, a finished one where there is one."""
+        return self._members_of(self.runs())
+
+    def _members_of(self, runs: Sequence[Run]) -> list[tuple[StudyMember, Run | None]]:
         by_identity: dict[str, Run] = {}
-        for run in self.runs():
+        for run in runs:
             own = identity(run.manifest.inputs.recipe.values)
             known = by_identity.setdefault(own, run)
             if known.status != "finished" and run.status == "finished":
@@ -124,14 +109,14 @@ class Study:
         Returns:
             The answer, and its exit code: 0 all members are there and no others, 1 not so.
         """
-        problems = []
-        for member, run in self.members():
+        problems, runs = [], self.runs()
+        for member, run in self._members_of(runs):
             if run is None:
                 problems.append(f"{' '.join(member.overrides)}: its run is not here")
             elif run.status != "finished":
                 problems.append(f"{' '.join(member.overrides)}: {run.path.name} is {run.status}")
         known = {member.identity for member in self.record.members}
-        for run in self.runs():
+        for run in runs:
             if identity(run.manifest.inputs.recipe.values) not in known:
                 problems.append(f"{run.path.name}: it names this study, which has no such run")
         if not problems:
