@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0].endswith(".toml"):
         words.insert(0, "run")
-    if words[:1] == [WORKER]:
+    if words[:1] == [WORKER] and len(words) == 2:
         options = argparse.Namespace(command=WORKER, job_file=Path(words[1]))
     else:
         options = parser(Path(__file__).resolve().parent).parse_args(words or ["--help"])

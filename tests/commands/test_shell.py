@@ -50,6 +50,14 @@ def completed(*words):
     return done.stdout.split()
 
 
+@pytest.mark.parametrize("files", [[], ["a.json", "b.json"]])
+def test_the_command_of_a_job_is_unknown_without_its_file(capsys, files):
+    with pytest.raises(SystemExit) as ended:
+        runner.main(["worker", *files])
+    assert ended.value.code == 2
+    assert "argument COMMAND: invalid choice: 'worker'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("program", [("runner.py",), ("python", "runner.py")])
 def test_bash_completes_commands_options_choices_and_files(program):
     assert "verify" in completed(*program, "ver")
