@@ -51,8 +51,18 @@ def test_what_names_no_run_or_several_is_refused(runs, tmp_path):
         find_manifest("tiny.toml", tmp_path)
 
 
-def test_a_path_that_is_not_there_is_left_to_its_reader(tmp_path):
-    assert str(find_manifest("manifests/none.json", tmp_path)) == "manifests/none.json"
+@pytest.mark.parametrize("name", ["manifests/none.json", "student.ckpt", "model.safetensors"])
+def test_a_path_that_is_not_there_is_left_to_its_reader(tmp_path, name):
+    assert str(find_manifest(name, tmp_path)) == name
+
+
+def test_a_recipe_may_have_a_dot_in_its_name(runs, tmp_path):
+    for name in ("tiny_v1.5", "my.ckpt"):
+        shutil.copy("tiny.toml", f"{name}.toml")
+        path = stand_in_run(tmp_path, f"{name}.toml")
+        assert find_manifest(name, tmp_path) == path.relative_to(tmp_path)
+    with pytest.raises(UsageError, match=r"no run is named `tiny_v1\.6`"):
+        find_manifest("tiny_v1.6", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["latest", "tiny_finetune.toml", "tiny_fine"])

@@ -9,12 +9,15 @@ from tinybert.manifest.document import newest_first
 from tinybert.plan.parent_runs import LISTED, describe_nearest, readings_of, runs_of
 
 LATEST = "latest"
+CHECKPOINTS = (".ckpt", ".safetensors", ".bin")
+"""Endings of the files that a command may be given in the place of a run."""
 
 
 def find_manifest(name: str, root: Path) -> Path:
     """Return the manifest of the run that a name means.
 
     A path that is there, or could be one, is taken as it is: who reads it reports what is wrong.
+    The name of a checkpoint could be one unless it begins the name of a run.
 
     Args:
         name: A path; or the name of a run, or a beginning that is no other run's; or `latest`; or a
@@ -40,6 +43,8 @@ def find_manifest(name: str, root: Path) -> Path:
     found = every[:1] if name == LATEST else [one for one in every if one.name.startswith(name)]
     if len(found) == 1:
         return Path(relative_to_cwd(found[0]))
+    if not found and path.suffix in CHECKPOINTS:
+        return path
     if not found:
         cure = "name a manifest, a recipe, `latest`, or the beginning of a run; see `runs`"
         raise UsageError(f"no run is named `{name}`", where=str(root / "manifests"), cure=cure)
