@@ -5,7 +5,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from tinybert.manifest.built import ArithmeticFacts, Environment, TopologyFacts
 from tinybert.manifest.identity import read_environment
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
+from tinybert.manifest.pace import PACE, PaceWriter
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan, read_checkpoints
 from tinybert.plan.provenance import Provenance
@@ -102,12 +103,14 @@ def execute(
     with (
         profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
         StepProgress([(phase.name, phase.total_steps) for phase in plan.phases]) as progress,
+        closing(PaceWriter(record.directory / PACE, total_steps)) as pace,
         stop.waiting(),
     ):
 
         def on_step(result: "StepResult") -> None:
             progress.on_step(result)
             done = result.global_step + 1
+            pace.on_step(done, result.rows, ends_call=result.ends_call)
             if done % a_call == 0:
                 call_ended()
             if heart is not None:
