@@ -20,7 +20,7 @@ from tinybert.manifest.record import RunRecord
 from tinybert.manifest.sealed import encode_sealed
 from tinybert.manifest.study import Study
 from tinybert.recipe.load import load
-from tinybert.report.side_by_side import over_seeds
+from tinybert.report.seeds import over_seeds
 from tinybert.run.resume import recipe_facts
 from tinybert.strict_json import parse_json
 

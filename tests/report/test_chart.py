@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tinybert.report.chart import Line, Mark, chart
+from tinybert.report.chart import BOTTOM, HEIGHT, TOP, Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve, points, spans
 
 
@@ -52,7 +52,7 @@ def test_any_values_can_be_drawn_inside_the_chart(values: list[float]) -> None:
     for path in svg.iter("path"):
         if path.get("class") == "line a":
             heights = [float(pair.split()[1]) for pair in (path.get("d") or "")[1:].split("L")]
-            assert all(14 <= height <= 206 for height in heights)
+            assert all(TOP <= height <= HEIGHT - BOTTOM for height in heights)
     ticks = [text.text for text in svg.iter("text") if text.get("class") == "tick"]
     assert 1 <= len(ticks) <= 8
 

@@ -9,9 +9,10 @@ import pytest
 
 import runner
 from tests.conftest import SHIPPED
+from tests.report.pages import parsed, section, sections, texts
 from tests.stand_ins import stand_in_run
 from tinybert.manifest.document import Run, acquire
-from tinybert.report.side_by_side import over_seeds
+from tinybert.report.seeds import over_seeds
 from tinybert.strict_json import parse_json
 
 
@@ -115,8 +116,9 @@ def test_curves_lie_over_each_other(root, capsys, tmp_path):
     page = tmp_path / "page.html"
     call(capsys, "compare", *manifests(root)[:4], "--output", page)
     text = page.read_text()
-    assert all(f'<path class="line {letter}"' in text for letter in "abcd")
-    assert "<h2>Over seeds</h2>" in text
+    assert text.count('<path class="line a"') == text.count('<path class="line b"') > 0
+    assert sections(text) == ["ranking", "spreads", "expected", "curves", "facts", "origins"]
+    assert texts(section(text, "ranking"), "best")[0].startswith("C best 1 0.001 15.")
     assert runner.main(["compare", str(manifests(root)[0]), "--output", str(page)]) == 2
     assert "the file exists" in capsys.readouterr().err
 
@@ -128,8 +130,9 @@ def test_a_failed_expectation_is_shown(root, capsys):
     assert "above 1.0" in out
     call(capsys, "report", path, "--output", root / "page.html")
     page = (root / "page.html").read_text()
-    assert '<p class="verdict bad">finished: 12 steps' in page
-    assert "but not as its [expect] says" in page
+    (alert,) = texts(parsed(page), "alert")
+    assert re.match(r"1 expectation failed loss is \S+, above 1.0$", alert)
+    assert texts(next(parsed(page).iter("header")), "badge") == ["expectation failed"]
 
 
 def test_what_is_needed_or_wanted_stays(root, capsys):

@@ -35,9 +35,14 @@ def add_manifests(commands: Commands, program: Path) -> None:
     _audit(audit)
     show = commands.add_parser("show", help="one manifest, for people")
     lineage = commands.add_parser("lineage", help="the chain of runs behind a run or an export")
-    report = commands.add_parser("report", help="one HTML page about a run, or two compared")
-    report.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
-    report.add_argument("other", type=RunName, nargs="?", metavar="RUN2", help="to compare with")
+    report = commands.add_parser("report", help="one HTML page about a run, several, or a study")
+    report.add_argument(
+        "manifests",
+        type=RunName,
+        nargs="+",
+        metavar="RUN",
+        help=f"{RUN_NAME}; or the record of a study",
+    )
     report.add_argument(
         "--output",
         type=Path,

@@ -24,7 +24,7 @@ from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import load
 from tinybert.recipe.source import read_source
 from tinybert.report.runs import is_loss, main_metric
-from tinybert.report.side_by_side import SeedGroup, over_seeds
+from tinybert.report.seeds import SeedGroup, over_seeds
 from tinybert.report.table import as_table
 from tinybert.run.execute import RunOptions
 from tinybert.signals import StopRequest

@@ -1,21 +1,30 @@
-"""The figures of a page: a chart for each quantity over the steps, and the same in numbers."""
+"""The figures of a page: charts in groups, a group for each phase of a training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_uppercase
 
 from markupsafe import Markup
 
-from tinybert.compare.verdict import Comparison
-from tinybert.manifest.document import Run
 from tinybert.report.chart import Line, Mark, chart
-from tinybert.report.curves import Curve, Steps, apart
-from tinybert.report.facts import Row
+from tinybert.report.curves import BUCKETS, Curve
+from tinybert.report.recorded import apart
+from tinybert.report.shown import number
+from tinybert.report.subject import PagedRun, Subject
 
 NUMBERS = ["", "first", "least", "greatest", "last", "not finite"]
 """The columns of `curve_rows`."""
-Curves = Mapping[str, Curve]
-"""Curves of one run by quantity."""
+CAPTIONED = 3
+"""Runs at most whose first and last values are in a caption."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a curve begins and ends, for a caption."""
+
+    letter: str
+    color: str
+    first: Markup
+    last: Markup
 
 
 @dataclass(frozen=True)
@@ -23,120 +32,198 @@ class Figure:
     """A chart with what its caption needs."""
 
     title: str
-    runs: list[str]
-    """The runs that have a line, `A`, `B` and on; empty on a page about one run."""
+    ends: list[Ends]
+    """Of each run, unless they are many."""
     overflows: int
     """How many overflows are marked on the axis."""
     svg: Markup
 
 
-def step_figures(
-    runs: Sequence[Run], steps: Sequence[Steps], comparison: Comparison | None
-) -> Iterator[Figure]:
-    """Yield the charts of what the traces of one run, or of several, hold."""
-    curves = [each.curves for each in steps]
-    if not any(curves):
-        return
-    reach = _reach(curves)
-    marks = list(_marks(runs, comparison))
-    overflows = [each.overflows for each in steps]
-    for number, (name, lines) in enumerate(_lines(curves, overflows).items()):
-        yield _figure(f"curve-{number}", _title(name), lines, reach, marks)
-    if comparison is not None and comparison.step is not None:
-        difference = apart(comparison.step)
-        if difference.steps:
-            title = "relative difference of the losses, where they differ"
-            yield _figure("apart", title, [Line("apart", difference)], reach, marks)
+@dataclass(frozen=True)
+class Constant:
+    """A quantity that is the same in every step."""
+
+    title: str
+    runs: list[tuple[str, Markup]]
+    """Letter and value of each run; without a letter where all have the same."""
 
 
-def evaluation_figures(runs: Sequence[Run], steps: Sequence[Steps]) -> Iterator[Figure]:
-    """Yield the charts of the evaluations between the steps, as the logs have them."""
-    evaluations = [each.evaluations for each in steps]
-    if not any(evaluations):
-        return
-    reach = _reach([*evaluations, *(each.curves for each in steps)])
+@dataclass(frozen=True)
+class FigureGroup:
+    """Charts that belong together, over the same steps."""
+
+    title: str
+    """Empty: the page's only charts of this kind."""
+    figures: list[Figure]
+    constants: list[Constant]
+    shortened: bool
+    """Whether a curve has fewer points than steps."""
+
+
+def step_groups(subject: Subject) -> Iterator[FigureGroup]:
+    """Yield the charts of what the traces hold, a group for each phase."""
+    spans = [dict(_phases(paged)) for paged in subject.runs]
+    for phase in dict.fromkeys(name for each in spans for name in each):
+        lines: dict[str, list[Line]] = {}
+        for paged, own in zip(subject.runs, spans, strict=True):
+            first, last = own.get(phase, (1, 0))
+            for name, curve in paged.steps.curves.items():
+                part = curve.within(first, last)
+                if len(part.steps) and (part.extent or part.lost):
+                    events = paged.steps.overflows if name == "loss_scale" else ()
+                    inside = [step for step in events if first <= step <= last]
+                    line = Line(paged.color, part, inside, paged.letter)
+                    lines.setdefault(name, []).append(line)
+        if lines:
+            title = phase.replace("phase", "Phase ")
+            yield _group(f"curve-{phase or 'all'}", title, lines, list(_marks(subject)))
+
+
+def difference_figure(subject: Subject) -> Figure | None:
+    """Return the chart of how far the losses of two runs are apart, where they differ."""
+    if subject.comparison is None or subject.comparison.step is None:
+        return None
+    curve = apart(subject.comparison.step)
+    if not len(curve.steps):
+        return None
+    reach = curve.steps[0], curve.steps[-1]
+    title = "relative difference of the losses, where they differ"
+    return _figure("apart", title, [Line("apart", curve)], reach, [])
+
+
+def evaluation_group(subject: Subject) -> FigureGroup | None:
+    """Return the charts of the evaluations between the steps, as the logs have them."""
+    evaluations = [paged.steps.evaluations for paged in subject.runs]
+    lines = _lines(subject, evaluations)
+    if not lines:
+        return None
     marks = [
-        Mark(run.manifest.outcome.best_step, f"best{f' of {name}' if len(runs) > 1 else ''}")
-        for name, run in zip(ascii_uppercase, runs, strict=False)
-        if run.manifest.outcome.best_step is not None
+        Mark(best, f"best{f' of {paged.letter}' if paged.letter else ''}")
+        for paged in subject.runs
+        if (best := paged.run.manifest.outcome.best_step) is not None
     ]
-    for number, (name, lines) in enumerate(_lines(evaluations).items()):
-        yield _figure(f"evaluation-{number}", _title(name), lines, reach, marks, dots=True)
+    return _group("evaluation", "", lines, marks if len(marks) < 3 else [], dots=True)
 
 
-def curve_rows(steps: Sequence[Steps]) -> Iterator[Row]:
+def pace_group(subject: Subject) -> FigureGroup | None:
+    """Return the charts of speed and memory over time."""
+    lines = _lines(subject, [paged.steps.pace for paged in subject.runs])
+    return _group("pace", "", lines, [], over="second") if lines else None
+
+
+def curve_rows(subject: Subject) -> Iterator[tuple[str, ...]]:
     """Yield each curve in numbers, `NUMBERS`, for those who do not see the chart."""
-    for name, line in _named_lines([each.curves for each in steps]):
+    for name, line in _named_lines(_lines(subject, [each.steps.curves for each in subject.runs])):
         lost, extent = str(len(line.curve.lost)), line.curve.extent
         if extent is None:
             yield name, *"----", lost
         else:
-            first, last = (f"{value:.6g}" for value, _ in (extent.first, extent.last))
-            turns = [f"{v:.6g} (step {step})" for v, step in (extent.least, extent.greatest)]
+            first, last = (number(value) for value, _ in (extent.first, extent.last))
+            turns = [
+                Markup("{} (step {:g})").format(number(value), step)
+                for value, step in (extent.least, extent.greatest)
+            ]
             yield name, first, *turns, last, lost
 
 
-def evaluation_rows(steps: Sequence[Steps]) -> Iterator[Row]:
+def evaluation_rows(subject: Subject) -> Iterator[tuple[str, ...]]:
     """Yield metric, steps before it and value of every evaluation."""
-    for name, line in _named_lines([each.evaluations for each in steps]):
+    evaluations = [each.steps.evaluations for each in subject.runs]
+    for name, line in _named_lines(_lines(subject, evaluations)):
         for step, value in zip(line.curve.steps, line.curve.values, strict=True):
-            yield name, str(step), repr(value)
+            yield name, f"{step:g}", number(value)
 
 
-def _named_lines(curves: Sequence[Curves]) -> Iterator[tuple[str, Line]]:
-    for name, lines in _lines(curves).items():
-        for line in lines:
-            yield f"{_title(name)}{f' of {line.run}' if line.run else ''}", line
+def quantity_title(name: str) -> str:
+    """Return the name of a curve for people."""
+    return name.removeprefix("parts.").replace("_", " ")
 
 
-def _lines(
-    curves: Sequence[Curves], overflows: Sequence[Sequence[int]] | None = None
-) -> dict[str, list[Line]]:
-    """Return the curves of the runs by quantity; that of the loss scale has the overflows."""
+def _named_lines(lines: Mapping[str, Sequence[Line]]) -> Iterator[tuple[str, Line]]:
+    for name, of_name in lines.items():
+        for line in of_name:
+            yield f"{quantity_title(name)}{f' of {line.run}' if line.run else ''}", line
+
+
+def _lines(subject: Subject, curves: Sequence[Mapping[str, Curve]]) -> dict[str, list[Line]]:
+    """Return the curves of the runs by quantity."""
     lines: dict[str, list[Line]] = {}
-    every = overflows or [()] * len(curves)
-    for run, of_run, events in zip(ascii_uppercase, curves, every, strict=False):
+    for paged, of_run in zip(subject.runs, curves, strict=True):
         for name, curve in of_run.items():
-            marked = events if name == "loss_scale" else ()
-            key = run if len(curves) > 1 else ""
-            lines.setdefault(name, []).append(Line(run.lower(), curve, marked, key))
+            lines.setdefault(name, []).append(Line(paged.color, curve, (), paged.letter))
     return lines
 
 
-def _reach(curves: Sequence[Curves]) -> tuple[int, int]:
-    every = [curve for of_run in curves for curve in of_run.values()]
-    return min(curve.steps[0] for curve in every), max(curve.steps[-1] for curve in every)
+def _phases(paged: PagedRun) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield name, first and last step of each phase of a run."""
+    effective, before = paged.run.manifest.effective, 0
+    for name, facts in (effective.phases if effective else {}).items():
+        steps = facts.total_steps or 0
+        yield name, (before + 1, before + steps)
+        before += steps
+    if not before:
+        curves = paged.steps.curves.values()
+        yield "", (1, max((int(curve.steps[-1]) for curve in curves), default=0))
 
 
-def _marks(runs: Sequence[Run], comparison: Comparison | None) -> Iterator[Mark]:
-    """Yield where two runs part; of a single run, where it was resumed and where phases begin."""
-    if comparison is not None or len(runs) > 1:
-        if comparison is not None and comparison.step is not None:
-            yield Mark(comparison.step.number, "first difference")
-        return
-    manifest = runs[0].manifest
-    for segment in manifest.volatile.segments[1:]:
-        yield Mark(segment.first_step + 1, "resumed")
-    before = 0
-    for name, phase in (manifest.effective.phases if manifest.effective else {}).items():
-        if before:
-            yield Mark(before + 1, name)
-        before += phase.total_steps or 0
+def _marks(subject: Subject) -> Iterator[Mark]:
+    """Yield where two runs part; of a single run, where it was resumed."""
+    if subject.comparison is not None and subject.comparison.step is not None:
+        yield Mark(subject.comparison.step.number, "first difference")
+    if subject.alone is not None:
+        for segment in subject.alone.run.manifest.volatile.segments[1:]:
+            yield Mark(segment.first_step + 1, "resumed")
+
+
+def _group(
+    identity: str,
+    title: str,
+    lines: Mapping[str, Sequence[Line]],
+    marks: Sequence[Mark],
+    *,
+    dots: bool = False,
+    over: str = "step",
+) -> FigureGroup:
+    """Return a group of charts over the same steps; constants are named, and not drawn."""
+    every = [line.curve for of_name in lines.values() for line in of_name]
+    reach = min(curve.steps[0] for curve in every), max(curve.steps[-1] for curve in every)
+    figures, constants = [], []
+    for place, (name, of_name) in enumerate(lines.items()):
+        if all(_is_flat(line) for line in of_name) and not dots:
+            constants.append(_constant(name, of_name))
+            continue
+        own = f"{identity}-{place}"
+        figures.append(_figure(own, quantity_title(name), of_name, reach, marks, dots, over))
+    shortened = any(len(curve.steps) > BUCKETS for curve in every)
+    return FigureGroup(title, figures, constants, shortened)
+
+
+def _is_flat(line: Line) -> bool:
+    return line.curve.constant is not None and len(line.curve.steps) > 1 and not line.events
+
+
+def _constant(name: str, lines: Sequence[Line]) -> Constant:
+    values = [(line.run, line.curve.constant or 0.0) for line in lines]
+    if len({value for _, value in values}) == 1:
+        values = [("", values[0][1])]
+    title = quantity_title(name)
+    return Constant(title, [(letter, number(value)) for letter, value in values])
 
 
 def _figure(
     identity: str,
     title: str,
     lines: Sequence[Line],
-    reach: tuple[int, int],
+    reach: tuple[float, float],
     marks: Sequence[Mark],
-    *,
     dots: bool = False,
+    over: str = "step",
 ) -> Figure:
-    svg = chart(identity, title, lines, reach=reach, marks=marks, dots=dots)
+    svg = chart(identity, title, lines, reach=reach, marks=marks, dots=dots, over=over)
     overflows = sum(len(line.events) for line in lines)
-    return Figure(title, [line.run for line in lines if line.run], overflows, svg)
-
-
-def _title(name: str) -> str:
-    return name.removeprefix("parts.").replace("_", " ")
+    ends = [
+        Ends(line.run, line.name, number(extent.first[0]), number(extent.last[0]))
+        for line in lines
+        if (extent := line.curve.extent) is not None and len(lines) <= CAPTIONED
+    ]
+    return Figure(title, ends, overflows, svg)

@@ -1,20 +1,19 @@
 """Manifests and their comparison as text and JSON: the commands diff, show and lineage."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.compare.causes import Cause, exact_value
 from tinybert.compare.tensors import TensorDifference
 from tinybert.compare.verdict import Comparison, compare_pair
-from tinybert.errors import ManifestError
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints, unmet
+from tinybert.report.lineage import ParentLink, ancestors, parent_links
 
 
 def diff(
@@ -79,17 +78,6 @@ def show(manifest: Path) -> tuple[str, int]:
     return f"{manifest}\n" + "".join(f"  {name:{width}}  {text}\n" for name, text in rows), 0
 
 
-@dataclass(frozen=True)
-class ParentLink:
-    """A run as another one, or an export, names it."""
-
-    role: str
-    name: str
-    """Its manifest as it was named."""
-    path: Path
-    outcome_digest: str
-
-
 def lineage(manifest: Path) -> tuple[str, int]:
     """Return the chain of runs that led to a run or an export, and 0, or 1 if a link is broken.
 
@@ -107,47 +95,19 @@ def lineage(manifest: Path) -> tuple[str, int]:
             links = list(_links(manifest, [network]))
     else:
         run = Run.load(manifest)
-        first, links = _run_line(run), list(_links(manifest, _parents(run)))
+        first, links = _run_line(run), list(_links(manifest, parent_links(run)))
     broken = [problem for _, problem in links if problem]
     lines = [first, *(line for line, _ in links), *broken]
     return "\n".join(lines) + "\n", 1 if broken else 0
 
 
-def _links(start: Path, links: list[ParentLink]) -> Iterator[tuple[str, str]]:
-    """Yield the line of each run that led to a run, and what is wrong with the link to it.
-
-    The first runs are those that `start` names. The parents of a run that is named twice are
-    listed once.
-    """
-    waiting = [(link, 1) for link in reversed(links)]
-    above, followed = [os.path.realpath(start)], {os.path.realpath(start)}
-    while waiting:
-        link, depth = waiting.pop()
-        indent = "  " * depth
-        del above[depth:]
-        try:
-            run = Run.load(link.path)
-        except ManifestError as error:
-            yield f"{indent}{link.role}: {link.name}", f"broken: {link.name}: {error.message}"
-            continue
-        path, problem = os.path.realpath(run.path), ""
-        if run.manifest.digests.outcome != link.outcome_digest:
-            problem = f"broken: {link.name}: its outcome is not the one that was used"
-        elif path in above:
-            problem = f"broken: {link.name}: it leads to itself"
-        parents = _parents(run) if path not in followed else []
-        more = "" if parents or not run.manifest.inputs.parents else "  (see above)"
-        yield f"{indent}{link.role}: {_run_line(run)}{more}", problem
-        followed.add(path)
-        above.append(path)
-        waiting += ((parent, depth + 1) for parent in reversed(parents))
-
-
-def _parents(run: Run) -> list[ParentLink]:
-    return [
-        ParentLink(parent.role, parent.manifest, run.root / parent.manifest, parent.outcome_digest)
-        for parent in run.manifest.inputs.parents
-    ]
+def _links(start: Path, links: Sequence[ParentLink]) -> Iterator[tuple[str, str]]:
+    """Yield the line of each run that led to a run, and what is wrong with the link to it."""
+    for each in ancestors(start, links):
+        broken = f"broken: {each.name}: {each.problem}" if each.problem else ""
+        named = each.name if each.run is None else _run_line(each.run)
+        more = "  (see above)" if each.above else ""
+        yield f"{'  ' * each.depth}{each.role}: {named}{more}", broken
 
 
 def _run_line(run: Run) -> str:

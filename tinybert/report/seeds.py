@@ -1,0 +1,108 @@
+"""Runs that differ in their seed alone, and what tells others apart: options, parents, place."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinybert.compare.causes import ABSENT, format_value
+from tinybert.manifest.document import Run
+from tinybert.metrics.spread import Spread
+from tinybert.recipe.identity import WITHOUT_EFFECT
+from tinybert.recipe.load import leaves
+from tinybert.report.facts import Row, final_metrics
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ in their seed alone."""
+
+    options: dict[str, str]
+    """What tells them from the other runs."""
+    runs: list[Run]
+    spreads: dict[str, Spread]
+    """By metric."""
+
+    @property
+    def name(self) -> str:
+        """The options in one line."""
+        return ", ".join(f"{key} = {value}" for key, value in self.options.items()) or "all"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "options": self.options,
+            "runs": [str(run.path) for run in self.runs],
+            "metrics": {
+                name: {
+                    "mean": spread.mean,
+                    "deviation": spread.deviation,
+                    "interval": spread.interval,
+                }
+                for name, spread in self.spreads.items()
+            },
+        }
+
+    def rows(self) -> Iterator[Row]:
+        """Yield options, metric and spread."""
+        for name, spread in self.spreads.items():
+            yield self.name, name, str(spread)
+
+
+def over_seeds(runs: Sequence[Run]) -> Iterator[SeedGroup]:
+    """Yield the groups of runs of equal options and parents, whatever their seeds."""
+    options = [options_of(run) for run in runs]
+    telling = [key for key in _keys(options) if key != "seed" and _differs(options, key)]
+    groups: dict[str, list[int]] = {}
+    for place, (run, own) in enumerate(zip(runs, options, strict=True)):
+        parents = {each.role: each.outcome_digest for each in run.manifest.inputs.parents}
+        fixed = {key: value for key, value in own.items() if key != "seed"}
+        groups.setdefault(json.dumps([fixed, parents], sort_keys=True), []).append(place)
+    for places in groups.values():
+        members = [runs[place] for place in places]
+        metrics = [final_metrics(run) for run in members]
+        yield SeedGroup(
+            {key: options[places[0]].get(key, ABSENT) for key in telling},
+            members,
+            {
+                name: Spread.of([values[name] for values in metrics])
+                for name in (metrics[0] if metrics else {})
+                if all(name in values for values in metrics)
+            },
+        )
+
+
+def differing_options(runs: Sequence[Run]) -> Iterator[Row]:
+    """Yield name and values of every option and fact that is not the same in all runs."""
+    options = [options_of(run) | _facts(run) for run in runs]
+    for key in _keys(options):
+        if _differs(options, key):
+            yield (key, *(each.get(key, "-") for each in options))
+
+
+def options_of(run: Run) -> dict[str, str]:
+    """Return the options of a run that change its outcome, by dotted key."""
+    values = leaves(run.manifest.inputs.recipe.values)
+    named = ((".".join(path), format_value(value)) for path, value in values)
+    return {key: value for key, value in named if not WITHOUT_EFFECT.match(key)}
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """Return what a result may depend on, beside the options."""
+    inputs, environment = run.manifest.inputs, run.manifest.environment
+    facts = {"stage": inputs.stage, "code": inputs.code.digest[:12]}
+    facts |= {f"{each.role}'s run": each.outcome_digest[:12] for each in inputs.parents}
+    files = {file.role: file.sha256[:12] for file in inputs.files if file.role.endswith("data")}
+    facts |= {f"files of {role}": digest for role, digest in files.items()}
+    if environment is not None:
+        facts["processor"] = environment.cpu.model or "-"
+        facts["MindSpore"] = environment.mindspore.version or "-"
+    return facts
+
+
+def _keys(options: Sequence[dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(key for each in options for key in each))
+
+
+def _differs(options: Sequence[dict[str, str]], key: str) -> bool:
+    return len({each.get(key) for each in options}) > 1

@@ -1,0 +1,179 @@
+"""The four tiles at the top of a page: result, networks, parameters, duration."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tinybert.manifest.document import Run
+from tinybert.manifest.model import MemoryFacts, ThroughputFacts
+from tinybert.report.facts import seconds_taken, unmet
+from tinybert.report.lineage import ancestors, parent_links
+from tinybert.report.runs import is_loss, main_metric, size_text
+from tinybert.report.seeds import SeedGroup
+from tinybert.report.shown import count_text, difference, number, seconds_text
+from tinybert.report.subject import Subject
+from tinybert.report.words import metric_words, network_words
+
+ARROW = "\N{RIGHTWARDS ARROW}"
+NARROW = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A fact in large letters."""
+
+    label: str
+    value: Markup | str
+    notes: Sequence[Markup | str] = ()
+    bad: bool = False
+    """Whether it is what an expectation failed for."""
+
+
+def tiles(subject: Subject) -> list[Tile]:
+    """Return result, networks, parameters and duration of a page's runs."""
+    runs = [paged.run for paged in subject.runs]
+    if subject.alone is not None:
+        result = _result(runs[0])
+    elif subject.comparison is not None:
+        result = _change(*runs)
+    else:
+        result = _best(runs, subject.groups)
+    return [result, _networks(runs), _parameters(runs), _duration(runs)]
+
+
+def _result(run: Run) -> Tile:
+    name, value = main_metric(run)
+    if value is None:
+        return Tile("Result", "none", ["the run measured nothing"])
+    outcome, notes = run.manifest.outcome, list[Markup | str]()
+    if name.startswith("best ") and outcome.best_step is not None:
+        notes.append(f"best evaluation, after step {outcome.best_step:,} of {outcome.steps:,}")
+    if kept := _kept_of_teacher(run, name, value):
+        notes.append(kept)
+    plain = name.removeprefix("best ")
+    failed = any(plain in failure for failure in unmet(run))
+    return Tile(metric_words(name), number(value), notes, failed)
+
+
+def _kept_of_teacher(run: Run, name: str, value: float) -> str:
+    """Return which share of its teacher's metric a student has; empty where that says nothing."""
+    if is_loss(name):
+        return ""
+    for each in ancestors(run.path, parent_links(run)):
+        if each.role == "teacher" and each.run is not None and not each.problem:
+            other, theirs = main_metric(each.run)
+            same = other.removeprefix("best ") == name.removeprefix("best ")
+            if same and theirs is not None and theirs > 0 and math.isfinite(value):
+                return f"{value / theirs:.1%} of its teacher's".replace("%", f"{NARROW}%")
+    return ""
+
+
+def _change(a: Run, b: Run) -> Tile:
+    (name, x), (other, y) = main_metric(a), main_metric(b)
+    if x is None or y is None or name.removeprefix("best ") != other.removeprefix("best "):
+        return Tile("Result", "not comparable")
+    if x == y:
+        return Tile(metric_words(name), number(x), ["the same in both"])
+    value = Markup("{} {} {}").format(number(x), ARROW, number(y))
+    notes = [Markup("{} from A to B").format(difference(y - x))]
+    return Tile(metric_words(name), value, notes, any(unmet(run) for run in (a, b)))
+
+
+def _best(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Tile:
+    """Return the best mean over seeds, or the best run where none differ in their seed alone."""
+    measured = [(group, *main_metric(group.runs[0])) for group in groups if group.runs]
+    ranked = [
+        (group.spreads[name], name, group)
+        for group, name, _ in measured
+        if name in group.spreads and math.isfinite(group.spreads[name].mean)
+    ]
+    if not ranked or len({name for _, name, _ in ranked}) > 1:
+        return Tile("Result", "not comparable")
+    spread, name, group = min(
+        ranked, key=lambda each: each[0].mean if is_loss(each[1]) else -each[0].mean
+    )
+    notes: list[Markup | str] = []
+    if spread.deviation is not None and spread.interval is not None:
+        low, high = map(number, spread.interval)
+        notes.append(
+            Markup("mean of {} seeds, 95 % interval {} to {}").format(spread.count, low, high)
+        )
+    if len(ranked) > 1:
+        notes.append(f"best of {len(ranked)}: {group.name}")
+    return Tile(metric_words(name), number(spread.mean), notes)
+
+
+def _networks(runs: Sequence[Run]) -> Tile:
+    described = dict.fromkeys(map(_network, runs))
+    if len(described) > 1:
+        return Tile("Networks", "different", [value for _, value in described])
+    ((label, value),) = described
+    return Tile(label, value, ["layers \N{MULTIPLICATION SIGN} width"])
+
+
+def _network(run: Run) -> tuple[str, str]:
+    values = run.manifest.inputs.recipe.values
+    teacher, student = (network_words(values, role) for role in ("teacher", "student"))
+    if teacher and student:
+        return "Teacher to student", f"{teacher} {ARROW} {student}"
+    return ("Student" if student else "Network"), teacher or student or "-"
+
+
+def _parameters(runs: Sequence[Run]) -> Tile:
+    every = dict.fromkeys(_counts(run) for run in runs)
+    if len(every) > 1:
+        values = [count_text(count) if count else Markup("-") for count, _ in every]
+        return Tile("Parameters", Markup(f" {ARROW} ").join(values[:3]))
+    ((count, teacher),) = every
+    if count is None:
+        return Tile("Parameters", "-", ["the graph was not built"])
+    notes: list[Markup | str] = []
+    if teacher:
+        share = f"{count / teacher:.0%}".replace("%", f"{NARROW}%")
+        notes.append(Markup("{} of the teacher's {}").format(share, count_text(teacher)))
+    return Tile("Parameters", count_text(count), notes)
+
+
+def _counts(run: Run) -> tuple[int | None, int | None]:
+    """Return the parameters of the network that a run is about, and of the teacher of a student."""
+    built = run.manifest.effective
+    counts: dict[str, int] = {}
+    for facts in built.trainings() if built else ():
+        counts |= facts.parameters
+    if "student" in counts:
+        return counts["student"], counts.get("teacher")
+    return counts.get("teacher"), None
+
+
+def _duration(runs: Sequence[Run]) -> Tile:
+    taken = [seconds_taken(run) for run in runs]
+    known = [seconds for seconds in taken if seconds is not None]
+    if not known or (len(runs) < 3 and len(known) < len(runs)):
+        return Tile("Duration", "unknown", ["the end is not recorded"])
+    if len(runs) > 2:
+        mean = seconds_text(sum(known) / len(known))
+        return Tile("Duration", seconds_text(sum(known)), [f"{mean} a run"])
+    notes = list(_speed(runs))
+    if len(runs) == 1 and (steps := runs[0].manifest.outcome.steps):
+        notes.insert(0, f"{steps:,} steps")
+    return Tile("Duration", f" {ARROW} ".join(map(seconds_text, known)), notes)
+
+
+def _speed(runs: Sequence[Run]) -> Iterator[Markup | str]:
+    facts = [run.manifest.volatile for run in runs]
+    rates = [
+        number(each.throughput.samples_per_second)
+        for each in facts
+        if isinstance(each.throughput, ThroughputFacts)
+    ]
+    if rates:
+        yield Markup("{} rows a second").format(Markup(f" {ARROW} ").join(rates))
+    peaks = [
+        size_text(each.memory.peak_resident_bytes)
+        for each in facts
+        if isinstance(each.memory, MemoryFacts)
+    ]
+    if peaks:
+        yield f"{f' {ARROW} '.join(peaks)} of memory at most"
