@@ -7,7 +7,6 @@ from importlib import metadata
 
 import mindspore as ms
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -19,13 +18,12 @@ from tests.export.conftest import (
     task_recipe,
     task_weights,
 )
-from tests.export.test_onnx_graph import network_of
+from tests.export.test_onnx_graph import network_of, run_session
 from tests.model.networks import random_batch
 from tests.model.numpy_bert import NumpyBert
 from tinybert.errors import ExportError
 from tinybert.export import check, formats, onnx_graph
 from tinybert.export.check import batches, measure_differences
-from tinybert.export.network import INPUT_NAMES
 from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
@@ -38,8 +36,7 @@ OFF = re.compile(r"off by at most \S+")
 
 
 def run_onnx(path, batch):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, dict(zip(INPUT_NAMES, batch, strict=True)))
+    return run_session(str(path), batch)
 
 
 def run_mindir(path, batch):
@@ -126,7 +123,7 @@ def test_the_record_says_what_was_exported_from_what(call, student_run, tmp_path
         for name in ("model.onnx", "vocab.txt")
     ]
     assert record["inputs"] == {
-        name: ["batch", "sequence"] for name in ("input_ids", "segment_ids", "input_mask")
+        name: ["batch", "sequence"] for name in ("input_ids", "attention_mask", "token_type_ids")
     }
     assert (record["format"], record["opset"]) == ("onnx", 20)
     assert record["outputs"] == ["last_hidden_state", "pooler_output"]

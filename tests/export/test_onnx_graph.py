@@ -3,10 +3,11 @@
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from tests.model.networks import random_batch, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
-from tinybert.export.network import INPUT_NAMES, TrainedNetwork
+from tinybert.export.network import TrainedNetwork
 from tinybert.export.onnx_graph import onnx_model
 from tinybert.recipe.network import HeadConfig
 
@@ -39,11 +40,17 @@ def network_of(head, **changes):
     return TrainedNetwork(config, head, None, arrays, ())
 
 
+def run_session(model, batch):
+    """Run a model, file or bytes, on (input_ids, segment_ids, input_mask) as transformers does."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    rows = (array.astype(np.int64) for array in batch)
+    return session.run(None, dict(zip(names, rows, strict=True)))
+
+
 def run(network, batch):
     """Return the graph's outputs by name."""
-    model = onnx_model(network).SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, dict(zip(INPUT_NAMES, batch, strict=True)))
+    outputs = run_session(onnx_model(network).SerializeToString(), batch)
     return dict(zip(network.output_names, outputs, strict=True))
 
 
@@ -64,6 +71,12 @@ def assert_close(found, wanted):
     for name, array in found.items():
         assert (array.dtype, array.shape) == (np.float32, wanted[name].shape)
         np.testing.assert_allclose(array, wanted[name], rtol=0, atol=TOLERANCE)
+
+
+def test_inputs_have_the_names_types_and_order_of_transformers():
+    inputs = onnx_model(network_of(None)).graph.input
+    assert [each.name for each in inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert {each.type.tensor_type.elem_type for each in inputs} == {TensorProto.INT64}
 
 
 @pytest.mark.parametrize("option", OPTIONS)

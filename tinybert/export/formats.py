@@ -18,7 +18,12 @@ from tinybert.errors import DeviceError, ExportError, UsageError, bulleted
 from tinybert.export import Format
 from tinybert.export.check import Outputs, Runner, measure_differences
 from tinybert.export.checkpoint import write_huggingface
-from tinybert.export.network import INPUT_NAMES, TrainedNetwork, inference_cell
+from tinybert.export.network import (
+    INPUT_NAMES,
+    TRANSFORMERS_INPUTS,
+    TrainedNetwork,
+    inference_cell,
+)
 from tinybert.export.source import Source
 from tinybert.files import PROGRAM, digest_file, digest_files, relative_to, writing
 from tinybert.manifest import exported
@@ -39,8 +44,8 @@ class WrittenFile:
     """What was written, and how it was compared with the network."""
 
     check: exported.ExportCheck
-    axes: Axes | None = None
-    """Of a graph."""
+    inputs: dict[str, Axes] | None = None
+    """Of a graph, by name."""
     opset: int | None = None
     """Of an ONNX graph."""
 
@@ -105,8 +110,8 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
                 tokenize_chinese_chars=tokenizer.tokenize_chinese_chars,
             ),
             opset=written.opset,
-            inputs=None if written.axes is None else dict.fromkeys(INPUT_NAMES, written.axes),
-            outputs=None if written.axes is None else source.network.output_names,
+            inputs=written.inputs,
+            outputs=None if written.inputs is None else source.network.output_names,
             check=written.check,
             files=[exported.ExportedFile.of(file) for file in files],
             program=exported.ExportProgram(
@@ -153,12 +158,16 @@ def _onnx(source: Source, file: Path) -> WrittenFile:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
     def run(batch: Batch) -> Outputs:
-        inputs = {name: getattr(batch, name) for name in INPUT_NAMES}
+        inputs = {
+            name: getattr(batch, ours).astype(np.int64)
+            for name, ours in TRANSFORMERS_INPUTS.items()
+        }
         outputs: Outputs = session.run(list(source.network.output_names), inputs)
         return outputs
 
     how = "run by onnxruntime on the CPU, against the network in MindSpore"
-    return WrittenFile(_compared(source, how, run), ANY, OPSET)
+    inputs = dict.fromkeys(TRANSFORMERS_INPUTS, ANY)
+    return WrittenFile(_compared(source, how, run), inputs, OPSET)
 
 
 def _mindir(source: Source, file: Path) -> WrittenFile:
@@ -167,13 +176,15 @@ def _mindir(source: Source, file: Path) -> WrittenFile:
     _ms_export(source.network, file, "MINDIR", (None, None))
     cell = ms.nn.GraphCell(ms.load(str(file)))
     how = "run by MindSpore from the file, against the network"
-    return WrittenFile(_compared(source, how, lambda batch: _run_cell(cell, batch)), ANY)
+    check = _compared(source, how, lambda batch: _run_cell(cell, batch))
+    return WrittenFile(check, dict.fromkeys(INPUT_NAMES, ANY))
 
 
 def _air(source: Source, file: Path) -> WrittenFile:
     axes = (1, source.texts.seq_length)
     _ms_export(source.network, file, "AIR", axes)
-    return WrittenFile(exported.ExportCheck(how="not run: MindSpore does not read AIR"), axes)
+    check = exported.ExportCheck(how="not run: MindSpore does not read AIR")
+    return WrittenFile(check, dict.fromkeys(INPUT_NAMES, axes))
 
 
 def _ms_export(

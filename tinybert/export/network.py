@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 INPUT_NAMES = ("input_ids", "segment_ids", "input_mask")
 """(B, S) int32 each, in this order; also the order of MINDIR's inputs."""
+TRANSFORMERS_INPUTS = {
+    "input_ids": "input_ids",
+    "attention_mask": "input_mask",
+    "token_type_ids": "segment_ids",
+}
+"""What transformers, and an ONNX graph here, call these inputs, in the order of their graphs."""
 
 
 @dataclass(frozen=True)

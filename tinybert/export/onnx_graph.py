@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tinybert.export.network import INPUT_NAMES, TrainedNetwork
+from tinybert.export.network import TRANSFORMERS_INPUTS, TrainedNetwork
 from tinybert.model.bert import MASKED
 from tinybert.model.parameters import MAX_RELATIVE_POSITION, Array, layer_name
 from tinybert.recipe.network import NetworkConfig
@@ -24,7 +24,10 @@ IR_VERSION = 9
 
 
 def onnx_model(network: TrainedNetwork) -> onnx.ModelProto:
-    """Return the ONNX model of a network, with its `INPUT_NAMES` and `output_names`."""
+    """Return the ONNX model of a network.
+
+    Its inputs are `TRANSFORMERS_INPUTS`, (B, S) int64, its outputs the network's `output_names`.
+    """
     graph = _Graph(network.without_pretraining(), network.config)
     results = _outputs(graph, network)
     for result, name in zip(results, network.output_names, strict=True):
@@ -39,7 +42,10 @@ def onnx_model(network: TrainedNetwork) -> onnx.ModelProto:
         helper.make_graph(
             graph.nodes,
             "bert",
-            [helper.make_tensor_value_info(name, TensorProto.INT32, axes) for name in INPUT_NAMES],
+            [
+                helper.make_tensor_value_info(name, TensorProto.INT64, axes)
+                for name in TRANSFORMERS_INPUTS
+            ],
             [
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
                 for name, shape in zip(network.output_names, shapes, strict=True)
@@ -122,7 +128,7 @@ class _Graph:
 
 def _outputs(graph: _Graph, network: TrainedNetwork) -> list[str]:
     """Add the whole network; return its outputs."""
-    input_ids, segment_ids, input_mask = INPUT_NAMES
+    input_ids, input_mask, segment_ids = TRANSFORMERS_INPUTS
     length = graph.add("Gather", graph.add("Shape", input_ids), graph.integers(1), axis=0)
     x = _embeddings(graph, input_ids, segment_ids, length)
     unmasked = graph.add("Cast", input_mask, to=TensorProto.FLOAT)
