@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tinybert.data.labels import IGNORED as X
 from tinybert.errors import InputError
 from tinybert.metrics.metrics import (
+    ClassCounts,
     accuracy,
     bf1,
     matthews,
@@ -28,6 +29,10 @@ numbers = st.integers(-50, 50).map(lambda n: n / 8)
 number_pairs = st.lists(st.tuples(numbers, numbers), min_size=2, max_size=30).map(
     lambda rows: tuple(np.array(column, np.float32) for column in zip(*rows, strict=True))
 )
+
+
+def counts(found, true):
+    return ClassCounts.of(found, true, 2)
 
 
 def f1_by_definition(found, true, positive):
@@ -56,10 +61,12 @@ def matthews_by_definition(found, true):
 
 
 def test_class_metrics_are_as_computed_by_hand():
-    assert accuracy(FOUND, TRUE) == 3 / 5
-    assert bf1(FOUND, TRUE) == 2 * 1 / (2 + 2)
-    assert mf1(FOUND, TRUE) == pytest.approx((1 / 2 + 4 / 6) / 2)
-    assert matthews(FOUND, TRUE) == pytest.approx((1 * 2 - 1 * 1) / math.sqrt(2 * 2 * 3 * 3))
+    assert accuracy(counts(FOUND, TRUE)) == 3 / 5
+    assert bf1(counts(FOUND, TRUE)) == 2 * 1 / (2 + 2)
+    assert mf1(counts(FOUND, TRUE)) == pytest.approx((1 / 2 + 4 / 6) / 2)
+    assert matthews(counts(FOUND, TRUE)) == pytest.approx(
+        (1 * 2 - 1 * 1) / math.sqrt(2 * 2 * 3 * 3)
+    )
 
 
 def test_correlations_are_as_computed_by_hand():
@@ -79,9 +86,11 @@ def test_class_metrics_are_those_of_their_definitions(pair):
     found, true = pair
     there = sorted(set(found.tolist()) | set(true.tolist()))
     each = [f1_by_definition(found, true, label) for label in there]
-    assert mf1(found, true) == pytest.approx(sum(each) / len(each))
-    assert bf1(found, true) == pytest.approx(f1_by_definition(found, true, 1))
-    assert matthews(found, true) == pytest.approx(matthews_by_definition(found, true), abs=1e-12)
+    assert mf1(counts(found, true)) == pytest.approx(sum(each) / len(each))
+    assert bf1(counts(found, true)) == pytest.approx(f1_by_definition(found, true, 1))
+    assert matthews(counts(found, true)) == pytest.approx(
+        matthews_by_definition(found, true), abs=1e-12
+    )
 
 
 @settings(deadline=None)
@@ -102,20 +111,20 @@ def test_correlations_are_those_of_scipy(pair):
 def test_class_metrics_are_those_of_scikit_learn(pair):
     metrics = pytest.importorskip("sklearn.metrics")
     found, true = pair
-    assert accuracy(found, true) == pytest.approx(metrics.accuracy_score(true, found))
+    assert accuracy(counts(found, true)) == pytest.approx(metrics.accuracy_score(true, found))
     macro = metrics.f1_score(true, found, average="macro", zero_division=0)
-    assert mf1(found, true) == pytest.approx(macro)
+    assert mf1(counts(found, true)) == pytest.approx(macro)
     binary = metrics.f1_score(true == 1, found == 1, zero_division=0)
-    assert bf1(found, true) == pytest.approx(binary)
+    assert bf1(counts(found, true)) == pytest.approx(binary)
     expected = metrics.matthews_corrcoef(true, found)
-    assert matthews(found, true) == pytest.approx(expected, abs=1e-12)
+    assert matthews(counts(found, true)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_degenerate_cases_have_a_value():
     zeros, ones = np.zeros(4, np.int32), np.ones(4, np.int32)
-    assert bf1(zeros, zeros) == 0  # neither a true nor a predicted positive
-    assert bf1(ones, ones) == mf1(zeros, zeros) == 1
-    assert matthews(zeros, np.array([0, 1, 0, 1])) == matthews(ones, ones) == 0
+    assert bf1(counts(zeros, zeros)) == 0  # neither a true nor a predicted positive
+    assert bf1(counts(ones, ones)) == mf1(counts(zeros, zeros)) == 1
+    assert matthews(counts(zeros, np.array([0, 1, 0, 1]))) == matthews(counts(ones, ones)) == 0
     constant = np.full(1500, 0.1, np.float32)
     assert pearson(constant, np.arange(1500)) == spearman(constant, np.arange(1500)) == 0
     assert pearson(np.ones(1), np.ones(1)) == 0
@@ -190,5 +199,5 @@ def test_what_cannot_be_measured_is_one_clear_error(task_type, method, label_ids
 @pytest.mark.parametrize("rows", [3, 10, 333, 872, 67_349])
 def test_perfect_predictions_have_matthews_1(rows):
     labels = np.arange(rows) % 3 % 2
-    assert matthews(labels, labels) == 1.0
-    assert matthews(labels, 1 - labels) == -1.0
+    assert matthews(counts(labels, labels)) == 1.0
+    assert matthews(counts(labels, 1 - labels)) == -1.0

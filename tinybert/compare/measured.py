@@ -11,15 +11,15 @@ from pathlib import Path
 from numpy import array_equal
 from safetensors import SafetensorError
 
+from tinybert.compare.kept_predictions import kept_predictions
 from tinybert.data.labels import decode_labels
 from tinybert.errors import InputError
 from tinybert.files import open_safetensors, read_file
-from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Number
 from tinybert.metrics.entities import ENTITY_METRICS
 from tinybert.metrics.metrics import metric_names, predicted_labels, task_metrics
-from tinybert.metrics.predictions import LINES_FILE, Predictions
+from tinybert.metrics.predictions import LINES_FILE
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 
 SUMS = ("pearson", "spearman")
@@ -112,11 +112,10 @@ def _evaluation_problems(run: Run, recipe: Evaluate) -> Iterator[str]:
     outcome, task = run.manifest.outcome, recipe.task
     if not outcome.checkpoints:
         return
-    kept = outcome.checkpoints[-1]
+    file = outcome.checkpoints[-1].file
     try:
-        found = Predictions.load(run.folder / kept.file)
-        if tensor_digest(tensor_table(found.arrays())) != kept.tensor_digest:
-            yield f"{kept.file}: other predictions"
+        found = kept_predictions(run)
+        if found is None:
             return
         metrics = task_metrics(
             task.task_type,
@@ -127,12 +126,12 @@ def _evaluation_problems(run: Run, recipe: Evaluate) -> Iterator[str]:
             label_names=found.label_names,
         )
     except InputError as error:
-        yield f"{kept.file}: {error.message}"
+        yield f"{file}: {error.message}"
         return
     if not array_equal(predicted_labels(task.task_type, found.logits), found.predictions):
-        yield f"{kept.file}: the predictions are not those of the logits"
+        yield f"{file}: the predictions are not those of the logits"
     if len(found.logits) != outcome.samples:
-        yield f"outcome.samples is {outcome.samples}; {kept.file} has {len(found.logits)} rows"
+        yield f"outcome.samples is {outcome.samples}; {file} has {len(found.logits)} rows"
     for name, value in metrics.items():
         if name in outcome.metrics:
             yield from _other_value(name, outcome.metrics[name], value, "its predictions' file")

@@ -1,1 +1,1 @@
-"""Metrics of a whole dev set: arrays in, one number out."""
+"""Metrics of a whole dev set, and what else its predictions show: arrays in, numbers out."""

@@ -9,16 +9,21 @@ E or S, opens a new one.
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
 
 from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.errors import InputError
 
 ENTITY_METRICS = ("entity_precision", "entity_recall", "entity_f1")
+Span = tuple[int, int, str]
+"""First and last place of an entity, and its type."""
 _TAG = re.compile(r"O|[BIEMS]-.+")
 
 
-def find_entities(tags: Iterable[str]) -> set[tuple[int, int, str]]:
+def find_entities(tags: Iterable[str]) -> set[Span]:
     """Return (first, last, type) of every entity in a row of tags, places counted from 0."""
     entities = set()
     start = 0
@@ -48,23 +53,44 @@ def entity_scores(
     Raises:
         InputError: A name is no tag.
     """
-    check_tags(names)
-    predicted = true = correct = 0
-    for predicted_row, true_row in zip(predictions, label_ids, strict=True):
-        counted = true_row != IGNORED
-        predicted_entities, true_entities = (
-            find_entities([names[label] for label in row[counted].tolist()])
-            for row in (predicted_row, true_row)
-        )
-        predicted += len(predicted_entities)
-        true += len(true_entities)
-        correct += len(predicted_entities & true_entities)
-    scores = (
-        correct / max(1, predicted),
-        correct / max(1, true),
-        2 * correct / max(1, predicted + true),
+    return scores_of_counts(
+        *np.sum([each.counts for each in entity_rows(predictions, label_ids, names)], axis=0)
     )
-    return dict(zip(ENTITY_METRICS, scores, strict=True))
+
+
+def scores_of_counts(right: int, predicted: int, true: int) -> dict[str, float]:
+    """Return precision, recall and F1 of entities, by how many are right, predicted and true."""
+    scores = (
+        right / max(1, predicted),
+        right / max(1, true),
+        2 * right / max(1, predicted + true),
+    )
+    return dict(zip(ENTITY_METRICS, map(float, scores), strict=True))
+
+
+class EntityRow(NamedTuple):
+    """The entities of a row, each (first, last, type); places count the row's counted tags."""
+
+    predicted: set[Span]
+    true: set[Span]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many are right, predicted and true."""
+        return len(self.predicted & self.true), len(self.predicted), len(self.true)
+
+
+def entity_rows(
+    predictions: LabelArray, label_ids: LabelArray, names: Sequence[str]
+) -> list[EntityRow]:
+    """Return the entities of each row; arguments and errors as `entity_scores`."""
+    check_tags(names)
+    rows = []
+    for predicted, true in zip(predictions, label_ids, strict=True):
+        counted = true != IGNORED
+        sides = ([names[label] for label in row[counted].tolist()] for row in (predicted, true))
+        rows.append(EntityRow(*map(find_entities, sides)))
+    return rows
 
 
 def check_tags(names: Iterable[str], where: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Metrics of a whole dev set: arrays in, one number out.
+"""Metrics of a whole dev set, each one number.
 
 Where a formula divides by zero the metric is 0: F1 without a true and without a predicted
 positive, Matthews where one side knows one class alone, a correlation with constant numbers.
@@ -6,7 +6,7 @@ positive, Matthews where one side knows one class alone, a correlation with cons
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -82,15 +82,14 @@ def task_metrics(
     predicted, true = predictions[counted], label_ids[counted]
     if task_type == "regression":
         scores = {"pearson": pearson(predicted, true), "spearman": spearman(predicted, true)}
-    else:
-        _check_range(true, num_labels)
-        scores = {"accuracy": accuracy(predicted, true), "mf1": mf1(predicted, true)}
-        if task_type == "ner" and label_names is not None:
+    elif task_type == "ner":
+        check_label_range(true, num_labels)
+        scores = token_metrics(ClassCounts.of(predicted, true, num_labels))
+        if label_names is not None:
             scores |= entity_scores(predictions, label_ids, label_names)
-        if task_type == "classification":
-            scores["matthews"] = matthews(predicted, true)
-            if num_labels == 2:
-                scores["bf1"] = bf1(predicted, true)
+    else:
+        check_label_range(true, num_labels)
+        scores = class_metrics(ClassCounts.of(predicted, true, num_labels))
     if assessment_method not in scores:
         raise InputError(
             f"`{assessment_method}` cannot be measured here; measured: {', '.join(scores)}",
@@ -99,32 +98,60 @@ def task_metrics(
     return scores
 
 
-def accuracy(predictions: IntArray, label_ids: IntArray) -> float:
-    """Return the share of (N,) predictions that are right."""
-    return float(np.mean(predictions == label_ids))
+class ClassCounts(NamedTuple):
+    """How often each of C classes is predicted rightly, predicted, and true: (C,) each."""
+
+    right: IntArray
+    predicted: IntArray
+    true: IntArray
+
+    @classmethod
+    def of(cls, predictions: IntArray, label_ids: IntArray, num_labels: int) -> "ClassCounts":
+        """Count (N,) predictions and labels of `num_labels` classes, or more if there are more."""
+        classes = max(num_labels, int(predictions.max()) + 1, int(label_ids.max()) + 1)
+        right = label_ids[predictions == label_ids]
+        return cls(
+            *(np.bincount(ids, minlength=classes) for ids in (right, predictions, label_ids))
+        )
 
 
-def bf1(predictions: IntArray, label_ids: IntArray) -> float:
-    """Return F1 of class 1 in (N,) predictions of two classes."""
-    right, predicted, true = _counts(predictions, label_ids, 2)
+def class_metrics(counts: ClassCounts) -> dict[str, float]:
+    """Return the metrics of a classification."""
+    scores = token_metrics(counts) | {"matthews": matthews(counts)}
+    return scores | {"bf1": bf1(counts)} if len(counts.true) == 2 else scores
+
+
+def token_metrics(counts: ClassCounts) -> dict[str, float]:
+    """Return the metrics of tags that do not ask for their names."""
+    return {"accuracy": accuracy(counts), "mf1": mf1(counts)}
+
+
+def accuracy(counts: ClassCounts) -> float:
+    """Return the share of predictions that are right."""
+    return float(counts.right.sum() / counts.true.sum())
+
+
+def bf1(counts: ClassCounts) -> float:
+    """Return F1 of class 1 of two classes."""
+    right, predicted, true = counts
     return float(2 * right[1] / max(1, predicted[1] + true[1]))
 
 
-def mf1(predictions: IntArray, label_ids: IntArray) -> float:
-    """Return F1 averaged over the classes that (N,) predictions or labels hold."""
-    right, predicted, true = _counts(predictions, label_ids)
+def mf1(counts: ClassCounts) -> float:
+    """Return F1 averaged over the classes that predictions or labels hold."""
+    right, predicted, true = counts
     there = predicted + true > 0
     return float(np.mean(2 * right[there] / (predicted + true)[there]))
 
 
-def matthews(predictions: IntArray, label_ids: IntArray) -> float:
-    """Return Matthews' correlation of (N,) predictions, for any number of classes.
+def matthews(counts: ClassCounts) -> float:
+    """Return Matthews' correlation, for any number of classes.
 
     Source: Gorodkin, Comparing two K-category assignments by a K-category correlation
     coefficient, 2004.
     """
-    right, predicted, true = _counts(predictions, label_ids)
-    rows = len(label_ids)
+    right, predicted, true = counts
+    rows = int(true.sum())
     spread = float(rows**2 - predicted @ predicted) * float(rows**2 - true @ true)
     if spread == 0:
         return 0.0
@@ -141,8 +168,8 @@ def pearson(predictions: Numbers, labels: Numbers) -> float:
         return float("nan")
     if 0 in np.ptp(pairs, axis=1):
         return 0.0
-    x, y = pairs - [[math.fsum(side) / len(side)] for side in pairs]
-    covariance, x_squares, y_squares = math.fsum(x * y), math.fsum(x * x), math.fsum(y * y)
+    x, y = pairs - [[_sum(side) / len(side)] for side in pairs]
+    covariance, x_squares, y_squares = _sum(x * y), _sum(x * x), _sum(y * y)
     return max(-1.0, min(1.0, covariance / math.sqrt(x_squares) / math.sqrt(y_squares)))
 
 
@@ -155,7 +182,8 @@ def spearman(predictions: Numbers, labels: Numbers) -> float:
     return pearson(rankdata(predictions), rankdata(labels))
 
 
-def _check_range(label_ids: IntArray, num_labels: int) -> None:
+def check_label_range(label_ids: IntArray, num_labels: int) -> None:
+    """Raise an InputError unless label ids (N,) are from 0 to below `num_labels`."""
     if label_ids.min() < 0 or label_ids.max() >= num_labels:
         wrong = label_ids[(label_ids < 0) | (label_ids >= num_labels)][0]
         raise InputError(
@@ -165,14 +193,5 @@ def _check_range(label_ids: IntArray, num_labels: int) -> None:
         )
 
 
-def _counts(
-    predictions: IntArray, label_ids: IntArray, classes: int = 0
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Return how often each class is predicted rightly, predicted, and true."""
-    classes = max(classes, int(predictions.max()) + 1, int(label_ids.max()) + 1)
-    right = label_ids[predictions == label_ids]
-    return (
-        np.bincount(right, minlength=classes),
-        np.bincount(predictions, minlength=classes),
-        np.bincount(label_ids, minlength=classes),
-    )
+def _sum(values: npt.NDArray[np.float64]) -> float:
+    return math.fsum(values.tolist())
