@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.fake_runs import EFFECTIVE, ENVIRONMENT, ROOT
+from tests.fake_evaluations import ROOT, TASKS, evaluation, folder, predictions
 from tinybert.compare.measured import metric_problems
 from tinybert.compare.verify import verify
 from tinybert.manifest.canonical import digest
@@ -17,82 +17,17 @@ from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_ten
 from tinybert.manifest.document import Run, encode_manifest, read_manifest
 from tinybert.manifest.model import Code, Inputs, Manifest, Number, Outcome, replace_sections
 from tinybert.manifest.record import RunRecord
-from tinybert.metrics.metrics import metric_names, predicted_labels, task_metrics
-from tinybert.metrics.predictions import ARRAYS_FILE, LINES_FILE, Predictions
+from tinybert.metrics.metrics import metric_names, task_metrics
+from tinybert.metrics.predictions import ARRAYS_FILE, LINES_FILE
 from tinybert.recipe.load import resolve
 from tinybert.recipe.tables import TaskType
 from tinybert.run.resume import recipe_facts
-
-ROWS, LENGTH = 7, 5
-TAGS = ("O", "B-PER", "I-PER")
-TASKS: dict[TaskType, tuple[str, int, tuple[str, ...] | None]] = {
-    "classification": ("accuracy", 2, ("indoors", "outdoors")),
-    "regression": ("pearson", 1, None),
-    "ner": ("entity_f1", 3, TAGS),
-}
-"""Metric, number of labels and names of the labels."""
-
-
-def predictions(task_type: TaskType) -> Predictions:
-    """Return predictions of random logits."""
-    dice = np.random.default_rng(1)
-    _, count, names = TASKS[task_type]
-    shape = (ROWS, LENGTH) if task_type == "ner" else (ROWS,)
-    logits = dice.standard_normal((*shape, count)).astype(np.float32)
-    labels = dice.integers(0, count, shape).astype(np.int32)
-    label_ids = labels if task_type != "regression" else dice.random(shape).astype(np.float32)
-    if task_type == "ner":
-        label_ids[:, 0] = -100
-    found = predicted_labels(task_type, logits)
-    return Predictions(logits, found, label_ids, names, task_type)
-
-
-def evaluation(root: Path, task_type: TaskType) -> Path:
-    """Leave a finished evaluation; returns its manifest."""
-    method, count, names = TASKS[task_type]
-    text = (ROOT / "recipes" / "tiny" / "tiny_evaluate.toml").read_text()
-    for old, new in (
-        ('task_type = "classification"', f'task_type = "{task_type}"'),
-        ("num_labels = 2", f"num_labels = {count}"),
-        ('assessment_method = "accuracy"', f'assessment_method = "{method}"'),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    resolved = resolve("recipes/tiny/tiny_evaluate.toml", text.encode())
-    code = {"runner.py": "0" * 64}
-    inputs = Inputs(
-        stage="evaluate",
-        recipe=recipe_facts(resolved),
-        code=Code(digest=digest(code), files=code),
-        seeds={"seed": 1},
-    )
-    kept = predictions(task_type)
-    with RunRecord.plan(root, inputs) as record:
-        effective = replace(EFFECTIVE, global_batch_size=16, rows={"eval_data": ROWS})
-        record.start(effective, ENVIRONMENT)
-        kept.save(record.directory / ARRAYS_FILE)
-        record.checkpoint(0, record.directory / ARRAYS_FILE, tensor_table(kept.arrays()))
-        (record.directory / LINES_FILE).write_bytes(kept.lines())
-        metrics = task_metrics(
-            task_type,
-            method,
-            kept.predictions,
-            kept.label_ids,
-            num_labels=count,
-            label_names=names,
-        )
-        record.finish(samples=ROWS, metrics=metrics)
-    return record.path
 
 
 def reseal(path: Path, change: Callable[[Outcome], Outcome]) -> None:
     manifest: Manifest = read_manifest(path)
     changed = replace_sections(manifest, outcome=change(manifest.outcome))
     path.write_bytes(encode_manifest(changed))
-
-
-def folder(path: Path) -> Path:
-    return path.parents[1] / read_manifest(path).volatile.directory
 
 
 @pytest.mark.parametrize("task_type", TASKS)

@@ -9,12 +9,13 @@ from markupsafe import Markup
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.verdict import expectations
 from tinybert.manifest.document import Run
+from tinybert.metrics.intervals import Interval
 from tinybert.recipe.tables import Bounds
 from tinybert.report.badges import Badge, run_badge
 from tinybert.report.facts import duration, final_metrics, unmet
 from tinybert.report.runs import is_loss, main_metric
 from tinybert.report.seeds import SeedGroup, differing_options
-from tinybert.report.shown import difference, number
+from tinybert.report.shown import INTERVAL, difference, interval_text, number
 from tinybert.report.strip import Strip, strips
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words
@@ -69,16 +70,21 @@ def results(subject: Subject) -> Results | None:
     """Return the metrics of one run with what was expected of them, or those of two."""
     runs = [paged.run for paged in subject.runs]
     if subject.alone is not None:
-        rows = list(_expected_rows(runs[0]))
-        if not any(row[-1] for row in rows):
-            rows = [row[:-1] for row in rows]
-        heads = ["metric", "value", "expected"][: len(rows[0])] if rows else []
-        return Results(heads, rows) if rows else None
+        rows = list(_expected_rows(subject.alone))
+        return _used(["metric", "value", INTERVAL, "expected"], rows)
     if subject.comparison is None:
         return None
-    rows = list(_compared_rows(*runs))
-    heads = ["metric", "A", "B", "B \N{MINUS SIGN} A", "relative"]
-    return Results(heads, rows) if rows else None
+    differences = subject.paired.differences if subject.paired is not None else {}
+    rows = list(_compared_rows(runs[0], runs[1], differences))
+    apart = "B \N{MINUS SIGN} A"
+    return _used(["metric", "A", "B", apart, "relative", f"{INTERVAL} of {apart}"], rows)
+
+
+def _used(heads: Sequence[str], rows: Sequence[Cells]) -> Results | None:
+    """Return rows without the columns that are empty in all of them."""
+    used = [at for at in range(len(heads)) if any(row[at] for row in rows)]
+    every = [tuple(row[at] for at in used) for row in rows]
+    return Results([heads[at] for at in used], every) if rows else None
 
 
 def ranking(subject: Subject) -> Ranking | None:
@@ -130,14 +136,20 @@ def spreads(subject: Subject) -> Spreads | None:
     )
 
 
-def _expected_rows(run: Run) -> Iterator[Cells]:
+def _expected_rows(paged: PagedRun) -> Iterator[Cells]:
+    """Yield name, value, interval and expectation of every metric."""
+    run, intervals = paged.run, paged.assessed.intervals
     bounds = expectations(run.manifest).metrics or {}
     failures = unmet(run)
     metrics = final_metrics(run)
     for name, value in metrics.items():
-        yield metric_row_name(name), number(value), _expected(name, bounds, failures)
+        interval: Markup | str = ""
+        if name in intervals:
+            found = intervals[name]
+            interval = Markup("<span>{} ({})</span>").format(interval_text(found), found.method)
+        yield metric_row_name(name), number(value), interval, _expected(name, bounds, failures)
     if (best := run.manifest.outcome.best_step) is not None:
-        yield "best step", f"{best:,}", ""
+        yield "best step", f"{best:,}", "", ""
 
 
 def metric_row_name(name: str) -> str:
@@ -156,7 +168,9 @@ def _expected(name: str, bounds: Mapping[str, Bounds], failures: Sequence[str]) 
     return Markup('<span class="{}">{} {}</span>').format(look, mark, ", ".join(words))
 
 
-def _compared_rows(a: Run, b: Run) -> Iterator[Cells]:
+def _compared_rows(
+    a: Run, b: Run, differences: Mapping[str, tuple[float, Interval]]
+) -> Iterator[Cells]:
     columns = [final_metrics(run) for run in (a, b)]
     for column, run in zip(columns, (a, b), strict=True):
         if (best := run.manifest.outcome.best_step) is not None:
@@ -168,7 +182,8 @@ def _compared_rows(a: Run, b: Run) -> Iterator[Cells]:
         if x is not None and y is not None:
             far = relative_difference(x, y)
             apart = ["0", "0"] if x == y else [difference(y - x), number(far)]
-        yield metric_row_name(name), *values, *apart
+        interval = interval_text(differences[name][1]) if name in differences else ""
+        yield metric_row_name(name), *values, *apart, interval
 
 
 def _rank(value: float | None, metric: str) -> float:

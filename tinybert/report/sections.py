@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.compare.verify import expectation_failures
+from tinybert.report.assessed_sections import changed, classes, mistakes
 from tinybert.report.boxes import lineage_columns
 from tinybert.report.differences import differences
 from tinybert.report.facts import (
@@ -164,6 +165,9 @@ SECTIONS = (
     PageSection("spreads", "Over seeds", spreads),
     PageSection("lineage", "Lineage", lineage_columns),
     PageSection("results", "Results", results),
+    PageSection("changed", "Row by row", changed),
+    PageSection("classes", "Classes", classes),
+    PageSection("mistakes", "Worst errors", mistakes),
     PageSection("expected", "Expectations", expected),
     PageSection("curves", "Training", curves),
     PageSection("evaluations", "Evaluations", evaluations),

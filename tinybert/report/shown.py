@@ -5,12 +5,14 @@ import math
 from markupsafe import Markup, escape
 
 from tinybert.compare.causes import exact_value
+from tinybert.metrics.intervals import Interval
 
 DIGITS = 4
 """Significant digits of a number on a page."""
 DIGEST = 12
 """Characters of a digest on a page."""
 MINUS = "\N{MINUS SIGN}"
+INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
 
 def short_number(value: float) -> str:
@@ -38,6 +40,12 @@ def number(value: float, unit: str = "") -> Markup:
 def difference(value: float) -> Markup:
     """Return how far one number is from another, with its sign."""
     return Markup("+") + number(value) if value > 0 else number(value)
+
+
+def interval_text(interval: Interval) -> Markup:
+    """Return the ends of a confidence interval."""
+    low, high = number(interval.low), number(interval.high)
+    return Markup("<span>{} to {}</span>").format(low, high)
 
 
 def digest_text(digest: str) -> Markup:

@@ -9,8 +9,11 @@ from typing import Any, Literal
 from tinybert.errors import UsageError
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
+from tinybert.report.assessed import AssessedRun
+from tinybert.report.assessed_text import paired_lines
 from tinybert.report.facts import Row, ending, final_metrics
 from tinybert.report.page import write_page
+from tinybert.report.paired import PairedRuns, pair_runs
 from tinybert.report.seeds import SeedGroup, differing_options, options_of, over_seeds
 from tinybert.report.table import as_table
 
@@ -38,9 +41,13 @@ def compare(
     differing, measured = list(differing_options(runs)), list(_metrics(runs))
     if output is not None:
         write_page(manifests, output, force=force)
+    assessed = [AssessedRun(run) for run in runs]
+    pairs = list(_pairs(assessed))
     if format == "json":
-        return json.dumps(to_json(_document(runs, groups)), indent=2, allow_nan=False) + "\n"
-    return "\n".join(_lines(runs, differing, measured, groups)) + "\n"
+        document = to_json(_document(assessed, groups, pairs))
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    lines = [*_lines(runs, differing, measured, groups), *_paired_lines(pairs)]
+    return "\n".join(lines) + "\n"
 
 
 def _metrics(runs: Sequence[Run]) -> Iterator[tuple[str, list[float | None]]]:
@@ -73,17 +80,37 @@ def _lines(
         yield from as_table([row for group in repeated for row in group.rows()], indent=2)
 
 
-def _document(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> dict[str, Any]:
+def _pairs(assessed: Sequence[AssessedRun]) -> Iterator[tuple[str, PairedRuns]]:
+    """Yield A beside each other evaluation of the same rows, with the letter of that one."""
+    if len(assessed) > 1 and assessed[0].assessment is not None:
+        for letter, other in zip(ascii_uppercase[1:], assessed[1:], strict=False):
+            if (paired := pair_runs(assessed[0], other)) is not None:
+                yield letter, paired
+
+
+def _paired_lines(pairs: Sequence[tuple[str, PairedRuns]]) -> Iterator[str]:
+    for letter, paired in pairs:
+        yield f"A and {letter}, row by row"
+        yield from (f"  {line}" for line in paired_lines(paired, other=letter))
+
+
+def _document(
+    assessed: Sequence[AssessedRun],
+    groups: Sequence[SeedGroup],
+    pairs: Sequence[tuple[str, PairedRuns]],
+) -> dict[str, Any]:
     """Return the comparison as JSON."""
     return {
         "runs": [
             {
-                "manifest": str(run.path),
-                "status": run.status,
-                "options": options_of(run),
-                "metrics": final_metrics(run),
+                "manifest": str(each.run.path),
+                "status": each.run.status,
+                "options": options_of(each.run),
+                "metrics": final_metrics(each.run),
+                "intervals": each.intervals,
             }
-            for run in runs
+            for each in assessed
         ],
         "over_seeds": [group.to_json() for group in groups],
+        "paired": [{"a": "A", "b": letter} | to_json(paired) for letter, paired in pairs],
     }

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -10,7 +11,9 @@ from tinybert.compare.verdict import Comparison, compare_pair
 from tinybert.errors import UsageError
 from tinybert.manifest.document import Run
 from tinybert.manifest.study import RECORD, Study
+from tinybert.report.assessed import AssessedRun
 from tinybert.report.chart import SERIES
+from tinybert.report.paired import PairedRuns, pair_runs
 from tinybert.report.recorded import Steps, steps_of
 from tinybert.report.seeds import SeedGroup, over_seeds
 
@@ -28,6 +31,7 @@ class PagedRun:
     """One of `SERIES`."""
     run: Run
     steps: Steps
+    assessed: AssessedRun
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Subject:
     """The study whose runs they are, if the page was asked for by its record."""
     folder: Path
     """Where the page will be: its links are relative to it."""
+
+    @cached_property
+    def paired(self) -> PairedRuns | None:
+        """How two evaluations differ row by row; None unless they are of the same rows."""
+        if self.comparison is None:
+            return None
+        a, b = (paged.assessed for paged in self.runs)
+        return pair_runs(a, b)
 
     @property
     def alone(self) -> PagedRun | None:
@@ -97,6 +109,7 @@ def _paged(runs: list[Run], groups: Sequence[SeedGroup], study: Study | None) ->
             SERIES[places[run.path] % len(SERIES)],
             run,
             steps_of(run),
+            AssessedRun(run),
         )
         for place, run in enumerate(runs)
     ]

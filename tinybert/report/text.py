@@ -12,8 +12,12 @@ from tinybert.compare.verdict import Comparison, compare_pair
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
+from tinybert.report.assessed import AssessedRun
+from tinybert.report.assessed_text import assessment_lines, paired_lines
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints, unmet
 from tinybert.report.lineage import ParentLink, ancestors, parent_links
+from tinybert.report.paired import pair_runs
+from tinybert.report.table import as_table
 
 
 def diff(
@@ -36,9 +40,14 @@ def diff(
     comparison = compare_pair(a, b, across_topology=across_topology)
     same = {"bitwise", "equal"} | ({"within tolerance"} if require == "tolerance" else set())
     code = {"incomparable": 2}.get(comparison.verdict, 0 if comparison.verdict in same else 1)
+    paired = None
+    if comparison.verdict in ("different", "within tolerance"):
+        paired = pair_runs(AssessedRun(Run.load(a)), AssessedRun(Run.load(b)))
     if format == "json":
-        return json.dumps(_document(comparison, a, b, code), indent=2) + "\n", code
-    return "\n".join(_diff_lines(comparison, a, b)) + "\n", code
+        document = _document(comparison, a, b, code) | {"paired": to_json(paired)}
+        return json.dumps(document, indent=2) + "\n", code
+    lines = [*_diff_lines(comparison, a, b), *(paired_lines(paired, flips=False) if paired else [])]
+    return "\n".join(lines) + "\n", code
 
 
 def show(manifest: Path) -> tuple[str, int]:
@@ -62,7 +71,10 @@ def show(manifest: Path) -> tuple[str, int]:
         versions = f"{environment.python}, MindSpore {environment.mindspore.version}"
         rows.append(("environment", f"{versions}, {environment.cpu.model}"))
     rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
-    rows += [(name, exact_value(value)) for name, value in final_metrics(run).items()]
+    assessed = AssessedRun(run)
+    for name, value in final_metrics(run).items():
+        interval = assessed.intervals.get(name)
+        rows.append((name, exact_value(value) + (f"  {interval}" if interval else "")))
     rows += [(name, checkpoint.file) for name, checkpoint in kept_checkpoints(run)]
     rows += [("[expect]", failure) for failure in unmet(run)]
     if error := outcome.error:
@@ -74,8 +86,8 @@ def show(manifest: Path) -> tuple[str, int]:
     rows.append(("ended", volatile.ended or "-"))
     rows.append(("segments", str(len(volatile.segments))))
     rows.append(("outcome", run.manifest.digests.outcome))
-    width = max(len(name) for name, _ in rows)
-    return f"{manifest}\n" + "".join(f"  {name:{width}}  {text}\n" for name, text in rows), 0
+    lines = [str(manifest), *as_table(rows, indent=2), *assessment_lines(assessed)]
+    return "\n".join(lines) + "\n", 0
 
 
 def lineage(manifest: Path) -> tuple[str, int]:

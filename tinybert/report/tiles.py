@@ -10,10 +10,18 @@ from tinybert.manifest.document import Run
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.report.facts import seconds_taken, unmet
 from tinybert.report.lineage import ancestors, parent_links
+from tinybert.report.paired import PairedRuns
 from tinybert.report.runs import is_loss, main_metric, size_text
 from tinybert.report.seeds import SeedGroup
-from tinybert.report.shown import count_text, difference, number, seconds_text
-from tinybert.report.subject import Subject
+from tinybert.report.shown import (
+    INTERVAL,
+    count_text,
+    difference,
+    interval_text,
+    number,
+    seconds_text,
+)
+from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words, network_words
 
 ARROW = "\N{RIGHTWARDS ARROW}"
@@ -35,19 +43,22 @@ def tiles(subject: Subject) -> list[Tile]:
     """Return result, networks, parameters and duration of a page's runs."""
     runs = [paged.run for paged in subject.runs]
     if subject.alone is not None:
-        result = _result(runs[0])
+        result = _result(subject.alone)
     elif subject.comparison is not None:
-        result = _change(*runs)
+        result = _change(runs[0], runs[1], subject.paired)
     else:
         result = _best(runs, subject.groups)
     return [result, _networks(runs), _parameters(runs), _duration(runs)]
 
 
-def _result(run: Run) -> Tile:
+def _result(paged: PagedRun) -> Tile:
+    run = paged.run
     name, value = main_metric(run)
     if value is None:
         return Tile("Result", "none", ["the run measured nothing"])
     outcome, notes = run.manifest.outcome, list[Markup | str]()
+    if (interval := paged.assessed.intervals.get(name)) is not None:
+        notes.append(Markup(f"{INTERVAL} {{}}").format(interval_text(interval)))
     if name.startswith("best ") and outcome.best_step is not None:
         notes.append(f"best evaluation, after step {outcome.best_step:,} of {outcome.steps:,}")
     if kept := _kept_of_teacher(run, name, value):
@@ -70,7 +81,7 @@ def _kept_of_teacher(run: Run, name: str, value: float) -> str:
     return ""
 
 
-def _change(a: Run, b: Run) -> Tile:
+def _change(a: Run, b: Run, paired: PairedRuns | None) -> Tile:
     (name, x), (other, y) = main_metric(a), main_metric(b)
     if x is None or y is None or name.removeprefix("best ") != other.removeprefix("best "):
         return Tile("Result", "not comparable")
@@ -78,6 +89,9 @@ def _change(a: Run, b: Run) -> Tile:
         return Tile(metric_words(name), number(x), ["the same in both"])
     value = Markup("{} {} {}").format(number(x), ARROW, number(y))
     notes = [Markup("{} from A to B").format(difference(y - x))]
+    if paired is not None and name in paired.differences:
+        interval = interval_text(paired.differences[name][1])
+        notes.append(Markup(f"{INTERVAL} {{}}").format(interval))
     return Tile(metric_words(name), value, notes, any(unmet(run) for run in (a, b)))
 
 
