@@ -38,6 +38,8 @@ COMMANDS = {
     "verify": "tinybert.compare.verify",
     "attest": "tinybert.commands.attest",
     "report": "tinybert.report.page",
+    "trace": "tinybert.commands.leaving",
+    "mlflow": "tinybert.commands.leaving",
     "doctor": "tinybert.commands.doctor",
     "completion": "tinybert.commands.completion",
 }

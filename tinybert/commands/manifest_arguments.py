@@ -49,6 +49,25 @@ def add_manifests(commands: Commands, program: Path) -> None:
         metavar="FILE",
         help="the page (default: named after the runs, in the current directory)",
     )
+    trace = commands.add_parser("trace", help="a run's curves as CSV, or as TensorBoard events")
+    trace.add_argument("--format", choices=("csv", "tensorboard"), default="csv")
+    trace.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the CSV file, or the directory of TensorBoard's files",
+    )
+    mlflow = commands.add_parser("mlflow", help="write a run into an MLflow store")
+    mlflow.add_argument(
+        "--tracking-uri",
+        required=True,
+        metavar="URI",
+        help="of a server, http://..., or sqlite:///mlflow.db",
+    )
+    mlflow.add_argument(
+        "--experiment", default="", metavar="NAME", help="(default: the recipe's name)"
+    )
     runs = commands.add_parser("runs", help="a table of runs: status, result, time, size on disk")
     runs.add_argument("name", nargs="?", default="", metavar="NAME", help="begins their names")
     runs.add_argument(
@@ -83,11 +102,12 @@ def add_manifests(commands: Commands, program: Path) -> None:
         add_root(command, program, "where runs/ and manifests/ are")
     for command in (runs, compare):
         command.add_argument("--format", choices=("text", "json"), default="text")
-    for command in (report, compare):
+    for command in (report, compare, trace):
         command.add_argument("--force", action="store_true", help="replace what is there")
-    for command in (verify, attest, rerun, audit, show, lineage):
+    about_one = (verify, attest, rerun, audit, show, lineage, trace, mlflow)
+    for command in about_one:
         command.add_argument("manifest", type=RunName, metavar="RUN", help=RUN_NAME)
-    for command in (diff, report, verify, attest, rerun, audit, show, lineage, compare):
+    for command in (diff, report, compare, *about_one):
         add_root(command, program, "where manifests/ is, for names of runs", dest="runs_root")
 
 

@@ -1,4 +1,4 @@
-"""A trained network in the formats of others: checkpoint families, ONNX, MINDIR."""
+"""Networks and runs in the formats of others: checkpoint families, ONNX, MINDIR, curves."""
 
 from typing import Literal
 
