@@ -1,5 +1,6 @@
 """Finished evaluations with predictions of random logits, and records with texts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tinybert.files import digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_table
 from tinybert.manifest.document import read_manifest
-from tinybert.manifest.model import Code, InputFile, Inputs
+from tinybert.manifest.model import Code, InputFile, Inputs, Parent
 from tinybert.manifest.record import RunRecord
 from tinybert.metrics.metrics import predicted_labels, task_metrics
 from tinybert.metrics.predictions import ARRAYS_FILE, LINES_FILE, Predictions
@@ -63,7 +64,9 @@ def write_texts(path: Path) -> InputFile:
     return InputFile(role="eval_data", path=path.name, size=found.size, sha256=found.sha256)
 
 
-def evaluation(root: Path, task_type: TaskType, seed: int = 1) -> Path:
+def evaluation(
+    root: Path, task_type: TaskType, seed: int = 1, parents: Sequence[Parent] = ()
+) -> Path:
     """Leave a finished evaluation; returns its manifest."""
     method, count, names = TASKS[task_type]
     text = (ROOT / "recipes" / "tiny" / "tiny_evaluate.toml").read_text()
@@ -83,6 +86,7 @@ def evaluation(root: Path, task_type: TaskType, seed: int = 1) -> Path:
         code=Code(digest=digest(code), files=code),
         files=[write_texts(root / RECORDS)],
         seeds={"seed": 1},
+        parents=list(parents),
     )
     kept = predictions(task_type, seed)
     with RunRecord.plan(root, inputs) as record:

@@ -79,6 +79,7 @@ def test_a_directory_for_transformers_describes_itself(call, student_run, tmp_pa
     output = tmp_path / "model"
     assert call("convert", student_run, "--to", "huggingface", "--output", output)[0] == 0
     assert sorted(path.name for path in output.iterdir()) == [
+        "README.md",
         "config.json",
         "model.safetensors",
         "tokenizer_config.json",

@@ -154,6 +154,7 @@ def test_an_export_for_transformers_is_read_back(call, student_run, tmp_path):
     )
     record = json.loads((output / "export.json").read_text())
     assert [file["name"] for file in record["files"]] == [
+        "README.md",
         "config.json",
         "model.safetensors",
         "tokenizer_config.json",

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from tinybert.atomic import atomic_directory, atomic_replace
 from tinybert.data.sidecar import VOCABULARY
 from tinybert.errors import UsageError
+from tinybert.export.card import CARD, model_card
 from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
 from tinybert.files import writing
@@ -29,6 +30,7 @@ EXPORT_FILES = {
     DESCRIPTION,
     VOCABULARY,
     TOKENIZER_CONFIG,
+    CARD,
     exported.RECORD_FILE,
     "model.onnx",
     "model.mindir",
@@ -66,7 +68,7 @@ def write_checkpoint(source: Source, family: Family, output: Path) -> None:
 
 
 def write_huggingface(source: Source, directory: Path) -> None:
-    """Write a network as transformers loads it, into an existing, empty directory.
+    """Write a network as transformers loads it, with a card, into an existing, empty directory.
 
     Raises:
         InputError: The tokenizer is not one that this program has.
@@ -92,6 +94,7 @@ def write_huggingface(source: Source, directory: Path) -> None:
     (directory / WEIGHTS).chmod(0o644)
     shutil.copyfile(vocab, directory / VOCABULARY)
     (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
+    (directory / CARD).write_text(model_card(source), encoding="utf-8")
 
 
 def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:
