@@ -10,11 +10,16 @@ from tinybert.stages.training import TrainingSetup, run_training, stage_result
 
 def finetune(recipe: Finetune, context: RunContext) -> StageResult:
     """Train a network and its new head on labelled rows (Devlin et al., arXiv 1810.04805)."""
+    return stage_result(context.plan, [run_training(context, label_training(recipe, context))])
+
+
+def label_training(recipe: Finetune, context: RunContext) -> TrainingSetup:
+    """Return the training of a network and its new head."""
     plan = context.plan
     (phase,), (role,) = plan.phases, plan.networks
     network = tasks.task_network(plan, role, context.loaded)
     weights = list(network.get_parameters())
-    training = TrainingSetup(
+    return TrainingSetup(
         phase=phase,
         network=LabelTraining(network, recipe.task.task_type),
         part_names=(),
@@ -26,4 +31,3 @@ def finetune(recipe: Finetune, context: RunContext) -> StageResult:
         selection=tasks.best_metric(context, recipe, network, phase),
         labels=plan.labels,
     )
-    return stage_result(plan, [run_training(context, training)])

@@ -39,25 +39,42 @@ def task_distill(recipe: TaskDistill, context: RunContext) -> StageResult:
     for phase in plan.phases:
         if done and (not done[-1].finished or done[-1].stopped):
             break
-        # Each phase has cells of its own: one that was compiled before keeps its place in the
-        # first graph, and the second would be read back wrongly.
-        if phase.name == "phase1":
-            assert recipe.phase1 is not None
-            table = recipe.phase1.distill
-            distiller = build_distiller(plan, table, context.loaded)
-            outputs, facts = cached_layers(recipe, context, distiller)
-            training = layer_training(
-                context, phase, table, distiller, outputs, facts, name=phase.name
-            )
-        else:
-            steps_before = sum(trained.steps for trained in done)
-            training = _prediction_training(recipe, context, phase, student, steps_before)
+        steps_before = sum(trained.steps for trained in done)
+        training = phase_training(recipe, context, phase, student, steps_before)
         later = plan.phases[len(done) + 1 :]
         begun = any(has_checkpoint(context.record, other.name) for other in later)
         passed = context.world.broadcast_bytes(bytes([begun])) == bytes([True])
         done.append(run_training(context, training, passed=passed))
         student = {p.name: p.asnumpy() for p in training.groups["student"]}
     return stage_result(plan, done)
+
+
+def phase_training(
+    recipe: TaskDistill,
+    context: RunContext,
+    phase: TrainingPhase,
+    trained: dict[str, Array],
+    steps_before: int,
+) -> TrainingSetup:
+    """Return the training of a phase.
+
+    It has cells of its own: one that was compiled before keeps its place in the first graph, and
+    the second would be read back wrongly.
+
+    Args:
+        recipe: The recipe.
+        context: The run.
+        phase: `phase1` or `phase2`.
+        trained: The student's weights after the phase before, if there was one.
+        steps_before: Steps of that phase.
+    """
+    if phase.name == "phase2":
+        return _prediction_training(recipe, context, phase, trained, steps_before)
+    assert recipe.phase1 is not None
+    table = recipe.phase1.distill
+    distiller = build_distiller(context.plan, table, context.loaded)
+    outputs, facts = cached_layers(recipe, context, distiller)
+    return layer_training(context, phase, table, distiller, outputs, facts, name=phase.name)
 
 
 def _prediction_training(
