@@ -12,7 +12,6 @@ from tinybert.kernels.loops import (
     ZERO,
     Bools,
     Floats,
-    column_sums,
     compiled,
     float32,
     polynomial,
@@ -27,28 +26,30 @@ _EXP_P = float32(*(1 / math.factorial(i) for i in range(8)))
 
 
 @compiled
-def split_heads(x: Floats, bias: Floats, scale: np.float32, out: Floats) -> None:
-    """Fill `out` (B, A, S, D) with (x + bias) * scale, x (B, S, A * D) and bias (A * D,)."""
+def split_heads(x: Floats, bias: Floats, scale: np.float32, first: int, out: Floats) -> None:
+    """Fill `out` (B, A, S, D) with (x + bias) * scale, of A * D columns of x from `first` on.
+
+    x is (B * S, W), bias (W,).
+    """
     batch, heads, length, size = out.shape
     for b in range(batch):
         for a in range(heads):
+            at = first + a * size
             for s in range(length):
                 for d in range(size):
-                    out[b, a, s, d] = (x[b, s, a * size + d] + bias[a * size + d]) * scale
+                    out[b, a, s, d] = (x[b * length + s, at + d] + bias[at + d]) * scale
 
 
 @compiled
-def split_heads_gradient(
-    scale: np.float32, gradient: Floats, to_x: Floats, to_bias: Floats
-) -> None:
-    """Fill `to_x` (B, S, A * D) and `to_bias` (A * D,) with the gradients of `split_heads`."""
+def join_heads(gradient: Floats, scale: np.float32, first: int, to_x: Floats) -> None:
+    """Fill columns of `to_x` (B * S, W) from `first` on with the gradient of `split_heads`."""
     batch, heads, length, size = gradient.shape
     for b in range(batch):
         for s in range(length):
             for a in range(heads):
+                at = first + a * size
                 for d in range(size):
-                    to_x[b, s, a * size + d] = gradient[b, a, s, d] * scale
-    column_sums(to_x.reshape(batch * length, heads * size), to_bias)
+                    to_x[b * length + s, at + d] = gradient[b, a, s, d] * scale
 
 
 @compiled

@@ -164,8 +164,7 @@ class SelfAttention(Cell):
         self.keep_scale = keep_scale(config.attention_probs_dropout_prob)
         self.own = cpu_operators.used()
         if self.own:
-            self.own_query = cpu_operators.split_heads_operator(self.heads, self.scale)
-            self.own_split = cpu_operators.split_heads_operator(self.heads, 1.0)
+            self.own_split = cpu_operators.split_heads_operator(self.heads, self.scale)
             self.no_mask = cpu_operators.no_mask(4)
             self.own_probs = cpu_operators.attention_probs_operator(self.keep_scale)
         self.relative = config.use_relative_positions
@@ -199,14 +198,8 @@ class SelfAttention(Cell):
         if not self.own:
             query, key, value = self.query(x) * self.scale, self.key(x), self.value(x)
             return self._split(query), self._split(key), self._split(value)
-        query, query_bias = self.query.terms(x)
-        key, key_bias = self.key.terms(x)
-        value, value_bias = self.value.terms(x)
-        return (
-            self.own_query(query.reshape(x.shape), query_bias),
-            self.own_split(key.reshape(x.shape), key_bias),
-            self.own_split(value.reshape(x.shape), value_bias),
-        )
+        product, bias = self.query.joint_terms(self.key, self.value, x)
+        return self.own_split(product.reshape(*x.shape[:-1], bias.shape[0]), bias)
 
     def _probs(self, scores: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None) -> ms.Tensor:
         """Return softmax of scores + bias, with dropout, (B, A, S, S)."""

@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from tinybert.kernels import attention, gelu, norm
-from tinybert.kernels.loops import Bools, Floats
+from tinybert.kernels.loops import Bools, Floats, column_sums, float32
 
 Tensors = tuple[Tensor, ...]
 
@@ -136,30 +136,38 @@ def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
 
 @cache
 def split_heads_operator(heads: int, scale: float) -> ops.Custom:
-    """Return (x + bias) * scale by heads, (B, A, S, D), of x (B, S, H) and bias (H,)."""
-    factor = np.float32(scale)
+    """Return (query * scale, key, value), each (B, A, S, D), of x + bias.
 
-    def shape_of(x: Sequence[int], bias: Sequence[int]) -> tuple[int, ...]:
-        batch, length, hidden = x
-        return batch, heads, length, hidden // heads
+    x (B, S, 3 * H) is the product of hidden states and the three weights, bias (3 * H,).
+    """
+    factors = float32(scale, 1.0, 1.0)
 
-    def forward(x: Floats, bias: Floats) -> Floats:
-        out = np.empty(shape_of(x.shape, bias.shape), np.float32)
-        attention.split_heads(x, bias, factor, out)
-        return out
+    def shape_of(x: Sequence[int], bias: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        batch, length, width = x
+        return ((batch, heads, length, width // 3 // heads),) * 3
 
-    def backward(x: Floats, bias: Floats, gradient: Floats) -> tuple[Floats, ...]:
+    def forward(x: Floats, bias: Floats) -> tuple[Floats, ...]:
+        outs = tuple(np.empty(shape, np.float32) for shape in shape_of(x.shape, bias.shape))
+        for i, (factor, out) in enumerate(zip(factors, outs, strict=True)):
+            attention.split_heads(_rows(x), bias, factor, i * (bias.size // 3), out)
+        return outs
+
+    def backward(
+        x: Floats, bias: Floats, query: Floats, key: Floats, value: Floats
+    ) -> tuple[Floats, ...]:
         to_x, to_bias = _empty_like(x, bias)
-        attention.split_heads_gradient(factor, gradient, to_x, to_bias)
+        for i, (factor, gradient) in enumerate(zip(factors, (query, key, value), strict=True)):
+            attention.join_heads(gradient, factor, i * (bias.size // 3), _rows(to_x))
+        column_sums(_rows(to_x), to_bias)
         return to_x, to_bias
 
-    gradients = _operator(backward, lambda x, bias, gradient: (x, bias))
+    to_inputs = _operator(backward, lambda x, bias, query, key, value: (x, bias))
 
-    def bprop(x: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
-        found: Tensors = gradients(x, bias, gradient)
+    def bprop(x: Tensor, bias: Tensor, out: Tensors, gradients: Tensors) -> Tensors:
+        found: Tensors = to_inputs(x, bias, gradients[0], gradients[1], gradients[2])
         return found
 
-    return _operator(forward, lambda x, bias: x, bprop, shape_of)
+    return _operator(forward, lambda x, bias: (x, x, x), bprop, shape_of)
 
 
 @cache

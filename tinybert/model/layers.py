@@ -105,6 +105,17 @@ class Linear(Cell):
         flat = self.product(x.reshape(-1, x.shape[-1]), self.weight)
         return flat, ops.cast(self.bias, ms.float32)
 
+    def joint_terms(
+        self, second: "Linear", third: "Linear", x: ms.Tensor
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the terms of three maps side by side: (N, 3 * out) and (3 * out,), float32.
+
+        One product of thrice the width takes less time than three, and so do its gradients.
+        """
+        weight = ops.concat((self.weight, second.weight, third.weight))
+        bias = ops.concat((self.bias, second.bias, third.bias))
+        return self.product(x.reshape(-1, x.shape[-1]), weight), ops.cast(bias, ms.float32)
+
 
 class LayerNorm(Cell):
     """Layer norm over the last axis, in float32.
