@@ -85,7 +85,7 @@ def table_errors(rule, value, whole, path):
         known = [one for pattern, one in patterns.items() if re.search(pattern, key)]
         known += [rule["properties"][key]] if key in rule.get("properties", {}) else []
         for one in known or [rule.get("additionalProperties", True)]:
-            yield from errors(one, inner, whole, path if one is False else (*path, key))
+            yield from errors(one, inner, whole, (*path, key))
 
 
 def subschemas(schema):

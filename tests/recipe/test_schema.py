@@ -1,6 +1,9 @@
 """The schema of recipes, by which editors check them."""
 
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,19 +25,27 @@ def places(values):
     return list(errors(RULES, values, RULES))
 
 
-def edited(case):
-    """Return the values of a bad recipe; None where it is no TOML."""
-    text = (HERE / "bases" / f"{case['base']}.toml").read_text()
-    for old, new in case["edits"]:
-        assert old in text
-        text = text.replace(old, new.strip("\n"), 1)
+def parsed(text):
+    """Return the values of a recipe; None where it is no TOML."""
     try:
         return tomli.loads(text)
     except tomli.TOMLDecodeError:
         return None
 
 
-BAD = {case["name"]: values for case in CASES if (values := edited(case)) is not None}
+def edited(case):
+    """Return the text of a bad recipe."""
+    text = (HERE / "bases" / f"{case['base']}.toml").read_text()
+    for old, new in case["edits"]:
+        assert old in text
+        text = text.replace(old, new.strip("\n"), 1)
+    return text
+
+
+TEXTS = {case["name"]: text for case in CASES if parsed(text := edited(case)) is not None}
+BAD = {name: tomli.loads(text) for name, text in TEXTS.items()}
+OF_THE_LANGUAGE = {"integer as float", "string as date"}
+"""Bad recipes whose values have another type in TOML, and not in JSON, as Taplo reads them."""
 
 
 @pytest.mark.parametrize("path", SHIPPED.values(), ids=SHIPPED)
@@ -53,6 +64,20 @@ def test_most_bad_recipes_are_marked():
     assert len(marked) / len(BAD) >= SHARE
 
 
+@pytest.mark.skipif(not shutil.which("taplo"), reason="needs taplo: npm install -g @taplo/cli")
+def test_taplo_accepts_and_marks_the_same(tmp_path):
+    (tmp_path / "schema.json").write_text(schema())
+    for name, path in SHIPPED.items():
+        shutil.copy(path, tmp_path / f"good {name}.toml")
+    for name, text in TEXTS.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    command = ["taplo", "check", "--schema", (tmp_path / "schema.json").as_uri(), "*.toml"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    marked = {Path(path).stem for path in re.findall(r'invalid file .*path="(.*)"', checked.stderr)}
+    expected = {name for name, values in BAD.items() if places(values)}
+    assert marked == expected - OF_THE_LANGUAGE, checked.stderr[-2000:]
+
+
 def tables(values, path=()):
     """Yield the path of every table, the top included."""
     yield path
@@ -69,26 +94,26 @@ def test_a_key_that_is_unknown_has_one_mark_in_its_own_table(name):
         for key in path:
             table = table[key]
         table["unheard_of"] = {} if path == ("expect", "metrics") else 1
-        assert places(values) == [(*path, "unheard_of") if path[-1:] == ("metrics",) else path]
+        assert places(values) == [(*path, "unheard_of")]
 
 
 @pytest.mark.parametrize(
     ("table", "changes", "place"),
     [
-        ("training", {"epoch_size": 3}, ("training",)),
+        ("training", {"epoch_size": 3}, ("training", "train_steps")),
         ("training", {"train_steps": None}, ("training",)),
-        ("data", {"batch_size": 4}, ("data",)),
+        ("data", {"batch_size": 4}, ("data", "global_batch_size")),
         ("data", {"schema_dir": None}, ("data",)),
-        ("data", {"block_length": 32}, ("data",)),
+        ("data", {"block_length": 32}, ("data", "block_length")),
         ("data", {"packing": "blocks", "block_length": 32}, ("data", "packing")),
-        ("student", {"load_student_ckpt_path": "a"}, ("student",)),
+        ("student", {"load_student_ckpt_path": "a"}, ("student", "load_student_ckpt_path")),
         ("student", {"init": None, "load_student_ckpt_path": {"recipe": "a.json"}}, None),
         ("optimizer", {"betas": [0.9]}, ("optimizer", "betas")),
         ("optimizer", {"betas": [0.9, "x"]}, ("optimizer", "betas", 1)),
         ("distill", {"layer_map": "uniforn"}, ("distill", "layer_map")),
         ("distill", {"layer_map": [1, "2"]}, ("distill", "layer_map", 1)),
         ("topology", {"hosts": 2}, ("topology",)),
-        ("runtime", {"teacher_cache_gib": 1.0}, ("runtime",)),
+        ("runtime", {"teacher_cache_gib": 1.0}, ("runtime", "teacher_cache_gib")),
     ],
 )
 def test_a_mistake_has_its_own_place(table, changes, place):
@@ -119,7 +144,7 @@ def test_every_key_is_described_and_completed():
     assert RULES["properties"]["stage"]["enum"] == list(STAGES)
     for definition in RULES["definitions"].values():
         assert definition["description"]
-        assert definition["additionalProperties"] is False
+        assert definition["additionalProperties"] == {"not": {"title": "unknown key"}}
         for field in definition["properties"].values():
             assert field["description"]
     data = RULES["properties"]["data"]["properties"]

@@ -2,7 +2,8 @@
 
 It is of draft 7, whose keywords Taplo and its kin know. A table of one stage is reached by
 `if` and `then`, so that a mistake has one message, at its own place; what editors complete is in
-`properties` of the whole, which refuses nothing.
+`properties` of the whole, which refuses nothing. A key that may not be there is refused by a rule
+about its value: Taplo marks a rule about a table at every key of the table.
 """
 
 import json
@@ -71,8 +72,19 @@ def _is(key: str, value: object) -> Schema:
     return {"required": [key], "properties": {key: {"const": value}}}
 
 
-def _without(*keys: str) -> Schema:
-    return {"allOf": [{"not": {"required": [key]}} for key in keys]}
+def _refused(why: str) -> Schema:
+    """Return a schema that accepts nothing; Taplo prints it, and so the reason."""
+    return {"not": {"title": why}}
+
+
+def _without(why: str, *keys: str) -> Schema:
+    return {"properties": {key: _refused(why) for key in keys}}
+
+
+def _any_of(first: str, *others: str) -> Schema:
+    """Return that a table has some of these keys; where it has none, the first is asked for."""
+    there = {"anyOf": [{"required": [key]} for key in others]}
+    return {"if": there, "else": {"required": [first]}}
 
 
 def _exclusive(definition: Schema) -> Iterator[Schema]:
@@ -80,8 +92,10 @@ def _exclusive(definition: Schema) -> Iterator[Schema]:
     for group in EXCLUSIVE:
         keys = [key for key in group if key in definition["properties"]]
         if len(keys) > 1:
-            yield {"anyOf": [{"required": [key]} for key in keys]}
-            yield from ({"not": {"required": list(pair)}} for pair in combinations(keys, 2))
+            yield _any_of(*keys)
+            for first, second in combinations(keys, 2):
+                beside = _without(f"a second key beside `{first}`", second)
+                yield {"if": {"required": [first]}, "then": beside}
 
 
 def _rules(name: str, definition: Schema) -> Iterator[Schema]:
@@ -91,10 +105,13 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
         yield {"if": {"required": ["micro_batches"]}, "then": {"required": ["global_batch_size"]}}
     if "dataset_type" in keys:
         yield {"if": _is("dataset_type", "tfrecord"), "then": {"required": ["schema_dir"]}}
-        never = [{"not": {"required": [key]}} for key in ("schema_dir", "eval_schema_dir")]
-        yield {"if": _is("dataset_type", "mindrecord"), "then": {"allOf": never}}
-        blocks = {"required": ["block_length"]}
-        yield {"if": _is("packing", "blocks"), "then": blocks, "else": {"not": blocks}}
+        never = _without("a schema of MindRecord files", "schema_dir", "eval_schema_dir")
+        yield {"if": _is("dataset_type", "mindrecord"), "then": never}
+        yield {
+            "if": _is("packing", "blocks"),
+            "then": {"required": ["block_length"]},
+            "else": _without('a key of packing = "blocks"', "block_length"),
+        }
     if name == "Task":
         for kind, methods in METRICS.items():
             one = {"const": 1} if kind == "regression" else {"minimum": 2}
@@ -103,25 +120,27 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
         two = {"properties": {"num_labels": {"maximum": 2}}}
         yield {"if": _is("assessment_method", "bf1"), "then": two}
     if name == "Bounds":
-        yield {"anyOf": [{"required": ["min"]}, {"required": ["max"]}]}
+        yield _any_of("min", "max")
     if name == "LossWeights":
         yield {"not": {"properties": {"attention": {"const": 0}, "hidden": {"const": 0}}}}
     if name == "Topology":
         several = {"required": ["hosts"], "properties": {"hosts": {"minimum": 2}}}
         yield {"if": several, "then": {"required": ["master_address", "master_port"]}}
     if name in STAGE_NAMES and name != "TaskDistill":
-        yield {"properties": {"runtime": _without("teacher_cache_gib")}}
+        cache = _without("a key of task_distill", "teacher_cache_gib")
+        yield {"properties": {"runtime": cache}}
     if name == "Evaluate":
-        yield {"properties": {"expect": _without("steps", "finite_loss")}}
+        yield {"properties": {"expect": _without("a key of trainings", "steps", "finite_loss")}}
     if name == "GeneralDistill":
         include = {"properties": {"distill": _is("padding", "include")}, "required": ["distill"]}
         padded = {"properties": {"data": {"properties": {"packing": {"const": "none"}}}}}
         yield {"if": include, "then": padded}
     if name in ("Finetune", "Evaluate"):
-        yield {"anyOf": [{"required": ["teacher"]}, {"required": ["student"]}]}
-        yield {"not": {"required": ["teacher", "student"]}}
+        yield _any_of("teacher", "student")
+        second = _without("a second network beside [teacher]", "student")
+        yield {"if": {"required": ["teacher"]}, "then": second}
     if name == "TaskDistill":
-        yield {"anyOf": [{"required": ["phase1"]}, {"required": ["phase2"]}]}
+        yield _any_of("phase1", "phase2")
     if name == "Expect":
         yield {"if": {"required": ["tolerance"]}, "then": {"required": ["reference"]}}
 
@@ -153,6 +172,8 @@ def _draft_7(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     schema = {key: value for key, value in schema.items() if key != "discriminator"}
+    if schema.get("additionalProperties") is False:
+        schema["additionalProperties"] = _refused("unknown key")
     if isinstance(alternatives := schema.pop("oneOf", None), list):
         schema |= _by_type(alternatives)
     if isinstance(items := schema.pop("prefixItems", None), list):
