@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHIPPED
 from tinybert.errors import RecipeError, UsageError
 from tinybert.recipe.explain import explain, field_texts
 from tinybert.recipe.keys import all_tables
@@ -154,6 +154,13 @@ device_count = 1      derived hosts * devices_per_host
     Processes of the whole run.""",
         0,
     )
+
+
+@pytest.mark.parametrize("name", ["minilm_sst2_evaluate_student", "finetune_tnews"])
+def test_explain_has_lines_of_100_columns_also_where_paths_are_long(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text, _ = explain(str(SHIPPED[name].relative_to(ROOT)))
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_explain_lists_every_value_once():

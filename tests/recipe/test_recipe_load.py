@@ -153,6 +153,13 @@ error: `hidden_size` of [student], 23, does not divide into 4 heads
 help: write a multiple of `num_attention_heads`, such as 24""",
         ),
         (
+            "optimizer.betas=0.9,0.99",
+            """\
+error: expected array for `betas`, got string
+  --> --set optimizer.betas=0.9,0.99
+help: write [0.9, 0.99]""",
+        ),
+        (
             "expect.tolerance.relative=1",
             """\
 error: missing key `absolute` in [expect.tolerance]
@@ -278,9 +285,13 @@ def test_a_key_without_a_value_is_removed():
     path = ROOT / "recipes" / "tiny.toml"
     assert "expect" not in load(path, ["expect="]).values
     assert "steps" not in load(path, ["expect.steps="]).values["expect"]
-    assert error_of(path, ["training.epoch_size="]).startswith(
-        "error: `training.epoch_size` is not there to be removed\n"
-    )
+    for key, cure in (
+        ("training.epoch_size", "leave it out: the recipe does not write it"),
+        ("training.train_step", "use `training.train_steps`"),
+    ):
+        assert error_of(path, [f"{key}="]) == (
+            f"error: `{key}` is not there to be removed\n  --> --set {key}=\nhelp: {cure}"
+        )
     assert "missing key `seed`" in error_of(path, ["seed="])
 
 

@@ -11,6 +11,9 @@ HINTS = {
     "training.num_train_epochs": "use `epoch_size`",
     "data.per_device_train_batch_size": "use `batch_size`",
     "optimizer.max_grad_norm": ('write `clip_norm`, and `clip_by = "global_norm"`, in [optimizer]'),
+    "training.gradient_accumulation_steps": (
+        "write `micro_batches` in [data], and the rows of all of them as `global_batch_size`"
+    ),
     "checkpoints.save_total_limit": "use `max_ckpt_num`",
     "training.eval_steps": "use `save_ckpt_step` under [checkpoints]",
     "student.layers": "use `num_hidden_layers`",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
+import tomli
 from pydantic_core import ErrorDetails
 
 from tinybert.recipe.keys import TablePath, all_tables, as_toml, dotted, listed
@@ -269,6 +270,15 @@ def _type_name(value: Any) -> str:
     return names[type(value)]
 
 
+def _items(value: str | int | float) -> list[Any]:
+    """Return a value as an array, of numbers where it is a text with some."""
+    try:
+        items: list[Any] = tomli.loads(f"items = [{value}]")["items"]
+    except (ValueError, RecursionError):
+        return [value]
+    return items if all(isinstance(item, int | float) for item in items) else [value]
+
+
 def _type_cure(expected: str, path: KeyPath, value: Any) -> str:
     """Return how to write a value of another type, where the meaning is clear."""
     if expected == "string or array":
@@ -280,7 +290,7 @@ def _type_cure(expected: str, path: KeyPath, value: Any) -> str:
     if expected == "string" and isinstance(value, int | float) and not isinstance(value, bool):
         return f'write "{value}"'
     if expected == "array" and isinstance(value, str | int | float):
-        return f"write {as_toml([value])}"
+        return f"write {as_toml(_items(value))}"
     if expected == "true or false":
         meant = {"true": "true", "1": "true", "false": "false", "0": "false"}
         word = meant.get(str(value).lower())

@@ -44,13 +44,15 @@ def _listed(recipe: ResolvedRecipe, rows: Mapping[TablePath, Any]) -> str:
     """Return each value with its origin, and its meaning below, under a header for each table."""
     stage = type(recipe.recipe)
     values = {row: f"{dotted(row[-1:])} = {as_toml(value)}" for row, value in rows.items()}
-    column = min(max(map(len, values.values())), COLUMNS // 2)
+    origins = {row: _origin(recipe.origins[dotted(row)]) for row in rows}
+    room = COLUMNS - 2 - max(map(len, origins.values()))
+    column = max(0, min(max(map(len, values.values())), COLUMNS // 2, room))
     blocks = []
     for table, members in groupby(rows, key=lambda row: row[:-1]):
         lines = [f"[{dotted(table)}]"] if table else []
         for row in members:
-            origin = _origin(recipe.origins[dotted(row)])
-            lines.append(f"{values[row]:{column}}  {origin}".rstrip())
+            line = f"{values[row]:{column}}  {origins[row]}".rstrip()
+            lines += [line] if len(line) <= COLUMNS else [values[row], f"    {origins[row]}"]
             lines += _wrapped(f"{_meaning(stage, row)} {_allowed(stage, row)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

@@ -8,6 +8,7 @@ from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +148,21 @@ def overridden(
                 raise ValueError("the key has too many parts")
             if text.strip():
                 document = _with_value(document, path, _toml_value(text.strip()), place)
-            else:
+            elif document.value(path) is not None:
                 document = _without_value(document, path)
+            else:
+                message = f"`{dotted(path)}` is not there to be removed"
+                problems.append(Problem(message, place, _near_written(document, path)))
         except ValueError as error:
             problems.append(Problem(str(error), place, "for example --set training.train_steps=8"))
     return document, problems
+
+
+def _near_written(document: Document, path: tuple[str, ...]) -> str:
+    """Return what to do about a key that cannot be removed."""
+    written = [dotted(key) for key in document.keys]
+    near = get_close_matches(dotted(path), written, 1, 0.8)
+    return f"use `{near[0]}`" if near else "leave it out: the recipe does not write it"
 
 
 def _toml_value(text: str) -> Any:
@@ -186,9 +197,7 @@ def _with_value(document: Document, path: tuple[str, ...], value: Any, place: Pl
 
 
 def _without_value(document: Document, path: tuple[str, ...]) -> Document:
-    """Return the document without a key or a table."""
-    if document.value(path) is None:
-        raise ValueError(f"`{dotted(path)}` is not there to be removed")
+    """Return the document without a key or a table that it has."""
     values = deepcopy(document.values)
     table = values
     for part in path[:-1]:

@@ -100,6 +100,9 @@ GONE = {
     "do_lower_case": "leave it out: it is an option of the command `prepare`",
     "text_column": "leave it out: it is an option of the command `prepare`",
     "load_best_model_at_end": "leave it out: the best checkpoint is kept, and taken by links",
+    "gradient_accumulation_steps": "write `micro_batches` in [data], and the rows of all of them "
+    "as `global_batch_size`",
+    "label_smoothing_factor": "leave it out: labels are learned as they are",
     "gradient_checkpointing": "leave it out: a smaller `batch_size` needs less memory",
 }
 """Options of the MindSpore example and of transformers' trainer that are no keys here, and what to
