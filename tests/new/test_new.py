@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -18,19 +19,28 @@ from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 
 TINY = ROOT / "recipes" / "tiny"
-ORIGINS = {"teacher", "records", "paper", "bert", "here", "you", "chain", "form"}
+ORIGINS = {"teacher", "student", "records", "paper", "bert", "here", "you", "chain", "form"}
 CONLL = "the O\nriver B-place\nis O\ncold O\n\na O\ntown B-place\nby I-place\n\n"
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """A directory with a teacher in `bert`, tables and tags."""
-    config = network(load(SHIPPED["tiny_finetune"]).recipe, "teacher")
+def write_model(directory, config):
+    """Write a model with random weights in Hugging Face's files."""
     found = TrainedNetwork(config, None, None, random_weights(config), ())
-    (tmp_path / "bert").mkdir()
+    directory.mkdir()
     texts = TextKeys(seq_length=32)
-    source = Source(found, tmp_path / "x", None, TINY / "vocab.txt", texts, lowercase=True)
-    write_huggingface(source, tmp_path / "bert")
+    source = Source(found, directory / "x", None, TINY / "vocab.txt", texts, lowercase=True)
+    write_huggingface(source, directory)
+
+
+@pytest.fixture
+def teacher():
+    return network(load(SHIPPED["tiny_finetune"]).recipe, "teacher")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, teacher):
+    """A directory with a teacher in `bert`, tables and tags."""
+    write_model(tmp_path / "bert", teacher)
     for part in ("train", "dev"):
         shutil.copy(TINY / "places" / f"{part}.tsv", tmp_path / f"{part}.tsv")
     (tmp_path / "tags.txt").write_text(CONLL * 20)
@@ -147,8 +157,9 @@ MISTAKES = {
     "no teacher": ((*TABLE, "--teacher", "none"), "the teacher's directory lacks config.json"),
     "width": ((*TABLE, "--student", "2x25"), "a width of 25 does not divide into the teacher's 4"),
     "layers": ((*TABLE, "--student", "5x24"), "a student has 1 to 4 layers"),
-    "sizes": ((*TABLE, "--student", "tiny"), "`tiny` is not the sizes of a student"),
-    "long rows": ((*TABLE, "--seq-length", "64"), "`seq_length` 64 exceeds"),
+    "sizes": ((*TABLE, "--student", "tiny"), "`tiny` is neither the sizes of a student nor a"),
+    "no student": ((*TABLE, "--student", "."), "the student's directory lacks config.json"),
+    "long rows": ((*TABLE, "--seq-length", "64"), "have 32 positions, fewer than --seq-length 64"),
     "no text": ((*TABLE, "--corpus", "none"), "the input names no text file"),
     "no dev set": (("--data", str(TINY / "places" / "train")), "there is no dev set beside"),
     "no records": (("--data", "bert"), "the directory holds no records.json"),
@@ -171,12 +182,45 @@ def test_a_teacher_without_weights_that_fit_is_refused(root, new):
     assert code == 2
     assert "unknown: " in err
     assert made(root) == []
+    assert not (root / "data" / "mine").exists(), "the command can be repeated"
 
 
 def test_layers_that_do_not_divide_are_spread(root, new):
     assert new(*TABLE, student="3x24")[0] == 0
     values = load("recipes/mine/mine_distill.toml").values
     assert values["phase1"]["distill"]["layer_map"] == [1, 3, 4]
+
+
+def test_a_student_of_its_own_files_begins_from_them(root, new, teacher):
+    config = replace(teacher, num_hidden_layers=2, hidden_size=24, layer_norm_eps=1e-12)
+    write_model(root / "small", replace(config, hidden_dropout_prob=0.2))
+    assert new(*TABLE, student="small")[0] == 0
+    values = load("recipes/mine/mine_distill.toml").values
+    student = values["student"]
+    assert (student["load_student_ckpt_path"], student["hidden_size"]) == ("small", 24)
+    assert (student["layer_norm_eps"], student["hidden_dropout_prob"]) == (1e-12, 0.2)
+    assert values["teacher"]["layer_norm_eps"] == teacher.layer_norm_eps
+    assert "layer_norm_eps" not in values["network"]
+    assert values["phase1"]["distill"]["weights"] == {"attention": 1.0, "hidden": 1.0}
+    assert load("recipes/mine/mine_evaluate.toml").values["network"]["layer_norm_eps"] == 1e-12
+
+
+def test_a_student_with_other_heads_is_taught_without_their_attention(root, new, teacher):
+    write_model(root / "small", replace(teacher, num_hidden_layers=2, num_attention_heads=2))
+    assert new(*TABLE, "--corpus", str(TINY / "text"), student="small")[0] == 0
+    general, distill = (load(f"recipes/mine/mine_{k}.toml").values for k in ("general", "distill"))
+    assert general["student"]["load_student_ckpt_path"] == "small"
+    link = {"recipe": "recipes/mine/mine_general.toml"}
+    assert distill["student"]["load_student_ckpt_path"] == link
+    for table in (general, distill["phase1"]):
+        assert table["distill"]["weights"] == {"attention": 0.0, "hidden": 1.0}
+
+
+def test_a_student_with_another_vocabulary_is_refused(root, new, teacher):
+    write_model(root / "small", replace(teacher, vocab_size=900))
+    code, _, err = new(*TABLE, student="small")
+    assert (code, "the student has 900 token ids, the teacher 800" in err) == (2, True)
+    assert made(root) == []
 
 
 def test_recipes_that_are_there_are_not_replaced(root, new):

@@ -95,7 +95,12 @@ def _new(commands: Commands, program: Path) -> None:
     new.add_argument(
         "--teacher", type=Path, required=True, metavar="DIR", help="a model in Hugging Face's files"
     )
-    new.add_argument("--student", required=True, metavar="LxH", help="layers x width, as 4x312")
+    new.add_argument(
+        "--student",
+        required=True,
+        metavar="SIZES",
+        help="layers x width, as 4x312; or the directory of a model to begin from",
+    )
     new.add_argument(
         "--data",
         type=Path,

@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,8 +15,9 @@ from tinybert.atomic import atomic_directory, write_bytes
 from tinybert.data.sidecar import VOCABULARY, Sidecar
 from tinybert.errors import TinybertError, UsageError, all_of
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd, writing
-from tinybert.new.recipes import Chain, recipes
-from tinybert.new.sources import RecordsPlace, Student, TaskRecords, Teacher, find_task_records
+from tinybert.new.entries import Chain
+from tinybert.new.recipes import recipes
+from tinybert.new.sources import Pretrained, RecordsPlace, Student, TaskRecords, find_task_records
 from tinybert.plan.parent_runs import recipe_links
 from tinybert.plan.plan import checkpoint_problems, make_plan
 from tinybert.prepare.corpus import prepare_corpus
@@ -61,31 +64,52 @@ def new(
         cure = "choose another name, or replace it with --force"
         raise UsageError("there are recipes of this name", where=relative_to_cwd(folder), cure=cure)
     configure("console")
-    described = Teacher.read(teacher, root)
-    sizes = Student.parse(student, described)
+    described = Pretrained.read(teacher, root, "teacher")
+    wanted = Student.read(student, described, root)
+    positions = min(each.config.max_position_embeddings for each in (described, wanted))
+    if seq_length > positions and not data.is_dir():
+        message = f"the networks have {positions:,} positions, fewer than --seq-length {seq_length}"
+        raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
     making = _Making(root, root / "data" / name, teacher, seq_length, lowercase, force)
-    records = making.task(data, dev, RawTask(text, text_pair, label, label_kind, tags))
-    chain = Chain(
-        name=name,
-        teacher=described,
-        student=sizes,
-        records=records,
-        corpus=making.corpus(corpus) if corpus else None,
-        device=device,
-        threads=os.cpu_count() or 1,
-        folder=relative_to(folder, root),
-        command=shlex.join(["python", "runner.py", *sys.argv[1:]]),
-    )
-    texts = recipes(chain)
-    if problems := [each for path, made in texts.items() for each in _problems(path, made, root)]:
-        raise all_of(problems)
-    with writing(folder), atomic_directory(folder, replace=force) as directory:
-        for path, made in texts.items():
-            write_bytes(directory / Path(path).name, made.encode())
+    with _removed_on_failure(making.folder):
+        records = making.task(data, dev, RawTask(text, text_pair, label, label_kind, tags))
+        chain = Chain(
+            name=name,
+            teacher=described,
+            student=wanted,
+            records=records,
+            corpus=making.corpus(corpus) if corpus else None,
+            device=device,
+            threads=os.cpu_count() or 1,
+            folder=relative_to(folder, root),
+            command=shlex.join(["python", "runner.py", *sys.argv[1:]]),
+        )
+        texts = recipes(chain)
+        if problems := [each for made in texts.items() for each in _problems(*made, root)]:
+            raise all_of(problems)
+        _write(texts, folder, replace=force)
     places = [relative_to_cwd(root / path) for path in texts]
     elsewhere = [] if root.resolve() == PROGRAM else ["--root", str(root)]
     run = shlex.join(["python", "runner.py", "run", "--with-parents", places[-1], *elsewhere])
     return "\n".join([*_described(records), *places, f"run them: {run}"])
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    """Remove a folder that was not there before if the body fails, so that it can be repeated."""
+    existed = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write(texts: Mapping[str, str], folder: Path, *, replace: bool) -> None:
+    with writing(folder), atomic_directory(folder, replace=replace) as directory:
+        for path, made in texts.items():
+            write_bytes(directory / Path(path).name, made.encode())
 
 
 def _described(records: TaskRecords) -> list[str]:

@@ -1,7 +1,7 @@
-"""What a chain of recipes is made from: the teacher's directory, records, the student's sizes."""
+"""What a chain of recipes is made from: the teacher's directory, the student, records."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinybert.data.sidecar import NAME, VOCABULARY, PreparedTask, Sidecar, load_sidecar
@@ -10,7 +10,7 @@ from tinybert.files import relative_to
 from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.description import DESCRIPTION, Description
 from tinybert.prepare.vocabulary import load_vocabulary
-from tinybert.recipe.network import NetworkConfig
+from tinybert.recipe.network import NetworkConfig, Role
 
 PUBLISHED_WIDTHS = {312: 1200, 768: 3072}
 """Width of the feed-forward part of TinyBERT's students, by their hidden size (the paper, 4.1)."""
@@ -18,7 +18,7 @@ _SIZES = re.compile(r"(\d{1,3})x(\d{1,5})(?:x(\d{1,6}))?")
 
 
 @dataclass(frozen=True)
-class Teacher:
+class Pretrained:
     """A directory with a model in Hugging Face's files."""
 
     place: str
@@ -27,20 +27,19 @@ class Teacher:
     classifier_dropout: float
 
     @classmethod
-    def read(cls, directory: Path, root: Path) -> "Teacher":
-        """Read the description of a teacher.
+    def read(cls, directory: Path, root: Path, role: Role) -> "Pretrained":
+        """Read the description of a teacher, which has its vocabulary beside it, or of a student.
 
         Raises:
             InputError: A file is missing or damaged, or describes no BERT that this program has.
         """
-        for name, what in (
-            (DESCRIPTION, "its description"),
-            (WEIGHTS, "its weights"),
-            (VOCABULARY, "its vocabulary"),
-        ):
+        files = {DESCRIPTION: "its description", WEIGHTS: "its weights"}
+        if role == "teacher":
+            files[VOCABULARY] = "its vocabulary"
+        for name, what in files.items():
             if not (directory / name).is_file():
                 raise InputError(
-                    f"the teacher's directory lacks {name}, {what}",
+                    f"the {role}'s directory lacks {name}, {what}",
                     where=str(directory),
                     cure="name a directory as transformers' save_pretrained writes it",
                 )
@@ -48,12 +47,13 @@ class Teacher:
         try:
             config = description.network("float32")
         except ValueError as error:
-            message = f"the teacher is no BERT that this program has: {error}"
+            message = f"the {role} is no BERT that this program has: {error}"
             raise InputError(message, where=str(directory / DESCRIPTION)) from error
-        tokens = len(load_vocabulary(directory / VOCABULARY).ids)
-        if tokens > config.vocab_size:
-            message = f"the vocabulary has {tokens:,} tokens, the network {config.vocab_size:,}"
-            raise InputError(message, where=str(directory / VOCABULARY))
+        if VOCABULARY in files:
+            tokens = len(load_vocabulary(directory / VOCABULARY).ids)
+            if tokens > config.vocab_size:
+                message = f"the vocabulary has {tokens:,} tokens, the network {config.vocab_size:,}"
+                raise InputError(message, where=str(directory / VOCABULARY))
         dropout = description.classifier_dropout
         return cls(
             relative_to(directory, root),
@@ -64,41 +64,79 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Student:
-    """Sizes of a student."""
+    """What the student is, and where each part of that comes from."""
 
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
+    place: str | None
+    """The directory with its first weights, as recipes name it; None: they come from the seed."""
+    config: NetworkConfig
+    classifier_dropout: float
     origin: str
-    """Where `intermediate_size` comes from."""
+    """Of what is not a size."""
+    size_origins: tuple[str, str, str]
+    """Of `hidden_size`, `num_hidden_layers` and `intermediate_size`."""
 
     @classmethod
-    def parse(cls, text: str, teacher: Teacher) -> "Student":
-        """Read `4x312` or `4x312x1200`: layers, hidden size, width of the feed-forward part.
+    def read(cls, named: str, teacher: Pretrained, root: Path) -> "Student":
+        """Read `4x312`, `4x312x1200`, or a directory with a model.
+
+        The numbers are layers, hidden size, and width of the feed-forward part; the rest is then
+        as the teacher has it.
 
         Raises:
-            UsageError: It is not of that form, or the sizes do not go with the teacher's.
+            InputError: A file of the directory is missing or damaged, or describes no BERT that
+                this program has.
+            UsageError: It is neither sizes nor a directory, or does not go with the teacher.
         """
-        found = _SIZES.fullmatch(text)
-        if found is None:
-            cure = "write layers x width, such as 4x312, or 4x312x1200"
-            raise UsageError(f"`{text}` is not the sizes of a student", cure=cure)
-        layers, width = int(found[1]), int(found[2])
+        sizes = _SIZES.fullmatch(named)
+        if sizes is None and not Path(named).is_dir():
+            raise UsageError(
+                f"`{named}` is neither the sizes of a student nor a directory with one",
+                cure="write layers x width, such as 4x312, or 4x312x1200, or name a directory",
+            )
+        if sizes is None:
+            student = cls._from(Path(named), root)
+        else:
+            student = cls._of_sizes(sizes, teacher)
+        student._require_fit(teacher)
+        return student
+
+    @classmethod
+    def _from(cls, directory: Path, root: Path) -> "Student":
+        found = Pretrained.read(directory, root, "student")
+        origin = "student"
+        return cls(found.place, found.config, found.classifier_dropout, origin, (origin,) * 3)
+
+    @classmethod
+    def _of_sizes(cls, sizes: re.Match[str], teacher: Pretrained) -> "Student":
+        layers, width = int(sizes[1]), int(sizes[2])
         heads = teacher.config.num_attention_heads
-        if not 1 <= layers <= teacher.config.num_hidden_layers:
-            most = teacher.config.num_hidden_layers
-            raise UsageError(f"a student has 1 to {most} layers, as the teacher, not {layers}")
         if width < 1 or width % heads:
             near = max(1, round(width / heads)) * heads
             raise UsageError(
                 f"a width of {width} does not divide into the teacher's {heads} heads",
                 cure=f"use a multiple of {heads}, such as {layers}x{near}",
             )
-        if found[3]:
-            return cls(layers, width, int(found[3]), "you")
         published = PUBLISHED_WIDTHS.get(width)
-        origin = "paper" if published else "here"
-        return cls(layers, width, published or 4 * width, origin)
+        inner, origin = published or 4 * width, "paper" if published else "here"
+        if sizes[3]:
+            inner, origin = int(sizes[3]), "you"
+        config = replace(
+            teacher.config, num_hidden_layers=layers, hidden_size=width, intermediate_size=inner
+        )
+        return cls(None, config, teacher.classifier_dropout, "teacher", ("you", "you", origin))
+
+    def _require_fit(self, teacher: Pretrained) -> None:
+        """Raise a UsageError unless the teacher can teach this student."""
+        layers, most = self.config.num_hidden_layers, teacher.config.num_hidden_layers
+        if not 1 <= layers <= most:
+            raise UsageError(f"a student has 1 to {most} layers, as the teacher, not {layers}")
+        ours, theirs = self.config.vocab_size, teacher.config.vocab_size
+        if ours != theirs:
+            raise UsageError(
+                f"the student has {ours:,} token ids, the teacher {theirs:,}",
+                where=self.place or "",
+                cure="name a student with the teacher's vocabulary: both read the same token ids",
+            )
 
 
 @dataclass(frozen=True)
