@@ -163,8 +163,12 @@ def run_apart(
 
     Raises:
         ChainError: It failed.
-        StoppedError: The user stopped it.
+        StoppedError: The user stopped it, or asked for that before it began.
     """
+    cure = "the same command goes on from here"
+    if stop.signum is not None:
+        left = ", ".join([str(recipe.path), *later])
+        raise StoppedError(f"stopped; not begun: {left}", signum=stop.signum, cure=cure)
     command = [sys.executable, str(PROGRAM / "runner.py"), *_arguments(recipe, options)]
     process = subprocess.Popen(command, preexec_fn=end_with_parent)
     told = False
@@ -179,7 +183,6 @@ def run_apart(
     if process.returncode == 0:
         return
     left = f"; not begun: {', '.join(later)}" if later else ""
-    cure = "the same command goes on from here"
     if stop.signum is not None:
         raise StoppedError(f"{recipe.path} was stopped{left}", signum=stop.signum, cure=cure)
     message = f"the run of {recipe.path} ended with {process.returncode}{left}"

@@ -104,7 +104,7 @@ def _run_members(study: Study, path: str, options: RunOptions, stop: StopRequest
                 load(path, member.overrides, options.device),
                 own,
                 stop,
-                [f"{left} more runs of the study"] if left else [],
+                [f"{left} more {'run' if left == 1 else 'runs'} of the study"] if left else [],
             )
         except ChainError as error:
             if error.exit_code not in GOES_ON:
