@@ -198,3 +198,12 @@ def test_a_silent_change_of_precision_ends_the_run(narrow):
     manifest = load(sorted(narrow.root.glob("manifests/free-*.json"))[-1])
     assert manifest["outcome"]["status"] == "failed"
     assert manifest["outcome"]["error"]["type"] == "TrainingError"
+
+
+def test_a_python_without_the_packages_is_told_how_to_get_them():
+    command = [sys.executable, "-S", "runner.py", "runs"]  # -S: without the environment's packages
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    error, cure = ran.stderr.splitlines()
+    assert error.startswith(f"error: {sys.executable} has no package `")
+    assert cure == "help: run `make setup` once, then `source .venv/bin/activate`"
