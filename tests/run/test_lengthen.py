@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.conftest import NARROW, Runner
+from tests.conftest import NARROW, SHIPPED, Runner
 
 CONSTANT = {
     **NARROW,
@@ -15,6 +15,17 @@ CONSTANT = {
 }
 """A rate that does not depend on the length: a longer run then begins as the shorter one."""
 LONGER = ("--set", "training.train_steps=24")
+PHASES = {
+    **NARROW,
+    'load_teacher_ckpt_path = { recipe = "recipes/tiny/tiny_finetune.toml" }': 'init = "seeded"',
+    'load_student_ckpt_path = { recipe = "recipes/tiny.toml" }': 'init = "seeded"',
+    "epoch_size = 2": "train_steps = 4",
+    "save_ckpt_step = 20": "save_ckpt_step = 2",
+    "save_ckpt_step = 11": "save_ckpt_step = 2",
+    "end_learning_rate = 1e-14": "end_learning_rate = 1e-3",
+    "warmup_ratio = 0.1": "warmup_steps = 0",
+}
+"""Changes of the task distillation."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,7 @@ def test_the_first_run_is_its_parent_and_what_it_took_over_is_verified(runner, f
     ("changes", "message"),
     [
         ((), "the run has done 12 steps, and the recipe asks for 12"),
-        ((*LONGER, "--set", "seed=2"), "the recipe differs in more than its length"),
+        ((*LONGER, "--set", "seed=2"), "the recipe differs in more than the length and learning"),
     ],
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
@@ -65,3 +76,27 @@ def test_what_cannot_go_on_is_refused(runner, first, changes, message, dry):
     code, out, err = runner(runner.free, "--root", runner.root, *changes, *dry, "--continue", first)
     assert (code, out) in ((2, ""), (4, ""))
     assert message in err
+
+
+@pytest.mark.slow
+def test_the_last_phase_of_a_task_distillation_goes_on(runner):
+    text = SHIPPED["tiny_task_distill"].read_text().partition("[expect]")[0]
+    for old, new in PHASES.items():
+        assert old in text
+        text = text.replace(old, new)
+    recipe = runner.root / "phases.toml"
+    recipe.write_text(text)
+    first = runner.run(recipe, "--fresh")
+    longer = ("--set", "phase2.training.train_steps=8")
+    again = runner.run(recipe, *longer, "--continue", first)
+    straight = json.loads(runner.run(recipe, *longer, "--fresh").read_text())
+    manifest = json.loads(again.read_text())
+    for fact in ("trace_digest", "steps", "samples", "metrics", "best_metrics", "best_checkpoint"):
+        assert manifest["outcome"][fact] == straight["outcome"][fact], fact
+    assert list(manifest["effective"]["phases"]) == ["phase1", "phase2"]
+    assert manifest["effective"]["phases"]["phase1"] == straight["effective"]["phases"]["phase1"]
+    code, out, err = runner("verify", again, "--rehash")
+    assert (code, out.splitlines()[0]) == (0, "same: every file is what it was"), out + err
+    phase1 = ("--set", "phase1.training.train_steps=8")
+    code, _, err = runner(recipe, "--root", runner.root, *phase1, "--continue", first)
+    assert (code, "more than the length and learning rate of phase2:" in err) == (2, True)

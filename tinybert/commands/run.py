@@ -261,7 +261,7 @@ def _record(
     record.keep_patch(patch)
     keep_tokenizer(plan, record.directory)
     if first is not None:
-        copy_beginning(record, first)
+        copy_beginning(record, first, plan)
     return record
 
 

@@ -1,25 +1,27 @@
 """Going on from a finished run to more steps, as a run of its own that has the first as parent.
 
 The new run begins with copies of the first one's trace and checkpoints, and is then as one that
-was cut off there.
+was cut off there. Of a run of phases the last one goes on.
 """
 
 import shutil
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError, UsageError, bulleted
 from tinybert.files import relative_to
 from tinybert.manifest.document import START, Run, require_own_place
-from tinybert.manifest.model import Beginning, Parent
+from tinybert.manifest.model import Beginning, Checkpoint, Parent
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.plan.plan import Plan
 from tinybert.recipe.identity import changes
-from tinybert.recipe.model import Finetune, GeneralDistill
+from tinybert.recipe.model import TaskDistill
 
 MAY_DIFFER = ("training.", "optimizer.schedule.", "checkpoints.")
-"""Tables that may be other ones: length, learning rate, and when to save."""
+"""Tables of the training that goes on, which may be other ones: length, learning rate, and when to
+save."""
 
 
 def shorter_run(path: Path, plan: Plan) -> Run:
@@ -28,35 +30,56 @@ def shorter_run(path: Path, plan: Plan) -> Run:
     Raises:
         InputError: It is not finished, its checkpoint or its trace is gone, or it is not shorter.
         ManifestError: The manifest cannot be read, or is elsewhere.
-        UsageError: Its recipe differs in more than length and learning rate.
+        UsageError: Its recipe differs in more than length and learning rate, or trains nothing.
     """
     first = Run.load(path)
     require_own_place(first)
-    recipe, outcome = plan.resolved.recipe, first.manifest.outcome
-    if not isinstance(recipe, Finetune | GeneralDistill):
-        message = f"a run of {recipe.stage} does not go on to more steps"
-        raise UsageError(message, cure="go on from a fine-tuning or a general distillation")
+    outcome = first.manifest.outcome
+    if not plan.phases:
+        message = "an evaluation does not go on to more steps"
+        raise UsageError(message, cure="go on from a training")
+    table = _table_of_last(plan)
     if first.status != "finished":
         cure = "the same command, without --continue, finishes it"
         raise InputError(f"the run is {first.status}", where=str(path), cure=cure)
     others = [
         f"{change.key}: {change.before!r} then, {change.now!r} now"
         for change in changes(first.manifest.inputs.recipe.values, plan.resolved.values)
-        if not change.key.startswith(MAY_DIFFER)
+        if not change.key.startswith(tuple(table + name for name in MAY_DIFFER))
     ]
     if others:
-        message = "the recipe differs in more than its length and learning rate:"
+        of_phase = f" of {plan.phases[-1].name}" if table else ""
+        message = f"the recipe differs in more than the length and learning rate{of_phase}:"
         raise UsageError(message + bulleted(others), where=str(path))
     total = sum(phase.total_steps for phase in plan.phases)
     if total <= outcome.steps:
         message = f"the run has done {outcome.steps} steps, and the recipe asks for {total}"
-        raise InputError(message, where=str(path), cure="--set training.train_steps=N, for more")
-    last = outcome.checkpoints[-1] if outcome.checkpoints else None
-    files = [first.folder / TRACE, *([first.folder / last.file] if last else [])]
-    if last is None or last.step != outcome.steps or not all(map(Path.is_file, files)):
+        cure = f"--set {table}training.train_steps=N, for more"
+        raise InputError(message, where=str(path), cure=cure)
+    ends = last_checkpoints(first, plan)
+    files = [first.folder / TRACE, *(first.folder / each.file for each in ends)]
+    if len(ends) < len(plan.phases) or not all(map(Path.is_file, files)):
         message = "the trace, or the checkpoint after the last step, is gone"
         raise InputError(message, where=str(first.folder))
     return first
+
+
+def _table_of_last(plan: Plan) -> str:
+    """Return what the names of the tables of a plan's last training begin with."""
+    of_phases = isinstance(plan.resolved.recipe, TaskDistill)
+    return f"{plan.phases[-1].name}." if of_phases else ""
+
+
+def last_checkpoints(first: Run, plan: Plan) -> list[Checkpoint]:
+    """Return the checkpoint after the last step of each training of a run.
+
+    Args:
+        first: The run.
+        plan: Of a longer one, which has the same trainings before the last.
+    """
+    outcome = first.manifest.outcome
+    ends = {outcome.steps, *accumulate(phase.total_steps for phase in plan.phases[:-1])}
+    return [checkpoint for checkpoint in outcome.checkpoints if checkpoint.step in ends]
 
 
 def beginning_of(first: Run, root: Path) -> Beginning:
@@ -80,23 +103,27 @@ def start_parent(first: Run, root: Path) -> Parent:
     )
 
 
-def copy_beginning(record: RunRecord, first: Run) -> None:
+def copy_beginning(record: RunRecord, first: Run, plan: Plan) -> None:
     """Copy what a run left into the folder of a new one, whose manifest then records it."""
-    outcome = first.manifest.outcome
-    kept = [outcome.checkpoints[-1], *filter(None, [outcome.best_checkpoint])]
-    names = {TRACE, *(name for each in kept for name in (each.file, each.tensor_table))}
+    outcome, effective = first.manifest.outcome, first.manifest.effective
+    ends = last_checkpoints(first, plan)
+    names = {TRACE}
+    for kept in filter(None, [*ends, outcome.best_checkpoint]):
+        names |= {kept.file, kept.tensor_table}
     for name in names:
         target = record.directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_replace(target) as temporary:
             shutil.copyfile(first.folder / name, temporary)
     files = first.manifest.volatile.checkpoint_files
+    earlier = [phase.name for phase in plan.phases[:-1]]
+    if effective is not None and earlier:
+        phases = {name: effective.phases[name] for name in earlier}
+        record.update(effective=replace(effective, phases=phases))
     record.update(
         inputs=replace(record.manifest.inputs, files=first.manifest.inputs.files),
         outcome=replace(
-            record.manifest.outcome,
-            checkpoints=kept[:1],
-            best_checkpoint=outcome.best_checkpoint,
+            record.manifest.outcome, checkpoints=ends, best_checkpoint=outcome.best_checkpoint
         ),
         volatile=replace(
             record.manifest.volatile,
