@@ -56,7 +56,7 @@ class Chain:
         return f"{self.folder}/{self.name}_{kind}.toml"
 
 
-def network(chain: Chain, *roles: Role) -> list[Entry]:
+def network_table(chain: Chain, *roles: Role) -> list[Entry]:
     """Return what the networks of a recipe share."""
     different = chain.differing_keys if len(roles) > 1 else ()
     return [
@@ -98,7 +98,7 @@ def dropout(chain: Chain, role: Role) -> list[Entry]:
     return [*rates, ("classifier_dropout_prob", model.classifier_dropout, origin)]
 
 
-def first_weights(chain: Chain) -> Entry:
+def student_weights(chain: Chain) -> Entry:
     """Return where the student begins that no earlier recipe has trained."""
     if chain.student.place is None:
         return "init", "seeded", "here"
@@ -123,8 +123,8 @@ def task_data(chain: Chain) -> list[Entry]:
         ("dataset_type", train.sidecar.dataset_type, "records"),
         ("train_data_dir", train.place, "you"),
         ("eval_data_dir", dev.place, "you"),
-        *schema(train, "schema_dir"),
-        *schema(dev, "eval_schema_dir"),
+        *schema_entry(train, "schema_dir"),
+        *schema_entry(dev, "eval_schema_dir"),
         *rows(train),
         ("do_shuffle", True, "paper"),
     ]
@@ -136,12 +136,12 @@ def eval_data(chain: Chain) -> list[Entry]:
     return [
         ("dataset_type", dev.sidecar.dataset_type, "records"),
         ("eval_data_dir", dev.place, "you"),
-        *schema(dev, "schema_dir"),
+        *schema_entry(dev, "schema_dir"),
         *rows(dev),
     ]
 
 
-def schema(records: RecordsPlace, key: str) -> list[Entry]:
+def schema_entry(records: RecordsPlace, key: str) -> list[Entry]:
     """Return where the schema of TFRecord files is; MindRecord files have none."""
     if records.sidecar.dataset_type == "mindrecord":
         return []

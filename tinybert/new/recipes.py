@@ -46,7 +46,7 @@ def _finetune(chain: Chain) -> str:
         f"Fine-tuning of {chain.teacher.place}: the teacher of {chain.name}_distill.toml.",
         {
             "": [("stage", "finetune", ""), ("seed", 1, "here")],
-            "network": entries.network(chain, "teacher"),
+            "network": entries.network_table(chain, "teacher"),
             "teacher": [("load_teacher_ckpt_path", chain.teacher.place, "you"), *teacher],
             "task": entries.task(chain),
             "data": [*entries.task_data(chain), ("global_batch_size", entries.batch(rows), "bert")],
@@ -68,7 +68,7 @@ def _finetune(chain: Chain) -> str:
 def _general(chain: Chain, corpus: RecordsPlace) -> str:
     rows = corpus.sidecar.rows
     student = [
-        entries.first_weights(chain),
+        entries.student_weights(chain),
         *entries.sizes(chain, "student"),
         *entries.own(chain, "student"),
     ]
@@ -79,7 +79,7 @@ def _general(chain: Chain, corpus: RecordsPlace) -> str:
         f"{chain.name}_distill.toml begins from.",
         {
             "": [("stage", "general_distill", ""), ("seed", 1, "here")],
-            "network": entries.network(chain, "teacher", "student"),
+            "network": entries.network_table(chain, "teacher", "student"),
             "teacher": [
                 ("load_teacher_ckpt_path", chain.teacher.place, "you"),
                 *entries.sizes(chain, "teacher"),
@@ -89,7 +89,7 @@ def _general(chain: Chain, corpus: RecordsPlace) -> str:
             "data": [
                 ("dataset_type", corpus.sidecar.dataset_type, "records"),
                 ("data_dir", corpus.place, "you"),
-                *entries.schema(corpus, "schema_dir"),
+                *entries.schema_entry(corpus, "schema_dir"),
                 *entries.rows(corpus),
                 ("do_shuffle", True, "paper"),
                 ("global_batch_size", entries.batch(rows), "here"),
@@ -104,7 +104,7 @@ def _general(chain: Chain, corpus: RecordsPlace) -> str:
 
 def _distill(chain: Chain) -> str:
     rows = chain.records.train.sidecar.rows
-    start = entries.first_weights(chain)
+    start = entries.student_weights(chain)
     if chain.corpus is not None:
         start = ("load_student_ckpt_path", {"recipe": chain.path("general")}, "chain")
     hard = 1.0 if chain.task_type == "regression" else 0.0
@@ -122,7 +122,7 @@ def _distill(chain: Chain) -> str:
         f"{chain.student.config.hidden_size}: layers first, then predictions.",
         {
             "": [("stage", "task_distill", ""), ("seed", 1, "here")],
-            "network": entries.network(chain, "teacher", "student"),
+            "network": entries.network_table(chain, "teacher", "student"),
             "teacher": [
                 ("load_teacher_ckpt_path", {"recipe": chain.path("finetune")}, "chain"),
                 *teacher,
@@ -162,7 +162,7 @@ def _evaluate(chain: Chain) -> str:
         f"Evaluation of the student of {chain.name}_distill.toml on the dev set.",
         {
             "": [("stage", "evaluate", ""), ("seed", 1, "here")],
-            "network": entries.network(chain, "student"),
+            "network": entries.network_table(chain, "student"),
             "student": [
                 ("load_student_ckpt_path", {"recipe": chain.path("distill")}, "chain"),
                 *student,
