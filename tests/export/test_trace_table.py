@@ -8,6 +8,7 @@ import pytest
 
 import runner
 from tinybert.data.tfrecord import read_records
+from tinybert.errors import InputError
 from tinybert.export.mlflow_runs import log_run
 from tinybert.export.tensorboard_events import VERSION
 from tinybert.export.trace_table import TraceTable, clock, quantities_of
@@ -183,19 +184,25 @@ def test_what_mlflow_did_not_take_whole_is_taken_away(run, tmp_path, monkeypatch
             return type("Entry", (), {"info": type("Info", (), {"run_id": "r1"})})
 
         def log_batch(self, *arguments, **more):
-            raise KeyboardInterrupt
+            raise Client.raised
 
         def delete_run(self, identity):
             Client.deleted = (identity,)
 
     class Module:
         MlflowClient = Client
-        MlflowException = type("MlflowException", (Exception,), {})
         Param = Metric = staticmethod(lambda *arguments: arguments)
 
-    for name in ("mlflow", "mlflow.entities", "mlflow.exceptions"):
+    for name in ("mlflow", "mlflow.entities"):
         monkeypatch.setitem(sys.modules, name, Module)
     monkeypatch.setattr("tinybert.export.mlflow_runs.find_spec", lambda name: Module)
-    with pytest.raises(KeyboardInterrupt):
-        log_run(run, "http://store", "films")
-    assert Client.deleted == ("r1",)
+    error = type("MlflowException", (Exception,), {"__module__": "mlflow.exceptions"})
+    for Client.raised, expected in (
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (error("it is full\nsee there"), InputError),
+    ):
+        Client.deleted = ()
+        with pytest.raises(expected) as caught:
+            log_run(run, "http://store", "films")
+        assert Client.deleted == ("r1",)
+    assert str(caught.value) == "MLflow: it is full\n  --> http://store"

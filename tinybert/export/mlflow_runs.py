@@ -3,20 +3,21 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
 from tinybert.compare.causes import format_value
 from tinybert.errors import InputError, UsageError
-from tinybert.export.trace_table import TraceTable, clock, quantities_of
+from tinybert.export.trace_table import TraceTable, clock, quantities_of, seconds_since_1970
 from tinybert.manifest.document import LIVE, Run
 from tinybert.recipe.load import leaves
 from tinybert.report.facts import final_metrics
 
 BATCH, PARAMETERS = 1000, 100
 """Metrics, and parameters, of a call at most."""
+STORES = ("mlflow", "sqlalchemy", "requests")
+"""Packages whose errors are about the store."""
 RUN_ID = "tinybert.run_id"
 STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 
@@ -79,14 +80,15 @@ def _write(run: Run, table: TraceTable | None, tracking_uri: str, experiment: st
     client = MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
     where = known.experiment_id if known else client.create_experiment(experiment)
-    run_id = run.manifest.volatile.run_id
+    volatile = run.manifest.volatile
+    run_id = volatile.run_id
     for other in client.search_runs([where], f"tags.`{RUN_ID}` = '{run_id}'"):
         raise UsageError(
             f"the run is there already: {other.info.run_id}",
             where=f"{tracking_uri}, experiment {experiment}",
             cure="name another experiment, or delete it there",
         )
-    start = _milliseconds(run.manifest.volatile.created)
+    start, end = map(_milliseconds, (volatile.created, volatile.ended or volatile.created))
     entry = client.create_run(where, start, tags=tags(run), run_name=run.path.stem)
     identity: str = entry.info.run_id
     try:
@@ -94,19 +96,18 @@ def _write(run: Run, table: TraceTable | None, tracking_uri: str, experiment: st
         parameters = iter([Param(".".join(path), format_value(v)) for path, v in values])
         while batch := list(islice(parameters, PARAMETERS)):
             client.log_batch(identity, params=batch)
-        metrics = _metrics(run, table, start)
+        metrics = _metrics(run, table, end)
         while batch := list(islice(metrics, BATCH)):
             client.log_batch(identity, metrics=batch)
         client.log_artifact(identity, str(run.path))
-        status = STATUS.get(run.status, "KILLED")
-        client.set_terminated(identity, status, _milliseconds(run.manifest.volatile.ended) or start)
+        client.set_terminated(identity, STATUS.get(run.status, "KILLED"), end)
     except BaseException:
         client.delete_run(identity)
         raise
     return identity
 
 
-def _metrics(run: Run, table: TraceTable | None, start: int) -> Iterator[Any]:
+def _metrics(run: Run, table: TraceTable | None, end: int) -> Iterator[Any]:
     """Yield the quantities of each step, which count from 1, and the final and best metrics."""
     from mlflow.entities import Metric
 
@@ -116,27 +117,24 @@ def _metrics(run: Run, table: TraceTable | None, start: int) -> Iterator[Any]:
         step = record.global_step + 1
         for name, value in quantities_of(record).items():
             yield Metric(name, value, int(1000 * at(step)), step)
-    ended = _milliseconds(run.manifest.volatile.ended) or start
     for name, value in final_metrics(run).items():
         best = name.startswith("best ")
         key = f"best/{name.removeprefix('best ')}" if best else f"final/{name}"
-        yield Metric(key, value, ended, (outcome.best_step or 0) if best else outcome.steps)
+        yield Metric(key, value, end, (outcome.best_step or 0) if best else outcome.steps)
 
 
 def _milliseconds(time: str | None) -> int:
-    """Return a time of a manifest in milliseconds since 1970; 0 where it is not known."""
-    if time is None:
-        return 0
-    return int(1000 * datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp())
+    """Return a time of a manifest in milliseconds since 1970; 0 where it has none."""
+    return int(1000 * (seconds_since_1970(time) or 0.0))
 
 
 @contextmanager
 def _store_errors(tracking_uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into one with a place."""
-    from mlflow.exceptions import MlflowException
-
+    """Turn errors of MLflow, and of what it talks to its stores by, into one with a place."""
     try:
         yield
-    except MlflowException as error:
-        first = str(error).splitlines()[0]
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in STORES:
+            raise
+        first = str(error).strip().partition("\n")[0]
         raise InputError(f"MLflow: {first}", where=tracking_uri) from error

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +94,18 @@ def clock(run: Run) -> Callable[[int], float]:
 
     It follows the run's pace where that is kept; else all steps have the time of the start.
     """
-    began = datetime.fromisoformat(run.manifest.volatile.created.replace("Z", "+00:00"))
-    start = began.astimezone(timezone.utc).timestamp()
+    start = seconds_since_1970(run.manifest.volatile.created) or 0.0
     pace = [(0, 0.0), *((each.step, each.seconds) for each in read_pace(run.folder / PACE))]
     steps, seconds = zip(*pace, strict=True)
     return lambda step: start + float(np.interp(step, steps, seconds))
+
+
+def seconds_since_1970(time: str | None) -> float | None:
+    """Return a time of a manifest in seconds; None where it has none."""
+    try:
+        return datetime.fromisoformat((time or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
 
 
 def _rank(name: str) -> int:

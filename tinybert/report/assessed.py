@@ -55,7 +55,8 @@ class AssessedRun:
             kept = kept_predictions(self.run)
             if kept is None:
                 return None, ""
-            return assess(kept, self.run.manifest.inputs.recipe.values["task"]["task_type"]), ""
+            task = self.run.manifest.inputs.recipe.values.get("task") or {}
+            return assess(kept, task.get("task_type", "classification")), ""
         except InputError as error:
             return None, f"predictions not shown: {error.message}"
 

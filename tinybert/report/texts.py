@@ -43,11 +43,11 @@ class RowTexts:
             InputError: The records or the vocabulary are not here, or are others; or the records
                 are MindRecord files, which the framework alone reads.
         """
-        data = run.manifest.inputs.recipe.values["data"]
-        if data["dataset_type"] != "tfrecord":
+        data = run.manifest.inputs.recipe.values.get("data") or {}
+        if data.get("dataset_type") != "tfrecord":
             raise InputError("texts are shown of TFRecord files alone")
         tokens = _vocabulary(run)
-        column = Column("input_ids", "int", data["seq_length"])
+        column = Column("input_ids", "int", data.get("seq_length", 0))
         wanted = set(rows)
         records = enumerate(islice(_payloads(run), max(wanted, default=-1) + 1))
         return cls({row: _decode(row, r, column, tokens) for row, r in records if row in wanted})
