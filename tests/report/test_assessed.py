@@ -38,7 +38,7 @@ def test_an_evaluation_is_shown_with_intervals_confusions_and_worst_rows(tmp_pat
         "            precision  recall  F1      predicted  true",
         "  indoors   0.6667     0.3333  0.4444  3          6",
         "  outdoors  0.0000     0.0000  0.0000  4          1",
-        "wrong rows: 5 of 7; the worst by their loss",
+        "5 of 7 rows are wrong, the worst by their loss",
         "  row  loss    true      predicted  text",
         "  3    1.401   indoors   outdoors   d e f g,",
     ]
@@ -46,7 +46,7 @@ def test_an_evaluation_is_shown_with_intervals_confusions_and_worst_rows(tmp_pat
 
 def test_numbers_and_tags_have_worst_rows_of_their_own(tmp_path):
     lines = shown(evaluation(tmp_path / "numbers", "regression"))
-    assert "wrong rows: 7 of 7; the worst by their distance" in lines
+    assert "of 7 rows, those farthest from their number" in lines
     assert not any(line.startswith("confusions") for line in lines)
     assert sum("(bootstrap)" in line for line in lines) == 2
     lines = shown(evaluation(tmp_path / "tags", "ner"))

@@ -7,6 +7,7 @@ from tinybert.report.assessed import WrongRow
 from tinybert.report.assessed_text import (
     SCORES,
     mcnemar_words,
+    mistakes_words,
     predicted_words,
     score_rows,
     size_words,
@@ -115,11 +116,8 @@ def _wrong(paged: PagedRun) -> WrongRows | None:
     assessed = paged.assessed
     if (assessment := assessed.assessment) is None:
         return WrongRows(paged, assessed.problem, (), [], "") if assessed.problem else None
-    count, total = len(assessed.mistakes), len(assessment.rows)
-    if not count:
-        return WrongRows(paged, f"Every one of {total:,} rows is right.", (), [], "")
     rows, note = assessed.wrong_rows(WORST)
-    size = size_words(assessment)
-    summary = f"{count:,} of {total:,} rows are wrong; the worst by their {size} come first."
-    heads = ("row", size, *predicted_words(assessment), "text")
+    words = mistakes_words(assessed, assessment)
+    summary = f"{words[:1].upper()}{words[1:]}."
+    heads = ("row", size_words(assessment), *predicted_words(assessment), "text")
     return WrongRows(paged, summary, heads if not note else heads[:-1], rows, note)

@@ -62,6 +62,15 @@ def size_words(assessment: Assessment) -> str:
     return "loss"
 
 
+def mistakes_words(assessed: AssessedRun, assessment: Assessment) -> str:
+    """Return how many rows are wrong, and in which order the worst are shown."""
+    wrong, total = len(assessed.mistakes), f"{len(assessment.rows):,}"
+    if isinstance(assessment, NumberAssessment):
+        return f"of {total} rows, those farthest from their number"
+    by = f", the worst by their {size_words(assessment)}" if wrong > 1 else ""
+    return f"{wrong:,} of {total} rows are wrong{by}"
+
+
 def predicted_words(assessment: Assessment) -> tuple[str, str]:
     """Return what the true and the predicted side of a wrong row are called."""
     entities = isinstance(assessment, TagAssessment) and assessment.entities is not None
@@ -96,15 +105,11 @@ def paired_lines(paired: PairedRuns, other: str = "B", *, flips: bool = True) ->
 
 
 def _worst(assessed: AssessedRun, assessment: Assessment) -> Iterator[str]:
-    wrong = len(assessed.mistakes)
-    total = f"wrong rows: {wrong:,} of {len(assessment.rows):,}"
-    if not wrong:
-        yield total
+    yield mistakes_words(assessed, assessment)
+    if not assessed.mistakes:
         return
-    size = size_words(assessment)
-    yield f"{total}; the worst by their {size}" if wrong > 1 else total
     rows, why = assessed.wrong_rows(WORST)
-    head = ("row", size, *predicted_words(assessment), "text")
+    head = ("row", size_words(assessment), *predicted_words(assessment), "text")
     cells = [(str(r.row), f"{r.size:.4g}", r.true, r.predicted, _cut(r.text)) for r in rows]
     yield from as_table([head, *cells], indent=2)
     if why:
