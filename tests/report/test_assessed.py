@@ -1,6 +1,7 @@
 """What the kept predictions of an evaluation show: `show`, `diff`, `compare`, and the page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_predictions_that_are_not_those_of_the_manifest_are_not_shown(tmp_path):
     other = evaluation(tmp_path / "b", "classification", seed=2)
     (folder(path) / ARRAYS_FILE).write_bytes((folder(other) / ARRAYS_FILE).read_bytes())
     assert shown(path)[-1] == "  predictions not shown: other predictions"
-    assert not any("bootstrap" in line for line in shown(path))
+    assert not any("interval" in line for line in shown(path))
     assert "predictions not shown: other predictions" in seen(html([path]))
     (folder(path) / ARRAYS_FILE).unlink()
     assert shown(path)[-1].startswith("  predictions not shown: cannot be read")
@@ -170,10 +171,10 @@ def test_the_page_of_two_evaluations_has_what_changed(tmp_path):
 
 
 def test_the_accuracy_of_a_training_has_an_interval_by_the_rows_of_its_dev_set(tmp_path):
-    path = evaluation(tmp_path, "classification")
-    run = Run.load(path)
+    run = Run.load(evaluation(tmp_path, "classification"))
     values = run.manifest.inputs.recipe.values
-    (folder(path) / ARRAYS_FILE).unlink()  # as if it were a training
+    training = replace(run.manifest, inputs=replace(run.manifest.inputs, stage="finetune"))
+    run = Run(run.path, training)
     assert AssessedRun(run).intervals["accuracy"].low == pytest.approx(0.0822, abs=1e-4)
     values["data"]["eval_drop_remainder"] = True
     assert AssessedRun(run).intervals == {}

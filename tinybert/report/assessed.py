@@ -71,15 +71,16 @@ class AssessedRun:
             return self.assessment.intervals
         values, built = self.run.manifest.inputs.recipe.values, self.run.manifest.effective
         task, data = values.get("task") or {}, values.get("data") or {}
-        rows = built.rows.get("eval_data") if built else None
-        if task.get("task_type") != "classification" or data.get("eval_drop_remainder") or not rows:
+        rows = built.rows.get("eval_data", 0) if built else 0
+        by_rows = task.get("task_type") == "classification" and not data.get("eval_drop_remainder")
+        if not rows or not by_rows or self.problem:
             return {}
         outcome = self.run.manifest.outcome
         found = {"accuracy": outcome.metrics, "best accuracy": outcome.best_metrics}
         return {
             name: wilson(round(float(metrics["accuracy"]) * rows), rows)
             for name, metrics in found.items()
-            if "accuracy" in metrics
+            if "accuracy" in metrics and 0 <= float(metrics["accuracy"]) <= 1
         }
 
     @cached_property
@@ -98,10 +99,8 @@ class AssessedRun:
         try:
             return RowTexts.read(self.run, rows), ""
         except InputError as error:
-            return (
-                None,
-                f"texts not shown: {error.message}{f' ({error.where})' * bool(error.where)}",
-            )
+            where = f" ({error.where})" if error.where else ""
+            return None, f"texts not shown: {error.message}{where}"
 
     def entity_text(self, row: int, span: Span, texts: RowTexts | None) -> str:
         """Return an entity: its type, and its text or else the places of its words."""
