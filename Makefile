@@ -24,10 +24,12 @@ lint: $(READY)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-# Writes anew what is made from the code: presets, the schemas, the table of a manifest's fields.
+# Writes anew what is made from the code: presets, schemas, the tables of a manifest's fields and of
+# a recipe's keys.
 generated: $(READY)
 	$(RUN) -m tools.make_presets
 	$(RUN) -m tools.manifest_docs
+	$(RUN) -m tools.recipe_docs
 	$(RUN) runner.py schema > recipes/recipe.schema.json
 
 # Compiles the graphs of all stages and writes the table in docs/ascend.md anew.

@@ -11,7 +11,8 @@ from tests.conftest import ROOT, SHIPPED
 from tinybert.commands.arguments import parser
 
 TEXTS = [
-    *(ROOT / name for name in ("README.md", "manifests/README.md", "recipes/tiny/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("manifests/README.md", "recipes/tiny/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *SHIPPED.values(),
 ]

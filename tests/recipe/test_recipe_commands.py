@@ -187,7 +187,7 @@ def test_explain_gives_the_meaning_of_a_key_that_is_left_out():
     )
     assert explain("good.toml", "expect.metrics.total_loss.max") == (
         "expect.metrics.total_loss.max is not written\n"
-        "    Largest value that is accepted. Allowed: a number.",
+        "    Largest value that is accepted. Absent: any. Allowed: a number.",
         0,
     )
 

@@ -40,10 +40,11 @@ def test_the_page_is_that_of_the_data(graphs):
     )
 
 
-def test_the_readme_has_the_numbers_of_the_data():
+@pytest.mark.parametrize("name", ["README.md", "docs/ascend.md"])
+def test_a_text_has_the_numbers_of_the_data(name):
     answers = [entry["answer"] for entry in KNOWN.values()]
     supported, unknown = answers.count("supported"), answers.count("unknown")
-    text = (operators.ROOT / "README.md").read_text(encoding="utf-8")
+    text = (operators.ROOT / name).read_text(encoding="utf-8")
     assert f"{len(answers)} operators read from them" in text
     assert f"{supported} supported, {unknown} unknown and justified" in text
 

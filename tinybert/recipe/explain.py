@@ -77,10 +77,10 @@ def _allowed(stage: type[Table], row: TablePath) -> str:
     if schema.get("type") not in ("integer", "number"):
         return ""
     kind = {"integer": "an integer", "number": "a number"}[schema["type"]]
-    return f"Allowed: {' '.join([kind, *_bounds(schema)])}."
+    return f"Allowed: {' '.join([kind, *bounds(schema)])}."
 
 
-def _bounds(schema: Mapping[str, Any]) -> Iterator[str]:
+def bounds(schema: Mapping[str, Any]) -> Iterator[str]:
     """Yield the ends of a number's range, but for those of its type."""
     least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     if least == SMALLEST or above == 0:

@@ -69,7 +69,8 @@ class Records(Table):
     dataset_type: Literal["tfrecord", "mindrecord"] = Field(examples=["tfrecord"])
     """Format of the record files."""
     schema_dir: Path | None = None
-    """The TFRecord schema, a JSON file with `columns` and optionally `numRows`."""
+    """The TFRecord schema, a JSON file with `columns` and optionally `numRows`. Required with
+    `dataset_type = "tfrecord"`, refused with "mindrecord"."""
     seq_length: Annotated[int, Field(ge=3, lt=2**31)] = Field(examples=[128])
     """Tokens a row, as in the record files."""
     input_mask_from_dataset: bool = Field(examples=[True])
@@ -84,7 +85,8 @@ class Records(Table):
     Losses that average over padding (`padding = "include"`) have padded rows all the same.
     """
     block_length: PositiveInt | None = Field(default=None, examples=[128])
-    """Positions of a block, at least those of the longest row; with `packing = "blocks"`."""
+    """Positions of a block, at least those of the longest row. Required with `packing = "blocks"`,
+    refused without."""
     micro_batches: PositiveInt | None = Field(default=None, examples=[8])
     """Gradient accumulation: equal parts that the global batch of every step, given as
     `global_batch_size`, is cut into; a power of two that the number of processes divides. A process
@@ -106,7 +108,7 @@ class PretrainData(Records, Batches):
     data_dir: Path
     """A record file, a directory of them, or a glob; files are taken in sorted order."""
     eval_data_dir: Path | None = None
-    """Held-out records, whose loss parts are final metrics of the run."""
+    """Held-out records, whose loss parts are final metrics of the run. Absent: there are none."""
     eval_schema_dir: Path | None = None
     """The TFRecord schema of `eval_data_dir`; absent: `schema_dir`."""
     do_shuffle: bool = Field(examples=[True])
@@ -157,7 +159,7 @@ class Task(Table):
     """Metric that chooses the best checkpoint: bf1 is binary F1, mf1 is F1 averaged over labels."""
     label_names: dict[Text, Text] | None = None
     """What labels of the records are called by the networks, such as `1 = "positive"`; the ids
-    stay."""
+    stay. Absent: as in the records."""
 
 
 class LossWeights(Table):
@@ -292,16 +294,16 @@ class Topology(Table):
     devices_per_host: Annotated[int, Field(ge=1, le=64)] = Field(examples=[8])
     """Processes a host, one a device."""
     device_ids: Annotated[tuple[Count, ...], Field(strict=False, min_length=1)] | None = None
-    """The devices to use on each host; absent: 0, 1, ..."""
+    """The devices to use on each host; absent: 0, 1 and so on."""
     master_address: Text | None = None
-    """Address of the first host, for more than one."""
+    """Address of the first host. Required with several hosts."""
     master_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """TCP port on which the first host listens, for more than one."""
+    """TCP port on which the first host listens. Required with several hosts."""
     timeout_seconds: PositiveInt | None = None
     """How long processes wait for each other to start, compute a teacher's outputs, compile,
     evaluate and save; absent: 600."""
     bind_core: bool | None = None
-    """true: every process keeps to processor cores of its own."""
+    """true: every process keeps to processor cores of its own. Absent: false."""
 
 
 def device_count(topology: Topology) -> int:
@@ -359,9 +361,9 @@ class Bounds(Table):
     """A closed interval; at least one end."""
 
     min: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Smallest value that is accepted."""
+    """Smallest value that is accepted. Absent: any."""
     max: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Largest value that is accepted."""
+    """Largest value that is accepted. Absent: any."""
 
 
 class Tolerance(Table):
@@ -377,12 +379,13 @@ class Expect(Table):
     """`[expect]`: what must hold at the end, or the run exits with 3."""
 
     finite_loss: bool | None = None
-    """true: no step's loss was infinite or not a number."""
+    """true: no step's loss was infinite or not a number. Absent: not checked."""
     steps: PositiveInt | None = None
-    """Number of steps that ran."""
+    """Number of steps that ran. Absent: not checked."""
     metrics: dict[Text, Bounds] | None = None
-    """Bounds of final metrics by name."""
+    """Bounds of final metrics by name. Absent: none."""
     reference: Path | None = None
-    """A manifest: equal outcome on an equal environment, within `tolerance` elsewhere."""
+    """A manifest: equal outcome on an equal environment, within `tolerance` elsewhere. Absent: the
+    outcome is compared with none."""
     tolerance: Tolerance | None = None
-    """Allowed differences from `reference` on another environment."""
+    """Allowed differences from `reference` on another environment. Absent: none."""
