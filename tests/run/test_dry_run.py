@@ -67,7 +67,7 @@ def test_a_shipped_recipe_plans_its_run(prepared, path, tmp_path, monkeypatch, c
     code, out, err = dry_run(capsys, recipe, tmp_path, "--device", "CPU", *changes)
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["recipe", str(recipe), f"({resolved.values['stage']})"]
-    assert "rows in 1 file(s)" in out
+    assert "rows in 1 file\n" in out
     assert not list(tmp_path.glob("runs/*/*/trace.jsonl"))
 
 

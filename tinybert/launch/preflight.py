@@ -53,7 +53,7 @@ def preflight(plan: Plan, cluster: Cluster) -> list[Check]:
         checks.append(_driver())
     checks += [_memory(plan, cluster), _disk(plan)]
     checks += [_secret()] if cluster.hosts > 1 else []
-    checks += _ports(cluster) if cluster.host_rank == 0 else []
+    checks += _ports(cluster) if cluster.host_rank == 0 and cluster.processes > 1 else []
     return checks
 
 
@@ -77,7 +77,7 @@ def _devices(plan: Plan, cluster: Cluster) -> Check:
     topology, wanted = plan.resolved.recipe.topology, cluster.per_host
     if topology.device == "CPU":
         threads = plan.resolved.recipe.runtime.threads
-        found = f"{os.cpu_count()} processors for {wanted} processes of {threads} threads"
+        found = f"{os.cpu_count()} processors for processes x threads: {wanted} x {threads}"
         return Check("devices", found)
     count = len(list(Path("/dev").glob("davinci[0-9]*")))
     found = f"{count} Ascend devices for {wanted} processes"
@@ -200,4 +200,4 @@ def _ports(cluster: Cluster) -> Iterator[Check]:
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"

@@ -169,7 +169,10 @@ class HostJob:
 
 
 def describe_job(plan: Plan, cluster: Cluster) -> str:
-    """Return the plan's processes for people, and what this host has for them."""
+    """Return the plan's processes for people, if there are several, and what this host has."""
+    checks = ["this host", checks_table(preflight(plan, cluster))]
+    if cluster.processes == 1:
+        return "\n".join(checks)
     first, last = cluster.ranks[0], cluster.ranks[-1]
     topology = plan.resolved.recipe.topology
     variables = {n: v for n, v in cluster.variables(topology.device).items() if n != "PATH"}
@@ -184,8 +187,7 @@ def describe_job(plan: Plan, cluster: Cluster) -> str:
         lines.append(
             f"shards       {phase.name}: process r takes rows {rows} r to {rows} r + {rows}"
         )
-    lines += ["this host", checks_table(preflight(plan, cluster))]
-    return "\n".join(lines)
+    return "\n".join([*lines, *checks])
 
 
 def _recorded(failure: JobFailure, record: RunRecord) -> TinybertError:

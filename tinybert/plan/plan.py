@@ -307,16 +307,17 @@ def checkpoint_problems(plan: Plan) -> Iterator[InputError]:
 def describe(plan: Plan) -> str:
     """Return the plan for people: what runs on what, on which rows, for how many steps."""
     topology = plan.resolved.recipe.topology
+    processes = device_count(topology)
     lines = [
         f"recipe       {plan.resolved.path} ({plan.resolved.recipe.stage})",
-        f"device       {topology.device}, {device_count(topology)} process(es)",
+        f"device       {topology.device}, {processes} process{'es' * (processes > 1)}",
     ]
     for which, config in plan.networks.items():
         shape = f"{config.num_hidden_layers} x {config.hidden_size}"
         lines.append(f"{which:<12} {shape}, from {plan.checkpoints.get(which, 'the seed')}")
     for role, records in plan.records.items():
         files = len(records.source.paths)
-        lines.append(f"{role:<12} {records.rows:,} rows in {files} file(s)")
+        lines.append(f"{role:<12} {records.rows:,} rows in {files} file{'s' * (files > 1)}")
     parts = f" in {plan.micro_batches} micro-batches" if plan.micro_batches else ""
     for phase in plan.phases:
         lines.append(
