@@ -116,7 +116,8 @@ def test_curves_lie_over_each_other(root, capsys, tmp_path):
     page = tmp_path / "page.html"
     call(capsys, "compare", *manifests(root)[:4], "--output", page)
     text = page.read_text()
-    assert text.count('<path class="line a"') == text.count('<path class="line b"') > 0
+    drawn = [text.count(f'<path class="line {color}"') for color in "abc"]
+    assert drawn == [5, 4, 0], "a colour for each weight decay; the learning rates are equal"
     assert sections(text) == ["ranking", "spreads", "expected", "curves", "facts", "origins"]
     assert texts(section(text, "ranking"), "best")[0].startswith("C best 1 0.001 15.")
     assert runner.main(["compare", str(manifests(root)[0]), "--output", str(page)]) == 2

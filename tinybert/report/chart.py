@@ -8,8 +8,8 @@ from markupsafe import Markup, escape
 from tinybert.report.axes import Axis, place_text, steps_axis, values_axis
 from tinybert.report.curves import BUCKETS, Curve, Point, points, spans
 
-WIDTH, HEIGHT = 420, 230
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 36
+WIDTH, HEIGHT = 360, 210
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 10, 38
 TOUCHED = 60
 """Points of a line, at most, that show their value where a pointer rests on them."""
 SERIES = "abcdefgh"

@@ -39,6 +39,10 @@ class Curve:
             return None
         return extent.first[0]
 
+    def equals(self, other: "Curve") -> bool:
+        """Return whether another curve has the same values in the same steps."""
+        return list(self.steps) == list(other.steps) and list(self.values) == list(other.values)
+
     def within(self, first: float, last: float) -> "Curve":
         """Return the part of the curve from one step to another."""
         start, end = bisect_left(self.steps, first), bisect_right(self.steps, last)

@@ -1,7 +1,7 @@
 """The figures of a page: charts in groups, a group for each phase of a training."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -34,6 +34,8 @@ class Figure:
     title: str
     ends: list[Ends]
     """Of each run, unless they are many."""
+    same: bool
+    """Whether it is one line for all runs, which have equal values."""
     overflows: int
     """How many overflows are marked on the axis."""
     svg: Markup
@@ -219,6 +221,8 @@ def _figure(
     dots: bool = False,
     over: str = "step",
 ) -> Figure:
+    if same := len(lines) > 1 and all(line.curve.equals(lines[0].curve) for line in lines[1:]):
+        lines = [replace(lines[0], run="")]
     svg = chart(identity, title, lines, reach=reach, marks=marks, dots=dots, over=over)
     overflows = sum(len(line.events) for line in lines)
     ends = [
@@ -226,4 +230,4 @@ def _figure(
         for line in lines
         if (extent := line.curve.extent) is not None and len(lines) <= CAPTIONED
     ]
-    return Figure(title, ends, overflows, svg)
+    return Figure(title, ends, same, overflows, svg)
