@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ ARGUMENTS = [
     "--disable-default-apps",
     "--disable-dev-shm-usage",
     "--disable-extensions",
+    "--disable-features=OptimizationHints,OnDeviceModel",
     "--disable-sync",
     "--hide-scrollbars",
     "--no-first-run",
@@ -45,7 +48,7 @@ class Browser:
         data = None if body is None else json.dumps(body).encode()
         address = f"{self._address}/{self._session}{path}".rstrip("/")
         request = urllib.request.Request(address, data, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
     def command(self, name: str, **parameters: Any) -> Any:
@@ -91,20 +94,20 @@ class Browser:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """Start a browser with a profile of its own in a folder; it ends with the context."""
+    """Start a browser with a profile of its own in a new folder; it ends with the context."""
     driver = subprocess.Popen(
-        ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["chromedriver", "--port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     assert driver.stdout is not None
-    session = None
     try:
         started = (re.search(r"successfully on port (\d+)", line) for line in driver.stdout)
         port = next(match[1] for match in started if match)
-        session = Browser(f"http://127.0.0.1:{port}", folder / "profile")
-        yield session
+        yield Browser(f"http://127.0.0.1:{port}", folder / "profile")
     finally:
-        if session is not None:
-            session._send("DELETE", "")
-        driver.terminate()
-        driver.wait(30)
+        os.killpg(driver.pid, signal.SIGKILL)  # the browser is in its group
+        driver.wait()
         driver.stdout.close()

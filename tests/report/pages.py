@@ -45,9 +45,12 @@ def text_of(element: ET.Element, form: str = "short") -> str:
 
 
 def rows(page: str, form: str = "short") -> dict[str, list[str]]:
-    """The first row of each name in the page."""
+    """The first row of each name in the page's tables, or in its lists of facts."""
     found: dict[str, list[str]] = {}
-    for row in parsed(page).iter("tr"):
+    for row in parsed(page).iter():
+        pair = row.tag == "div" and not row.keys() and len(row) and row[0].tag == "dt"
+        if row.tag != "tr" and not pair:
+            continue
         head, *cells = (text_of(cell, form) for cell in row)
         found.setdefault(head, cells)
     return found

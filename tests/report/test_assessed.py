@@ -149,7 +149,7 @@ def test_evaluations_of_other_rows_are_not_paired(tmp_path):
 
 def test_the_page_of_an_evaluation_has_its_classes_and_worst_errors(tmp_path):
     page = html([evaluation(tmp_path, "classification")])
-    assert rows(page)["accuracy"][1] == "0.08222 to 0.6411 (Wilson)"
+    assert rows(page)["Accuracy"][1] == "0.08222 to 0.6411 (Wilson)"
     assert "95\N{NO-BREAK SPACE}% interval 0.08222 to 0.6411" in text_of(parsed(page))
     classes = section(page, "classes")
     counts = [[text_of(cell) for cell in row] for row in classes.iter("tr")][1:3]
@@ -167,7 +167,7 @@ def test_the_page_of_two_evaluations_has_what_changed(tmp_path):
     changed = [text_of(row[0]) for row in section(page, "changed").iter("tr")]
     flips = [str(flip["row"]) for flip in paired["better_in_a"] + paired["better_in_b"]]
     assert sorted(name for name in changed if name != "row") == sorted(flips)
-    assert len(rows(page)["mf1"]) == 5  # A, B, two differences, their interval
+    assert len(rows(page)["Mean F1"]) == 5  # A, B, two differences, their interval
 
 
 def test_the_accuracy_of_a_training_has_an_interval_by_the_rows_of_its_dev_set(tmp_path):

@@ -1,7 +1,17 @@
 """Which differences are the user's, and which follow from them."""
 
-from tinybert.compare.causes import BUILT, CODE, ENVIRONMENT, OPTION, PARENT, SEED, WEIGHTS, Cause
-from tinybert.report.consequences import VALUES, root_causes
+from tinybert.compare.causes import (
+    BUILT,
+    CODE,
+    ENVIRONMENT,
+    NOTE,
+    OPTION,
+    PARENT,
+    SEED,
+    WEIGHTS,
+    Cause,
+)
+from tinybert.report.consequences import VALUES, explain_differences
 
 
 def cause(path, rank):
@@ -18,11 +28,13 @@ def built(name):
 
 def found(*causes):
     """The paths of each root's consequences by its path, and of what none explains."""
-    roots, together = root_causes(causes)
-    explained = {root.cause.path.rpartition("values.")[2]: root.consequences for root in roots}
+    answer = explain_differences(causes)
+    explained = {
+        root.cause.path.rpartition("values.")[2]: root.consequences for root in answer.roots
+    }
     return (
         {key: [each.path.partition(".")[2] for each in value] for key, value in explained.items()},
-        [each.path.partition(".")[2] for each in together],
+        [each.path.partition(".")[2] for each in answer.together],
     )
 
 
@@ -83,3 +95,10 @@ def test_other_weights_follow_from_another_run_of_the_teacher():
         "inputs.parents.teacher.outcome_digest": ["files.teacher.0.tensor_digest"],
         "inputs.files.student.0.tensor_digest": [],
     }
+
+
+def test_what_has_no_effect_is_folded_under_its_option_too():
+    decay, library = cause("effective.optimizer.decay_groups.0.01", NOTE), cause("other", NOTE)
+    answer = explain_differences([option("optimizer.weight_decay")], [decay, library])
+    assert answer.roots[0].consequences == [decay]
+    assert answer.harmless == [library]

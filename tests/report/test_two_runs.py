@@ -74,8 +74,8 @@ def test_bitwise_runs_say_so(pretend: Any) -> None:
 def test_results_say_how_far_two_runs_are_apart(pretend: Any) -> None:
     page = html([pretend("a").run(), pretend("b", noise=0.01).run()])
     results = ET.tostring(section(page, "results"), "unicode")
-    assert rows(results)["loss"] == ["15.67", "15.78", "+0.1100", "0.006973"]
-    exact = rows(results, "exact")["loss"]
+    assert rows(results)["Loss"] == ["15.67", "15.78", "+0.1100", "0.006973"]
+    exact = rows(results, "exact")["Loss"]
     assert [cell.partition(" (")[0] for cell in exact[:2]] == ["15.66605", "15.77605"]
 
 

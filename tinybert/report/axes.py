@@ -9,6 +9,8 @@ from tinybert.report.curves import LARGEST, Curve
 DECADES = 2
 """A quantity above zero that spans as many powers of ten is drawn over their logarithm."""
 TICKS = 5
+SHORT = 6
+"""Characters of a number for which there is room beside an axis."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,30 @@ class Axis:
 
     def label(self, value: float) -> str:
         """Return a round value in few characters."""
+        if 0 < abs(value) < 0.001 and len(f"{value:.6g}") > SHORT:
+            mantissa, _, exponent = f"{value:.2e}".partition("e")
+            return f"{float(mantissa):g}e{int(exponent)}"
         if 1000 <= abs(value) < 1e6 and value == int(value):
             return f"{int(value):,}" if abs(value) < 1e5 else f"{value / 1000:g}k"
         mantissa, e, exponent = f"{value:.6g}".partition("e")
         return f"{mantissa}e{int(exponent)}" if e else mantissa
 
 
-def values_axis(curves: Sequence[Curve], place: tuple[float, float]) -> Axis:
-    """Return an axis that holds every finite value of some curves, from one place to another."""
+def values_axis(
+    curves: Sequence[Curve], place: tuple[float, float], *, from_zero: bool = False
+) -> Axis:
+    """Return an axis that holds every finite value of some curves, from one place to another.
+
+    Args:
+        curves: The curves.
+        place: Where the axis begins and ends.
+        from_zero: Whether it begins with zero, which no value is below.
+    """
     extents = [curve.extent for curve in curves if curve.extent is not None]
     low = min((extent.least[0] for extent in extents), default=0.0)
     high = max((extent.greatest[0] for extent in extents), default=1.0)
+    if from_zero:
+        return Axis(0.0, high * 1.05 or 1.0, *place)
     if low > 1 / LARGEST and high / low >= 10**DECADES:
         floor, ceiling = math.floor(math.log10(low)), math.ceil(math.log10(high))
         return Axis(10.0**floor, 10.0**ceiling, *place, logarithmic=True)

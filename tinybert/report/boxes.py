@@ -9,8 +9,9 @@ from tinybert.manifest.document import Run
 from tinybert.report.facts import unmet
 from tinybert.report.lineage import Ancestor, ancestors, parent_links
 from tinybert.report.runs import main_metric
-from tinybert.report.shown import number
+from tinybert.report.shown import count_text, number
 from tinybert.report.subject import Subject
+from tinybert.report.tiles import ARROW, network_of, parameters_of
 from tinybert.report.words import STAGES, metric_words
 
 PAGE = ".html"
@@ -26,6 +27,8 @@ class Box:
     name: str
     status: str
     as_expected: bool
+    network: Markup | str
+    """Layers, width and parameters of what it trained or measured."""
     metric: str
     """Empty: it measured nothing."""
     value: Markup
@@ -63,9 +66,8 @@ def lineage_columns(subject: Subject) -> list[list[Box]] | None:
 def _ancestor_box(each: Ancestor, subject: Subject) -> Box:
     if each.run is not None:
         return _box(each.role, each.run, subject, each.problem)
-    return Box(
-        each.role, "", Path(each.name).stem, "not here", True, "", Markup(), "", "", each.problem
-    )
+    name = Path(each.name).stem
+    return Box(each.role, "", name, "not here", True, "", "", Markup(), "", "", each.problem)
 
 
 def _box(role: str, run: Run, subject: Subject, problem: str) -> Box:
@@ -78,9 +80,19 @@ def _box(role: str, run: Run, subject: Subject, problem: str) -> Box:
         name=run.path.stem,
         status=run.status,
         as_expected=not unmet(run),
+        network=_network(run),
         metric=metric_words(metric),
         value=Markup() if value is None else number(value),
         manifest=subject.link(run.path),
         page=subject.link(page) if page.is_file() and not own else "",
         problem=problem,
     )
+
+
+def _network(run: Run) -> Markup | str:
+    _, size = network_of(run)
+    count, _ = parameters_of(run)
+    if count is None:
+        return size
+    own = size.rpartition(ARROW)[2].strip()
+    return Markup("{}, {} parameters").format(own, count_text(count))

@@ -56,20 +56,24 @@ def chart(
         reach: First and last step of the chart.
         marks: Steps with a name.
         dots: Whether each step has a dot, for few steps.
-        over: What the curves are over: `step`, or `second`.
+        over: What the curves are over: `step`; or `second`, and then their axis begins with zero.
     """
-    y = values_axis([line.curve for line in lines], (HEIGHT - BOTTOM, TOP))
+    y = values_axis(
+        [line.curve for line in lines], (HEIGHT - BOTTOM, TOP), from_zero=over != "step"
+    )
     x = steps_axis(reach, (LEFT, WIDTH - RIGHT), whole=over == "step")
     parts = [
         f'<title id="{identity}-title">{escape(title)}</title>',
         f'<desc id="{identity}-desc">{escape(description(lines, y, over))}</desc>',
         *_grid(x, y, over),
     ]
-    parts += [_mark(mark, x) for mark in marks if reach[0] <= mark.step <= reach[1]]
+    inside = [mark for mark in marks if reach[0] <= mark.step <= reach[1]]
+    parts += [_mark_line(mark, x) for mark in inside]
     for line in lines:
         parts.extend(_line(line, x, y, dots, over))
         parts.extend(_events(line.events, "overflow", line.name, x))
         parts.extend(_events(line.curve.lost, f"{title} not finite", "lost", x))
+    parts += [_mark_text(mark, x) for mark in inside]
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="{identity}-title {identity}-desc">{"".join(parts)}</svg>'
@@ -102,7 +106,8 @@ def _grid(x: Axis, y: Axis, over: str) -> Iterator[str]:
         yield f'<path class="axis" d="M{at} {bottom}v4"/>'
         yield f'<text class="step" x="{at}" y="{bottom + 17}">{x.label(value)}</text>'
     yield f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
-    yield f'<text class="step" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{over}</text>'
+    plural = "" if over == "step" else "s"
+    yield f'<text class="step" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{over}{plural}</text>'
 
 
 def _line(line: Line, x: Axis, y: Axis, dots: bool, over: str) -> Iterator[str]:
@@ -148,12 +153,16 @@ def _events(steps: Sequence[float], what: str, name: str, x: Axis) -> Iterator[s
         yield f"<path {path}><title>{text}</title></path>"
 
 
-def _mark(mark: Mark, x: Axis) -> str:
+def _mark_line(mark: Mark, x: Axis) -> str:
+    at = place_text(x.place(mark.step))
+    return f'<path class="mark" d="M{at} {TOP}V{HEIGHT - BOTTOM}"/>'
+
+
+def _mark_text(mark: Mark, x: Axis) -> str:
     at = x.place(mark.step)
     left = at < (LEFT + WIDTH) / 2
-    place = f'x="{place_text(at + (4 if left else -4))}" y="{TOP + 8}"'
-    text = f'<text class="{"after" if left else "before"}" {place}>{escape(mark.text)}</text>'
-    return f'<path class="mark" d="M{place_text(at)} {TOP}V{HEIGHT - BOTTOM}"/>{text}'
+    place = f'x="{place_text(at + (4 if left else -4))}" y="{HEIGHT - BOTTOM - 8}"'
+    return f'<text class="{"after" if left else "before"}" {place}>{escape(mark.text)}</text>'
 
 
 def _pair(x: Axis, y: Axis, step: float, value: float) -> str:

@@ -77,20 +77,28 @@ class RootCause:
         return self.cause.rank in (SEED, OPTION)
 
 
-def root_causes(causes: Sequence[Cause]) -> tuple[list[RootCause], list[Cause]]:
-    """Return the differences that follow from no other, with their consequences.
+@dataclass(frozen=True)
+class Explained:
+    """The differences of two runs, by what they follow from."""
 
-    Returns:
-        Them in their order; and what was built otherwise for more than one of these reasons.
-    """
+    roots: list[RootCause]
+    """Those that follow from no other, in their order."""
+    together: list[Cause]
+    """What was built otherwise, for more than one of these reasons."""
+    harmless: list[Cause]
+    """Differences without effect that follow from nothing that somebody changed."""
+
+
+def explain_differences(causes: Sequence[Cause], harmless: Sequence[Cause] = ()) -> Explained:
+    """Return which differences are somebody's, and which follow from them."""
     roots = [
         RootCause(cause, KINDS.get(cause.rank, ""), _name(cause), [])
         for cause in causes
         if cause.rank != BUILT and not _follows_from_parent(cause, causes)
     ]
     given = [root for root in roots if root.cause.rank not in (ENVIRONMENT, CODE, ORDER)]
-    unexplained = []
-    for cause in causes:
+    unexplained: list[Cause] = []
+    for cause in (*causes, *harmless):
         own = next((root for root in given if _explains(root.cause, cause)), None)
         if own is None and cause.rank == BUILT and len(roots) == 1:
             own = roots[0]
@@ -99,7 +107,11 @@ def root_causes(causes: Sequence[Cause]) -> tuple[list[RootCause], list[Cause]]:
         elif cause.rank == BUILT:
             unexplained.append(cause)
     explained = {id(cause) for root in roots for cause in root.consequences}
-    return [root for root in roots if id(root.cause) not in explained], unexplained
+    return Explained(
+        [root for root in roots if id(root.cause) not in explained],
+        unexplained,
+        [cause for cause in harmless if id(cause) not in explained],
+    )
 
 
 def _name(cause: Cause) -> str:
@@ -118,9 +130,10 @@ def _explains(root: Cause, cause: Cause) -> bool:
         return False
     if root.rank == PARENT:
         return cause.rank == WEIGHTS and cause.path.split(".")[2] == root.path.split(".")[2]
-    if cause.rank not in (BUILT, ENVIRONMENT) or root.rank not in (SEED, OPTION):
+    section, _, fact = cause.path.partition(".")
+    if section not in ("effective", "environment") or root.rank not in (SEED, OPTION):
         return False
-    option, fact = root.path.removeprefix(VALUES), cause.path.partition(".")[2]
+    option = root.path.removeprefix(VALUES)
     phases = [match[1] for text in (option, fact) if (match := _PHASE.match(text))]
     if len(set(phases)) > 1:
         return False

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from tinybert.compare.causes import Cause
 from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import TensorDifference
-from tinybert.report.consequences import RootCause, root_causes
+from tinybert.report.consequences import RootCause, explain_differences
 from tinybert.report.figures import Figure, difference_figure
 from tinybert.report.shown import digest_text, value_text
 from tinybert.report.subject import Subject
@@ -39,14 +39,14 @@ def differences(subject: Subject) -> Differences | None:
     comparison = subject.comparison
     if comparison is None:
         return None
-    roots, together = root_causes(comparison.causes)
+    explained = explain_differences(comparison.causes, comparison.harmless)
     step = comparison.step
     return Differences(
         same=comparison.same,
-        roots=roots,
-        together=together,
+        roots=explained.roots,
+        together=explained.together,
         reasons=comparison.reasons,
-        harmless=comparison.harmless,
+        harmless=explained.harmless,
         notes=comparison.notes,
         step=step,
         step_rows=[] if step is None else [(n, *_pair(pair)) for n, pair in step.values.items()],

@@ -137,6 +137,9 @@ def resolved_recipe(run: Run) -> Iterator[Row]:
 def _counts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield what a run counted; a failed one has not recorded all of it."""
     outcome, built = run.manifest.outcome, run.manifest.effective
+    if run.manifest.inputs.stage == "evaluate":
+        yield "rows evaluated", f"{outcome.samples:,}"
+        return
     planned = f" of {built.total_steps}" if built and built.total_steps else ""
     if outcome.status in LIVE or (outcome.error is not None and outcome.trace_digest is None):
         yield "steps", f"unknown{planned}"

@@ -7,9 +7,10 @@ from markupsafe import Markup
 
 from tinybert.report.chart import Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve
-from tinybert.report.recorded import apart
+from tinybert.report.recorded import ROWS_A_SECOND, apart
 from tinybert.report.shown import number
 from tinybert.report.subject import PagedRun, Subject
+from tinybert.report.words import METRICS
 
 NUMBERS = ["", "first", "least", "greatest", "last", "not finite"]
 """The columns of `curve_rows`."""
@@ -58,6 +59,8 @@ class FigureGroup:
     """Empty: the page's only charts of this kind."""
     figures: list[Figure]
     constants: list[Constant]
+    equals: list[tuple[str, str]]
+    """Quantities that are not drawn, each with the one that has the same values."""
     shortened: bool
     """Whether a curve has fewer points than steps."""
 
@@ -99,11 +102,7 @@ def evaluation_group(subject: Subject) -> FigureGroup | None:
     lines = _lines(subject, evaluations)
     if not lines:
         return None
-    marks = [
-        Mark(best, f"best{f' of {paged.letter}' if paged.letter else ''}")
-        for paged in subject.runs
-        if (best := paged.run.manifest.outcome.best_step) is not None
-    ]
+    marks = list(_best_marks(subject))
     return _group("evaluation", "", lines, marks if len(marks) < 3 else [], dots=True)
 
 
@@ -138,7 +137,7 @@ def evaluation_rows(subject: Subject) -> Iterator[tuple[str, ...]]:
 
 def quantity_title(name: str) -> str:
     """Return the name of a curve for people."""
-    return name.removeprefix("parts.").replace("_", " ")
+    return METRICS.get(name, name.removeprefix("parts.").replace("_", " "))
 
 
 def _named_lines(lines: Mapping[str, Sequence[Line]]) -> Iterator[tuple[str, Line]]:
@@ -177,6 +176,17 @@ def _marks(subject: Subject) -> Iterator[Mark]:
             yield Mark(segment.first_step + 1, "resumed")
 
 
+def _best_marks(subject: Subject) -> Iterator[Mark]:
+    """Yield where the best evaluations were; one mark for all runs that had it there."""
+    owners: dict[int, list[str]] = {}
+    for paged in subject.runs:
+        if (best := paged.run.manifest.outcome.best_step) is not None:
+            owners.setdefault(best, []).append(paged.letter)
+    for step, letters in owners.items():
+        every = len(letters) == len(subject.runs)
+        yield Mark(step, "best" if every else f"best of {', '.join(letters)}")
+
+
 def _group(
     identity: str,
     title: str,
@@ -189,15 +199,28 @@ def _group(
     """Return a group of charts over the same steps; constants are named, and not drawn."""
     every = [line.curve for of_name in lines.values() for line in of_name]
     reach = min(curve.steps[0] for curve in every), max(curve.steps[-1] for curve in every)
-    figures, constants = [], []
+    figures, constants, equals = [], [], list[tuple[str, str]]()
+    drawn: list[tuple[str, Sequence[Line]]] = []
     for place, (name, of_name) in enumerate(lines.items()):
         if all(_is_flat(line) for line in of_name) and not dots:
             constants.append(_constant(name, of_name))
             continue
+        known = [other for other, its_lines in drawn if _are_equal(of_name, its_lines)]
+        if known:
+            equals.append((quantity_title(name), quantity_title(known[0])))
+            continue
+        drawn.append((name, of_name))
         own = f"{identity}-{place}"
         figures.append(_figure(own, quantity_title(name), of_name, reach, marks, dots, over))
     shortened = any(len(curve.steps) > BUCKETS for curve in every)
-    return FigureGroup(title, figures, constants, shortened)
+    return FigureGroup(title, figures, constants, equals, shortened)
+
+
+def _are_equal(lines: Sequence[Line], others: Sequence[Line]) -> bool:
+    """Return whether two quantities have the same values in all runs."""
+    if [line.run for line in lines] != [line.run for line in others]:
+        return False
+    return all(a.curve.equals(b.curve) for a, b in zip(lines, others, strict=True))
 
 
 def _is_flat(line: Line) -> bool:
@@ -228,6 +251,8 @@ def _figure(
     ends = [
         Ends(line.run, line.name, number(extent.first[0]), number(extent.last[0]))
         for line in lines
-        if (extent := line.curve.extent) is not None and len(lines) <= CAPTIONED
+        if (extent := line.curve.extent) is not None
+        and len(lines) <= CAPTIONED
+        and title != ROWS_A_SECOND
     ]
     return Figure(title, ends, same, overflows, svg)

@@ -95,7 +95,12 @@ def _time(subject: Subject) -> str:
         for paged, time in zip(subject.runs, times, strict=True)
     )
     first, last = created[0][1], created[-1][1]
-    return first if first == last else f"{first} to {last}"
+    day, _, time = last.rpartition(", ")
+    if first == last:
+        return first
+    if first.startswith(day):
+        return f"{first.removesuffix(' UTC')} to {time}"
+    return f"{first} to {last}"
 
 
 def _badge(subject: Subject) -> Badge:

@@ -17,6 +17,7 @@ from tinybert.strict_json import parse_json
 
 LOG = "log.jsonl"
 """The log, in a run's folder; evaluations are nowhere else."""
+ROWS_A_SECOND = "rows a second"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,6 @@ def _pace(path: Path) -> dict[str, Curve]:
         return {}
     seconds = [each.seconds for each in stretches]
     return {
-        "rows a second": Curve(seconds, [each.samples_per_second for each in stretches]),
+        ROWS_A_SECOND: Curve(seconds, [each.samples_per_second for each in stretches]),
         "memory in MB": Curve(seconds, [each.resident_bytes / 1e6 for each in stretches]),
     }

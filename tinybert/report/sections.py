@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tinybert.compare.verify import expectation_failures
 from tinybert.report.assessed_sections import changed, classes, mistakes
 from tinybert.report.boxes import lineage_columns
+from tinybert.report.checks import checks
 from tinybert.report.differences import differences
 from tinybert.report.facts import (
     Row,
@@ -29,7 +29,8 @@ from tinybert.report.figures import (
     pace_group,
     step_groups,
 )
-from tinybert.report.results import ranking, results, spreads
+from tinybert.report.ranking import ranking, spreads
+from tinybert.report.results import results
 from tinybert.report.shown import digest_text
 from tinybert.report.subject import PagedRun, Subject
 
@@ -79,21 +80,13 @@ class MadeFrom:
 
 
 def failures(subject: Subject) -> list[PagedRun] | None:
-    """Return the runs that left the end of a log when they failed."""
-    failed = [each for each in subject.runs if each.run.manifest.outcome.error is not None]
-    return failed or None
-
-
-def expected(subject: Subject) -> list[tuple[PagedRun, list[str]]] | None:
-    """Return, for each finished run that expects anything, what it did not meet."""
-    checked = [
-        (paged, expectation_failures(paged.run))
-        for paged in subject.runs
-        if paged.run.status == "finished"
-        and paged.run.manifest.outcome.steps
-        and paged.run.manifest.inputs.recipe.values.get("expect")
-    ]
-    return checked or None
+    """Return the failed runs of which more is known than their alerts say."""
+    errors = [(each, each.run.manifest.outcome.error) for each in subject.runs]
+    return [
+        each
+        for each, error in errors
+        if error is not None and (error.last_lines or error.rank is not None)
+    ] or None
 
 
 def curves(subject: Subject) -> Charts | None:
@@ -102,7 +95,7 @@ def curves(subject: Subject) -> Charts | None:
     notes = [
         f"{paged.letter}: {note}." if paged.letter else f"{note[:1].upper()}{note[1:]}."
         for paged in subject.runs
-        if (note := paged.steps.note)
+        if (note := paged.steps.note) and paged.run.manifest.inputs.stage != "evaluate"
     ]
     if not groups and not notes:
         return None
@@ -168,7 +161,7 @@ SECTIONS = (
     PageSection("changed", "Row by row", changed),
     PageSection("classes", "Classes", classes),
     PageSection("mistakes", "Worst errors", mistakes),
-    PageSection("expected", "Expectations", expected),
+    PageSection("checks", "Expectations", checks),
     PageSection("curves", "Training", curves),
     PageSection("evaluations", "Evaluations", evaluations),
     PageSection("pace", "Speed and memory", pace),

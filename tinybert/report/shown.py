@@ -81,6 +81,16 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def clock_text(seconds: float) -> str:
+    """Return a duration in few characters, as a clock has it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
 def _two_forms(short: str, exact: str) -> Markup:
     return Markup(
         '<span class="value" title="{1}"><span class="short">{0}</span>'

@@ -15,6 +15,7 @@ from tinybert.report.runs import is_loss, main_metric, size_text
 from tinybert.report.seeds import SeedGroup
 from tinybert.report.shown import (
     INTERVAL,
+    clock_text,
     count_text,
     difference,
     interval_text,
@@ -52,11 +53,14 @@ def tiles(subject: Subject) -> list[Tile]:
 
 
 def _result(paged: PagedRun) -> Tile:
-    run = paged.run
-    name, value = main_metric(run)
+    run, notes = paged.run, list[Markup | str]()
+    (name, value), outcome = main_metric(run), run.manifest.outcome
+    if value is None and outcome.error is not None and outcome.steps:
+        planned = run.manifest.effective.total_steps if run.manifest.effective else None
+        notes += [f"of {planned:,}"] if planned else []
+        return Tile("Ended after step", f"{outcome.steps:,}", notes)
     if value is None:
         return Tile("Result", "none", ["the run measured nothing"])
-    outcome, notes = run.manifest.outcome, list[Markup | str]()
     if (interval := paged.assessed.intervals.get(name)) is not None:
         notes.append(Markup(f"{INTERVAL} {{}}").format(interval_text(interval)))
     if name.startswith("best ") and outcome.best_step is not None:
@@ -68,17 +72,18 @@ def _result(paged: PagedRun) -> Tile:
     return Tile(metric_words(name), number(value), notes, failed)
 
 
-def _kept_of_teacher(run: Run, name: str, value: float) -> str:
+def _kept_of_teacher(run: Run, name: str, value: float) -> Markup:
     """Return which share of its teacher's metric a student has; empty where that says nothing."""
     if is_loss(name):
-        return ""
+        return Markup()
     for each in ancestors(run.path, parent_links(run)):
         if each.role == "teacher" and each.run is not None and not each.problem:
             other, theirs = main_metric(each.run)
             same = other.removeprefix("best ") == name.removeprefix("best ")
             if same and theirs is not None and theirs > 0 and math.isfinite(value):
-                return f"{value / theirs:.1%} of its teacher's".replace("%", f"{NARROW}%")
-    return ""
+                share = f"{value / theirs:.1%}".replace("%", f"{NARROW}%")
+                return Markup("{} of its teacher's {}").format(share, number(theirs))
+    return Markup()
 
 
 def _change(a: Run, b: Run, paired: PairedRuns | None) -> Tile:
@@ -120,14 +125,15 @@ def _best(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Tile:
 
 
 def _networks(runs: Sequence[Run]) -> Tile:
-    described = dict.fromkeys(map(_network, runs))
+    described = dict.fromkeys(map(network_of, runs))
     if len(described) > 1:
         return Tile("Networks", "different", [value for _, value in described])
     ((label, value),) = described
     return Tile(label, value, ["layers \N{MULTIPLICATION SIGN} width"])
 
 
-def _network(run: Run) -> tuple[str, str]:
+def network_of(run: Run) -> tuple[str, str]:
+    """Return which networks a run is about, and their layers and widths."""
     values = run.manifest.inputs.recipe.values
     teacher, student = (network_words(values, role) for role in ("teacher", "student"))
     if teacher and student:
@@ -136,7 +142,7 @@ def _network(run: Run) -> tuple[str, str]:
 
 
 def _parameters(runs: Sequence[Run]) -> Tile:
-    every = dict.fromkeys(_counts(run) for run in runs)
+    every = dict.fromkeys(parameters_of(run) for run in runs)
     if len(every) > 1:
         values = [count_text(count) if count else Markup("-") for count, _ in every]
         return Tile("Parameters", Markup(f" {ARROW} ").join(values[:3]))
@@ -150,7 +156,7 @@ def _parameters(runs: Sequence[Run]) -> Tile:
     return Tile("Parameters", count_text(count), notes)
 
 
-def _counts(run: Run) -> tuple[int | None, int | None]:
+def parameters_of(run: Run) -> tuple[int | None, int | None]:
     """Return the parameters of the network that a run is about, and of the teacher of a student."""
     built = run.manifest.effective
     counts: dict[str, int] = {}
@@ -172,7 +178,8 @@ def _duration(runs: Sequence[Run]) -> Tile:
     notes = list(_speed(runs))
     if len(runs) == 1 and (steps := runs[0].manifest.outcome.steps):
         notes.insert(0, f"{steps:,} steps")
-    return Tile("Duration", f" {ARROW} ".join(map(seconds_text, known)), notes)
+    shown = clock_text if len(runs) > 1 else seconds_text
+    return Tile("Duration", f" {ARROW} ".join(map(shown, known)), notes)
 
 
 def _speed(runs: Sequence[Run]) -> Iterator[Markup | str]:

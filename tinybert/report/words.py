@@ -1,5 +1,6 @@
 """Names of stages, metrics, devices and times for people."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ STAGES = {
     "finetune": "Fine-tuning",
     "evaluate": "Evaluation",
 }
+PHASE = re.compile(r"^phase(\d) ")
 METRICS = {
     "accuracy": "Accuracy",
     "bf1": "F1",
@@ -29,7 +31,7 @@ METRICS = {
 def metric_words(name: str) -> str:
     """Return the name of a metric, whether of the best evaluation or of the last."""
     plain = name.removeprefix("best ")
-    words = METRICS.get(plain, plain.replace("_", " "))
+    words = METRICS.get(plain, PHASE.sub(r"phase \1 ", plain.replace("_", " ")))
     return words[:1].upper() + words[1:]
 
 

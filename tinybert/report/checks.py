@@ -1,0 +1,47 @@
+"""What the recipes of a page's runs expect, each with whether it holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tinybert.compare.verdict import expectations
+from tinybert.compare.verify import expectation_failures
+from tinybert.manifest.document import Run
+from tinybert.report.subject import PagedRun, Subject
+from tinybert.report.words import metric_words
+
+
+@dataclass(frozen=True)
+class ExpectationCheck:
+    """An expectation."""
+
+    holds: bool
+    text: str
+
+
+def checks(subject: Subject) -> list[tuple[PagedRun, list[ExpectationCheck]]] | None:
+    """Return, for each finished run that expects anything, what that is; failures come first."""
+    checked = [
+        (paged, sorted(_checks(paged.run), key=lambda check: check.holds))
+        for paged in subject.runs
+        if paged.run.status == "finished" and paged.run.manifest.inputs.recipe.values.get("expect")
+    ]
+    return [each for each in checked if each[1]] or None
+
+
+def _checks(run: Run) -> Iterator[ExpectationCheck]:
+    """Yield every failure in its words, and what holds."""
+    expect, failures = expectations(run.manifest), expectation_failures(run)
+    yield from (ExpectationCheck(False, failure) for failure in failures)
+    outcome = run.manifest.outcome
+    if expect.finite_loss and not outcome.nonfinite_losses:
+        yield ExpectationCheck(True, "every loss is finite")
+    if expect.steps is not None and expect.steps == outcome.steps:
+        yield ExpectationCheck(True, f"{outcome.steps:,} steps")
+    for name, bounds in (expect.metrics or {}).items():
+        ends = ((bounds.min, "at least"), (bounds.max, "at most"))
+        words = " and ".join(f"{word} {end:g}" for end, word in ends if end is not None)
+        if words and not any(f.startswith(f"{name} is ") or f.endswith(name) for f in failures):
+            yield ExpectationCheck(True, f"{metric_words(name)} {words}")
+    others = [f for f in failures if f.startswith(("reference:", "the outcome", "out of"))]
+    if expect.reference is not None and not others:
+        yield ExpectationCheck(True, f"the outcome of {expect.reference}")
