@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.fake_evaluations import evaluation
 from tests.fake_runs import PretendedRun
 from tests.report.chromium import HOW_TO, MISSING, browser
 from tinybert.manifest.document import read_manifest
@@ -21,14 +22,17 @@ ENOUGH = {"text": 4.5, "large": 3.0, "line": 3.0}
 LEAST_PIXELS = 10.5
 CONTRASTS = """
 const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-const parse = text => text.match(/[\\d.]+/g).map(Number);
+const parse = text => {
+  const [r, g, b, a = 1] = text.match(/[\\d.e-]*\\d/g).map(Number), whole = text[0] === 'c' ? 255 : 1;
+  return [r * whole, g * whole, b * whole, a];
+};
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
 const behind = element => {
-  for (; element; element = element.parentElement) {
-    const color = parse(getComputedStyle(element).backgroundColor);
-    if (color.length < 4 || color[3] === 1) return color;
-  }
-  return parse(getComputedStyle(document.documentElement).backgroundColor || 'rgb(255,255,255)');
+  if (!element) return [255, 255, 255];
+  const color = parse(getComputedStyle(element).backgroundColor), alpha = color[3];
+  if (alpha === 1) return color;
+  const below = behind(element.parentElement);
+  return below.map((value, at) => alpha * color[at] + (1 - alpha) * value);
 };
 const ratio = (a, b) => {
   const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
@@ -124,6 +128,7 @@ def pages(tmp_path_factory):
         "chain": [child(root, one)],
         "two": [one, run_of(root, weight_decay=1e-2, numpy="1.26.3").run()],
         "six": every,
+        "evaluation": [evaluation(root / "evaluation", "classification")],
     }
     found = {}
     for name, manifests in sources.items():

@@ -281,9 +281,9 @@ def test_parents_are_named_and_a_broken_link_too(pretend: Any) -> None:
 def test_expectations_that_were_not_met_are_listed(pretend: Any) -> None:
     bounds = {"metrics": {"loss": {"max": 1.0}}}
     page = html([pretend("a", expect=bounds).run()])
-    assert texts(parsed(page), "alert") == ["1 expectation failed loss is 15.66605, above 1.0"]
+    assert texts(parsed(page), "alert") == ["1 expectation failed loss is 15.67, above 1.0"]
     assert texts(section(page, "results"), "bad") == ["✕ at most 1"]
-    assert texts(section(page, "checks"), "bad") == ["✖ failed: loss is 15.66605, above 1.0"]
+    assert texts(section(page, "checks"), "bad") == ["✖ failed: loss is 15.67, above 1.0"]
     met = {"metrics": {"loss": {"max": 99.0}}}
     page = html([pretend("b", expect=met).run()])
     assert texts(section(page, "checks"), "good") == ["✓ Loss at most 99"]

@@ -119,7 +119,7 @@ def test_curves_lie_over_each_other(root, capsys, tmp_path):
     drawn = [text.count(f'<path class="line {color}"') for color in "abc"]
     assert drawn == [5, 4, 0], "a colour for each weight decay; the learning rates are equal"
     assert sections(text) == ["ranking", "spreads", "checks", "curves", "facts", "origins"]
-    assert texts(section(text, "ranking"), "best")[0].startswith("C best 1 0.001 15.")
+    assert texts(section(text, "ranking"), "best")[0].startswith("C best 15.51 1 0.001 ")
     assert runner.main(["compare", str(manifests(root)[0]), "--output", str(page)]) == 2
     assert "the file exists" in capsys.readouterr().err
 

@@ -92,7 +92,7 @@ def describe_run(run: Run) -> Iterator[tuple[str, str]]:
         yield from ((f"rows of {name}", f"{count:,}") for name, count in built.rows.items())
         if built.global_batch_size is not None:
             yield "global batch", str(built.global_batch_size)
-        if built.deviations:
+        if built.deviations and built.deviations != inputs.recipe.overrides:
             yield "other than the recipe", "; ".join(built.deviations)
     yield from _counts(run)
     if environment := run.manifest.environment:

@@ -52,6 +52,14 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class LegendEntry:
+    """What a colour stands for."""
+
+    color: str
+    text: str
+
+
+@dataclass(frozen=True)
 class FigureGroup:
     """Charts that belong together, over the same steps."""
 
@@ -103,13 +111,29 @@ def evaluation_group(subject: Subject) -> FigureGroup | None:
     if not lines:
         return None
     marks = list(_best_marks(subject))
-    return _group("evaluation", "", lines, marks if len(marks) < 3 else [], dots=True)
+    return _group("evaluation", "", lines, marks if len(subject.runs) < 3 else [], dots=True)
 
 
 def pace_group(subject: Subject) -> FigureGroup | None:
     """Return the charts of speed and memory over time."""
     lines = _lines(subject, [paged.steps.pace for paged in subject.runs])
     return _group("pace", "", lines, [], over="second") if lines else None
+
+
+def legend(subject: Subject) -> list[LegendEntry]:
+    """Return what the colours of charts stand for, where their captions do not say it."""
+    if len(subject.runs) <= CAPTIONED:
+        return []
+    letters: dict[str, list[str]] = {}
+    for paged in subject.runs:
+        letters.setdefault(paged.color, []).append(paged.letter)
+    names = {run.path: group.short_name for group in subject.groups for run in group.runs}
+    entries = []
+    for color, of_color in letters.items():
+        first = next(paged for paged in subject.runs if paged.color == color)
+        name = f": {names[first.run.path]}" if len(subject.groups) < len(subject.runs) else ""
+        entries.append(LegendEntry(color, ", ".join(of_color) + name))
+    return entries
 
 
 def curve_rows(subject: Subject) -> Iterator[tuple[str, ...]]:

@@ -72,7 +72,7 @@ def headline(subject: Subject) -> Headline:
         lead=list(_lead(subject)),
         tiles=tiles(subject),
         entries=[_entry(paged, subject) for paged in subject.runs] if subject.comparison else [],
-        alerts=[alert for paged in subject.runs for alert in _alerts(paged)],
+        alerts=_alerts(subject),
         manifest=subject.link(source) if subject.alone or subject.study else "",
     )
 
@@ -140,12 +140,18 @@ def _entry(paged: PagedRun, subject: Subject) -> Entry:
     return Entry(paged, run_badge(paged.run), manifest, [*filter(None, facts)])
 
 
-def _alerts(paged: PagedRun) -> Iterator[Alert]:
-    owner = f"{paged.letter}: " if paged.letter else ""
-    if failures := unmet(paged.run):
-        many = "1 expectation" if len(failures) == 1 else f"{len(failures)} expectations"
-        yield Alert(f"{owner}{many} failed", failures)
-    if error := paged.run.manifest.outcome.error:
-        lines = [line for line in error.message.splitlines() if line.strip()]
-        at = f" after step {error.step}" if error.step is not None else ""
-        yield Alert(f"{owner}{error.type}{at}", lines)
+def _alerts(subject: Subject) -> list[Alert]:
+    """Return what went wrong; of several runs, one alert for each kind of it."""
+    unmet_lines, alerts = list[str](), list[Alert]()
+    for paged in subject.runs:
+        owner = f"{paged.letter}: " if paged.letter else ""
+        unmet_lines += [f"{owner}{failure}" for failure in unmet(paged.run)]
+        if error := paged.run.manifest.outcome.error:
+            lines = [line for line in error.message.splitlines() if line.strip()]
+            at = f" after step {error.step}" if error.step is not None else ""
+            alerts.append(Alert(f"{owner}{error.type}{at}", lines))
+    if unmet_lines:
+        count = len(unmet_lines)
+        many = "1 expectation" if count == 1 else f"{count} expectations"
+        alerts.insert(0, Alert(f"{many} failed", unmet_lines))
+    return alerts

@@ -18,7 +18,7 @@ from tinybert.report.facts import LISTED
 from tinybert.report.figures import NUMBERS
 from tinybert.report.headline import headline
 from tinybert.report.sections import SECTIONS
-from tinybert.report.shown import digest_text, number, value_text
+from tinybert.report.shown import number, with_short_numbers
 from tinybert.report.subject import read_subject
 
 FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -101,6 +101,9 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters |= {"number": number, "value_text": value_text, "digest": digest_text}
+    templates.filters |= {
+        "number": number,
+        "short": with_short_numbers,
+    }
     templates.globals |= {"listed": LISTED, "numbers": NUMBERS, "series": SERIES}
     return templates

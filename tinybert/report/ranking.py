@@ -10,7 +10,7 @@ from tinybert.report.badges import Badge, run_badge
 from tinybert.report.facts import duration, final_metrics
 from tinybert.report.results import NONE, Cells, ResultTable, result_words
 from tinybert.report.runs import is_loss, main_metric
-from tinybert.report.seeds import differing_options
+from tinybert.report.seeds import differing_options, short_keys
 from tinybert.report.shown import number
 from tinybert.report.strip import Strip, strips
 from tinybert.report.subject import PagedRun, Subject
@@ -36,7 +36,7 @@ class RankedRun:
 class Ranking:
     """Several runs, the best first, and what each of them measured."""
 
-    heads: list[str]
+    heads: list[Markup | str]
     runs: list[RankedRun]
     absent: list[str]
     """What the runs of a study that are not here change."""
@@ -60,6 +60,11 @@ def ranking(subject: Subject) -> Ranking | None:
         return None
     paged, runs = subject.runs, [each.run for each in subject.runs]
     options = list(differing_options(runs))
+    keys = [row[0] for row in options]
+    option_heads = [
+        Markup('<span title="{}">{}</span>').format(key, short)
+        for key, short in zip(keys, short_keys(keys), strict=True)
+    ]
     metrics = [final_metrics(run) for run in runs]
     names = {main_metric(run)[0] for run in runs if run.status == "finished"}
     shared = names.pop() if len(names) == 1 else ""
@@ -72,8 +77,8 @@ def ranking(subject: Subject) -> Ranking | None:
             badge=run_badge(each.run),
             best=False,
             cells=[
-                *(row[1 + place] for row in options),
                 *(number(own[name]) if name in own else NONE for name in columns),
+                *(row[1 + place] for row in options),
                 duration(each.run) or NONE,
             ],
         )
@@ -82,7 +87,7 @@ def ranking(subject: Subject) -> Ranking | None:
     order = sorted(range(len(paged)), key=lambda place: _rank(metrics[place].get(shared), shared))
     best = order[0] if shared and shared in metrics[order[0]] else None
     return Ranking(
-        heads=[*(row[0] for row in options), *map(metric_words, columns), "took"],
+        heads=[*map(metric_words, columns), *option_heads, "took"],
         runs=[replace(ranked[place], best=place == best) for place in order],
         absent=list(_absent(subject)),
         every=ResultTable(["metric", *(each.letter for each in paged)], list(_every(metrics))),
@@ -101,7 +106,7 @@ def spreads(subject: Subject) -> Spreads | None:
         metric_words(metric),
         strips(repeated, metric, [colors[group.runs[0].path] for group in repeated]),
         [
-            (group.name, result_words(name), str(spread))
+            (group.short_name, result_words(name), str(spread))
             for group in repeated
             for name, spread in group.spreads.items()
             if name != metric

@@ -23,9 +23,11 @@ from tinybert.report.facts import (
 )
 from tinybert.report.figures import (
     FigureGroup,
+    LegendEntry,
     curve_rows,
     evaluation_group,
     evaluation_rows,
+    legend,
     pace_group,
     step_groups,
 )
@@ -55,6 +57,7 @@ class Charts:
     groups: list[FigureGroup]
     rows: list[tuple[str, ...]]
     notes: list[str]
+    legend: list[LegendEntry]
 
 
 @dataclass(frozen=True)
@@ -99,19 +102,21 @@ def curves(subject: Subject) -> Charts | None:
     ]
     if not groups and not notes:
         return None
-    return Charts(groups, list(curve_rows(subject)), notes)
+    return Charts(groups, list(curve_rows(subject)), notes, legend(subject))
 
 
 def evaluations(subject: Subject) -> Charts | None:
     """Return the charts of the evaluations between the steps."""
     group = evaluation_group(subject)
-    return None if group is None else Charts([group], list(evaluation_rows(subject)), [])
+    if group is None:
+        return None
+    return Charts([group], list(evaluation_rows(subject)), [], legend(subject))
 
 
 def pace(subject: Subject) -> Charts | None:
     """Return the charts of speed and memory."""
     group = pace_group(subject)
-    return None if group is None else Charts([group], [], [])
+    return None if group is None else Charts([group], [], [], legend(subject))
 
 
 def facts(subject: Subject) -> Facts:

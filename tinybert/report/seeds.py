@@ -1,6 +1,7 @@
 """Runs that differ in their seed alone, and what tells others apart: options, parents, place."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,12 @@ class SeedGroup:
     def name(self) -> str:
         """The options in one line."""
         return ", ".join(f"{key} = {value}" for key, value in self.options.items()) or "all"
+
+    @property
+    def short_name(self) -> str:
+        """The options in one line, by the last parts of their names, as far as those differ."""
+        named = zip(short_keys(list(self.options)), self.options.values(), strict=True)
+        return ", ".join(f"{key} = {value}" for key, value in named) or "all"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -78,6 +85,12 @@ def differing_options(runs: Sequence[Run]) -> Iterator[Row]:
     for key in _keys(options):
         if _differs(options, key):
             yield (key, *(each.get(key, "-") for each in options))
+
+
+def short_keys(keys: Sequence[str]) -> list[str]:
+    """Return the last parts of dotted keys; a whole key where another has the same last part."""
+    counts = Counter(key.rpartition(".")[2] for key in keys)
+    return [last if counts[last := key.rpartition(".")[2]] == 1 else key for key in keys]
 
 
 def options_of(run: Run) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Numbers and digests as a page shows them: short, and exact where the reader asks for it."""
 
 import math
+import re
 
 from markupsafe import Markup, escape
 
@@ -11,6 +12,8 @@ DIGITS = 4
 """Significant digits of a number on a page."""
 DIGEST = 12
 """Characters of a digest on a page."""
+LONG_NUMBER = re.compile(r"(?<![\w.])(-?\d+\.\d{5,}(?:e[-+]\d+)?)(?![\w.])")
+"""A number in a sentence with more digits than people read."""
 MINUS = "\N{MINUS SIGN}"
 INTERVAL = "95\N{NO-BREAK SPACE}% interval"
 
@@ -35,6 +38,13 @@ def number(value: float, unit: str = "") -> Markup:
     if short.replace(",", "") == f"{value:.15g}":
         return Markup("{}{}").format(short, after)
     return _two_forms(f"{short}{after}", exact_value(float(value)))
+
+
+def with_short_numbers(text: str) -> Markup:
+    """Return a sentence whose long numbers are as `number` has them."""
+    parts = LONG_NUMBER.split(text)
+    shown = [number(float(part)) if at % 2 else escape(part) for at, part in enumerate(parts)]
+    return Markup().join(shown)
 
 
 def difference(value: float) -> Markup:

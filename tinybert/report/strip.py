@@ -53,13 +53,13 @@ def _strip(group: SeedGroup, metric: str, color: str, axis: Axis) -> Strip:
     if finite(spread.mean):
         at = place_text(axis.place(spread.mean))
         parts.append(f'<path class="mean" d="M{at} 4V{HEIGHT - 4}"/>')
-    label = escape(f"{group.name}: {spread}")
+    label = escape(f"{group.short_name}: {spread}")
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}'
     interval: Markup | str = "-"
     if spread.interval is not None:
         interval = Markup("{} to {}").format(*map(number, spread.interval))
     deviation = "-" if spread.deviation is None else number(spread.deviation)
-    return Strip(group.name, number(spread.mean), deviation, interval, Markup(svg + "</svg>"))
+    return Strip(group.short_name, number(spread.mean), deviation, interval, Markup(svg + "</svg>"))
 
 
 def _values(group: SeedGroup, metric: str) -> list[float]:

@@ -120,7 +120,7 @@ def _best(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Tile:
             Markup("mean of {} seeds, 95 % interval {} to {}").format(spread.count, low, high)
         )
     if len(ranked) > 1:
-        notes.append(f"best of {len(ranked)}: {group.name}")
+        notes.append(f"with {group.short_name}, the best of {len(ranked)}")
     return Tile(metric_words(name), number(spread.mean), notes)
 
 
