@@ -23,7 +23,8 @@ LEAST_PIXELS = 10.5
 CONTRASTS = """
 const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
 const parse = text => {
-  const [r, g, b, a = 1] = text.match(/[\\d.e-]*\\d/g).map(Number), whole = text[0] === 'c' ? 255 : 1;
+  const whole = text.startsWith('color(') ? 255 : 1;
+  const [r, g, b, a = 1] = text.match(/[\\d.e-]*\\d/g).map(Number);
   return [r * whole, g * whole, b * whole, a];
 };
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);

@@ -9,7 +9,7 @@ from tinybert.report.curves import LARGEST, Curve
 DECADES = 2
 """A quantity above zero that spans as many powers of ten is drawn over their logarithm."""
 TICKS = 5
-SHORT = 6
+ROOM = 6
 """Characters of a number for which there is room beside an axis."""
 
 
@@ -44,15 +44,13 @@ class Axis:
         first, last = math.ceil(self.low / stride), math.floor(self.high / stride)
         return [number * stride for number in range(first, last + 1)]
 
-    def label(self, value: float) -> str:
-        """Return a round value in few characters."""
-        if 0 < abs(value) < 0.001 and len(f"{value:.6g}") > SHORT:
-            mantissa, _, exponent = f"{value:.2e}".partition("e")
-            return f"{float(mantissa):g}e{int(exponent)}"
-        if 1000 <= abs(value) < 1e6 and value == int(value):
-            return f"{int(value):,}" if abs(value) < 1e5 else f"{value / 1000:g}k"
-        mantissa, e, exponent = f"{value:.6g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if e else mantissa
+    def labels(self) -> list[tuple[float, str]]:
+        """Return round values on the axis, each with its text; all texts are of one kind."""
+        ticks = self.ticks()
+        plain = [_plain_text(value) for value in ticks]
+        if self.logarithmic or max(map(len, plain), default=0) > ROOM:
+            plain = [_power_text(value) for value in ticks]
+        return list(zip(ticks, plain, strict=True))
 
 
 def values_axis(
@@ -98,3 +96,17 @@ def _round(stride: float) -> float:
     """Return the next larger of 1, 2, 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(stride))
     return next((n * power for n in (1, 2, 5) if n * power >= stride), 10 * power)
+
+
+def _plain_text(value: float) -> str:
+    if value == int(value) and abs(value) < 1e5:
+        return f"{int(value):,}"
+    return f"{value:.6g}"
+
+
+def _power_text(value: float) -> str:
+    """Return a round value with a power of ten, unless it needs none."""
+    if value == 0 or 0.01 <= abs(value) < 1e5:
+        return f"{value:,.6g}"
+    mantissa, _, exponent = f"{value:.5e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

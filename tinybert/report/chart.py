@@ -97,14 +97,14 @@ def description(lines: Sequence[Line], y: Axis, over: str) -> str:
 
 def _grid(x: Axis, y: Axis, over: str) -> Iterator[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    for value in y.ticks():
+    for value, label in y.labels():
         at = place_text(y.place(value))
         yield f'<path class="rule" d="M{LEFT} {at}H{right}"/>'
-        yield f'<text class="tick" x="{LEFT - 6}" y="{at}" dy="0.32em">{y.label(value)}</text>'
-    for value in x.ticks():
+        yield f'<text class="tick" x="{LEFT - 6}" y="{at}" dy="0.32em">{label}</text>'
+    for value, label in x.labels():
         at = place_text(x.place(value))
         yield f'<path class="axis" d="M{at} {bottom}v4"/>'
-        yield f'<text class="step" x="{at}" y="{bottom + 17}">{x.label(value)}</text>'
+        yield f'<text class="step" x="{at}" y="{bottom + 17}">{label}</text>'
     yield f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>'
     plural = "" if over == "step" else "s"
     yield f'<text class="step" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{over}{plural}</text>'

@@ -100,7 +100,7 @@ def explain_differences(causes: Sequence[Cause], harmless: Sequence[Cause] = ())
     unexplained: list[Cause] = []
     for cause in (*causes, *harmless):
         own = next((root for root in given if _explains(root.cause, cause)), None)
-        if own is None and cause.rank == BUILT and len(roots) == 1:
+        if own is None and cause.path.startswith("effective.") and len(roots) == 1:
             own = roots[0]
         if own is not None:
             own.consequences.append(cause)

@@ -129,9 +129,16 @@ def _lead(subject: Subject) -> Iterator[str]:
     (name, x), (other, y) = main_metric(a), main_metric(b)
     if x is not None and y is not None and name == other:
         rises = None if x == y else y > x
-        yield change_words(metric_words(name), number(x), number(y), rises)
+        yield change_words(_metric_in_sentence(name), number(x), number(y), rises)
     text = subject.comparison.headline.partition(": ")[2]
     yield f"{text[:1].upper()}{text[1:]}."
+
+
+def _metric_in_sentence(name: str) -> str:
+    words = metric_words(name)
+    if not name.startswith("best "):
+        return words
+    return f"Best {words[:1].lower() if words[1:2].islower() else words[:1]}{words[1:]}"
 
 
 def _entry(paged: PagedRun, subject: Subject) -> Entry:

@@ -197,4 +197,4 @@ def _speed(runs: Sequence[Run]) -> Iterator[Markup | str]:
         if isinstance(each.memory, MemoryFacts)
     ]
     if peaks:
-        yield f"{f' {ARROW} '.join(peaks)} of memory at most"
+        yield f"{f' {ARROW} '.join(dict.fromkeys(peaks))} of memory at most"

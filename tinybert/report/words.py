@@ -14,6 +14,7 @@ STAGES = {
     "finetune": "Fine-tuning",
     "evaluate": "Evaluation",
 }
+SPACE = "\N{NO-BREAK SPACE}"
 PHASE = re.compile(r"^phase(\d) ")
 METRICS = {
     "accuracy": "Accuracy",
@@ -78,7 +79,9 @@ def network_words(values: dict[str, Any], role: str) -> str:
     """Return layers and width of a network of a recipe; empty without it."""
     table = values.get(role) or {}
     layers, width = table.get("num_hidden_layers"), table.get("hidden_size")
-    return f"{layers} \N{MULTIPLICATION SIGN} {width}" if layers and width else ""
+    if not layers or not width:
+        return ""
+    return f"{layers}{SPACE}\N{MULTIPLICATION SIGN}{SPACE}{width}"
 
 
 def change_words(name: str, a: Markup, b: Markup, rises: bool | None) -> Markup:
