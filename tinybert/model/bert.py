@@ -199,7 +199,8 @@ class SelfAttention(Cell):
             query, key, value = self.query(x) * self.scale, self.key(x), self.value(x)
             return self._split(query), self._split(key), self._split(value)
         product, bias = self.query.joint_terms(self.key, self.value, x)
-        return self.own_split(product.reshape(*x.shape[:-1], bias.shape[0]), bias)
+        query, key, value = self.own_split(product.reshape(*x.shape[:-1], bias.shape[0]), bias)
+        return query, key, value
 
     def _probs(self, scores: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None) -> ms.Tensor:
         """Return softmax of scores + bias, with dropout, (B, A, S, S)."""

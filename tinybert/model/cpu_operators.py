@@ -216,7 +216,7 @@ def _operator(
     loop: Callable[..., Any],
     like: Callable[..., Any],
     bprop: Callable[..., Tensors] | None = None,
-    shape_of: Callable[..., tuple[int, ...]] | None = None,
+    shape_of: Callable[..., tuple[Any, ...]] | None = None,
 ) -> ops.Custom:
     """Return the operator of a loop over arrays.
 
