@@ -73,6 +73,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "model": ("model.safetensors", lambda path: read_arrays(path.parent)),
     "ckpt": ("a.ckpt", read_arrays),
     "vocabulary": ("vocab.txt", load_vocabulary),
+    "tokenizer": ("tokenizer.json", load_vocabulary),
     "recipe": ("a.toml", load),
     "manifest": ("a.json", read_manifest),
     "export": ("export.json", verify),

@@ -225,6 +225,10 @@ def test_a_directory_for_transformers_needs_nothing_else(call, tmp_path):
     from_run = call("predict", run, "--vocab", VOCAB, "--text", TEXTS[0])
     assert call("predict", output, "--text", TEXTS[0]) == from_run
     assert call("predict", run, "--text", TEXTS[0]) == from_run, "the records have it"
+    tokenizer = build_tokenizer(load_vocabulary(VOCAB), TokenizerOptions(True, True))
+    tokenizer.save(str(output / "tokenizer.json"))
+    (output / "vocab.txt").unlink()
+    assert call("predict", output, "--text", TEXTS[0]) == from_run, "as transformers 5 saves it"
     (output / "tokenizer_config.json").unlink()
     assert call("predict", output, "--lowercase", "--text", TEXTS[0]) == from_run
     assert call("predict", output, "--text", TEXTS[0]) == (

@@ -10,11 +10,12 @@ import pytest
 import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.model.networks import random_weights
-from tinybert.data.sidecar import load_sidecar
+from tinybert.data.sidecar import TokenizerOptions, load_sidecar
 from tinybert.export.checkpoint import write_huggingface
 from tinybert.export.network import TrainedNetwork
 from tinybert.export.source import Source
 from tinybert.model.description import TextKeys
+from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.network import network
 
@@ -173,6 +174,16 @@ def test_a_mistake_is_one_message_and_writes_no_recipe(root, new, words, message
     assert message in err
     assert err.count("error:") == 1
     assert made(root) == []
+
+
+def test_a_teacher_may_have_its_vocabulary_in_tokenizer_json(root, new):
+    (root / "bert" / "vocab.txt").unlink()
+    assert "the teacher's directory lacks vocab.txt, and a tokenizer.json" in new(*TABLE)[2]
+    tokenizer = build_tokenizer(load_vocabulary(TINY / "vocab.txt"), TokenizerOptions(True, True))
+    tokenizer.save(str(root / "bert" / "tokenizer.json"))
+    assert new(*TABLE)[0] == 0
+    vocab = root / "data" / "mine" / "train" / "vocab.txt"
+    assert vocab.read_bytes() == (TINY / "vocab.txt").read_bytes()
 
 
 def test_a_teacher_without_weights_that_fit_is_refused(root, new):

@@ -13,7 +13,7 @@ from tinybert.manifest.model import InputFile
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 
-CURE = "help: prepare the records anew, with the networks' vocab.txt and tokenizer options"
+CURE = "help: prepare the records anew, with the networks' vocabulary and tokenizer options"
 OTHER = {"sha256": "0" * 64}
 
 
@@ -87,7 +87,7 @@ def test_a_larger_vocabulary_than_the_networks_is_refused(root):
     assert problems_of(root, "tiny", "network.vocab_size=799") == [
         "the vocabulary of the records has 800 tokens, vocab_size is 799\n"
         "  --> recipes/tiny/records\n"
-        "help: prepare the records anew with the networks' vocab.txt"
+        "help: prepare the records anew with the networks' vocabulary"
     ]
 
 

@@ -275,7 +275,7 @@ def test_the_tokenizer_options_of_the_model_are_taken_and_recorded(vocab, write,
         assert str(error.value) == (
             "tokenizer_config.json beside the vocabulary has other options: --lowercase "
             f"--no-strip-accents\n  --> {vocab.parent / 'tokenizer_config.json'}\n"
-            "help: leave them out, or name a vocab.txt without that file"
+            "help: leave them out, or name a vocabulary without that file"
         )
 
 

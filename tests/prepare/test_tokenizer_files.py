@@ -47,6 +47,11 @@ def test_a_published_tokenizer_is_read(tmp_path):
     assert read_tokenizer(write(tmp_path, PUBLISHED)) == StatedTokenizer(True, None, True, 512)
 
 
+def test_what_transformers_5_adds_has_no_effect(tmp_path):
+    added = {"backend": "tokenizers", "is_local": True, "local_files_only": False, "verbose": True}
+    assert read_tokenizer(write(tmp_path, PUBLISHED | added)).lowercase
+
+
 def test_without_files_nothing_is_known(tmp_path):
     assert read_tokenizer(tmp_path) == StatedTokenizer()
 

@@ -1,9 +1,16 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from tinybert.data.sidecar import TokenizerOptions
-from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
+from tinybert.errors import InputError
+from tinybert.prepare.vocabulary import (
+    Vocabulary,
+    build_tokenizer,
+    find_vocabulary,
+    load_vocabulary,
+)
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
 TEXTS = [
@@ -60,3 +67,50 @@ def test_accents_and_case_are_kept_unless_lower_case_is_asked_for():
     ):
         tokenizer = build_tokenizer(vocabulary, TokenizerOptions(lowercase, lowercase))
         assert tokenizer.encode(text, add_special_tokens=False).ids == expected
+
+
+def write_tokenizer(folder, vocab, kind="WordPiece"):
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({"model": {"type": kind, "vocab": vocab}}))
+    return path
+
+
+def test_a_tokenizer_json_holds_the_vocabulary_of_the_equal_vocab_txt(tmp_path):
+    plain = load_vocabulary(TINY / "vocab.txt")
+    read = load_vocabulary(write_tokenizer(tmp_path, dict(reversed(plain.ids.items()))))
+    assert read == plain
+    assert read.encode() == (TINY / "vocab.txt").read_bytes()
+
+
+IDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4}
+
+
+@pytest.mark.parametrize(
+    ("vocab", "message"),
+    [
+        (IDS | {"b": 6}, "the vocabulary has 6 tokens, and none has id 5"),
+        (IDS | {"b": 4}, "the vocabulary has 6 tokens, and none has id 5"),
+        (IDS | {"a": True, "[UNK]": 4}, "the vocabulary has 5 tokens, and none has id 1"),
+        (IDS | {"b\nc": 5}, "token 'b\\nc', id 5, is no line of text"),
+        (IDS | {" ": 5}, "token ' ', id 5, is no line of text"),
+        ({"[PAD]": 0, "[UNK]": 1, "a": 2}, "the vocabulary lacks [CLS]"),
+        (IDS | {"[PAD]": 4, "a": 0}, "[PAD] has id 4, not 0"),
+        (["[PAD]"], "the file holds no vocabulary of WordPiece"),
+    ],
+)
+def test_a_tokenizer_json_without_such_a_vocabulary_is_refused(tmp_path, vocab, message):
+    path = write_tokenizer(tmp_path, vocab)
+    with pytest.raises(InputError) as error:
+        load_vocabulary(path)
+    assert str(error.value).splitlines()[:2] == [message, f"  --> {path}"]
+
+
+def test_the_vocabulary_of_a_directory_is_vocab_txt_else_a_wordpiece_tokenizer_json(tmp_path):
+    assert find_vocabulary(tmp_path) is None
+    write_tokenizer(tmp_path, {"a": 0}, "BPE")
+    assert find_vocabulary(tmp_path) is None
+    tokenizer = write_tokenizer(tmp_path, IDS)
+    assert find_vocabulary(tmp_path) == tokenizer
+    (tmp_path / "vocab.txt").touch()
+    assert find_vocabulary(tmp_path) == tmp_path / "vocab.txt"
+    assert find_vocabulary(tokenizer) is None, "a checkpoint that is a file"

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert.atomic import atomic_directory, write_bytes
-from tinybert.data.sidecar import VOCABULARY, Sidecar
+from tinybert.data.sidecar import Sidecar
 from tinybert.errors import TinybertError, UsageError, all_of
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd, writing
 from tinybert.new.entries import Chain
 from tinybert.new.recipes import recipes
-from tinybert.new.sources import Pretrained, RecordsPlace, Student, TaskRecords, find_task_records
+from tinybert.new.sources import (
+    Pretrained,
+    RecordsPlace,
+    Student,
+    TaskRecords,
+    find_task_records,
+    require_vocabulary,
+)
 from tinybert.plan.parent_runs import recipe_links
 from tinybert.plan.plan import checkpoint_problems, make_plan
 from tinybert.prepare.corpus import prepare_corpus
@@ -202,7 +209,7 @@ class _Making:
                 cure="say so: --lowercase, or --cased",
             )
         return PrepareOptions(
-            vocab=self.teacher / VOCABULARY,
+            vocab=require_vocabulary(self.teacher),
             output=self.folder / part,
             seq_length=self.seq_length,
             format="tfrecord",

@@ -1,7 +1,6 @@
 """Write a network as a checkpoint of another family, whole or not at all."""
 
 import json
-import shutil
 from pathlib import Path
 
 from safetensors.numpy import save_file
@@ -24,6 +23,7 @@ from tinybert.model.description import (
 )
 from tinybert.model.names import Family, names_in
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG
+from tinybert.prepare.vocabulary import load_vocabulary
 
 EXPORT_FILES = {
     WEIGHTS,
@@ -92,7 +92,7 @@ def write_huggingface(source: Source, directory: Path) -> None:
     arrays = {names[name]: array for name, array in network.arrays.items()}
     save_file(arrays, directory / WEIGHTS, metadata={"format": "pt"})
     (directory / WEIGHTS).chmod(0o644)
-    shutil.copyfile(vocab, directory / VOCABULARY)
+    (directory / VOCABULARY).write_bytes(load_vocabulary(vocab).encode())
     (directory / TOKENIZER_CONFIG).write_bytes(tokenizer.encode(texts.seq_length))
     (directory / CARD).write_text(model_card(source), encoding="utf-8")
 

@@ -31,6 +31,7 @@ from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.identity import code_identity
 from tinybert.model.checkpoint_files import WEIGHTS, read_arrays
 from tinybert.model.names import canonical_names
+from tinybert.prepare.vocabulary import load_vocabulary
 
 RUN_ENVELOPE = "run.intoto.json"
 """The signed statement about the run that left the network, in its exports."""
@@ -90,7 +91,8 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
     with writing(output), atomic_directory(output, replace=True) as directory:
         written = _write(source, format, directory)
         if source.vocab is not None and format != "huggingface":
-            shutil.copyfile(source.vocab, directory / VOCABULARY)
+            vocabulary = load_vocabulary(source.vocab)
+            (directory / VOCABULARY).write_bytes(vocabulary.encode())
         if source.run is not None and (envelope := envelope_of(source.run.path)).is_file():
             shutil.copyfile(envelope, directory / RUN_ENVELOPE)
         files = digest_files(sorted(directory.iterdir()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tinybert.data.sidecar import VOCABULARY, Sidecar
+from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.model.checkpoint_files import StoredArrays, read_arrays
@@ -21,7 +21,7 @@ from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.plan.run_names import find_manifest
 from tinybert.plan.tokenizer import KEPT, kept_vocabulary, stated_by
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
-from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, Role, head, network
@@ -42,7 +42,7 @@ class SourceRequest:
     role: Role | None
     """The network of the recipe."""
     vocab: Path | None
-    """The vocab.txt that belongs to the network."""
+    """The vocab.txt, or tokenizer.json, that belongs to the network."""
     lowercase: bool | None
     """How the user says that texts are read; None: unsaid."""
 
@@ -57,7 +57,7 @@ class Source:
     run: LinkedRun | None
     """The run that left it."""
     vocab: Path | None
-    """The vocab.txt: the one that was named, or the one that is kept with the checkpoint."""
+    """The vocabulary: the one that was named, or the one that is kept with the checkpoint."""
     texts: TextKeys
     """How texts became rows of its training."""
     sidecar: Sidecar | None = None
@@ -81,7 +81,7 @@ class Source:
         return replace(stated, lowercase=agreed(option, stated.lowercase, self.lowercase))
 
     def require_tokenizer(self) -> tuple[Path, StatedTokenizer]:
-        """Return the vocab.txt, and how the tokenizer was set, the case at least.
+        """Return the vocabulary, and how the tokenizer was set, the case at least.
 
         Raises:
             InputError: As `tokenizer`.
@@ -213,11 +213,10 @@ def _source(
             message = f"the file has {len(labels)} labels, the head {head_config.num_labels}"
             raise InputError(message, where=where)
     trained = assemble(stored.arrays, config, head_config, labels=labels, where=where)
-    vocab, beside = request.vocab, stored.path.parent / VOCABULARY
-    if vocab is None and run is not None:
-        vocab = kept_vocabulary(run, prepared)
-    elif vocab is None and beside.is_file():
-        vocab = beside
+    vocab = request.vocab
+    if vocab is None:
+        beside = stored.path.parent
+        vocab = find_vocabulary(beside) if run is None else kept_vocabulary(run, prepared)
     _check_vocabulary(vocab, config.vocab_size, sidecar)
     return Source(trained, stored.path, run, vocab, texts, sidecar, request.lowercase)
 
@@ -237,7 +236,7 @@ def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> Described
 
 
 def _check_vocabulary(path: Path | None, vocab_size: int, sidecar: Sidecar | None) -> None:
-    """Refuse a vocab.txt that is not the one of the network's records."""
+    """Refuse a vocabulary that is not the one of the network's records."""
     if path is None:
         return
     vocabulary = load_vocabulary(path)

@@ -4,17 +4,31 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinybert.data.sidecar import NAME, VOCABULARY, PreparedTask, Sidecar, load_sidecar
+from tinybert.data.sidecar import NAME, PreparedTask, Sidecar, load_sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.files import relative_to
 from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.description import DESCRIPTION, Description
-from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 from tinybert.recipe.network import NetworkConfig, Role
 
 PUBLISHED_WIDTHS = {312: 1200, 768: 3072}
 """Width of the feed-forward part of TinyBERT's students, by their hidden size (the paper, 4.1)."""
+_SAVE_PRETRAINED = "name a directory as transformers' save_pretrained writes it"
 _SIZES = re.compile(r"(\d{1,3})x(\d{1,5})(?:x(\d{1,6}))?")
+
+
+def require_vocabulary(directory: Path) -> Path:
+    """Return the file with the vocabulary of a teacher's directory.
+
+    Raises:
+        InputError: It has none, or a damaged tokenizer.json.
+    """
+    vocabulary = find_vocabulary(directory)
+    if vocabulary is None:
+        message = "the teacher's directory lacks vocab.txt, and a tokenizer.json of WordPiece"
+        raise InputError(message, where=str(directory), cure=_SAVE_PRETRAINED)
+    return vocabulary
 
 
 @dataclass(frozen=True)
@@ -33,15 +47,12 @@ class Pretrained:
         Raises:
             InputError: A file is missing or damaged, or describes no BERT that this program has.
         """
-        files = {DESCRIPTION: "its description", WEIGHTS: "its weights"}
-        if role == "teacher":
-            files[VOCABULARY] = "its vocabulary"
-        for name, what in files.items():
+        for name, what in ((DESCRIPTION, "its description"), (WEIGHTS, "its weights")):
             if not (directory / name).is_file():
                 raise InputError(
                     f"the {role}'s directory lacks {name}, {what}",
                     where=str(directory),
-                    cure="name a directory as transformers' save_pretrained writes it",
+                    cure=_SAVE_PRETRAINED,
                 )
         description = Description.read(directory / DESCRIPTION)
         try:
@@ -49,11 +60,12 @@ class Pretrained:
         except ValueError as error:
             message = f"the {role} is no BERT that this program has: {error}"
             raise InputError(message, where=str(directory / DESCRIPTION)) from error
-        if VOCABULARY in files:
-            tokens = len(load_vocabulary(directory / VOCABULARY).ids)
+        if role == "teacher":
+            vocabulary = require_vocabulary(directory)
+            tokens = len(load_vocabulary(vocabulary).ids)
             if tokens > config.vocab_size:
                 message = f"the vocabulary has {tokens:,} tokens, the network {config.vocab_size:,}"
-                raise InputError(message, where=str(directory / VOCABULARY))
+                raise InputError(message, where=str(vocabulary))
         dropout = description.classifier_dropout
         return cls(
             relative_to(directory, root),

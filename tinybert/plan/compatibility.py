@@ -9,14 +9,14 @@ from tinybert.errors import InputError, UsageError, quoted
 from tinybert.model.description import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
-from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import ROLES, Role
 
 PreparedRecords = Sequence[tuple[Path, Sidecar]]
 """Directories of prepared records, each with the content of its records.json."""
 
-_PREPARE_AGAIN = "prepare the records anew, with the networks' vocab.txt and tokenizer options"
+_PREPARE_AGAIN = "prepare the records anew, with the networks' vocabulary and tokenizer options"
 
 
 def vocabulary_problems(
@@ -25,10 +25,10 @@ def vocabulary_problems(
     checkpoints: Mapping[str, Path],
     parents: Mapping[str, LinkedRun],
 ) -> Iterator[InputError]:
-    """Yield where token ids do not mean the same: a token's id is its line in one vocab.txt.
+    """Yield where token ids do not mean the same: a token's id is its line in one vocabulary.
 
     Records that were not prepared here are not compared, and neither is a checkpoint without a
-    known run and without a vocab.txt in its directory.
+    known run and without a vocabulary in its directory.
 
     Args:
         prepared: The recipe's records.
@@ -43,7 +43,7 @@ def vocabulary_problems(
                 f"the vocabulary of the records has {tokens:,} tokens, vocab_size is "
                 f"{vocab_size:,}",
                 where=str(directory),
-                cure="prepare the records anew with the networks' vocab.txt",
+                cure="prepare the records anew with the networks' vocabulary",
             )
     if not prepared:
         return
@@ -54,8 +54,8 @@ def vocabulary_problems(
         for _, sidecar in run.sidecars()[:1]:  # they agreed with each other when it ran
             yield from _differences(first, sidecar, str(place), f"those of the {role}, {run.path}")
     for role, path in checkpoints.items():
-        beside = path / "vocab.txt"
-        if beside.is_file() and load_vocabulary(beside).sha256 != first.vocabulary.sha256:
+        beside = find_vocabulary(path)
+        if beside is not None and load_vocabulary(beside).sha256 != first.vocabulary.sha256:
             message = f"the records were made with another vocabulary than the {role}'s, {beside}"
             yield InputError(message, where=str(place), cure=_PREPARE_AGAIN)
         if path.is_dir():

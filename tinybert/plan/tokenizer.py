@@ -9,7 +9,7 @@ from tinybert.errors import InputError
 from tinybert.manifest.document import Run
 from tinybert.plan.plan import Plan
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, StatedTokenizer, read_tokenizer
-from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 
 KEPT = "tokenizer"
 """The folder of a run with its vocabulary and tokenizer, in the files that transformers has."""
@@ -64,10 +64,11 @@ def _vocabularies(places: list[Path], recorded: Sidecar | None) -> Iterator[Path
 
     Another one, or a damaged one, is none of this run's.
     """
-    for path in (place / VOCABULARY for place in places):
+    for place in places:
         try:
-            sha256 = load_vocabulary(path).sha256
+            path = find_vocabulary(place)
+            sha256 = None if path is None else load_vocabulary(path).sha256
         except InputError:
             continue
-        if recorded is None or sha256 == recorded.vocabulary.sha256:
+        if path is not None and (recorded is None or sha256 == recorded.vocabulary.sha256):
             yield path

@@ -41,7 +41,7 @@ class PrepareOptions:
     """The options of every `prepare` that makes records."""
 
     vocab: Path
-    """The vocab.txt."""
+    """The vocab.txt, or a tokenizer.json."""
     output: Path
     """The directory, whole or absent afterwards."""
     seq_length: int
@@ -77,7 +77,7 @@ class PrepareOptions:
                 raise UsageError(
                     f"{TOKENIZER_CONFIG} beside the vocabulary has other options: {stated}",
                     where=str(self.vocab.parent / TOKENIZER_CONFIG),
-                    cure="leave them out, or name a vocab.txt without that file",
+                    cure="leave them out, or name a vocabulary without that file",
                 )
         return stated
 

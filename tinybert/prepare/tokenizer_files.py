@@ -12,11 +12,10 @@ from typing import Any
 
 from tinybert.data.sidecar import VOCABULARY, TokenizerOptions
 from tinybert.errors import InputError, bulleted
+from tinybert.prepare.tokenizer_json import MODEL, TOKENIZER, member, read_tokenizer_file
 from tinybert.prepare.vocabulary import SPECIALS, load_vocabulary
-from tinybert.strict_json import read_json
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER = "tokenizer.json"
 _ADDED = "added_tokens.json"
 _CLASSES = {"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast"}
 _FIXED: dict[str, tuple[Any, ...]] = {
@@ -40,6 +39,10 @@ _WITHOUT_EFFECT = {
     "pad_to_multiple_of", "pad_token_type_id", "padding", "padding_side", "processor_class",
     "special_tokens_map_file", "stride", "tokenizer_file", "truncation", "vocab_file",
     "clean_text", "model_type", "return_token_type_ids",
+    # arguments of from_pretrained, which transformers 5 saves
+    "code_revision", "config", "from_slow", "local_files_only", "mirror", "resume_download",
+    "return_tensors", "tokenizer_type", "torch_dtype", "use_auth_token", "use_fast", "user_agent",
+    "verbose",
 }  # fmt: skip
 
 
@@ -80,14 +83,16 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
     Raises:
         InputError: One is damaged, or has an option or a token that this program has not.
     """
-    config = _table(directory / TOKENIZER_CONFIG)
+    config = read_tokenizer_file(directory / TOKENIZER_CONFIG)
     problems = {
         TOKENIZER_CONFIG: list(_config_problems(config)),
         _ADDED: [
-            f"token `{token}`" for token in _table(directory / _ADDED) if token not in SPECIALS
+            f"token `{token}`"
+            for token in read_tokenizer_file(directory / _ADDED)
+            if token not in SPECIALS
         ],
-        _TOKENIZER: list(
-            _fast_problems(_table(directory / _TOKENIZER, 1 << 28), directory / VOCABULARY)
+        TOKENIZER: list(
+            _fast_problems(read_tokenizer_file(directory / TOKENIZER), directory / VOCABULARY)
         ),
     }
     for name, found in problems.items():
@@ -104,19 +109,6 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
         tokenize_chinese_chars=config.get("tokenize_chinese_chars"),
         model_max_length=length if isinstance(length, int) and 0 < length < 1 << 31 else None,
     )
-
-
-def _table(path: Path, limit: int = 1 << 24) -> Mapping[str, Any]:
-    """Return the content of a JSON file; of a missing one, nothing."""
-    try:
-        content = read_json(path, limit=limit)
-        if not isinstance(content, dict):
-            raise ValueError("it is no table")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"not a file of a tokenizer: {error}", where=str(path)) from error
-    return content
 
 
 def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -149,21 +141,17 @@ def _fast_problems(content: Mapping[str, Any], vocabulary: Path) -> Iterator[str
         if token not in SPECIALS:
             yield f"token `{token}`"
     for part, kind in (
-        ("model", "WordPiece"),
+        ("model", MODEL),
         ("normalizer", "BertNormalizer"),
         ("pre_tokenizer", "BertPreTokenizer"),
     ):
-        if _member(content.get(part), "type") != kind:
+        if member(content.get(part), "type") != kind:
             yield f"{part} is not {kind}"
-    ids = _member(content.get("model"), "vocab")
+    ids = member(content.get("model"), "vocab")
     if vocabulary.is_file() and ids != load_vocabulary(vocabulary).ids:
         yield f"its vocabulary is not that of {VOCABULARY}"
 
 
 def _text(token: Any) -> Any:
     """Return the text of a token, which may be a table of its properties."""
-    return _member(token, "content") if isinstance(token, dict) else token
-
-
-def _member(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
+    return member(token, "content") if isinstance(token, dict) else token

@@ -12,11 +12,12 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from tinybert.atomic import write_bytes
-from tinybert.data.sidecar import TokenizerOptions
+from tinybert.data.sidecar import VOCABULARY, TokenizerOptions
 from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.prepare.reading import BLANKS, read_lines
 from tinybert.prepare.text import TextFormat, find_texts, paragraphs
+from tinybert.prepare.tokenizer_json import TOKENIZER, has_wordpiece, read_wordpiece
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -40,15 +41,43 @@ class Vocabulary:
         return any(map(str.islower, words)) and all(token == token.lower() for token in words)
 
 
-def load_vocabulary(path: Path) -> Vocabulary:
-    """Read a vocab.txt: UTF-8, a token a line.
+def find_vocabulary(directory: Path) -> Path | None:
+    """Return the file with the WordPiece vocabulary of a directory: vocab.txt, else tokenizer.json.
 
-    A byte order mark and blank lines at the end are no part of it.
+    Raises:
+        InputError: There is no vocab.txt, and the tokenizer.json is damaged.
+    """
+    vocab, tokenizer = directory / VOCABULARY, directory / TOKENIZER
+    if vocab.is_file():
+        return vocab
+    return tokenizer if has_wordpiece(tokenizer) else None
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Read a vocab.txt, which is UTF-8, a token a line; or the vocabulary of a tokenizer.json.
+
+    A byte order mark and blank lines at the end are no part of a vocab.txt.
 
     Raises:
         InputError: It cannot be read, has an empty line, lists a token twice, lacks a special
-            token, or [PAD] is not its first.
+            token, or [PAD] is not its first; or, in a tokenizer.json, ids have gaps.
     """
+    in_json = path.suffix == ".json"
+    ids = read_wordpiece(path) if in_json else _read_lines(path)
+    for token in (PAD, UNK, CLS, SEP):
+        if token not in ids:
+            raise InputError(f"the vocabulary lacks {token}", where=str(path))
+    if ids[PAD] != 0:
+        raise InputError(
+            f"{PAD} has id {ids[PAD]}, not 0",
+            where=str(path) if in_json else f"{path}:{ids[PAD] + 1}",
+            cure="padding is id 0: let the vocabulary begin with [PAD]",
+        )
+    return Vocabulary(ids, hashlib.sha256(_bytes(ids)).hexdigest())
+
+
+def _read_lines(path: Path) -> dict[str, int]:
+    """Return the ids of a vocab.txt."""
     lines = [text for _, text in read_lines(path, lambda size: None)]
     while lines and not lines[-1].strip(BLANKS):
         lines.pop()
@@ -64,16 +93,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
                 f"the vocabulary lists `{token}` twice, first in line {first}", where=where
             )
         ids[token] = number
-    for token in (PAD, UNK, CLS, SEP):
-        if token not in ids:
-            raise InputError(f"the vocabulary lacks {token}", where=str(path))
-    if ids[PAD] != 0:
-        raise InputError(
-            f"{PAD} has id {ids[PAD]}, not 0",
-            where=f"{path}:{ids[PAD] + 1}",
-            cure="padding is id 0: let the vocabulary begin with [PAD]",
-        )
-    return Vocabulary(ids, hashlib.sha256(_bytes(ids)).hexdigest())
+    return ids
 
 
 def _bytes(tokens: Iterable[str]) -> bytes:
