@@ -8,10 +8,10 @@ from markupsafe import Markup
 from tinybert.manifest.document import Run
 from tinybert.report.facts import unmet
 from tinybert.report.lineage import Ancestor, ancestors, parent_links
+from tinybert.report.networks import networks_of
 from tinybert.report.runs import main_metric
 from tinybert.report.shown import count_text, number
 from tinybert.report.subject import Subject
-from tinybert.report.tiles import ARROW, network_of, parameters_of
 from tinybert.report.words import STAGES, metric_words
 
 PAGE = ".html"
@@ -90,9 +90,7 @@ def _box(role: str, run: Run, subject: Subject, problem: str) -> Box:
 
 
 def _network(run: Run) -> Markup | str:
-    _, size = network_of(run)
-    count, _ = parameters_of(run)
-    if count is None:
-        return size
-    own = size.rpartition(ARROW)[2].strip()
-    return Markup("{}, {} parameters").format(own, count_text(count))
+    network = networks_of(run)
+    if network.parameters is None:
+        return network.size
+    return Markup("{}, {} parameters").format(network.size, count_text(network.parameters))

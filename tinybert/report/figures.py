@@ -72,6 +72,11 @@ class FigureGroup:
     shortened: bool
     """Whether a curve has fewer points than steps."""
 
+    @property
+    def same(self) -> bool:
+        """Whether several runs have equal values in all of them."""
+        return bool(self.figures) and all(figure.same for figure in self.figures)
+
 
 def step_groups(subject: Subject) -> Iterator[FigureGroup]:
     """Yield the charts of what the traces hold, a group for each phase."""

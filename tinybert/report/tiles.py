@@ -9,7 +9,7 @@ from markupsafe import Markup
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.report.facts import seconds_taken, unmet
-from tinybert.report.lineage import ancestors, parent_links
+from tinybert.report.networks import ARROW, networks_of, teacher_of
 from tinybert.report.paired import PairedRuns
 from tinybert.report.runs import is_loss, main_metric, size_text
 from tinybert.report.seeds import SeedGroup
@@ -23,9 +23,8 @@ from tinybert.report.shown import (
     seconds_text,
 )
 from tinybert.report.subject import PagedRun, Subject
-from tinybert.report.words import metric_words, network_words
+from tinybert.report.words import metric_words
 
-ARROW = "\N{RIGHTWARDS ARROW}"
 NARROW = "\N{NO-BREAK SPACE}"
 
 
@@ -67,23 +66,27 @@ def _result(paged: PagedRun) -> Tile:
         notes.append(f"best evaluation, after step {outcome.best_step:,} of {outcome.steps:,}")
     if kept := _kept_of_teacher(run, name, value):
         notes.append(kept)
-    plain = name.removeprefix("best ")
-    failed = any(plain in failure for failure in unmet(run))
-    return Tile(metric_words(name), number(value), notes, failed)
+    return Tile(metric_words(name), number(value), notes, _fails(run, name))
+
+
+def _fails(run: Run, name: str) -> bool:
+    """Return whether a metric is out of the bounds that its run expects."""
+    start = f"{name.removeprefix('best ')} is "
+    return any(failure.startswith(start) for failure in unmet(run))
 
 
 def _kept_of_teacher(run: Run, name: str, value: float) -> Markup:
     """Return which share of its teacher's metric a student has; empty where that says nothing."""
     if is_loss(name):
         return Markup()
-    for each in ancestors(run.path, parent_links(run)):
-        if each.role == "teacher" and each.run is not None and not each.problem:
-            other, theirs = main_metric(each.run)
-            same = other.removeprefix("best ") == name.removeprefix("best ")
-            if same and theirs is not None and theirs > 0 and math.isfinite(value):
-                share = f"{value / theirs:.1%}".replace("%", f"{NARROW}%")
-                return Markup("{} of its teacher's {}").format(share, number(theirs))
-    return Markup()
+    if (teacher := teacher_of(run)) is None:
+        return Markup()
+    other, theirs = main_metric(teacher)
+    same = other.removeprefix("best ") == name.removeprefix("best ")
+    if not same or theirs is None or theirs <= 0 or not math.isfinite(value):
+        return Markup()
+    share = f"{value / theirs:.1%}".replace("%", f"{NARROW}%")
+    return Markup("{} of its teacher's {}").format(share, number(theirs))
 
 
 def _change(a: Run, b: Run, paired: PairedRuns | None) -> Tile:
@@ -97,7 +100,8 @@ def _change(a: Run, b: Run, paired: PairedRuns | None) -> Tile:
     if paired is not None and name in paired.differences:
         interval = interval_text(paired.differences[name][1])
         notes.append(Markup(f"{INTERVAL} {{}}").format(interval))
-    return Tile(metric_words(name), value, notes, any(unmet(run) for run in (a, b)))
+    failed = any(_fails(run, name) for run in (a, b))
+    return Tile(metric_words(name), value, notes, failed)
 
 
 def _best(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Tile:
@@ -125,24 +129,19 @@ def _best(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Tile:
 
 
 def _networks(runs: Sequence[Run]) -> Tile:
-    described = dict.fromkeys(map(network_of, runs))
+    every = [networks_of(run) for run in runs]
+    described = dict.fromkeys((each.label, each.sizes) for each in every)
     if len(described) > 1:
-        return Tile("Networks", "different", [value for _, value in described])
-    ((label, value),) = described
-    return Tile(label, value, ["layers \N{MULTIPLICATION SIGN} width"])
-
-
-def network_of(run: Run) -> tuple[str, str]:
-    """Return which networks a run is about, and their layers and widths."""
-    values = run.manifest.inputs.recipe.values
-    teacher, student = (network_words(values, role) for role in ("teacher", "student"))
-    if teacher and student:
-        return "Teacher to student", f"{teacher} {ARROW} {student}"
-    return ("Student" if student else "Network"), teacher or student or "-"
+        return Tile("Networks", "different", [sizes for _, sizes in described])
+    ((label, sizes),) = described
+    return Tile(label, sizes, ["layers \N{MULTIPLICATION SIGN} width"])
 
 
 def _parameters(runs: Sequence[Run]) -> Tile:
-    every = dict.fromkeys(parameters_of(run) for run in runs)
+    networks = [networks_of(run) for run in runs]
+    every = dict.fromkeys(
+        (each.parameters, each.teacher.parameters if each.teacher else None) for each in networks
+    )
     if len(every) > 1:
         values = [count_text(count) if count else Markup("-") for count, _ in every]
         return Tile("Parameters", Markup(f" {ARROW} ").join(values[:3]))
@@ -154,17 +153,6 @@ def _parameters(runs: Sequence[Run]) -> Tile:
         share = f"{count / teacher:.0%}".replace("%", f"{NARROW}%")
         notes.append(Markup("{} of the teacher's {}").format(share, count_text(teacher)))
     return Tile("Parameters", count_text(count), notes)
-
-
-def parameters_of(run: Run) -> tuple[int | None, int | None]:
-    """Return the parameters of the network that a run is about, and of the teacher of a student."""
-    built = run.manifest.effective
-    counts: dict[str, int] = {}
-    for facts in built.trainings() if built else ():
-        counts |= facts.parameters
-    if "student" in counts:
-        return counts["student"], counts.get("teacher")
-    return counts.get("teacher"), None
 
 
 def _duration(runs: Sequence[Run]) -> Tile:
