@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,11 @@ import runner
 from tests.conftest import SHIPPED
 from tests.report.pages import parsed, section, sections, texts
 from tests.stand_ins import stand_in_run
+from tinybert.errors import UsageError
 from tinybert.manifest.document import Run, acquire
+from tinybert.manifest.study import Study, StudyMember, StudyRecord
+from tinybert.recipe.identity import identity
+from tinybert.report.page import html
 from tinybert.report.seeds import over_seeds
 from tinybert.strict_json import parse_json
 
@@ -122,6 +127,34 @@ def test_curves_lie_over_each_other(root, capsys, tmp_path):
     assert texts(section(text, "ranking"), "best")[0].startswith("C best 15.51 1 0.001 ")
     assert runner.main(["compare", str(manifests(root)[0]), "--output", str(page)]) == 2
     assert "the file exists" in capsys.readouterr().err
+
+
+def test_a_study_has_the_page_of_its_runs(pretend):
+    runs = [pretend("a", seed=seed) for seed in (1, 2, 3)]
+    for run in runs:
+        run.write_inputs()
+    members = [
+        StudyMember(overrides=[f"seed={run.seed}"], identity=identity(run.inputs().recipe.values))
+        for run in runs
+    ]
+    values = {"seed": [1, 2, 3]}
+    record = StudyRecord(recipe="tiny", device=None, values=values, members=members)
+    study = Study.write(runs[0].root, record)
+    for run in runs[:2]:
+        with run.planned() as planned:
+            inputs = replace(planned.manifest.inputs, study=study.digest)
+            planned.update(inputs=inputs)
+            planned.start(run.effective(), run.environment())
+            run.train(planned)
+            planned.finish(metrics={"mean_loss": float(run.seed)})
+    page = html([study.path])
+    header = next(parsed(page).iter("header"))
+    assert texts(header, "badge") == ["2 of 3 finished"]
+    assert texts(header, "tile")[0].startswith("Mean loss 1.500 mean of 2 seeds, 95 % interval")
+    assert texts(section(page, "ranking"), "best")[0].startswith("A best 1 1 ")
+    assert texts(section(page, "ranking"), "texts") == ["seed=3"]
+    with pytest.raises(UsageError, match="nothing else"):
+        html([study.path, study.path])
 
 
 def test_a_failed_expectation_is_shown(root, capsys):

@@ -35,8 +35,8 @@ class Figure:
     title: str
     ends: list[Ends]
     """Of each run, unless they are many."""
-    same: bool
-    """Whether it is one line for all runs, which have equal values."""
+    same: str
+    """The runs that have equal values, and one line; mostly empty."""
     overflows: int
     """How many overflows are marked on the axis."""
     svg: Markup
@@ -73,9 +73,10 @@ class FigureGroup:
     """Whether a curve has fewer points than steps."""
 
     @property
-    def same(self) -> bool:
-        """Whether several runs have equal values in all of them."""
-        return bool(self.figures) and all(figure.same for figure in self.figures)
+    def same(self) -> str:
+        """The runs that have equal values in all charts; mostly empty."""
+        runs = {figure.same for figure in self.figures}
+        return runs.pop() if len(runs) == 1 else ""
 
 
 def step_groups(subject: Subject) -> Iterator[FigureGroup]:
@@ -249,7 +250,11 @@ def _are_equal(lines: Sequence[Line], others: Sequence[Line]) -> bool:
     """Return whether two quantities have the same values in all runs."""
     if [line.run for line in lines] != [line.run for line in others]:
         return False
-    return all(a.curve.equals(b.curve) for a, b in zip(lines, others, strict=True))
+    return all(_is_equal(a, b) for a, b in zip(lines, others, strict=True))
+
+
+def _is_equal(a: Line, b: Line) -> bool:
+    return a.curve.equals(b.curve) and list(a.events) == list(b.events)
 
 
 def _is_flat(line: Line) -> bool:
@@ -273,7 +278,9 @@ def _figure(
     dots: bool = False,
     over: str = "step",
 ) -> Figure:
-    if same := len(lines) > 1 and all(line.curve.equals(lines[0].curve) for line in lines[1:]):
+    same = ""
+    if len(lines) > 1 and all(_is_equal(line, lines[0]) for line in lines):
+        same = ", ".join(line.run for line in lines)
         lines = [replace(lines[0], run="")]
     svg = chart(identity, title, lines, reach=reach, marks=marks, dots=dots, over=over)
     overflows = sum(len(line.events) for line in lines)

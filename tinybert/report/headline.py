@@ -54,8 +54,10 @@ class Headline:
     entries: list[Entry]
     """The two that are compared; more have a table of their own."""
     alerts: list[Alert]
+    source: str
+    """The manifest of a page about one run, or the record of a study."""
     manifest: str
-    """Link to the manifest of a page about one run, or to the record of a study."""
+    """Link to it."""
 
 
 def headline(subject: Subject) -> Headline:
@@ -73,6 +75,7 @@ def headline(subject: Subject) -> Headline:
         tiles=tiles(subject),
         entries=[_entry(paged, subject) for paged in subject.runs] if subject.comparison else [],
         alerts=_alerts(subject),
+        source=subject.relative(source),
         manifest=subject.link(source) if subject.alone or subject.study else "",
     )
 

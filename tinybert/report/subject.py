@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from string import ascii_uppercase
+from urllib.parse import quote
 
 from tinybert.compare.verdict import Comparison, compare_pair
 from tinybert.errors import UsageError
@@ -62,9 +63,13 @@ class Subject:
         """The run of a page about one."""
         return self.runs[0] if len(self.runs) == 1 and self.study is None else None
 
+    def relative(self, path: Path) -> str:
+        """Return the path of a file from the page."""
+        return Path(os.path.relpath(path, self.folder)).as_posix()
+
     def link(self, path: Path) -> str:
         """Return a link to a file."""
-        return Path(os.path.relpath(path, self.folder)).as_posix()
+        return quote(self.relative(path))
 
 
 def read_subject(sources: Sequence[Path], folder: Path) -> Subject:
@@ -75,8 +80,8 @@ def read_subject(sources: Sequence[Path], folder: Path) -> Subject:
         folder: Where the page will be.
 
     Raises:
-        ManifestError: A manifest is missing, or is none; the study has no run.
-        UsageError: There are too many runs, or a study beside others.
+        ManifestError: A manifest is missing, or is none.
+        UsageError: There are too many runs, none of a study, or a study beside others.
     """
     studies = [path for path in sources if RECORD.fullmatch(path.name)]
     if studies and len(sources) > 1:
