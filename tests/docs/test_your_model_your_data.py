@@ -46,7 +46,7 @@ def shape(line):
 def root(tmp_path):
     """A directory with the page's teacher and table, both tiny."""
     config = network(load(SHIPPED["tiny_finetune"]).recipe, "teacher")
-    config = replace(config, max_position_embeddings=128)
+    config = replace(config, max_position_embeddings=128, num_hidden_layers=1)
     found = TrainedNetwork(config, None, None, random_weights(config), ())
     teacher = tmp_path / "checkpoints" / "minilm"
     teacher.mkdir(parents=True)
