@@ -128,6 +128,27 @@ class PretendedRun:
             masks={"embeddings": str(self.seed)},
         )
 
+    def use_two_processes(self) -> None:
+        """Pretend that the run had two processes."""
+        text, environment, effective = self.text(), self.environment(), self.effective()
+        text = text.replace("devices_per_host = 1", "devices_per_host = 2")
+        topology = replace(environment.topology, processes=2)
+        environment = replace(environment, topology=topology)
+        effective = replace(effective, topology=replace(effective.topology, processes=2))
+        self._pretend(text, environment, effective)
+
+    def cut(self, micro_batches: int) -> None:
+        """Pretend that the run has micro-batches."""
+        text, effective = self.text(), self.effective()
+        text = text.replace("[data]", f"[data]\nmicro_batches = {micro_batches}")
+        runtime = replace(effective.runtime, micro_batches=micro_batches)
+        self._pretend(text, self.environment(), replace(effective, runtime=runtime))
+
+    def _pretend(self, text: str, environment: Environment, effective: Effective) -> None:
+        self.text = lambda: text  # type: ignore[method-assign]
+        self.environment = lambda: environment  # type: ignore[method-assign]
+        self.effective = lambda: effective  # type: ignore[method-assign]
+
     def write_inputs(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "records").write_bytes(self.tokens.tobytes())

@@ -85,26 +85,6 @@ def test_topologies_whose_losses_part_by_more_than_rounding_are_different(preten
     assert re.match(r"different: losses 0\.0\d+ apart, relative; the limit is 0\.001\n", text), text
 
 
-def on_two_processes(run: Any) -> None:
-    """Pretend that a run had two processes."""
-    text, environment, effective = run.text(), run.environment(), run.effective()
-    text = text.replace("devices_per_host = 1", "devices_per_host = 2")
-    run.text = lambda: text
-    topology = replace(environment.topology, processes=2)
-    run.environment = lambda: replace(environment, topology=topology)
-    built = replace(effective.topology, processes=2)
-    run.effective = lambda: replace(effective, topology=built)
-
-
-def cut(run: Any, micro_batches: int) -> None:
-    """Pretend that a run has micro-batches."""
-    text, effective = run.text(), run.effective()
-    text = text.replace("[data]", f"[data]\nmicro_batches = {micro_batches}")
-    run.text = lambda: text
-    runtime = replace(effective.runtime, micro_batches=micro_batches)
-    run.effective = lambda: replace(effective, runtime=runtime)
-
-
 @pytest.mark.parametrize("parts", [(4, 4), (4, 2), (None, None)])
 def test_the_number_of_processes_is_no_cause_where_micro_batches_are_equal(
     pretend: Any, parts: tuple[int | None, int | None]
@@ -112,8 +92,8 @@ def test_the_number_of_processes_is_no_cause_where_micro_batches_are_equal(
     runs = [pretend(name) for name in "ab"]
     for run, count in zip(runs, parts, strict=True):
         if count is not None:
-            cut(run, count)
-    on_two_processes(runs[1])
+            run.cut(count)
+    runs[1].use_two_processes()
     runs[1].noise = 1e-7  # so that there must be a cause
     comparison = compare_pair(*(run.run() for run in runs))
     processes = {
@@ -135,8 +115,8 @@ def test_the_number_of_processes_is_no_cause_where_micro_batches_are_equal(
 def test_equal_outcomes_of_micro_batches_are_bitwise_whatever_the_topology(pretend: Any) -> None:
     runs = [pretend(name) for name in "ab"]
     for run in runs:
-        cut(run, 4)
-    on_two_processes(runs[1])
+        run.cut(4)
+    runs[1].use_two_processes()
     text, code = diff(*(run.run() for run in runs))
     assert text.startswith("bitwise: the outcomes are equal\n")
     assert code == 0

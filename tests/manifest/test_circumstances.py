@@ -72,6 +72,23 @@ def test_a_difference_lists_the_processor_as_one_without_effect(pretend: Any) ->
     }
 
 
+def test_with_portable_arithmetic_all_that_was_built_counts_but_for_harmless_processes(
+    pretend: Any,
+) -> None:
+    a, b = pretend("a"), pretend("b")
+    for run in (a, b):
+        run.environment = lambda: PORTABLE
+        run.cut(4)
+    b.use_two_processes()
+    effective = replace(b.effective(), warmup_steps=3, graph_digest="another")
+    b.effective = lambda: effective
+    comparison = compare_pair(a.run(), b.run())
+    built = {cause.path for cause in comparison.causes}
+    assert built == {"effective.warmup_steps", "effective.graph_digest"}
+    harmless = {cause.path for cause in comparison.harmless}
+    assert {"effective.topology.processes", "environment.topology.processes"} <= harmless
+
+
 def test_a_portable_reference_is_met_bit_for_bit_on_another_processor(pretend: Any) -> None:
     reference = run_on(pretend, "a", PORTABLE)
     expect = {

@@ -23,6 +23,8 @@ PLACE = re.compile(r"(_dir|_path)(\.|$)")
 """Options that name the place of a file; its digest is what identifies it."""
 DATA_OPTION = re.compile(r"data\.(?!micro_batches)|phase\d\.(global_)?batch_size")
 """Options that choose or order the rows of a batch."""
+OF_PROCESSES = frozenset({"topology.hosts", "topology.processes"})
+"""What the number of processes changes in `effective` and `environment`."""
 SHA256 = re.compile("[0-9a-f]{64}")
 ABSENT = "absent"
 
@@ -212,8 +214,8 @@ def _order(inputs: list[Cause], step: StepDifference | None) -> list[Cause]:
 def _built(a: Manifest, b: Manifest) -> Iterator[Cause]:
     for difference in differing_leaves("effective", a.effective, b.effective):
         name = difference[0].removeprefix("effective.")
-        rank = BUILT if _has_effect(a, b, name) else NOTE
-        yield _cause(difference, f"built {name}", rank)
+        harmless = name in OF_PROCESSES and not _processes_have_effect(a, b)
+        yield _cause(difference, f"built {name}", NOTE if harmless else BUILT)
 
 
 def environment_causes(a: Manifest, b: Manifest) -> Iterator[Cause]:
@@ -222,14 +224,15 @@ def environment_causes(a: Manifest, b: Manifest) -> Iterator[Cause]:
         name = difference[0].removeprefix("environment.")
         if name == "distributions.mindspore":
             continue  # the same fact as mindspore.version
-        rank = ENVIRONMENT if _has_effect(a, b, name) else NOTE
+        if name in OF_PROCESSES:
+            counts = _processes_have_effect(a, b)
+        else:
+            counts = any(m.environment and is_bit_relevant(m.environment, name) for m in (a, b))
         name = name.replace("mindspore.version", "distributions.mindspore")
         name = name.replace("distributions.", "library ")
-        yield _cause(difference, name, rank)
+        yield _cause(difference, name, ENVIRONMENT if counts else NOTE)
 
 
-def _has_effect(a: Manifest, b: Manifest, name: str) -> bool:
-    """Return whether results depend on a fact; on the number of processes where the recipe says."""
-    if name not in ("topology.hosts", "topology.processes"):
-        return any(m.environment and is_bit_relevant(m.environment, name) for m in (a, b))
+def _processes_have_effect(a: Manifest, b: Manifest) -> bool:
+    """Return whether results depend on the number of processes, by what the recipes say."""
     return has_effect("topology.hosts", a.inputs.recipe.values, b.inputs.recipe.values)
