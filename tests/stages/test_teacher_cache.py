@@ -3,17 +3,24 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import save_file
 
 from tests.conftest import NARROW, ROOT, SHIPPED, Runner
+from tests.manifest.test_circumstances import PORTABLE
 from tests.parity.ours import GATES
+from tests.stages.contexts import context_of
 from tinybert.files import digest_file
+from tinybert.kernels import loops
+from tinybert.manifest.built import Processor
+from tinybert.model.layers import Cell
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load as load_recipe
 from tinybert.recipe.network import ROLES, head
 from tinybert.stages.build import first_weights
+from tinybert.stages.teacher_cache import cache_key
 
 ROWS = 350
 CHANGES = {
@@ -161,6 +168,30 @@ def test_packed_rows_have_a_cache_of_their_own(distillation, cached):
     assert len(caches(distillation.root)) == 2
     ours, theirs = losses(distillation.root, packed), losses(distillation.root, cached)
     assert ours == pytest.approx(theirs, rel=1e-5)  # as packed and padded rows differ
+
+
+def test_the_key_has_what_has_an_effect_on_bits_and_no_number_of_processes(
+    distillation, monkeypatch
+):
+    plan, _ = make_plan(load_recipe(distillation.recipe), distillation.root)
+    context, teacher = context_of(plan), Cell()
+
+    def key(**changes):
+        environment = replace(PORTABLE, **changes)
+        return cache_key(replace(context, environment=environment), teacher, {"logits": 2})
+
+    topology = replace(PORTABLE.topology, hosts=2, processes=8)
+    harmless = ({"topology": topology}, {"cpu": Processor(model="another", flags=[])})
+    assert {key(**changes) for changes in harmless} == {key()}
+    other = [
+        {"arithmetic": replace(PORTABLE.arithmetic, instruction_set="AVX2_VNNI")},
+        {"platform": "Linux x86_64 glibc 2.41"},
+        {"distributions": {"numba": "0.1"}},
+        {"topology": replace(PORTABLE.topology, device="Ascend")},
+    ]
+    keys = {key(), *(key(**changes) for changes in other)}
+    monkeypatch.setattr(loops, "VERSION", "another")
+    assert len(keys | {key()}) == len(other) + 2
 
 
 def test_a_flipped_byte_is_refused(distillation, cached):

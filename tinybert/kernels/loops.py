@@ -21,16 +21,18 @@ ROW_GROUPS = 16
 """Groups of rows whose parts of a weight's gradient are added apart."""
 
 
+_HERE = Path(__file__).parent
+VERSION = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(_HERE.glob("*.py")))).hexdigest()
+"""SHA-256 of the loops' sources."""
+
+
 def _cache_folder() -> Path | None:
     """Return where machine code is kept, another folder for every version of the loops.
 
     Numba itself notices a change of a loop's own file, but not of one that it imports.
     """
-    here = Path(__file__).parent
-    sources = b"".join(path.read_bytes() for path in sorted(here.glob("*.py")))
-    version = hashlib.sha256(sources).hexdigest()[:16]
-    for parent in (here / "__pycache__", Path.home() / ".cache" / "tinybert"):
-        folder = parent / version
+    for parent in (_HERE / "__pycache__", Path.home() / ".cache" / "tinybert"):
+        folder = parent / VERSION[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

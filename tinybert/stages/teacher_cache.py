@@ -27,11 +27,13 @@ from tinybert.data.teacher_outputs import (
 )
 from tinybert.device import GIB
 from tinybert.distill.distiller import Distiller, MappedLayers
+from tinybert.kernels import loops
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
-from tinybert.manifest.circumstances import is_bit_relevant, is_portable
+from tinybert.manifest.circumstances import facts_with_effect
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
+from tinybert.model import cpu_operators
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
@@ -153,20 +155,24 @@ def _find_or_compute(
         log.info("teacher cache: computing", rows=rows)
         write(directory)
 
-    path = TEACHER.find_or_create(root / TEACHERS, _key(context, teacher, kept), write_and_say)
+    path = TEACHER.find_or_create(root / TEACHERS, cache_key(context, teacher, kept), write_and_say)
     log.info("teacher cache", path=str(path.relative_to(root)))
     return path
 
 
-def _key(
+def cache_key(
     context: RunContext, teacher: TaskNetwork | BertEncoder, kept: Mapping[str, object]
 ) -> str:
     """Digest all that outputs depend on: teacher, rows, and what decides how they are rounded.
 
-    The number of processes is left out: each computes all rows alone.
+    Of the topology only the device counts: each process computes all rows alone.
     """
-    environment = context.environment
     weights = {p.name: p.asnumpy() for p in teacher.get_parameters()}
+    environment = {
+        name: value
+        for name, value in facts_with_effect(context.environment).items()
+        if name == "topology.device" or not name.startswith("topology.")
+    }
     return digest(
         {
             "format": FORMAT,
@@ -175,17 +181,8 @@ def _key(
             "weights": tensor_digest(tensor_table(weights)),
             "rows": context.stores["data"].digest,
             "batch_size": BATCH_SIZE,
-            "device": environment.topology.device,
-            "mindspore": environment.mindspore,
-            "ascend": environment.ascend,
-            "arithmetic": environment.arithmetic,
-            "cpu": None if is_portable(environment) else environment.cpu,
-            "variables": {
-                name: value
-                for name, value in environment.variables.items()
-                if is_bit_relevant(environment, f"variables.{name}")
-            },
-            "determinism": environment.determinism,
+            "environment": environment,
+            "kernels": loops.VERSION if cpu_operators.used() else None,
         }
     )
 
