@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
@@ -60,6 +62,28 @@ def test_other_tensors_are_not_restored(tmp_path):
     with pytest.raises(InputError, match=r"^other$"):
         folder.restore(folder.path(20), refuse)
     assert fresh[0].asnumpy().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_the_best_evaluation_brings_the_weights_back_alone(tmp_path):
+    folder_of(tmp_path, parameters(0.5)).save_best()
+    fresh = parameters()
+    seen = []
+    folder_of(tmp_path, fresh).restore_best(seen.append)
+    assert [list(arrays) for arrays in seen] == [["student.w"]]
+    assert fresh[0].asnumpy().tolist() == [[0.5, 1.5, 2.5], [3.5, 4.5, 5.5]]
+
+
+def test_a_missing_file_is_named_with_its_cure(tmp_path):
+    folder = replace(folder_of(tmp_path, parameters()), cure="copy it")
+    for path, restore in (
+        (folder.path(20), lambda: folder.restore(folder.path(20), lambda arrays: None)),
+        (folder.best_path, lambda: folder.restore_best(lambda arrays: None)),
+    ):
+        with pytest.raises(InputError) as caught:
+            restore()
+        error = caught.value
+        assert error.exit_code == 4
+        assert str(error) == f"the checkpoint is missing\n  --> {path}\nhelp: copy it"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 0.99])

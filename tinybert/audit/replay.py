@@ -95,11 +95,11 @@ class Replay:
         return record.checkpoint if record else None
 
     def best_of(self, folder: Path) -> Checkpoint | None:
-        """Return the checkpoint of the best evaluation, if it is in a folder, and there."""
+        """Return the checkpoint of the best evaluation, if it is one of a training's folder."""
         best = self.run.manifest.outcome.best_checkpoint
-        if best is None or not (path := self.run.folder / best.file).is_file():
+        if best is None or (self.run.folder / best.file).parent != folder:
             return None
-        return best if path.parent == folder else None
+        return best
 
     def training_facts(self, phase: str | None) -> TrainingFacts | None:
         """Return what the run recorded of a training, or of one of its phases."""

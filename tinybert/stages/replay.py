@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from tinybert.audit.replay import Replay
 from tinybert.audit.stretches import Stretch
 from tinybert.data.phases import TrainingPhase
-from tinybert.files import open_safetensors
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.trace import Record
 from tinybert.model.parameters import Array
 from tinybert.stages.build import RunContext
-from tinybert.train.checkpoint import BestMetric, CheckpointFolder, assign_arrays
+from tinybert.train.checkpoint import BestMetric, Check, CheckpointFolder, assign_arrays
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
 from tinybert.train.step import CompiledStep
@@ -77,31 +75,28 @@ class TrainingReplay:
             The metrics of the last step; empty without evaluations.
 
         Raises:
-            InputError: The last checkpoint is gone, or one is damaged.
+            InputError: One of the two is missing or damaged.
         """
         best = self._replay.best_of(self._checkpoints.folder)
-        end = self._before + self._phase.total_steps
-        if best is not None and best.step != end and self._selection is not None:
+        if best is not None and self._selection is not None:
             self._take_best(best)
             outcome = self._replay.run.manifest.outcome
             metrics = self._selection.metrics()
             self._replay.compare_metrics(
                 best.step - 1, "best_metrics", outcome.best_metrics, metrics
             )
-        self._restore(end)
+        self._restore(self._before + self._phase.total_steps)
         return {} if self._selection is None else dict(self._selection.metrics())
 
     def _after_step(self, result: StepResult) -> None:
         """Compare the step with its record."""
-        fields = asdict(result)
-        del fields["rows"], fields["stops"], fields["ends_call"]
         done, commitment = result.global_step + 1 - self._before, None
         if done % self._checkpoints.every == 0 or done == self._phase.total_steps:
             metrics: Mapping[str, float] = {}
             if self._selection is not None and math.isfinite(result.loss):
                 metrics = self._selection.metrics()
             commitment = self._checkpoints.commitment(self._checkpoints.table(), metrics)
-        self._replay.compare(Record(**fields, chain="", checkpoint=commitment))
+        self._replay.compare(Record(**result.traced(), chain="", checkpoint=commitment))
         self._context.on_step(result)
         self._stopped = result.stops
 
@@ -115,28 +110,35 @@ class TrainingReplay:
     def _restore(self, step: int) -> None:
         """Take weights and state from the checkpoint after `step` steps of the run."""
         made = self._replay.commitment(step)
-
-        def check(arrays: Mapping[str, Array]) -> None:
-            digest = tensor_digest(tensor_table(arrays))
-            if made is None or digest != made.state_digest:
-                recorded = made and made.state_digest
-                self._replay.find(step - 1, "state_digest of its checkpoint", recorded, digest)
-
         if self._context.world.first:
-            self._checkpoints.restore(self._checkpoints.path(step - self._before), check)
+            self._checkpoints.restore(
+                self._checkpoints.path(step - self._before),
+                self._compare(
+                    step, "state_digest of its checkpoint", made.state_digest if made else None
+                ),
+            )
         self._broadcast(self._context.world)
 
     def _take_best(self, best: Checkpoint) -> None:
         """Take the weights of the best evaluation."""
+        made = self._replay.commitment(best.step)
         if self._context.world.first:
-            with open_safetensors(self._replay.run.folder / best.file) as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-            made, digest = self._replay.commitment(best.step), tensor_digest(tensor_table(arrays))
-            if made is None or digest != made.weights_digest:
-                recorded = made and made.weights_digest
-                self._replay.find(best.step - 1, "weights_digest of the best", recorded, digest)
-            assign_arrays(self._checkpoints.weights, arrays)
+            self._checkpoints.restore_best(
+                self._compare(
+                    best.step, "weights_digest of the best", made.weights_digest if made else None
+                )
+            )
         self._broadcast(self._context.world)
+
+    def _compare(self, step: int, fact: str, recorded: str | None) -> Check:
+        """Return what compares the arrays of a file, saved after a step, with the trace."""
+
+        def compare(arrays: Mapping[str, Array]) -> None:
+            digest = tensor_digest(tensor_table(arrays))
+            if digest != recorded:
+                self._replay.find(step - 1, fact, recorded, digest)
+
+        return compare
 
     def _broadcast(self, world: World) -> None:
         world.broadcast_parameters(self._checkpoints.parameters)

@@ -184,6 +184,7 @@ def _replayed(
         weights = recorded.initial_weights, facts.initial_weights
         replay.compare_facts(before, "initial_weights", *weights)
     checkpoints = _checkpoints(training, step, replay.run.folder, writes=False)
+    checkpoints = replace(checkpoints, cure="copy the run's folder again from where it is whole")
     training_replay = TrainingReplay(
         replay, context, phase, checkpoints, selection=training.selection, steps_before=before
     )

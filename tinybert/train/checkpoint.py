@@ -6,7 +6,7 @@ A checkpoint has everything that a resume needs, in a file that is whole or abse
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -39,6 +39,8 @@ log = structlog.get_logger()
 
 GO_BACK = "remove the file to go on from the one before it, or start anew with --fresh"
 """What a user can do about a checkpoint that cannot be used."""
+Check = Callable[[Mapping[str, Array]], None]
+"""Raises an error unless the arrays of a file are the ones that are expected."""
 _NAME = re.compile(r"step-([0-9]{8,18})\.safetensors")
 
 
@@ -83,6 +85,8 @@ class CheckpointFolder:
     """What every file says besides, such as the label order."""
     writes: bool = True
     """Whether files are written; false on all processes of a run but the first."""
+    cure: str = GO_BACK
+    """What a user can do about a file that cannot be used."""
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -135,33 +139,57 @@ class CheckpointFolder:
         weights = {parameter.name: table[parameter.name] for parameter in self.weights}
         return Commitment(tensor_digest(table), tensor_digest(weights), metrics)
 
-    def restore(self, path: Path, check: Callable[[Mapping[str, Array]], None]) -> Best | None:
-        """Set every parameter from the file; return the best evaluation it knew.
-
-        Args:
-            path: The checkpoint.
-            check: Raises an error unless its arrays are the ones that are expected.
+    def restore(self, path: Path, check: Check) -> Best | None:
+        """Set every parameter from a checkpoint; return the best evaluation it knew.
 
         Raises:
-            InputError: The file is damaged, or holds other names or shapes than this run.
+            InputError: The file is missing or damaged, or holds other names or shapes than this
+                run.
         """
+        arrays, metadata = self._read(path)
+        try:
+            best = _BEST.validate_json(metadata.get("best", "null"))
+        except ValueError as error:
+            raise self._damaged(path, error) from error
+        self._assign(path, self.parameters, arrays, check)
+        return best
+
+    def restore_best(self, check: Check) -> None:
+        """Set the weights from the file of the best evaluation; see `restore`."""
+        arrays, _ = self._read(self.best_path)
+        self._assign(self.best_path, self.weights, arrays, check)
+
+    def _read(self, path: Path) -> tuple[dict[str, Array], Mapping[str, str]]:
+        """Return arrays and metadata of a file."""
         try:
             with open_safetensors(path) as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-                best = _BEST.validate_json((file.metadata() or {}).get("best", "null"))
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        except FileNotFoundError as error:
+            message = "the checkpoint is missing"
+            raise InputError(message, where=str(path), cure=self.cure) from error
         except (SafetensorError, OSError, ValueError) as error:
-            message = f"damaged checkpoint: {error}"
-            raise InputError(message, where=str(path), cure=GO_BACK) from error
-        wanted = {parameter.name: parameter.shape for parameter in self.parameters}
-        found = {name: array.shape for name, array in arrays.items()}
-        if wanted != found:
-            other = sorted(set(wanted.items()) ^ set(found.items()))
+            raise self._damaged(path, error) from error
+
+    def _damaged(self, path: Path, error: Exception) -> InputError:
+        return InputError(f"damaged checkpoint: {error}", where=str(path), cure=self.cure)
+
+    def _assign(
+        self,
+        path: Path,
+        parameters: Sequence[Parameter],
+        arrays: Mapping[str, Array],
+        check: Check,
+    ) -> None:
+        """Set parameters from the arrays of a file."""
+        wanted = {parameter.name: parameter.shape for parameter in parameters}
+        read = {name: array.shape for name, array in arrays.items()}
+        if wanted != read:
+            other = sorted(set(wanted.items()) ^ set(read.items()))
             names = ", ".join(dict.fromkeys(name for name, _ in other))
             message = f"checkpoint of another network: {names}"
-            raise InputError(message, where=str(path), cure=GO_BACK)
+            raise InputError(message, where=str(path), cure=self.cure)
         check(arrays)
-        assign_arrays(self.parameters, arrays)
-        return best
+        assign_arrays(parameters, arrays)
 
     def _write(
         self, path: Path, parameters: Sequence[Parameter], metadata: Mapping[str, str]
@@ -297,8 +325,7 @@ class CheckpointManager:
 
     def after_step(self, result: StepResult) -> None:
         """Write the step down, and evaluate and save where it is time."""
-        fields = asdict(result)
-        del fields["rows"], fields["stops"], fields["ends_call"]
+        fields = result.traced()
         done = result.global_step + 1 - self.steps_before
         due = done % self.checkpoints.every == 0 or done == self.total_steps
         if not (due or result.stops):

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tinybert.errors import TrainingError
 from tinybert.train.feed import StepInputs
@@ -22,7 +22,7 @@ def ignore_activity(activity: str) -> None:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step did; the fields of a trace record."""
+    """What one step did."""
 
     global_step: int
     """Steps of the run before this one."""
@@ -45,6 +45,11 @@ class StepResult:
     """Whether the training ends here because a process was asked to stop."""
     ends_call: bool = True
     """Whether weights and state are those after this step: the last of a call of the device."""
+
+    def traced(self) -> dict[str, Any]:
+        """Return the fields of the step's trace record."""
+        untraced = ("rows", "stops", "ends_call")
+        return {name: value for name, value in vars(self).items() if name not in untraced}
 
 
 def train(
