@@ -112,6 +112,17 @@ def test_a_step_of_parts_is_the_step_of_their_sums(parts, whole, sink_steps):
         assert one.tobytes() == other.tobytes()
 
 
+def test_a_learning_rate_that_was_changed_since_the_step_was_built_is_used(parts, form):
+    step = build()
+    compiled_step = MicroBatchStep(step, micro_batches=PARTS, world=ALONE)
+    before = [parameter.asnumpy().copy() for parameter in step.optimizer.parameters]
+    step.learning_rates = ms.Tensor(np.full(STEPS, 0.25, np.float32))
+    (outputs,) = compiled_step.call(parts[:1], stop=False)
+    assert outputs.learning_rate == 0.25  # the schedule begins with 0
+    for parameter, old in zip(step.optimizer.parameters, before, strict=True):
+        assert (parameter.asnumpy() != old).any()
+
+
 def test_losses_are_the_tree_sums_of_those_of_the_parts(parts, form):
     outputs = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE).call(parts[:1], stop=True)
     alone = [build().call([[part]], stop=False)[0].losses for part in parts[0]]

@@ -38,9 +38,6 @@ class HostUpdate:
     def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool) -> None:
         self._step = step
         self._total = None if world.size == 1 else _Total(AllReduceSum(world, in_pairs=in_pairs))
-        self._learning_rates = step.learning_rates.asnumpy()
-        corrections = step.optimizer.corrections
-        self._corrections = None if corrections is None else corrections.asnumpy()
 
     def __call__(self, *sums: Tensor) -> Sequence[float]:
         """Return what `TrainingStep.construct` does.
@@ -55,7 +52,7 @@ class HostUpdate:
         outputs = [output.asnumpy().item() for output in sums[count:]]
         scale = step.loss_scale.asnumpy().item()
         update = step.optimizer_step.asnumpy().item()
-        rate = self._learning_rates[update].item()
+        rate = step.learning_rates.asnumpy()[update].item()
         squares = [sum_of_squares(gradient) for gradient in gradients]
         total = sum(squares)
         finite = math.isfinite(total)
@@ -76,8 +73,8 @@ class HostUpdate:
         b1, b2 = optimizer.betas
         betas = np.array([b1, 1.0 - b1, b2, 1.0 - b2], np.float32)
         ratio, root = 1.0, 1.0
-        if self._corrections is not None:
-            ratio, root = self._corrections[update].tolist()
+        if optimizer.corrections is not None:
+            ratio, root = optimizer.corrections.asnumpy()[update].tolist()
         for i, (gradient, factor) in enumerate(zip(gradients, factors, strict=True)):
             weight = _flat(optimizer.parameters[i])
             wide = weight.astype(np.float32, copy=False)
