@@ -191,6 +191,8 @@ class SelfAttention(Cell):
         context = self.mix(probs, value)  # (B, A, S, D)
         if self.relative:
             context = context + self.positions.values(probs)
+        if keep is not None and not self.own:
+            context = context * self.keep_scale  # dropout's factor: scores are many more
         return ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape), scores + bias
 
     def _heads(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
@@ -203,11 +205,14 @@ class SelfAttention(Cell):
         return query, key, value
 
     def _probs(self, scores: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None) -> ms.Tensor:
-        """Return softmax of scores + bias, with dropout, (B, A, S, S)."""
+        """Return softmax of scores + bias, with dropout, (B, A, S, S).
+
+        Dropout's factor is in it on a CPU, and is left to the context elsewhere.
+        """
         if self.own:
             return self.own_probs(scores, bias, self.no_mask if keep is None else keep)
         probs = self.softmax(scores + bias)
-        return probs if keep is None else probs * (ops.cast(keep, ms.float32) * self.keep_scale)
+        return probs if keep is None else probs * ops.cast(keep, ms.float32)
 
     def _split(self, x: ms.Tensor) -> ms.Tensor:
         """Return (B, A, S, D) from (B, S, H)."""
