@@ -270,7 +270,7 @@ def audit_all(manifest: Path, steps: int) -> int:
 
     hold_signals()
     with StopRequest() as stop:
-        audit = carry_out_audit(manifest, STEPS, steps, "all", stop)
+        audit = carry_out_audit(Run.load(manifest), STEPS, steps, "all", stop)
     found = {
         "contradictions": list(audit.contradictions),
         "stretches": [asdict(stretch) for stretch in audit.stretches],

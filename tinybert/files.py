@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from io import BufferedReader, BufferedWriter, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinybert.errors import InputError
+from tinybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from safetensors import safe_open
@@ -152,6 +152,29 @@ def relative_to_cwd(path: Path) -> str:
         return relative_to(path, Path.cwd())
     except FileNotFoundError:  # the working directory was deleted
         return str(path)
+
+
+def require_free_file(target: Path, inputs: Mapping[Path, str], *, what: str, force: bool) -> None:
+    """Raise a UsageError unless a file may be written: it is new, or `force` is given.
+
+    Args:
+        target: The file.
+        inputs: Files that are read, which are never replaced, and what each is.
+        what: What is written.
+        force: Whether a file that is there may be replaced.
+    """
+    cure = "name another with --output"
+    for path, name in inputs.items():
+        if os.path.realpath(target) == os.path.realpath(path):
+            raise UsageError(f"{what} would replace {name}", where=str(target), cure=cure)
+    if target.is_dir():
+        raise UsageError(f"{what}'s file is a directory", where=str(target), cure=cure)
+    if target.exists() and not force:
+        cure = f"{cure}, or replace it with --force"
+        raise UsageError("the file exists", where=str(target), cure=cure)
+    if not target.parent.is_dir():
+        cure = "create it, or name another with --output"
+        raise UsageError(f"{what}'s folder is missing", where=str(target.parent), cure=cure)
 
 
 @contextmanager

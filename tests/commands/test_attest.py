@@ -128,10 +128,20 @@ def test_an_envelope_is_replaced_by_force_alone(signed):
     manifest, options = signed
     private = options["public_key"].with_name("key.pem")
     before = options["signature"].read_bytes()
-    with pytest.raises(UsageError, match="the envelope is there already"):
+    with pytest.raises(UsageError, match="the file exists"):
         attest(manifest, private, None, False)
     attest(manifest, private, None, True)
     assert options["signature"].read_bytes() == before  # nothing in it depends on time
+
+
+def test_an_envelope_never_replaces_manifest_or_key(signed):
+    manifest, options = signed
+    private = options["public_key"].with_name("key.pem")
+    for output in (manifest, private):
+        before = output.read_bytes()
+        with pytest.raises(UsageError, match="the envelope would replace the"):
+            attest(manifest, private, output, True)
+        assert output.read_bytes() == before
 
 
 def test_signature_and_key_go_together(signed):
@@ -146,7 +156,7 @@ def test_an_auditors_statement_is_shown(signed, tmp_path):
     private = read_private_key(options["public_key"].with_name("key.pem"))
     report = {"verdict": "same", "report": "same: 5 of 12 steps\n  and more\n"}
     place = tmp_path / "audit"
-    write_envelope(place, audit_statement(Run.load(manifest), report), private, force=False)
+    write_envelope(place, audit_statement(Run.load(manifest), report), private)
     text, code = verify(manifest, **{**options, "signature": place})
     assert text.splitlines()[2:4] == ["  same: 5 of 12 steps", "    and more"]
     assert code == 0

@@ -11,7 +11,7 @@ from tinybert.commands.audit import audit
 from tinybert.errors import InputError, UsageError
 from tinybert.manifest.document import Run
 
-DEFAULTS = {"segments": 3, "steps": 8}
+DEFAULTS = {"segments": 3, "steps": 8, "force": False}
 DEFAULTS |= dict.fromkeys(("nonce", "processes", "threads", "sign", "output"))
 
 
@@ -83,7 +83,8 @@ def test_a_run_of_two_processes_is_audited_by_two(narrow):
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_with_micro_batches_is_audited_by_one(narrow):
-    options = ("topology.devices_per_host=2", "data.micro_batches=4", "training.train_steps=24")
+    devices = ("topology.devices_per_host=2", "topology.device_ids=[0, 1]")
+    options = (*devices, "data.micro_batches=4", "training.train_steps=24")
     manifest = narrow.run(narrow.free, "--fresh", *(p for o in options for p in ("--set", o)))
     lines, code = audited(narrow, manifest, "--segments", 9, "--steps", 20, "--processes", 1)
     assert code == 0, lines
@@ -113,5 +114,19 @@ def test_what_cannot_be_audited_is_refused_by_name(pretend, tmp_path):
     assert refusal(manifest, UsageError, steps=0) == "nothing to replay"
     expected = "on another number of processes this run has other bits"
     assert refusal(manifest, UsageError, processes=2) == expected
-    (Run.load(manifest).folder / "trace.jsonl").unlink()
-    assert refusal(manifest, InputError) == "the run's trace is not here"
+    private, _ = write_keys(tmp_path / "keys")
+    (tmp_path / "statement").write_text("an earlier one")
+    for output, force, expected in (
+        (tmp_path / "statement", False, "the file exists"),
+        (manifest, True, "the envelope would replace the manifest"),
+        (private, True, "the envelope would replace the private key"),
+    ):
+        output = {"sign": private, "output": output, "force": force}
+        assert refusal(manifest, UsageError, **output) == expected
+    run = Run.load(manifest)
+    for file, name in (
+        (run.manifest.outcome.checkpoints[-1].file, "last checkpoint"),
+        ("trace.jsonl", "trace"),
+    ):
+        (run.folder / file).unlink()
+        assert refusal(manifest, InputError) == f"the run's {name} is not here"

@@ -10,7 +10,7 @@ from tinybert.attest.keys import key_id, read_private_key
 from tinybert.attest.statement import Statement, envelope_of, export_statement, run_statement
 from tinybert.compare.verify import verify
 from tinybert.errors import InputError, UsageError
-from tinybert.files import relative_to_cwd, writing
+from tinybert.files import relative_to_cwd, require_free_file, writing
 from tinybert.manifest.document import Run, require_own_place
 from tinybert.manifest.exported import RECORD_FILE, Exported
 
@@ -30,9 +30,11 @@ def attest(manifest: Path, key: Path, output: Path | None, force: bool) -> str:
     Raises:
         InputError: The key is none, or a file is not as it was recorded.
         ManifestError: The manifest cannot be read, or is not where its run put it.
-        UsageError: The run is not finished, or the envelope is there already.
+        UsageError: The run is not finished, or the envelope's file is not free.
     """
     private = read_private_key(key)
+    target = output or envelope_of(manifest)
+    require_free_envelope(target, manifest, key, force=force)
     report, differs = verify(manifest, rehash=True)
     if differs:
         cure = "restore the files; nothing was signed"
@@ -46,19 +48,22 @@ def attest(manifest: Path, key: Path, output: Path | None, force: bool) -> str:
             message = f"only a finished run is signed; this one is {run.status}"
             raise UsageError(message, where=str(manifest))
         statement = run_statement(run)
-    return write_envelope(output or envelope_of(manifest), statement, private, force=force)
+    return write_envelope(target, statement, private)
 
 
-def write_envelope(path: Path, statement: Statement, key: Ed25519PrivateKey, *, force: bool) -> str:
+def require_free_envelope(target: Path, manifest: Path, key: Path, *, force: bool) -> None:
+    """Raise a UsageError unless an envelope may be written; see `require_free_file`."""
+    inputs = {manifest: "the manifest", key: "the private key"}
+    require_free_file(target, inputs, what="the envelope", force=force)
+
+
+def write_envelope(target: Path, statement: Statement, key: Ed25519PrivateKey) -> str:
     """Write a signed statement; returns what to print.
 
     Raises:
         InputError: It cannot be written.
-        UsageError: The file is there already.
     """
-    if path.exists() and not force:
-        raise UsageError("the envelope is there already", where=str(path), cure="add --force")
-    with writing(path):
-        write_bytes(path, sign(statement.encode(), key))
-    files = len(statement.subjects)
-    return f"{relative_to_cwd(path)}: {files} files, signed with key {key_id(key.public_key())}\n"
+    with writing(target):
+        write_bytes(target, sign(statement.encode(), key))
+    files, by = len(statement.subjects), key_id(key.public_key())
+    return f"{relative_to_cwd(target)}: {files} files, signed with key {by}\n"

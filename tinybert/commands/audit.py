@@ -14,7 +14,7 @@ from tinybert.attest.statement import audit_statement
 from tinybert.audit.replay import ReplayJob, ReplayResult, read_result
 from tinybert.audit.report import Audit
 from tinybert.audit.stretches import Stretch, all_stretches, draw
-from tinybert.commands.attest import write_envelope
+from tinybert.commands.attest import require_free_envelope, write_envelope
 from tinybert.commands.run import (
     DIFFERENT,
     checked_plan,
@@ -34,7 +34,8 @@ from tinybert.manifest.identity import code_identity
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import read_trace
 from tinybert.plan.plan import Plan
-from tinybert.recipe.load import load
+from tinybert.recipe.identity import has_effect
+from tinybert.recipe.load import load, resolve
 from tinybert.recipe.tables import device_count
 from tinybert.run.execute import RunOptions, execute
 from tinybert.run.logs import configure
@@ -50,6 +51,7 @@ def audit(
     threads: int | None,
     sign: Path | None,
     output: Path | None,
+    force: bool,
 ) -> tuple[str, int]:
     """Replay parts of a finished run, and compare them with its trace.
 
@@ -63,6 +65,7 @@ def audit(
         threads: Threads of an operator; None: as many as the run had.
         sign: The private key of who signs the report; None: nobody does.
         output: The signed statement's file; None: beside the manifest.
+        force: Replace a statement that is there.
 
     Returns:
         The report, and the exit code: 0 nothing differs, 3 something does.
@@ -74,58 +77,66 @@ def audit(
         raise UsageError("nothing to replay", cure="give --segments and --steps of 1 or more")
     if output is not None and sign is None:
         raise UsageError("there is nothing to write without --sign", cure="name a private key")
-    key = None if sign is None else read_private_key(sign)
+    run = Run.load(manifest)
+    _require_auditable(run)
+    overrides = _overrides(run, processes, threads)
     nonce = nonce or secrets.token_hex(16)
-    with StopRequest() as stop:
-        changes = _changes(Run.load(manifest), processes, threads)
-        found = carry_out_audit(manifest, segments, steps, nonce, stop, changes)
-    text = found.text
-    if key is not None:
-        statement = audit_statement(Run.load(manifest), found.predicate)
+    key = None
+    if sign is not None:
+        key = read_private_key(sign)
         name = f".audit-{hashlib.sha256(nonce.encode()).hexdigest()[:8]}.intoto.json"
-        place = output or manifest.with_suffix(name)
-        text += write_envelope(place, statement, key, force=True)
+        output = output or manifest.with_suffix(name)
+        require_free_envelope(output, manifest, sign, force=force)
+    with StopRequest() as stop:
+        found = carry_out_audit(run, segments, steps, nonce, stop, overrides)
+    text = found.text
+    if key is not None and output is not None:
+        text += write_envelope(output, audit_statement(run, found.predicate), key)
     return text, 0 if found.same else DIFFERENT
 
 
-def _changes(run: Run, processes: int | None, threads: int | None) -> list[str]:
-    """Return what a replay changes in the recipe, as `--set` does.
+def _overrides(run: Run, processes: int | None, threads: int | None) -> list[str]:
+    """Return what a replay changes in the recipe, as arguments of `--set`.
 
     Raises:
+        RecipeError: The recorded recipe is not one of this version.
         UsageError: Results depend on the number of processes.
     """
-    changes = [] if threads is None else [f"runtime.threads={threads}"]
-    effective, values = run.manifest.effective, run.manifest.inputs.recipe.values
-    if processes is None or (effective and effective.topology.processes == processes):
-        return changes
-    if values["data"].get("micro_batches") is None:
+    overrides = [] if threads is None else [f"runtime.threads={threads}"]
+    if processes is None:
+        return overrides
+    facts = run.manifest.inputs.recipe
+    resolved = resolve(facts.path, facts.text.encode(), *facts.arguments())
+    topology = resolved.recipe.topology
+    if (topology.hosts, topology.devices_per_host) == (1, processes):
+        return overrides
+    if has_effect("topology.hosts", resolved.values):
         message = "on another number of processes this run has other bits"
         cure = "leave out --processes: the recipe has no `micro_batches`"
         raise UsageError(message, where=str(run.path), cure=cure)
-    return [*changes, "topology.hosts=1", f"topology.devices_per_host={processes}"]
+    overrides += ["topology.hosts=1", f"topology.devices_per_host={processes}"]
+    return overrides if topology.device_ids is None else [*overrides, "topology.device_ids="]
 
 
 def carry_out_audit(
-    manifest: Path,
+    run: Run,
     segments: int,
     steps: int,
     nonce: str,
     stop: StopRequest,
-    changes: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> Audit:
     """Check a manifest against itself and its trace, then replay what is drawn; see `audit`.
 
-    `changes` are made in the recipe, as by `--set`.
+    `overrides` change the recipe, as arguments of `--set`.
     """
     configure("console")
-    run = Run.load(manifest)
-    _require_auditable(run)
     outcome, digest = run.manifest.outcome, run.manifest.digests.outcome
     problems, _ = contradictions(run, same_program=changed_code(run) is None)
     if problems:
         return Audit(digest, outcome.steps, nonce, [], [], problems, None, 0.0)
     options = recorded_options(run)
-    options = replace(options, overrides=[*options.overrides, *changes])
+    options = replace(options, overrides=[*options.overrides, *overrides])
     plan = checked_plan(load(options.recipe, options.overrides, options.device), options)
     stretches = _stretches(run, plan.phases, steps)
     drawn = draw(stretches, segments, digest, nonce)
@@ -137,7 +148,7 @@ def carry_out_audit(
 
 
 def _require_auditable(run: Run) -> None:
-    """Raise an error unless a run is finished, trained something, and has its trace here."""
+    """Raise an error unless a run is finished, trained something, and has its files here."""
     require_own_place(run)
     if (status := run.status) != "finished":
         raise UsageError(
@@ -147,13 +158,19 @@ def _require_auditable(run: Run) -> None:
         cure = "audit that run, or `rerun` this one"
         message = "a run that goes on from another cannot be audited"
         raise UsageError(message, where=str(run.path), cure=cure)
-    if run.manifest.outcome.trace_digest is None:
+    outcome = run.manifest.outcome
+    if outcome.trace_digest is None:
         cure = "`rerun` repeats it whole"
         raise UsageError("this run trained nothing to replay", where=str(run.path), cure=cure)
-    trace = run.folder / TRACE
-    if not trace.is_file():
-        cure = "copy the run's folder with its manifest"
-        raise InputError("the run's trace is not here", where=str(trace), cure=cure)
+    needed = {"trace": TRACE}
+    if outcome.checkpoints:
+        needed["last checkpoint"] = outcome.checkpoints[-1].file
+    if outcome.best_checkpoint is not None:
+        needed["best checkpoint"] = outcome.best_checkpoint.file
+    for name, file in needed.items():
+        if not (path := run.folder / file).is_file():
+            cure = "copy the run's folder with its manifest"
+            raise InputError(f"the run's {name} is not here", where=str(path), cure=cure)
 
 
 def _stretches(run: Run, phases: tuple[TrainingPhase, ...], length: int) -> list[Stretch]:

@@ -137,3 +137,4 @@ def _audit(audit: argparse.ArgumentParser) -> None:
     audit.add_argument(
         "--output", type=Path, metavar="FILE", help="the statement (default: beside the manifest)"
     )
+    audit.add_argument("--force", action="store_true", help="replace a statement that is there")
