@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.compare.test_across_topology import cut, on_two_processes
 from tinybert.compare.verify import changed_code, changed_inputs, expectation_failures, verify
 from tinybert.files import digest_file
 from tinybert.manifest.document import Run, read_manifest
@@ -224,9 +223,9 @@ def test_a_reference_on_other_processes_is_met_bit_for_bit_by_micro_batches(
         "reference": "manifests/tiny.reference.json",
         "tolerance": {"relative": 1.0, "absolute": 1.0},
     }
-    on_two_processes(run)
+    run.use_two_processes()
     for each in (reference, run) if micro_batches else ():
-        cut(each, micro_batches)
+        each.cut(micro_batches)
     run.noise = 1e-9
     (run.root / "manifests").mkdir(parents=True)
     shutil.copy(reference.run(), run.root / "manifests" / "tiny.reference.json")
