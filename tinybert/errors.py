@@ -166,6 +166,12 @@ def bulleted(items: Iterable[object]) -> str:
     return "".join(f"\n  - {item}" for item in items)
 
 
+def at_most(count: int, items: Sequence[str]) -> list[str]:
+    """Return the first `count` items, and then how many more there are."""
+    more = len(items) - count
+    return [*items[:count], f"and {more} more"] if more > 0 else list(items)
+
+
 def all_of(problems: Sequence[TinybertError]) -> TinybertError:
     """Return one error that lists all problems, with the exit code of the first."""
     if len(problems) == 1:

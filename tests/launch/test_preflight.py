@@ -94,7 +94,7 @@ def test_several_hosts_need_a_secret(monkeypatch, secret, problem):
     for rank in (0, 1):
         checks = preflight(plan(MORE), cluster(1, host_rank=rank, hosts=2))
         (check,) = [check for check in checks if check.name == "secret"]
-        assert (check.problem, check.found) == (expected, "TINYBERT_JOB_SECRET is set")
+        assert (check.problem, check.facts) == (expected, "TINYBERT_JOB_SECRET is set")
     assert "secret" not in [check.name for check in preflight(plan(MORE), cluster())]
 
 

@@ -88,11 +88,11 @@ def audit(
         output = output or manifest.with_suffix(name)
         require_free_envelope(output, manifest, sign, force=force)
     with StopRequest() as stop:
-        found = carry_out_audit(run, segments, steps, nonce, stop, overrides)
-    text = found.text
+        done = carry_out_audit(run, segments, steps, nonce, stop, overrides)
+    text = done.text
     if key is not None and output is not None:
-        text += write_envelope(output, audit_statement(run, found.predicate), key)
-    return text, 0 if found.same else DIFFERENT
+        text += write_envelope(output, audit_statement(run, done.predicate), key)
+    return text, 0 if done.same else DIFFERENT
 
 
 def _overrides(run: Run, processes: int | None, threads: int | None) -> list[str]:

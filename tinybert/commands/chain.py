@@ -171,15 +171,15 @@ def run_apart(
         raise StoppedError(f"stopped; not begun: {left}", signum=stop.signum, cure=cure)
     command = [sys.executable, str(PROGRAM / "runner.py"), *_arguments(recipe, options)]
     process = subprocess.Popen(command, preexec_fn=end_with_parent)
-    told = False
+    forwarded = False
     with stop.waiting():
         while process.poll() is None:
             try:
                 process.wait(PAUSE)
             except subprocess.TimeoutExpired:
-                if stop.signum is not None and not told:
+                if stop.signum is not None and not forwarded:
                     process.send_signal(stop.signum)
-                    told = True
+                    forwarded = True
     if process.returncode == 0:
         return
     left = f"; not begun: {', '.join(later)}" if later else ""

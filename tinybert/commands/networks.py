@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.device import prepare_environment
-from tinybert.errors import InputError, UsageError
+from tinybert.errors import InputError, UsageError, at_most
 from tinybert.export import Format
 from tinybert.export.checkpoint import require_free, write_checkpoint
 from tinybert.export.formats import export_network, require_able
@@ -115,9 +115,7 @@ def _describe(source: Source) -> str:
     text += f", {len(source.network.arrays)} tensors"
     if not source.network.left:
         return text
-    first = ", ".join(source.network.left[:3])
-    more = len(source.network.left) - 3
-    return f"{text}\nleft out: {first}" + (f" and {more} more" if more > 0 else "")
+    return f"{text}\nleft out: {', '.join(at_most(3, source.network.left))}"
 
 
 def _texts(given: Sequence[str]) -> Iterator[Text]:

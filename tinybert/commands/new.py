@@ -77,15 +77,15 @@ def new(
     if seq_length > positions and not data.is_dir():
         message = f"the networks have {positions:,} positions, fewer than --seq-length {seq_length}"
         raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
-    making = _Making(root, root / "data" / name, teacher, seq_length, lowercase, force)
-    with _removed_on_failure(making.folder):
-        records = making.task(data, dev, RawTask(text, text_pair, label, label_kind, tags))
+    builder = RecordsBuilder(root, root / "data" / name, teacher, seq_length, lowercase, force)
+    with _removed_on_failure(builder.folder):
+        records = builder.task(data, dev, RawTask(text, text_pair, label, label_kind, tags))
         chain = Chain(
             name=name,
             teacher=described,
             student=wanted,
             records=records,
-            corpus=making.corpus(corpus) if corpus else None,
+            corpus=builder.corpus(corpus) if corpus else None,
             device=device,
             threads=os.cpu_count() or 1,
             folder=relative_to(folder, root),
@@ -189,7 +189,7 @@ class RawTask:
 
 
 @dataclass(frozen=True)
-class _Making:
+class RecordsBuilder:
     """Makes records of raw files, as the teacher's tokenizer reads them."""
 
     root: Path

@@ -30,7 +30,7 @@ from tinybert.run.execute import RunOptions
 from tinybert.signals import StopRequest
 from tinybert.terminal import print_text
 
-MOST_RUNS = 1000
+MAX_RUNS = 1000
 """Runs of a study."""
 Members = Sequence[tuple[StudyMember, Run | None]]
 """The members of a study, each with its run."""
@@ -191,8 +191,8 @@ def _matrix(
     runs = 1
     for values in matrix.values():
         runs *= len(values)
-    if not matrix or not 1 <= runs <= MOST_RUNS:
-        message = f"a study has 1 to {MOST_RUNS:,} runs, this one {runs if matrix else 0:,}"
+    if not matrix or not 1 <= runs <= MAX_RUNS:
+        message = f"a study has 1 to {MAX_RUNS:,} runs, this one {runs if matrix else 0:,}"
         raise UsageError(message, cure="vary a value: --set seed=1,2,3")
     return recipe, matrix
 

@@ -114,29 +114,29 @@ def _evaluation_problems(run: Run, recipe: Evaluate) -> Iterator[str]:
         return
     file = outcome.checkpoints[-1].file
     try:
-        found = kept_predictions(run)
-        if found is None:
+        saved = kept_predictions(run)
+        if saved is None:
             return
         metrics = task_metrics(
             task.task_type,
             task.assessment_method,
-            found.predictions,
-            found.label_ids,
+            saved.predictions,
+            saved.label_ids,
             num_labels=task.num_labels,
-            label_names=found.label_names,
+            label_names=saved.label_names,
         )
     except InputError as error:
         yield f"{file}: {error.message}"
         return
-    if not array_equal(predicted_labels(task.task_type, found.logits), found.predictions):
+    if not array_equal(predicted_labels(task.task_type, saved.logits), saved.predictions):
         yield f"{file}: the predictions are not those of the logits"
-    if len(found.logits) != outcome.samples:
-        yield f"outcome.samples is {outcome.samples}; {file} has {len(found.logits)} rows"
+    if len(saved.logits) != outcome.samples:
+        yield f"outcome.samples is {outcome.samples}; {file} has {len(saved.logits)} rows"
     for name, value in metrics.items():
         if name in outcome.metrics:
             yield from _other_value(name, outcome.metrics[name], value, "its predictions' file")
-    if found.task_type is not None:
-        yield from _other_lines(run.folder / LINES_FILE, found.lines())
+    if saved.task_type is not None:
+        yield from _other_lines(run.folder / LINES_FILE, saved.lines())
 
 
 def _other_lines(path: Path, lines: bytes) -> Iterator[str]:

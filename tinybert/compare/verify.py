@@ -91,8 +91,8 @@ def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
         notes += [] if rehash else _unread(run)
     else:
         notes.append(f"outputs not checked: {run.folder} is not here")
-    for found, unknown in (_parents(run), contradictions(run, same_program=code is None)):
-        problems, notes = problems + found, notes + unknown
+    for others, unknown in (_parents(run), contradictions(run, same_program=code is None)):
+        problems, notes = problems + others, notes + unknown
     if run.status == "finished":
         problems += [f"[expect] {failure}" for failure in expectation_failures(run)]
     else:

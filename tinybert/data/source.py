@@ -129,8 +129,8 @@ class RecordSource:
             InputError: One cannot be read, or was changed.
         """
         directories = sorted({path.parent for path in self.paths})
-        found = [(directory, sidecar.load_sidecar(directory)) for directory in directories]
-        return [(directory, prepared) for directory, prepared in found if prepared is not None]
+        loaded = [(directory, sidecar.load_sidecar(directory)) for directory in directories]
+        return [(directory, prepared) for directory, prepared in loaded if prepared is not None]
 
 
 @dataclass(frozen=True)
@@ -177,33 +177,33 @@ def _select(data_dir: str, root: Path, dataset_type: DatasetType) -> tuple[Path,
     path = root / data_dir
     pattern = "*"
     if path.is_dir():
-        found = _record_files(path)
+        files = _record_files(path)
     elif path.is_file():
-        found, pattern = [path], path.name
+        files, pattern = [path], path.name
     elif glob.has_magic(data_dir):
-        found = [root / name for name in glob.glob(data_dir, root_dir=root, recursive=True)]
-        found = _regular_files(file for file in found if not file.is_dir())
+        files = [root / name for name in glob.glob(data_dir, root_dir=root, recursive=True)]
+        files = _regular_files(file for file in files if not file.is_dir())
         pattern = path.name
     elif path.exists():
         raise _irregular(path)
     else:
         raise InputError("no such file or directory", where=str(path), cure=_FIND_CURE)
-    for directory in {file.parent for file in found} | ({path} if path.is_dir() else set()):
+    for directory in {file.parent for file in files} | ({path} if path.is_dir() else set()):
         prepared = sidecar.load_sidecar(directory)
         if prepared is not None:
-            names = {file.name for file in found if file.parent == directory}
+            names = {file.name for file in files if file.parent == directory}
             sidecar.check_missing(directory, prepared, pattern, names)
-    if not found:
+    if not files:
         what = "holds no record file" if path.is_dir() else "names no file"
         raise InputError(f"data_dir {what}", where=str(path), cure=_FIND_CURE)
-    for file in found:
+    for file in files:
         if _kind(file) not in (None, dataset_type):
             raise InputError(
                 f'by its name this is no {dataset_type} file; dataset_type is "{dataset_type}"',
                 where=str(file),
                 cure="correct dataset_type, or name the record files by a glob",
             )
-    return tuple(sorted(found))
+    return tuple(sorted(files))
 
 
 def _record_files(directory: Path) -> list[Path]:

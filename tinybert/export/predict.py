@@ -180,7 +180,7 @@ def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Lo
     blocks = min(whole.blocks, CALL_BLOCKS)
     positions = blocks * block_length
     logits_of = network.logits if whole.blocks > blocks else network.uncompiled_logits
-    found: list[Logits] = [np.empty(0)] * len(rows)
+    logits_of_rows: list[Logits] = [np.empty(0)] * len(rows)
     for start in range(0, whole.blocks * block_length, positions):
         members = np.flatnonzero((whole.firsts >= start) & (whole.firsts < start + positions))
         missing = (0, positions // 2 - len(members))  # a row has two tokens at least
@@ -195,8 +195,8 @@ def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Lo
         if logits.ndim == 3:
             logits = layout.unpack(logits, int(lengths.max()))
         for member, values in zip(members, logits, strict=False):
-            found[member] = values[: lengths[member]] if values.ndim == 2 else values
-    return found
+            logits_of_rows[member] = values[: lengths[member]] if values.ndim == 2 else values
+    return logits_of_rows
 
 
 def _batch(rows: Sequence[EncodedRow], size: int) -> Batch:

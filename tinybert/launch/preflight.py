@@ -40,7 +40,8 @@ class Check:
     """One thing that was checked."""
 
     name: str
-    found: str
+    facts: str
+    """What there is."""
     problem: str = ""
     """What is wrong with it; empty where nothing is."""
 
@@ -68,7 +69,7 @@ def checks_table(checks: list[Check]) -> str:
     width = max(len(check.name) for check in checks)
     return "\n".join(
         f"  {'--' if check.problem else 'ok'}  {check.name:<{width}}  "
-        + (check.problem or check.found)
+        + (check.problem or check.facts)
         for check in checks
     )
 
@@ -77,12 +78,12 @@ def _devices(plan: Plan, cluster: Cluster) -> Check:
     topology, wanted = plan.resolved.recipe.topology, cluster.per_host
     if topology.device == "CPU":
         threads = plan.resolved.recipe.runtime.threads
-        found = f"{os.cpu_count()} processors for processes x threads: {wanted} x {threads}"
-        return Check("devices", found)
+        facts = f"{os.cpu_count()} processors for processes x threads: {wanted} x {threads}"
+        return Check("devices", facts)
     count = len(list(Path("/dev").glob("davinci[0-9]*")))
-    found = f"{count} Ascend devices for {wanted} processes"
+    facts = f"{count} Ascend devices for {wanted} processes"
     largest = max(topology.device_ids or (wanted - 1,))
-    return Check("devices", found, "" if largest < count else f"{found}: too few")
+    return Check("devices", facts, "" if largest < count else f"{facts}: too few")
 
 
 def _driver() -> Check:
@@ -94,10 +95,10 @@ def _memory(plan: Plan, cluster: Cluster) -> Check:
     """Compare the estimate with the host's memory; a device checks its own."""
     memory = psutil.virtual_memory()
     needed = process_bytes(plan) * cluster.per_host
-    found = f"about {_gib(needed)} needed, {_gib(memory.available)} of {_gib(memory.total)} free"
+    facts = f"about {_gib(needed)} needed, {_gib(memory.available)} of {_gib(memory.total)} free"
     on_host = plan.resolved.recipe.topology.device == "CPU"
     cure = ": lower the batch size or the number of processes"
-    return Check("memory", found, found + cure if on_host and needed > memory.total else "")
+    return Check("memory", facts, facts + cure if on_host and needed > memory.total else "")
 
 
 def process_bytes(plan: Plan) -> int:
@@ -157,8 +158,8 @@ def _disk(plan: Plan) -> Check:
     folder = next(path for path in (plan.root, *plan.root.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     what = "checkpoints" + " and the teacher's outputs" * bool(_teacher_outputs(plan))
-    found = f"about {_gib(needed)} needed for {what}, {_gib(free)} free"
-    return Check("disk", found, "" if needed < free else f"{found} below {plan.root}")
+    facts = f"about {_gib(needed)} needed for {what}, {_gib(free)} free"
+    return Check("disk", facts, "" if needed < free else f"{facts} below {plan.root}")
 
 
 def _teacher_outputs(plan: Plan) -> int:

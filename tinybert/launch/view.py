@@ -57,10 +57,10 @@ class LogRepeater:
 
 def _event(line: bytes) -> dict[str, object]:
     try:
-        found = parse_json(line)
+        event = parse_json(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return event if isinstance(event, dict) else {}
 
 
 class RankProgress:

@@ -56,8 +56,8 @@ def layer_norm_operator(eps: float) -> ops.Custom:
     gradients = _operator(backward, lambda x, weight, gradient: (x, weight, weight))
 
     def bprop(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
-        found: Tensors = gradients(x, weight, gradient)
-        return found
+        results: Tensors = gradients(x, weight, gradient)
+        return results
 
     return _operator(forward, lambda x, weight, bias: x, bprop)
 
@@ -79,8 +79,8 @@ def bias_gelu_operator(form: gelu.Gelu) -> ops.Custom:
     gradients = _operator(backward, lambda x, bias, gradient: (x, bias))
 
     def bprop(x: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
-        found: Tensors = gradients(x, bias, gradient)
-        return found
+        results: Tensors = gradients(x, bias, gradient)
+        return results
 
     return _operator(forward, lambda x, bias: x, bprop)
 
@@ -128,8 +128,8 @@ def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
         out: Tensor,
         gradient: Tensor,
     ) -> Tensors:
-        found = gradients(x, bias, keep, residual, weight, gradient)
-        return found[0], found[1], ops.zeros_like(keep), found[2], found[3], found[4]
+        results = gradients(x, bias, keep, residual, weight, gradient)
+        return results[0], results[1], ops.zeros_like(keep), results[2], results[3], results[4]
 
     return _operator(forward, lambda x, bias, keep, residual, weight, norm_bias: x, bprop)
 
@@ -164,8 +164,8 @@ def split_heads_operator(heads: int, scale: float) -> ops.Custom:
     to_inputs = _operator(backward, lambda x, bias, query, key, value: (x, bias))
 
     def bprop(x: Tensor, bias: Tensor, out: Tensors, gradients: Tensors) -> Tensors:
-        found: Tensors = to_inputs(x, bias, gradients[0], gradients[1], gradients[2])
-        return found
+        results: Tensors = to_inputs(x, bias, gradients[0], gradients[1], gradients[2])
+        return results
 
     return _operator(forward, lambda x, bias: (x, x, x), bprop, shape_of)
 

@@ -114,9 +114,9 @@ class Student:
 
     @classmethod
     def _from(cls, directory: Path, root: Path) -> "Student":
-        found = Pretrained.read(directory, root, "student")
+        model = Pretrained.read(directory, root, "student")
         origin = "student"
-        return cls(found.place, found.config, found.classifier_dropout, origin, (origin,) * 3)
+        return cls(model.place, model.config, model.classifier_dropout, origin, (origin,) * 3)
 
     @classmethod
     def _of_sizes(cls, sizes: re.Match[str], teacher: Pretrained) -> "Student":

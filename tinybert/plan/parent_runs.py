@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.sidecar import Sidecar, load_sidecar
-from tinybert.errors import InputError, ManifestError, RecipeError, bulleted
+from tinybert.errors import InputError, ManifestError, RecipeError, at_most, bulleted
 from tinybert.files import digest_file, relative_to_cwd
 from tinybert.manifest.checkpoints import changed_file, changed_tensors, require_equal
 from tinybert.manifest.document import Run, load_runs
@@ -21,9 +21,9 @@ from tinybert.recipe.model import AnyRecipe
 from tinybert.recipe.network import ROLES, Role
 from tinybert.recipe.tables import ManifestLink, RecipeLink
 
-LISTED = 8
+MAX_LISTED = 8
 """Most differences that are named of a run that is not the one asked for."""
-MOST_LINKS = 32
+MAX_LINKS = 32
 """Links from a run to the runs that it read that are followed; chains have a few."""
 
 
@@ -129,8 +129,7 @@ def describe_nearest(runs: Sequence["RecipeRun"]) -> str:
     if not runs:
         return ""
     nearest = min(runs, key=lambda each: len(each.differences))
-    more = len(nearest.differences) - LISTED
-    listed = [*nearest.differences[:LISTED], *([f"and {more} more"] if more > 0 else [])]
+    listed = at_most(MAX_LISTED, nearest.differences)
     return f"; the nearest is {relative_to_cwd(nearest.run.path)}:" + bulleted(listed)
 
 
@@ -192,13 +191,13 @@ def _differences(
     A parent whose manifest is gone, or whose recipe cannot be read, is not compared.
     """
     before = run.manifest.inputs.recipe.values
-    recipe, found = min(
+    recipe, differing = min(
         ((reading, list(changes(before, reading.values))) for reading in readings),
         key=lambda pair: len(pair[1]),
     )
-    if found or depth == MOST_LINKS:
+    if differing or depth == MAX_LINKS:
         name = recipe.path.name
-        return [f"{c.key}: {_value(c.before)} there, {_value(c.now)} in {name}" for c in found]
+        return [f"{c.key}: {_value(c.before)} there, {_value(c.now)} in {name}" for c in differing]
     parents, differences = {each.role: each for each in run.manifest.inputs.parents}, []
     for role, linked in recipe_links(recipe.recipe):
         if role not in parents:

@@ -104,9 +104,9 @@ def make_plan(
     recipe, problems = resolved.recipe, list[InputError]()
     networks = {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
     records = dict(_records(recipe, root, networks, problems))
-    found = list(_checkpoints(resolved, root, pending, problems))
-    checkpoints = {which: path for which, path, _ in found}
-    parents = {which: run for which, _, run in found if run is not None}
+    sources = list(_checkpoints(resolved, root, pending, problems))
+    checkpoints = {which: path for which, path, _ in sources}
+    parents = {which: run for which, _, run in sources if run is not None}
     phases: list[TrainingPhase] = []
     for training in trainings(recipe) if "data" in records else ():
         try:
@@ -180,10 +180,10 @@ def _records(
         except InputError as error:
             problems.append(error)
             continue
-        found = inspect(source)
-        problems.extend(found.problems)
-        if found.rows is not None:
-            yield role, RecordSet(source, found.rows)
+        inspection = inspect(source)
+        problems.extend(inspection.problems)
+        if inspection.rows is not None:
+            yield role, RecordSet(source, inspection.rows)
 
 
 def _checkpoints(

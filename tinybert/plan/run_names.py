@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from tinybert.errors import InputError, UsageError, bulleted
+from tinybert.errors import InputError, UsageError, at_most, bulleted
 from tinybert.files import relative_to_cwd
 from tinybert.manifest.document import newest_first
-from tinybert.plan.parent_runs import LISTED, describe_nearest, readings_of, runs_of
+from tinybert.plan.parent_runs import MAX_LISTED, describe_nearest, readings_of, runs_of
 
 LATEST = "latest"
 CHECKPOINTS = (".ckpt", ".safetensors", ".bin")
@@ -40,15 +40,14 @@ def find_manifest(name: str, root: Path) -> Path:
     if os.path.lexists(path) or path.suffix == ".json" or len(path.parts) != 1:
         return path
     every = newest_first(root)
-    found = every[:1] if name == LATEST else [one for one in every if one.name.startswith(name)]
-    if len(found) == 1:
-        return Path(relative_to_cwd(found[0]))
-    if not found and path.suffix in CHECKPOINTS:
+    named = every[:1] if name == LATEST else [one for one in every if one.name.startswith(name)]
+    if len(named) == 1:
+        return Path(relative_to_cwd(named[0]))
+    if not named and path.suffix in CHECKPOINTS:
         return path
-    if not found:
+    if not named:
         cure = "name a manifest, a recipe, `latest`, or the beginning of a run; see `runs`"
         raise UsageError(f"no run is named `{name}`", where=str(root / "manifests"), cure=cure)
-    more = len(found) - LISTED
-    listed = [*(one.stem for one in found[:LISTED]), *([f"and {more} more"] if more > 0 else [])]
-    message = f"{len(found)} runs have names that begin with `{name}`:" + bulleted(listed)
+    listed = at_most(MAX_LISTED, [one.stem for one in named])
+    message = f"{len(named)} runs have names that begin with `{name}`:" + bulleted(listed)
     raise UsageError(message, cure="name more of it")

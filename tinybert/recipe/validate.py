@@ -43,15 +43,15 @@ def validate(
             worst = UNREADABLE
     if format == "json":
         report = [
-            {"path": path, "valid": not found, "problems": [as_json(item) for item in found]}
-            for path, found in problems.items()
+            {"path": path, "valid": not own, "problems": [as_json(each) for each in own]}
+            for path, own in problems.items()
         ]
         return json.dumps({"recipes": report}, indent=2, ensure_ascii=False), worst
     if format == "github":
-        lines = [as_github(item, path) for path, found in problems.items() for item in found]
+        lines = [as_github(each, path) for path, own in problems.items() for each in own]
         return "\n".join(lines), worst
-    blocks = [as_text(item) for found in problems.values() for item in found]
-    blocks.append("\n".join(f"{path}: {_count(found)}" for path, found in problems.items()))
+    blocks = [as_text(each) for own in problems.values() for each in own]
+    blocks.append("\n".join(f"{path}: {_count(own)}" for path, own in problems.items()))
     return "\n\n".join(blocks), worst
 
 

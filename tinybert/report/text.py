@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tinybert.compare.causes import Cause, exact_value
 from tinybert.compare.tensors import TensorDifference
 from tinybert.compare.verdict import Comparison, compare_pair
+from tinybert.errors import at_most
 from tinybert.manifest import exported
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.document import Run
@@ -141,7 +142,7 @@ def _diff_lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
         yield from (f"  {reason}" for reason in comparison.reasons)
     if step := comparison.step:
         yield f"first differing step: {step.number} ({step.evidence})"
-        yield from _pair_lines(step.values)
+        yield from (f"  {line}" for line in _pair_lines(step.values))
         if all(step.losses):
             yield f"  largest relative difference of a step's loss: {step.loss_difference:.3g}"
     if comparison.tensor is not None:
@@ -154,18 +155,16 @@ def _diff_lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
 
 
 def _pair_lines(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    return [f"  {k}: {exact_value(x)} in A, {exact_value(y)} in B" for k, (x, y) in pairs.items()]
+    return [f"{k}: {exact_value(x)} in A, {exact_value(y)} in B" for k, (x, y) in pairs.items()]
 
 
 def _cause_lines(causes: Sequence[Cause]) -> list[str]:
-    return [f"  {cause.text}" for cause in causes]
+    return [cause.text for cause in causes]
 
 
 def _block(title: str, lines: list[str]) -> list[str]:
     """Return a title and the first lines below it; nothing without lines."""
-    more = len(lines) - LISTED
-    cut = [*lines[:LISTED], f"  and {more} more"] if more > 0 else lines
-    return [title, *cut] if cut else []
+    return [title, *(f"  {line}" for line in at_most(LISTED, lines))] if lines else []
 
 
 def _tensor_lines(tensor: TensorDifference) -> Iterator[str]:

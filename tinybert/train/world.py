@@ -74,8 +74,8 @@ class World:
         if self.size == 1:
             return
         own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.int32)
-        found = ops.AllGather()(Tensor(own)).asnumpy().reshape(self.size, -1)
-        others = [rank for rank in range(self.size) if (found[rank] != found[0]).any()]
+        digests = ops.AllGather()(Tensor(own)).asnumpy().reshape(self.size, -1)
+        others = [rank for rank in range(self.size) if (digests[rank] != digests[0]).any()]
         if others:
             raise TrainingError(
                 f"{what} differ between process 0 and " + ", ".join(map(str, others)),
