@@ -8,26 +8,16 @@ recipes/tiny.toml. Batches are made beforehand: in training, another thread make
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
-os.environ.setdefault("GLOG_v", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tinybert.device import select
-from tinybert.plan.plan import make_plan
-from tinybert.recipe.load import load
-from tinybert.stages import build
-from tinybert.stages.layers import build_distiller, layer_training
-from tinybert.stages.training import build_compiled_step
-from tinybert.train.world import ALONE
+from benchmarks.tiny_training import built, start
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = (
     "network.vocab_size=30522",
     "network.num_attention_heads=12",
@@ -37,20 +27,14 @@ SIZES = (
     "student.hidden_size=384",
     "student.num_hidden_layers=3",
     "student.intermediate_size=1536",
-    "training.train_steps=1000000",
-    "expect.steps=1000000",
 )
 
 
 def prepared(*changes: str) -> Callable[[], None]:
     """Return what trains on the first batch of the tiny recipe with changes."""
-    plan, problems = make_plan(load(ROOT / "recipes" / "tiny.toml", changes), ROOT)
-    assert not problems, problems
-    context = SimpleNamespace(plan=plan, stores=build.import_stores(plan, ALONE), world=ALONE)
-    table, (phase,) = plan.resolved.recipe.distill, plan.phases
-    training = layer_training(context, phase, table, build_distiller(plan, table, {}))
-    step, parts = build_compiled_step(context, training), training.feed(0).parts
-    return lambda: step.call([parts], stop=False)
+    compiled_step, feed = built(changes)
+    parts = feed(0).parts
+    return lambda: compiled_step.call([parts], stop=False)
 
 
 def main() -> None:
@@ -62,7 +46,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", dest="changes", action="append", default=[])
     options = parser.parse_args()
-    select("CPU", 0, options.threads)
+    start(options.threads)
     shared, rows, count = (*SIZES, *options.changes), options.rows, options.parts
     whole = prepared(*shared, f"data.global_batch_size={rows}")
     one = prepared(*shared, f"data.global_batch_size={rows}", "data.micro_batches=1")
