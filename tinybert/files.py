@@ -135,6 +135,16 @@ def digest_files(paths: Iterable[Path]) -> tuple[FileDigest, ...]:
         return tuple(pool.map(digest_file, paths))
 
 
+def digest_change(now: str | None, recorded: str) -> str:
+    """Return how a file's SHA-256 differs from the recorded one; empty if it does not.
+
+    None stands for a file that is not there.
+    """
+    if now is None:
+        return "missing"
+    return "" if now == recorded else f"SHA-256 {now}, not {recorded}"
+
+
 def compression(head: bytes) -> str | None:
     """Return the program that compressed a file which begins with these bytes, if one did."""
     return next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)

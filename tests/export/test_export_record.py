@@ -93,5 +93,5 @@ def test_an_export_is_signed(exported, tmp_path, capsys):
     assert (code, text.startswith("same: every file is what it was\nsigned: with")) == (0, True)
     (exported / "config.json").write_text("{}")
     code, text = ask(capsys, tmp_path, "verify", record, *options)
-    assert (code, text.startswith("different: config.json: SHA-256 ")) == (1, True)
-    assert ", which was signed\n" in text
+    assert code == 1
+    assert text.startswith("different: config.json, which was signed: SHA-256 ")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.errors import InputError
-from tinybert.files import digest_file, relative_to
+from tinybert.files import digest_change, digest_file, digest_files, relative_to
 from tinybert.manifest.document import Run, is_below
 from tinybert.manifest.exported import RECORD_FILE, Exported
 from tinybert.manifest.record import TRACE
@@ -85,19 +85,13 @@ class Statement:
         own = digest_file(about).sha256
         if own not in self.subjects.values():
             return [f"the statement is not about {about.name}: its SHA-256 is {own}"]
+        files = digest_files(path for name in self.subjects if (path := root / name).is_file())
+        now = {file.path: file.sha256 for file in files}
         return [
-            f"{name}: {change}"
-            for name, sha256 in self.subjects.items()
-            if (change := _change(root / name, sha256))
+            f"{name}, which was signed: {change}"
+            for name, signed in self.subjects.items()
+            if (change := digest_change(now.get(root / name), signed))
         ]
-
-
-def _change(path: Path, signed: str) -> str:
-    """Return how a file differs from the one that was signed; empty if it does not."""
-    if not path.is_file():
-        return "missing, though it was signed"
-    sha256 = digest_file(path).sha256
-    return "" if sha256 == signed else f"SHA-256 {sha256}, not {signed}, which was signed"
 
 
 def run_statement(run: Run) -> Statement:
@@ -188,7 +182,7 @@ def root_of(about: Path) -> Path:
 
 
 def _subjects(files: Iterable[Path], root: Path) -> dict[str, str]:
-    return {relative_to(file, root): digest_file(file).sha256 for file in files}
+    return {relative_to(file.path, root): file.sha256 for file in digest_files(files)}
 
 
 def _described(files: Iterable[Path], root: Path) -> list[Json]:

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from tinybert.commands.run import (
     recorded_options,
     require_parents,
 )
-from tinybert.compare.consistency import contradictions
+from tinybert.compare.consistency import consistency
 from tinybert.compare.verify import changed_code
 from tinybert.data.phases import TrainingPhase
 from tinybert.errors import InputError, StoppedError, UsageError
@@ -32,7 +32,6 @@ from tinybert.launch.processes import HostJob, cluster_of
 from tinybert.manifest.document import Run, new_run_id, require_own_place, utc_now
 from tinybert.manifest.identity import code_identity
 from tinybert.manifest.record import TRACE, RunRecord
-from tinybert.manifest.trace import read_trace
 from tinybert.plan.plan import Plan
 from tinybert.recipe.identity import has_effect
 from tinybert.recipe.load import load, resolve
@@ -132,13 +131,17 @@ def carry_out_audit(
     """
     configure("console")
     outcome, digest = run.manifest.outcome, run.manifest.digests.outcome
-    problems, _ = contradictions(run, same_program=changed_code(run) is None)
-    if problems:
-        return Audit(digest, outcome.steps, nonce, [], [], problems, None, 0.0)
+    agreement = consistency(run, same_program=changed_code(run) is None)
+    if agreement.problems:
+        return Audit(digest, outcome.steps, nonce, [], [], agreement.problems, None, 0.0)
+    if not agreement.committed:
+        cure = "an earlier version of the program wrote it: `rerun` repeats the run whole"
+        message = "the trace has no digests of states"
+        raise InputError(message, where=str(run.folder / TRACE), cure=cure)
     options = recorded_options(run)
     options = replace(options, overrides=[*options.overrides, *overrides])
     plan = checked_plan(load(options.recipe, options.overrides, options.device), options)
-    stretches = _stretches(run, plan.phases, steps)
+    stretches = _stretches(run, plan.phases, agreement.committed, steps)
     drawn = draw(stretches, segments, digest, nonce)
     began = time.monotonic()
     options = replace(options, replay=ReplayJob(run.path.absolute(), tuple(drawn)))
@@ -173,21 +176,10 @@ def _require_auditable(run: Run) -> None:
             raise InputError(f"the run's {name} is not here", where=str(path), cure=cure)
 
 
-def _stretches(run: Run, phases: tuple[TrainingPhase, ...], length: int) -> list[Stretch]:
-    """Return all stretches of a run's trainings.
-
-    Raises:
-        InputError: The trace says nothing of states.
-    """
-    committed = {
-        record.global_step + 1
-        for record in read_trace(run.folder / TRACE)
-        if record.checkpoint is not None
-    }
-    if not committed:
-        cure = "an earlier version of the program wrote it: `rerun` repeats the run whole"
-        message = "the trace has no digests of states"
-        raise InputError(message, where=str(run.folder / TRACE), cure=cure)
+def _stretches(
+    run: Run, phases: tuple[TrainingPhase, ...], committed: Collection[int], length: int
+) -> list[Stretch]:
+    """Return all stretches of a run's trainings."""
     kept = {
         checkpoint.step: checkpoint.file
         for checkpoint in run.manifest.outcome.checkpoints

@@ -5,7 +5,8 @@ must change everything that follows, or is found here.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
+from tinybert.manifest.trace import Commitment
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, network, padding_indices
@@ -37,8 +39,20 @@ ENDED = ("finished", "interrupted")
 """States of a run that has written down all that it counted."""
 
 
-def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str]]:
-    """Return what in a manifest contradicts the rest of it or its trace, and what is not known.
+@dataclass(frozen=True)
+class Consistency:
+    """Whether a manifest agrees with itself and with its trace."""
+
+    problems: list[str]
+    """What contradicts the rest."""
+    notes: list[str]
+    """What is not known."""
+    committed: Collection[int]
+    """Steps of the run after which the trace has the digest of the state."""
+
+
+def consistency(run: Run, *, same_program: bool) -> Consistency:
+    """Compare a manifest with itself and with its trace, which is read once.
 
     A program that is not the one that ran may have other defaults, or other recipes.
     """
@@ -46,6 +60,7 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
     problems = [*_inputs(manifest.inputs), *_outcome(manifest)]
     trained: list[TracedTraining] = []
     recipe: AnyRecipe | None = None
+    commitments: dict[int, Commitment] = {}
     notes = []
     try:
         resolved = _resolved(manifest.inputs)
@@ -66,11 +81,11 @@ def contradictions(run: Run, *, same_program: bool) -> tuple[list[str], list[str
         else:
             notes.append("the recipe is not one of this version: what follows was not computed")
     read = manifest.outcome.trace_digest is not None and run.folder.is_dir()
-    different = [*trace_problems(run, trained)] if read else []
+    different = [*trace_problems(run, trained, commitments)] if read else []
     if recipe is not None and manifest.outcome.status in ENDED and not different:
         losses = traced_losses(manifest.inputs.stage, trained) if read or not trained else None
         different += metric_problems(run, recipe, losses)
-    return [*problems, *different], notes
+    return Consistency([*problems, *different], notes, commitments.keys())
 
 
 def _resolved(inputs: Inputs) -> ResolvedRecipe:

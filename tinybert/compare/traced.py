@@ -57,14 +57,18 @@ class TracedTraining:
             self.clean_steps = 0
 
 
-def trace_problems(run: Run, trained: list[TracedTraining]) -> Iterator[str]:
-    """Compare the trace with the outcome and, where it is known, with the recipe."""
+def trace_problems(
+    run: Run, trained: list[TracedTraining], commitments: dict[int, Commitment]
+) -> Iterator[str]:
+    """Compare the trace with the outcome and, where it is known, with the recipe.
+
+    `trained` and `commitments`, by the steps of the run before them, take what is read.
+    """
     outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
     begun = run.manifest.inputs.begins_with  # whose steps had another recipe's learning rate
     ends = np.cumsum([training.phase.total_steps for training in trained])
     kept = {checkpoint.step for checkpoint in outcome.checkpoints}
     chains: dict[int, str] = {}
-    commitments: dict[int, Commitment] = {}
     problem: str | None = None
     steps = overflows = nonfinite = 0
     chain = hashlib.sha256().hexdigest()

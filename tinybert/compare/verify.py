@@ -7,10 +7,10 @@ from tinybert.attest.envelope import read_payload
 from tinybert.attest.keys import key_id, read_public_key
 from tinybert.attest.statement import Statement, root_of
 from tinybert.compare.causes import NOTE, environment_causes
-from tinybert.compare.consistency import contradictions
+from tinybert.compare.consistency import consistency
 from tinybert.compare.verdict import expectations, first_step, out_of_tolerance
 from tinybert.errors import InputError, ManifestError, UsageError
-from tinybert.files import PROGRAM, digest_file, digest_files
+from tinybert.files import PROGRAM, digest_change, digest_file, digest_files
 from tinybert.manifest import exported
 from tinybert.manifest.checkpoints import (
     changed_file,
@@ -91,8 +91,9 @@ def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
         notes += [] if rehash else _unread(run)
     else:
         notes.append(f"outputs not checked: {run.folder} is not here")
-    for others, unknown in (_parents(run), contradictions(run, same_program=code is None)):
-        problems, notes = problems + others, notes + unknown
+    wrong, unknown = _parents(run)
+    agreement = consistency(run, same_program=code is None)
+    problems, notes = [*problems, *wrong, *agreement.problems], [*notes, *unknown, *agreement.notes]
     if run.status == "finished":
         problems += [f"[expect] {failure}" for failure in expectation_failures(run)]
     else:
@@ -125,8 +126,8 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
     except InputError as error:
         return [*changed, f"{error.where}: {error.message}"], trusted
     for file, digest in zip(to_hash, digests, strict=True):
-        if digest.sha256 != file.sha256:
-            changed.append(f"{file.path}: SHA-256 {digest.sha256}, not {file.sha256}")
+        if change := digest_change(digest.sha256, file.sha256):
+            changed.append(f"{file.path}: {change}")
     return changed, trusted
 
 

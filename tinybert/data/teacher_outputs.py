@@ -136,9 +136,9 @@ class LayersShape:
         states = (self.layers + 1) * self.hidden_size * lengths
         return np.stack([states, self.layers * self.heads * lengths**2], -1)
 
-    def size(self, store: TokenStore) -> int:
-        """Return the size of the outputs for a store's rows, in bytes."""
-        return _FLOAT.itemsize * int(self.values(store.lengths).sum())
+    def size(self, lengths: npt.NDArray[np.int64]) -> int:
+        """Return the size of the outputs for rows of these tokens (B,), in bytes."""
+        return _FLOAT.itemsize * int(self.values(lengths).sum())
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import psutil
 
+from tinybert.data.teacher_outputs import LayersShape
 from tinybert.device import GIB, ascend_problems
 from tinybert.errors import DeviceError
 from tinybert.launch.hosts import SECRET
@@ -168,14 +170,18 @@ def _teacher_outputs(plan: Plan) -> int:
     limit = int((recipe.runtime.teacher_cache_gib or 0) * GIB)
     if not isinstance(recipe, TaskDistill) or records is None or limit == 0:
         return 0
-    config = plan.networks["teacher"]
+    teacher, student = plan.networks["teacher"], plan.networks["student"]
     length = records.mean_length or recipe.data.seq_length
-    hidden = (config.num_hidden_layers + 1) * length * config.hidden_size
-    scores = config.num_hidden_layers * config.num_attention_heads * length * length
-    logits = recipe.task.num_labels * (length if recipe.task.task_type == "ner" else 1)
-    sizes = [hidden + scores] if recipe.phase1 and recipe.phase1.distill.padding == "ignore" else []
-    sizes += [logits] if recipe.phase2 else []
-    whole = [FLOAT * records.rows * size for size in sizes]
+    sizes = []
+    if recipe.phase1 and recipe.phase1.distill.padding == "ignore":
+        heads = teacher.num_attention_heads
+        compared = heads if student.num_attention_heads == heads else 0
+        shape = LayersShape(student.num_hidden_layers, teacher.hidden_size, compared)
+        sizes.append(shape.size(np.array([length])))
+    if recipe.phase2:
+        positions = length if recipe.task.task_type == "ner" else 1
+        sizes.append(FLOAT * recipe.task.num_labels * positions)
+    whole = [records.rows * size for size in sizes]
     return sum(size for size in whole if size <= limit)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tinybert.atomic import write_bytes
 from tinybert.errors import InputError, ManifestError
-from tinybert.files import digest_file
+from tinybert.files import digest_change, digest_file
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.model import Checkpoint, CheckpointFile
 from tinybert.strict_json import read_json
@@ -88,8 +88,7 @@ def changed_file(path: Path, recorded: CheckpointFile | None, *, read: bool = Tr
     size = path.stat().st_size
     if size != recorded.size:
         return f"{size} bytes, not {recorded.size}"
-    sha256 = digest_file(path).sha256 if read else recorded.sha256
-    return "" if sha256 == recorded.sha256 else f"SHA-256 {sha256}, not {recorded.sha256}"
+    return digest_change(digest_file(path).sha256, recorded.sha256) if read else ""
 
 
 def changed_tensors(arrays: "Mapping[str, np.ndarray[Any, Any]]", recorded: Checkpoint) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.files import FileDigest, digest_file
+from tinybert.files import FileDigest, digest_change, digest_file
 from tinybert.manifest.canonical import to_json
 from tinybert.manifest.leaf import Section
 from tinybert.manifest.model import Number
@@ -155,10 +155,8 @@ class Exported:
     def _change(self, file: ExportedFile) -> str:
         """Return how a file differs from its entry; empty where it does not."""
         place = self.path.parent / file.name
-        if not place.is_file():
-            return "missing"
-        sha256 = digest_file(place).sha256
-        return "" if sha256 == file.sha256 else f"SHA-256 {sha256}, not {file.sha256}"
+        now = digest_file(place).sha256 if place.is_file() else None
+        return digest_change(now, file.sha256)
 
 
 def _known(table: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from tinybert.compare.causes import ABSENT, format_value
 from tinybert.manifest.document import Run
 from tinybert.metrics.spread import Spread
-from tinybert.recipe.identity import WITHOUT_EFFECT
+from tinybert.recipe.identity import has_effect
 from tinybert.recipe.load import leaves
 from tinybert.report.facts import Row, final_metrics
 
@@ -95,9 +95,9 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 
 def options_of(run: Run) -> dict[str, str]:
     """Return the options of a run that change its outcome, by dotted key."""
-    values = leaves(run.manifest.inputs.recipe.values)
-    named = ((".".join(path), format_value(value)) for path, value in values)
-    return {key: value for key, value in named if not WITHOUT_EFFECT.match(key)}
+    values = run.manifest.inputs.recipe.values
+    named = ((".".join(path), format_value(value)) for path, value in leaves(values))
+    return {key: value for key, value in named if has_effect(key, values)}
 
 
 def _facts(run: Run) -> dict[str, str]:

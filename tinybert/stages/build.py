@@ -154,7 +154,7 @@ def training_feed(
         packing = choose_packing(
             (store.batch_lengths(rows, phase.global_batch_size) for rows in batches),
             length,
-            parts=context.plan.micro_batches or context.world.size,
+            parts=context.world.parts(context.plan.micro_batches),
             most_counts=1 if sink else None,  # the steps of a call have one shape
         )
         log.info("packing", phase=phase.name, **asdict(packing))

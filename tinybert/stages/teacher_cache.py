@@ -100,7 +100,7 @@ def cached_layers(
     store, config = context.stores["data"], teacher.config
     heads = config.num_attention_heads if distiller.compares_attention else 0
     shape = LayersShape(len(distiller.layer_map), config.hidden_size, heads)
-    size = shape.size(store)
+    size = shape.size(store.lengths)
     facts = _allowed(recipe, size, "padding counts" if not distiller.tokens_only else None)
     if isinstance(facts, NoFacts) or facts.unused:
         return None, facts

@@ -92,7 +92,7 @@ class OrderedBatches:
         self._sampler = Sampler(store.rows, batch_size, 0, False, drop_remainder)
         self._processes = world.size
         self.micro_batches = micro_batches
-        parts = micro_batches or world.size
+        parts = world.parts(micro_batches)
         self._own = world.own_parts(parts, batch_size)
         self.packing = None
         if block_length is not None:

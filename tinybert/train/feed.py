@@ -77,7 +77,7 @@ class Feed:
         self._graph_masks = graph_masks
         self.packing = packing
         self._teacher_outputs = teacher_outputs
-        self._own = world.own_parts(micro_batches or world.size, global_batch_size)
+        self._own = world.own_parts(world.parts(micro_batches), global_batch_size)
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""

@@ -37,6 +37,10 @@ class World:
         """Whether this is the process that writes."""
         return self.rank == 0
 
+    def parts(self, micro_batches: int | None) -> int:
+        """Return how many parts a global batch is cut into: None means one a process."""
+        return self.size if micro_batches is None else micro_batches
+
     def own_parts(self, parts: int, rows: int) -> dict[int, IndexArray]:
         """Return the parts of a global batch that this process holds, and the places of their rows.
 
