@@ -32,7 +32,7 @@ EXPECTED = {
     "string_type": "string",
     "tuple_type": "array",
 }
-LISTED = 100
+MAX_LISTED = 100
 """Unknown keys of a table, or wrong items of an array, that are reported one by one."""
 BOUNDS = {
     "greater_than": ("gt", "more than"),
@@ -131,7 +131,7 @@ def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetai
         *table, key = path
         if isinstance(key, int) or error["type"] == "extra_forbidden":
             many.setdefault(tuple(table), []).append(path)
-            if len(many[tuple(table)]) > LISTED:
+            if len(many[tuple(table)]) > MAX_LISTED:
                 continue
         if error["type"] not in ("extra_forbidden", "missing") or isinstance(key, int):
             problem = _bad_value(document, path, error)
@@ -152,10 +152,10 @@ def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetai
         diagnosis.broken.add(path[:whole])
     diagnosis.problems += problems
     for place, paths in many.items():
-        if len(paths) > LISTED:
+        if len(paths) > MAX_LISTED:
             where = f"in `{dotted(place)}`" if place else "at the top level"
-            message = f"{len(paths) - LISTED:,} more problems {where}"
-            diagnosis.problems.append(Problem(message, document.key_place(paths[LISTED])))
+            message = f"{len(paths) - MAX_LISTED:,} more problems {where}"
+            diagnosis.problems.append(Problem(message, document.key_place(paths[MAX_LISTED])))
     for place, keys in missing.items():
         diagnosis.problems += _missing(document, stage, tuple(map(str, place)), keys)
     return diagnosis

@@ -17,7 +17,7 @@ from tinybert.report.paired import PairedRuns, pair_runs
 from tinybert.report.seeds import SeedGroup, differing_options, options_of, over_seeds
 from tinybert.report.table import as_table
 
-MOST = len(ascii_uppercase)
+MAX_RUNS = len(ascii_uppercase)
 """Runs that have a letter each."""
 
 
@@ -34,8 +34,10 @@ def compare(
         ManifestError: A manifest is missing, or is none.
         UsageError: There are too many runs, or the page may not be written.
     """
-    if len(manifests) > MOST:
-        raise UsageError(f"{len(manifests)} runs are too many: at most {MOST} have a letter each")
+    if len(manifests) > MAX_RUNS:
+        raise UsageError(
+            f"{len(manifests)} runs are too many: at most {MAX_RUNS} have a letter each"
+        )
     runs = [Run.load(path) for path in manifests]
     groups = list(over_seeds(runs))
     differing, measured = list(differing_options(runs)), list(_metrics(runs))

@@ -18,7 +18,7 @@ from tinybert.report.paired import PairedRuns, pair_runs
 from tinybert.report.recorded import Steps, steps_of
 from tinybert.report.seeds import SeedGroup, over_seeds
 
-MOST = len(ascii_uppercase) * (1 + len(ascii_uppercase))
+MAX_RUNS = len(ascii_uppercase) * (1 + len(ascii_uppercase))
 """Runs of a page: each has a letter, or two."""
 
 
@@ -94,8 +94,10 @@ def read_subject(sources: Sequence[Path], folder: Path) -> Subject:
     if not runs:
         cure = "run it first: the same command of `study` goes on"
         raise UsageError("no run of the study is here", where=str(sources[0]), cure=cure)
-    if len(runs) > MOST:
-        raise UsageError(f"{len(runs)} runs are too many for a page", cure=f"name {MOST} at most")
+    if len(runs) > MAX_RUNS:
+        raise UsageError(
+            f"{len(runs)} runs are too many for a page", cure=f"name {MAX_RUNS} at most"
+        )
     pair = len(runs) == 2 and study is None
     comparison = compare_pair(runs[0].path, runs[1].path) if pair else None
     groups = list(over_seeds(runs)) if len(runs) > 1 and comparison is None else []
