@@ -224,6 +224,6 @@ def _operator(
         loop: Returns the outputs of inputs.
         like: Returns the inputs whose types, and shapes, the outputs have.
         bprop: Returns the gradients of inputs from inputs, output and its gradient.
-        shape_of: Returns the output's shape where no input has it.
+        shape_of: Returns the output's shape, or those of several, where no input has it.
     """
     return ops.Custom(loop, shape_of or like, like, func_type="pyfunc", bprop=bprop)
