@@ -19,7 +19,10 @@ DISPATCHED = {
     *("dot", "vdot", "inner", "matmul", "einsum", "tensordot", "corrcoef", "cov", "linalg", "fft"),
 }
 """What NumPy computes by code that it, or its BLAS, chooses by the processor."""
-SHOWN = {"tinybert/export/predict.py": {"exp"}}
+SHOWN = {
+    "tinybert/export/predict.py": {"exp"},
+    "tinybert/metrics/assessment.py": {"exp", "log"},
+}
 """Where it is for people to read, in no result of a run."""
 
 

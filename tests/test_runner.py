@@ -41,7 +41,7 @@ def test_manifest_says_what_ran(first):
     outcome, effective = manifest["outcome"], manifest["effective"]
     assert (outcome["status"], outcome["steps"], outcome["samples"]) == ("finished", 48, 768)
     assert [kept["step"] for kept in outcome["checkpoints"]] == [40, 48]
-    assert effective["matrix_products"] == {"teacher": {"Float32": 32}, "student": {"Float32": 16}}
+    assert effective["matrix_products"] == {"teacher": {"Float32": 24}, "student": {"Float32": 12}}
     assert effective["runtime"] == {
         "mode": "graph",
         "enable_data_sink": False,

@@ -81,7 +81,7 @@ def test_layers_come_back_by_row_without_padding_on_the_disk(tmp_path, heads):
 
     def write(directory):
         write_layers(
-            directory, rows, size=shape.size(STORE), matrix_products=lambda: {"Float32": 16}
+            directory, rows, size=shape.size(LENGTHS), matrix_products=lambda: {"Float32": 16}
         )
 
     path = TEACHER.find_or_create(tmp_path, KEY, write)
@@ -100,7 +100,7 @@ def test_layers_come_back_by_row_without_padding_on_the_disk(tmp_path, heads):
             assert not scores[place, :, :, n:].any() and not scores[place, :, :, :, n:].any()
     assert (scores is None) == (heads == 0)
     sizes = sum(file.stat().st_size for file in path.glob("*.bin"))
-    assert sizes == shape.size(STORE) == 4 * (9 * 9 + 2 * heads * 35)
+    assert sizes == shape.size(LENGTHS) == 4 * (9 * 9 + 2 * heads * 35)
     file = path / "hidden_states.bin"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError, match="the teacher cache is damaged: its SHA-256 is"):

@@ -75,7 +75,7 @@ def labels(task_type, config):
 def logits(task_type, config):
     head = HeadConfig(task_type, 1 if task_type == "regression" else 3, "relu_linear", 0.25)
     distiller = PredictionDistiller(
-        with_head(tiny(num_hidden_layers=1), head, "teacher."),
+        with_head(tiny(num_hidden_layers=1, hidden_size=24), head, "teacher."),
         with_head(config, head, "student."),
         task_type,
         temperature=2.0,

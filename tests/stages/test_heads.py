@@ -75,7 +75,7 @@ def test_an_export_has_the_students_heads(runner, run, tmp_path):
     config = json.loads((tmp_path / "huggingface" / "config.json").read_text())
     assert config["num_attention_heads"] == 2
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
-    ones = np.ones((1, 5), np.int32)
+    ones = np.ones((1, 5), np.int64)
     inputs = {given.name: ones for given in session.get_inputs()}
     last, _ = session.run(None, inputs)
     assert np.isfinite(last).all()
