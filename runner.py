@@ -129,9 +129,9 @@ def with_manifests(options: argparse.Namespace) -> dict[str, Any]:
             return [manifest(each) for each in value]
         if not isinstance(value, RunName):
             return value
-        from tinybert.plan.run_names import find_manifest
+        from tinybert.plan.run_names import find_record
 
-        return find_manifest(value, root)
+        return find_record(value, root)
 
     return {name: manifest(value) for name, value in values.items()}
 

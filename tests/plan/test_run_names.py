@@ -8,7 +8,7 @@ import runner
 from tests.conftest import SHIPPED
 from tests.stand_ins import stand_in_run
 from tinybert.errors import InputError, UsageError
-from tinybert.plan.run_names import find_manifest
+from tinybert.plan.run_names import find_manifest, find_record
 
 
 @pytest.fixture
@@ -49,6 +49,14 @@ def test_what_names_no_run_or_several_is_refused(runs, tmp_path):
     (tmp_path / "tiny.toml").write_text(text.replace("seed = 1", "seed = 3"))
     with pytest.raises(InputError, match="the recipe has no finished run; the nearest is "):
         find_manifest("tiny.toml", tmp_path)
+
+
+def test_the_directory_of_an_export_means_its_record(tmp_path):
+    (tmp_path / "out").mkdir()
+    assert find_record(str(tmp_path / "out"), tmp_path) == tmp_path / "out"
+    record = tmp_path / "out" / "export.json"
+    record.write_text("{}")
+    assert find_record(str(tmp_path / "out"), tmp_path) == record
 
 
 @pytest.mark.parametrize("name", ["manifests/none.json", "student.ckpt", "model.safetensors"])

@@ -48,6 +48,16 @@ def manifests(root):
     return sorted(root.glob("manifests/*.json"))
 
 
+def test_a_trial_is_marked(pretend, capsys):
+    run = pretend("a")
+    inputs = run.inputs
+    run.inputs = lambda: replace(inputs(), trial=True)
+    path = run.run()
+    line = call(capsys, "runs", "--root", run.root).splitlines()[1]
+    assert "finished, trial " in line
+    assert "  trial " in call(capsys, "show", path)
+
+
 def test_runs_are_listed_the_newest_first(root, capsys):
     lines = call(capsys, "runs", "--root", root).splitlines()
     assert lines[0].split() == ["run", "stage", "status", "steps", "result", "took", "size"]

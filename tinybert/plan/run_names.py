@@ -6,11 +6,18 @@ from pathlib import Path
 from tinybert.errors import InputError, UsageError, at_most, bulleted
 from tinybert.files import relative_to_cwd
 from tinybert.manifest.document import newest_first
+from tinybert.manifest.exported import RECORD_FILE
 from tinybert.plan.parent_runs import MAX_LISTED, describe_nearest, readings_of, runs_of
 
 LATEST = "latest"
 CHECKPOINTS = (".ckpt", ".safetensors", ".bin")
 """Endings of the files that a command may be given in the place of a run."""
+
+
+def find_record(name: str, root: Path) -> Path:
+    """Return the manifest of a run, as `find_manifest`, or the record in an export's directory."""
+    found = find_manifest(name, root)
+    return found / RECORD_FILE if (found / RECORD_FILE).is_file() else found
 
 
 def find_manifest(name: str, root: Path) -> Path:

@@ -26,6 +26,8 @@ class ListedRun:
     manifest: str
     stage: str
     status: str
+    trial: bool
+    """Whether it is a trial, which no link takes."""
     as_expected: bool
     """Whether it met its [expect], as far as it finished."""
     steps: int
@@ -114,6 +116,7 @@ def _listed(run: Run) -> ListedRun:
         manifest=relative_to_cwd(run.path),
         stage=run.manifest.inputs.stage,
         status=run.status,
+        trial=run.manifest.inputs.trial,
         as_expected=not unmet(run),
         steps=run.manifest.outcome.steps,
         metric=metric,
@@ -125,7 +128,9 @@ def _listed(run: Run) -> ListedRun:
 
 
 def _row(each: ListedRun, took: str) -> tuple[str, ...]:
-    status = each.status if each.as_expected else f"{each.status}, [expect] failed"
+    status = f"{each.status}, trial" if each.trial else each.status
+    if not each.as_expected:
+        status += ", [expect] failed"
     result = "-" if each.value is None else f"{each.metric} {each.value:.4g}"
     steps = str(each.steps or "-")
     return each.name, each.stage, status, steps, result, took, size_text(each.bytes)

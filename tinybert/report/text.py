@@ -71,7 +71,10 @@ def show(manifest: Path) -> tuple[str, int]:
     if environment := run.manifest.environment:
         versions = f"{environment.python}, MindSpore {environment.mindspore.version}"
         rows.append(("environment", f"{versions}, {environment.cpu.model}"))
-    rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
+    if inputs.trial:
+        rows.append(("trial", "no link takes it"))
+    if inputs.stage != "evaluate":
+        rows.append(("steps", f"{outcome.steps}, {outcome.optimizer_steps} updates"))
     assessed = AssessedRun(run)
     for name, value in final_metrics(run).items():
         interval = assessed.intervals.get(name)
