@@ -202,7 +202,7 @@ def _values(source: Source, task: Task) -> dict[str, object]:
         "train_data_dir": f"data/{task.key}/train",
         "eval_data_dir": f"data/{task.key}/{task.dev_sets[0]}",
         "seq_length": task.seq_length,
-        "block_length": max(128, task.seq_length),
+        "block_length": max(64, task.seq_length),
     }
 
 

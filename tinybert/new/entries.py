@@ -157,7 +157,7 @@ def rows(records: RecordsPlace) -> list[Entry]:
         ("input_mask_from_dataset", True, "form"),
         ("token_type_ids_from_dataset", True, "form"),
         ("packing", "blocks", "here"),
-        ("block_length", max(128, seq_length), "here"),
+        ("block_length", max(64, seq_length), "here"),
     ]
 
 
