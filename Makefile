@@ -46,7 +46,7 @@ $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "error: $(PYTHON) is not Python 3.10 to 3.12; name one: make PYTHON=python3.11" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) \
-	  || { echo "error: no venv module for $(PYTHON); on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	  || { echo "error: $(PYTHON) -m venv $(VENV) failed; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $(READY)
 

@@ -57,6 +57,8 @@ RENAMED = {
     "attention_dropout": "attention_probs_dropout_prob",
     "classifier_dropout": "classifier_dropout_prob",
     "random_seed": "seed",
+    "data_seed": "seed",
+    "dataloader_drop_last": "drop_remainder",
     "alpha": "hard_label_weight",
     "nnodes": "hosts",
     "nproc_per_node": "devices_per_host",
@@ -103,7 +105,9 @@ GONE = {
     "gradient_accumulation_steps": "write `micro_batches` in [data], and the rows of all of them "
     "as `global_batch_size`",
     "label_smoothing_factor": "leave it out: labels are learned as they are",
-    "gradient_checkpointing": "leave it out: a smaller `batch_size` needs less memory",
+    "gradient_checkpointing": "leave it out: with `micro_batches` in [data] a step needs "
+    "the memory of a part of its rows",
+    "optim": 'leave it out: `optimizer = "AdamWeightDecay"` in [optimizer] is AdamW',
 }
 """Options of the MindSpore example and of transformers' trainer that are no keys here, and what to
 do instead."""
