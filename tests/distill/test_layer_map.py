@@ -1,6 +1,6 @@
 import pytest
 
-from tinybert.distill.layer_map import layer_map
+from tinybert.distill.layer_map import copied_names, layer_map
 from tinybert.errors import RecipeError
 
 
@@ -69,3 +69,14 @@ def test_a_map_that_does_not_fit_is_refused(choice, teacher, student, message):
     with pytest.raises(RecipeError) as caught:
         layer_map(choice, teacher, student)
     assert str(caught.value) == message
+
+
+def test_a_copied_layer_has_the_number_of_its_teacher_layer():
+    names = ["embeddings.LayerNorm.bias", "pooler.dense.weight"]
+    names += [f"encoder.layer.{layer}.output.dense.bias" for layer in range(11)]
+    copied = copied_names(names, range(2, 24, 2))
+    assert copied["embeddings.LayerNorm.bias"] == "embeddings.LayerNorm.bias"
+    assert copied["pooler.dense.weight"] == "pooler.dense.weight"
+    assert copied["encoder.layer.1.output.dense.bias"] == "encoder.layer.3.output.dense.bias"
+    assert copied["encoder.layer.10.output.dense.bias"] == "encoder.layer.21.output.dense.bias"
+    assert list(copied) == names

@@ -162,6 +162,14 @@ MISTAKES = {
     "no student": ((*TABLE, "--student", "."), "the student's directory lacks config.json"),
     "long rows": ((*TABLE, "--seq-length", "64"), "have 32 positions, fewer than --seq-length 64"),
     "no text": ((*TABLE, "--corpus", "none"), "the input names no text file"),
+    "copied width": (
+        (*TABLE, "--student", "2x24", "--init", "teacher"),
+        "layers of the teacher are 48 wide, and 96 in the feed-forward part",
+    ),
+    "two origins": (
+        (*TABLE, "--student", "bert", "--init", "teacher"),
+        "`bert` has weights to begin from",
+    ),
     "no dev set": (("--data", str(TINY / "places" / "train")), "there is no dev set beside"),
     "no records": (("--data", "bert"), "the directory holds no records.json"),
 }
@@ -200,6 +208,19 @@ def test_layers_that_do_not_divide_are_spread(root, new):
     assert new(*TABLE, student="3x24")[0] == 0
     values = load("recipes/mine/mine_distill.toml").values
     assert values["phase1"]["distill"]["layer_map"] == [1, 3, 4]
+
+
+def test_a_student_may_begin_as_layers_of_the_teacher(root, new):
+    corpus = ("--corpus", str(TINY / "text"))
+    assert new(*TABLE, *corpus, "--init", "teacher", student="3x48")[0] == 0
+    student = load("recipes/mine/mine_general.toml").values["student"]
+    assert student["init"] == "teacher"
+    sizes = ("hidden_size", "num_hidden_layers", "intermediate_size")
+    assert [student[key] for key in sizes] == [48, 3, 96]
+    assert "student" not in load("recipes/mine/mine_finetune.toml").values
+    text = (root / "recipes" / "mine" / "mine_general.toml").read_text()
+    assert re.search(r'init = "teacher" +# you\n', text)
+    assert re.search(r"intermediate_size = 96 +# teacher\n", text)
 
 
 def test_a_student_of_its_own_files_begins_from_them(root, new, teacher):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tinybert.errors import RecipeError
 from tinybert.recipe.load import load
 from tinybert.recipe.network import NetworkConfig, network
 
@@ -96,3 +97,45 @@ def test_an_evaluated_student_has_no_dropout():
     assert network(recipe, "student").hidden_dropout_prob == 0.0
     with pytest.raises(ValueError, match=r"a recipe without \[teacher\]"):
         network(recipe, "teacher")
+
+
+def test_a_student_for_phase_2_alone_cannot_begin_as_layers_of_the_teacher(tmp_path):
+    before, _, phase1 = (BASES / "task_distill.toml").read_text().partition("[phase1]")
+    before = re.sub("load_student_ckpt_path = .*", 'init = "teacher"', before)
+    (tmp_path / "x.toml").write_text(f"{before}[phase2]{phase1.partition('[phase2]')[2]}")
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path / "x.toml")
+    assert "which layers to copy is said by `layer_map` in [phase1.distill]" in str(caught.value)
+    assert "help: write `load_student_ckpt_path` instead, or add [phase1]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_attention_heads", 2),
+        ("hidden_act", '"relu"'),
+        ("layer_norm_eps", 1e-12),
+        ("max_position_embeddings", 64),
+        ("type_vocab_size", 3),
+        ("use_relative_positions", "true"),
+    ],
+)
+def test_a_copy_of_the_teacher_has_the_teachers_description(tmp_path, key, value):
+    text = (
+        (BASES / "general_distill.toml").read_text().replace("attention = 1.0", "attention = 0.0")
+    )
+    (old,) = re.findall(f"{key} = (.*)\n", text)
+    text = text.replace(f"{key} = {old}\n", "")
+    text = text.replace("[teacher]", f"[teacher]\n{key} = {old}")
+    same = "hidden_size = 48\nnum_hidden_layers = 2\nintermediate_size = 96"
+    text = text.replace(same.replace("48", "24", 1).replace("96", "48"), same)
+    for name, own in (("same", old), ("other", value)):
+        copied = f'[student]\n{key} = {own}\ninit = "teacher"'
+        (tmp_path / f"{name}.toml").write_text(text.replace('[student]\ninit = "seeded"', copied))
+    assert load(tmp_path / "same.toml").recipe.student.init == "teacher"
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path / "other.toml")
+    message, *_ = str(caught.value).splitlines()
+    assert message.startswith(f"`{key}` is ")
+    assert message.endswith(" in [student], which begins as a copy")
+    assert "error: " not in str(caught.value)

@@ -102,6 +102,11 @@ def _new(commands: Commands, program: Path) -> None:
         help="layers x width, as 4x312; or the directory of a model to begin from",
     )
     new.add_argument(
+        "--init",
+        choices=("seeded", "teacher"),
+        help="where a student of these sizes begins: from the seed, or as layers of the teacher",
+    )
+    new.add_argument(
         "--data",
         type=Path,
         required=True,

@@ -34,6 +34,7 @@ from tinybert.prepare.records import PrepareOptions
 from tinybert.prepare.sentences import prepare_table
 from tinybert.prepare.tokenizer_files import read_tokenizer
 from tinybert.recipe.load import resolve
+from tinybert.recipe.network_tables import StudentInit
 from tinybert.run.logs import configure
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -44,6 +45,7 @@ def new(
     name: str,
     teacher: Path,
     student: str,
+    init: StudentInit | None,
     data: Path,
     dev: Path | None,
     text: str | None,
@@ -72,7 +74,7 @@ def new(
         raise UsageError("there are recipes of this name", where=relative_to_cwd(folder), cure=cure)
     configure("console")
     described = Pretrained.read(teacher, root, "teacher")
-    wanted = Student.read(student, described, root)
+    wanted = Student.read(student, described, root, init)
     positions = min(each.config.max_position_embeddings for each in (described, wanted))
     if seq_length > positions and not data.is_dir():
         message = f"the networks have {positions:,} positions, fewer than --seq-length {seq_length}"

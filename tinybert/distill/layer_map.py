@@ -1,8 +1,9 @@
-"""Which teacher layer each student layer learns from."""
+"""Which teacher layer each student layer learns from, and may begin as."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tinybert.errors import RecipeError
+from tinybert.model.parameters import layer_name
 
 
 def layer_map(
@@ -44,6 +45,28 @@ def layer_map(
             cure=f"use `top`, `bottom` or a list of {student_layers} teacher layers",
         )
     return tuple(layer * teacher_layers // student_layers for layer in students)
+
+
+def copied_names(names: Iterable[str], layers: Sequence[int]) -> dict[str, str]:
+    """Return the name of the teacher's parameter that each of a student's begins as.
+
+    Embeddings and pooler have the same names on either side; layer m of the student is the
+    teacher's layer `layers[m - 1]`, counted from 1 (DistilBERT, Sanh et al., arXiv 1910.01108,
+    section 3, takes one layer out of two).
+
+    Args:
+        names: Names of the student's parameters, without prefix.
+        layers: Teacher layer of each student layer.
+    """
+    prefixes = {
+        f"{layer_name(student)}.": f"{layer_name(teacher - 1)}."
+        for student, teacher in enumerate(layers)
+    }
+    copied = {}
+    for name in names:
+        prefix = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        copied[name] = prefixes.get(prefix, "") + name.removeprefix(prefix)
+    return copied
 
 
 def _explicit(layers: tuple[int, ...], teacher_layers: int, student_layers: int) -> tuple[int, ...]:

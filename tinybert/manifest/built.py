@@ -139,6 +139,9 @@ class TrainingFacts(Section):
     """Scalars of each network."""
     initial_weights: Annotated[dict[str, str], DERIVED] = field(default_factory=dict)
     """Tensor digest of each network before the first step."""
+    layers_from_teacher: Annotated[list[int], DERIVED] = field(default_factory=list)
+    """Layers of the teacher, counted from 1, that have the weights of the student's layers before
+    the first step; empty unless all of them are copies."""
     masks: Annotated[dict[str, str] | None, DERIVED] = None
     """SHA-256 of sampled dropout masks; empty without dropout, null where none were sampled."""
     graph_digest: Annotated[str | None, DERIVED] = None

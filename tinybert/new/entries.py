@@ -101,7 +101,7 @@ def dropout(chain: Chain, role: Role) -> list[Entry]:
 def student_weights(chain: Chain) -> Entry:
     """Return where the student begins that no earlier recipe has trained."""
     if chain.student.place is None:
-        return "init", "seeded", "here"
+        return "init", chain.student.init, "here" if chain.student.init == "seeded" else "you"
     return "load_student_ckpt_path", chain.student.place, "you"
 
 

@@ -11,6 +11,7 @@ from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.description import DESCRIPTION, Description
 from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 from tinybert.recipe.network import NetworkConfig, Role
+from tinybert.recipe.network_tables import StudentInit
 
 PUBLISHED_WIDTHS = {312: 1200, 768: 3072}
 """Width of the feed-forward part of TinyBERT's students, by their hidden size (the paper, 4.1)."""
@@ -86,13 +87,23 @@ class Student:
     """Of what is not a size."""
     size_origins: tuple[str, str, str]
     """Of `hidden_size`, `num_hidden_layers` and `intermediate_size`."""
+    init: StudentInit = "seeded"
+    """Where its first weights come from without `place`."""
 
     @classmethod
-    def read(cls, named: str, teacher: Pretrained, root: Path) -> "Student":
+    def read(
+        cls, named: str, teacher: Pretrained, root: Path, init: StudentInit | None = None
+    ) -> "Student":
         """Read `4x312`, `4x312x1200`, or a directory with a model.
 
         The numbers are layers, hidden size, and width of the feed-forward part; the rest is then
         as the teacher has it.
+
+        Args:
+            named: What the command line calls the student.
+            teacher: The teacher.
+            root: Where paths of recipes start.
+            init: Where the weights of a student of these sizes come from; None: the seed.
 
         Raises:
             InputError: A file of the directory is missing or damaged, or describes no BERT that
@@ -105,10 +116,13 @@ class Student:
                 f"`{named}` is neither the sizes of a student nor a directory with one",
                 cure="write layers x width, such as 4x312, or 4x312x1200, or name a directory",
             )
+        if sizes is None and init is not None:
+            cure = "leave --init out, or write layers x width"
+            raise UsageError(f"`{named}` has weights to begin from", cure=cure)
         if sizes is None:
             student = cls._from(Path(named), root)
         else:
-            student = cls._of_sizes(sizes, teacher)
+            student = cls._of_sizes(sizes, teacher, init or "seeded")
         student._require_fit(teacher)
         return student
 
@@ -119,7 +133,7 @@ class Student:
         return cls(model.place, model.config, model.classifier_dropout, origin, (origin,) * 3)
 
     @classmethod
-    def _of_sizes(cls, sizes: re.Match[str], teacher: Pretrained) -> "Student":
+    def _of_sizes(cls, sizes: re.Match[str], teacher: Pretrained, init: StudentInit) -> "Student":
         layers, width = int(sizes[1]), int(sizes[2])
         heads = teacher.config.num_attention_heads
         if width < 1 or width % heads:
@@ -130,18 +144,29 @@ class Student:
             )
         published = PUBLISHED_WIDTHS.get(width)
         inner, origin = published or 4 * width, "paper" if published else "here"
+        if init == "teacher":
+            inner, origin = teacher.config.intermediate_size, "teacher"
         if sizes[3]:
             inner, origin = int(sizes[3]), "you"
         config = replace(
             teacher.config, num_hidden_layers=layers, hidden_size=width, intermediate_size=inner
         )
-        return cls(None, config, teacher.classifier_dropout, "teacher", ("you", "you", origin))
+        origins = ("you", "you", origin)
+        return cls(None, config, teacher.classifier_dropout, "teacher", origins, init)
 
     def _require_fit(self, teacher: Pretrained) -> None:
         """Raise a UsageError unless the teacher can teach this student."""
         layers, most = self.config.num_hidden_layers, teacher.config.num_hidden_layers
         if not 1 <= layers <= most:
             raise UsageError(f"a student has 1 to {most} layers, as the teacher, not {layers}")
+        (width, inner), widths = (
+            (model.config.hidden_size, model.config.intermediate_size) for model in (teacher, self)
+        )
+        if self.init == "teacher" and widths != (width, inner):
+            raise UsageError(
+                f"layers of the teacher are {width} wide, and {inner} in the feed-forward part",
+                cure=f"use --student {layers}x{width}, or --init seeded",
+            )
         ours, theirs = self.config.vocab_size, teacher.config.vocab_size
         if ours != theirs:
             raise UsageError(

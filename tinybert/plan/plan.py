@@ -10,6 +10,7 @@ from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.rows import LabelKind, RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
+from tinybert.distill.layer_map import layer_map
 from tinybert.errors import InputError
 from tinybert.files import FileDigest
 from tinybert.model.names import TRAINING_STATE
@@ -69,7 +70,8 @@ class Plan:
     records: dict[str, RecordSet]
     """`data` to train on, `eval_data` to evaluate on."""
     checkpoints: dict[str, Path]
-    """Where the weights of `teacher` and `student` come from; without entry: from the seed."""
+    """Where the weights of `teacher` and `student` come from; without entry: from the seed, or,
+    for the student, from the teacher."""
     parents: dict[str, LinkedRun]
     """The runs that `checkpoints` were taken from, where they were."""
     phases: tuple[TrainingPhase, ...]
@@ -86,6 +88,17 @@ class Plan:
     def micro_batches(self) -> int | None:
         """The parts that every global batch is cut into; None: one a process."""
         return self.resolved.recipe.data.micro_batches
+
+    @property
+    def copied_layers(self) -> tuple[int, ...] | None:
+        """Layers of the teacher that the student begins as; None: it does not."""
+        recipe = self.resolved.recipe
+        if not isinstance(recipe, GeneralDistill | TaskDistill) or recipe.student.init != "teacher":
+            return None
+        training = recipe if isinstance(recipe, GeneralDistill) else recipe.phase1
+        assert training is not None
+        teacher, student = (self.networks[role].num_hidden_layers for role in ROLES)
+        return layer_map(training.distill.layer_map, teacher, student)
 
 
 def make_plan(
@@ -314,7 +327,10 @@ def describe(plan: Plan) -> str:
     ]
     for which, config in plan.networks.items():
         shape = f"{config.num_hidden_layers} x {config.hidden_size}"
-        lines.append(f"{which:<12} {shape}, from {plan.checkpoints.get(which, 'the seed')}")
+        origin = plan.checkpoints.get(which, "the seed")
+        if which == "student" and plan.copied_layers is not None:
+            origin = f"layers {', '.join(map(str, plan.copied_layers))} of the teacher"
+        lines.append(f"{which:<12} {shape}, from {origin}")
     for role, records in plan.records.items():
         files = len(records.source.paths)
         lines.append(f"{role:<12} {records.rows:,} rows in {files} file{'s' * (files > 1)}")

@@ -4,11 +4,16 @@ from collections.abc import Iterator
 from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues, missing_keys
-from tinybert.recipe.keys import dotted
+from tinybert.recipe.keys import as_toml, dotted
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
 
 DISTILLATIONS = ("general_distill", "task_distill")
+COPIED_KEYS = (
+    *("hidden_size", "intermediate_size", "num_attention_heads", "hidden_act", "layer_norm_eps"),
+    *("max_position_embeddings", "type_vocab_size", "use_relative_positions"),
+)
+"""What a student has in common with the teacher whose layers it begins as, beside `vocab_size`."""
 
 
 def network_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
@@ -65,15 +70,39 @@ def _weights(written: ValidValues, stage: str) -> Iterator[Problem]:
     for name in written.networks():
         load = f"load_{name}_ckpt_path"
         yield from written.exactly_one((name,), ("init", load))
-        if written.get(name, "init") != "seeded":
+        init = written.get(name, "init")
+        if init == "teacher":
+            yield from _copy_of_teacher(written, stage)
+        elif init is None:
             continue
-        if stage == "evaluate":
+        elif stage == "evaluate":
             message = "a seeded network has learned nothing to evaluate"
             yield written.at_value((name, "init"), message, f"write `{load}` instead")
         elif stage == "task_distill" and name == "student" and not written.has("phase1"):
             message = "a student for [phase2] alone cannot be seeded"
             cure = f"write `{load}` instead, or add [phase1]"
             yield written.at_value((name, "init"), message, cure)
+
+
+def _copy_of_teacher(written: ValidValues, stage: str) -> Iterator[Problem]:
+    """Check that the student's first weights can be copies of the teacher's."""
+    path = ("student", "init")
+    if stage not in DISTILLATIONS:
+        message = f"there is no teacher to copy in a recipe of {stage}"
+        yield written.at_value(path, message, "write `load_student_ckpt_path` instead")
+    elif stage == "task_distill" and not written.has("phase1"):
+        message = "which layers to copy is said by `layer_map` in [phase1.distill]"
+        cure = "write `load_student_ckpt_path` instead, or add [phase1]"
+        yield written.at_value(path, message, cure)
+    for key in COPIED_KEYS if written.has("teacher") else ():
+        teacher, student = written.shared("teacher", key), written.shared("student", key)
+        if teacher is not None and student is not None and teacher != student:
+            message = (
+                f"`{key}` is {as_toml(teacher)} in [teacher] and {as_toml(student)} in [student], "
+                "which begins as a copy"
+            )
+            cure = f'write {as_toml(teacher)}, or `init = "seeded"` in [student]'
+            yield written.at_value(("student", key), message, cure)
 
 
 def _heads_divide_width(written: ValidValues) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from tinybert.recipe.tables import (
 Activation = Literal["gelu_tanh", "gelu", "relu"]
 Precision = Literal["float32", "float16"]
 Head = Literal["linear", "relu_linear"]
+StudentInit = Literal["seeded", "teacher"]
 
 
 class NetworkKeys(Table):
@@ -110,6 +111,10 @@ class TaskTeacher(DistillTeacher):
 class DistillStudent(Trained):
     """`[student]` of a general distillation."""
 
+    init: StudentInit | None = None  # type: ignore[assignment]
+    """Where initial weights come from, instead of a checkpoint. `seeded`: from `seed`. `teacher`: a
+    copy of the teacher's embeddings, pooler, and the layer that `layer_map` names for each of the
+    student's (DistilBERT); the networks then differ in their number of layers alone."""
     load_student_ckpt_path: Source | None = None
     """Weights to start from: Hugging Face safetensors, MindSpore .ckpt, or a link to a run."""
 

@@ -15,6 +15,7 @@ from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.data.teacher_outputs import TeacherOutputs
+from tinybert.distill.layer_map import copied_names
 from tinybert.manifest.built import (
     BuiltTopology,
     Effective,
@@ -104,7 +105,7 @@ def import_stores(plan: Plan, world: World) -> dict[str, TokenStore]:
 def first_weights(
     plan: Plan, role: Role, loaded: Mapping[str, LoadedWeights], head: HeadConfig | None = None
 ) -> dict[str, Array]:
-    """Return a network's first weights by name: the checkpoint's, and else the seed's.
+    """Return a network's first weights by name: the checkpoint's or the teacher's, else the seed's.
 
     Args:
         plan: The plan.
@@ -114,6 +115,10 @@ def first_weights(
     """
     config, prefix = plan.networks[role], f"{role}."
     given = loaded[role].arrays if role in loaded else {}
+    if role == "student" and plan.copied_layers is not None:
+        teacher = first_weights(plan, "teacher", loaded)
+        names = copied_names(encoder_shapes(config), plan.copied_layers)
+        given = {prefix + name: teacher[f"teacher.{copied}"] for name, copied in names.items()}
     shapes = encoder_shapes(config) | (head_shapes(config, head) if head else {})
     missing = {name: shape for name, shape in shapes.items() if prefix + name not in given}
     arrays = dict(given)
@@ -249,6 +254,7 @@ def requested_training(
         decays = not any(part in name.lower() for part in optimizer.no_decay)
         groups.setdefault(repr(optimizer.weight_decay if decays else 0.0), []).append(name)
     steps = effective.sampled_steps(schedule.total_steps, schedule.warmup_steps)
+    copied = plan.copied_layers if phase is plan.phases[0] else None
     return replace(
         facts,
         num_attention_heads={
@@ -257,6 +263,7 @@ def requested_training(
             if role in built
         },
         padding_idx=padding_indices(plan.resolved.recipe),
+        layers_from_teacher=facts.layers_from_teacher if copied is None else list(copied),
         total_steps=schedule.total_steps,
         warmup_steps=schedule.warmup_steps,
         decay_start=schedule.decay_start,

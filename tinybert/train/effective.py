@@ -1,9 +1,11 @@
 """What the built objects really do, read from them and not from the recipe."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter
 from mindspore.communication import GlobalComm, get_group_size
 
@@ -22,6 +24,8 @@ from tinybert.model.bert import Embeddings, SelfAttention
 from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.train.graph import CompiledGraph
 from tinybert.train.step import CompiledStep, TrainingStep
+
+_LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")
 
 
 def sampled_steps(total_steps: int, warmup_steps: int) -> list[int]:
@@ -109,6 +113,34 @@ def with_networks(
             name: tensor_digest(tensor_table({p.name: p.asnumpy() for p in group}))
             for name, group in groups.items()
         },
+        layers_from_teacher=_copied_layers(groups),
+    )
+
+
+def _copied_layers(groups: Mapping[str, Sequence[Parameter]]) -> list[int]:
+    """Return which layers of the teacher the student's are, or none unless all are copies."""
+    teacher, student = (_layers(groups.get(role, ())) for role in ("teacher", "student"))
+    copied = []
+    for layer in student.values():
+        same = (number for number, other in teacher.items() if _equal(layer, other))
+        copied.append(next(same, None))
+    return [] if None in copied else [number for number in copied if number is not None]
+
+
+def _layers(group: Sequence[Parameter]) -> dict[int, dict[str, Parameter]]:
+    """Return the parameters of each layer, counted from 1, by what follows its name."""
+    layers: dict[int, dict[str, Parameter]] = {}
+    for parameter in group:
+        if found := _LAYER.search(parameter.name):
+            layers.setdefault(int(found[1]) + 1, {})[parameter.name[found.end() :]] = parameter
+    return layers
+
+
+def _equal(layer: Mapping[str, Parameter], other: Mapping[str, Parameter]) -> bool:
+    """Return whether a layer has another one's weights, in its own type."""
+    return layer.keys() == other.keys() and all(
+        np.array_equal(own := parameter.asnumpy(), other[name].asnumpy().astype(own.dtype))
+        for name, parameter in layer.items()
     )
 
 
