@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SINGLE_FILES = (
-    *("errors", "atomic", "files", "strict_json", "terminal"),
+    *("errors", "atomic", "files", "prefetch", "strict_json", "terminal"),
     *("randomness", "arithmetic", "device", "signals"),
 )
 FLOORS = (

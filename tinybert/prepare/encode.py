@@ -9,6 +9,7 @@ from tokenizers import Encoding, Tokenizer
 
 from tinybert.data.labels import IGNORED
 from tinybert.errors import InputError
+from tinybert.prefetch import prefetch
 from tinybert.prepare.vocabulary import CLS, SEP, UNK, Vocabulary
 
 _EXAMPLES_AT_A_TIME = 1024
@@ -75,17 +76,25 @@ class Encoder:
         Raises:
             InputError: A text has no tokens.
         """
+        for block, encodings in prefetch(self._blocks(examples), 1):
+            left = iter(encodings)
+            for example in block:
+                yield self._row(example, [next(left) for _ in example.texts])
+
+    def _blocks(
+        self, examples: Iterable[Example]
+    ) -> Iterator[tuple[list[Example], list[Encoding]]]:
+        """Yield some examples at a time, and their texts' encodings."""
         left = iter(examples)
         while block := list(islice(left, _EXAMPLES_AT_A_TIME)):
-            encodings = iter(
+            yield (
+                block,
                 self._tokenizer.encode_batch(
                     [text for example in block for text in example.texts],
                     is_pretokenized=not isinstance(block[0].texts[0], str),
                     add_special_tokens=False,
-                )
+                ),
             )
-            for example in block:
-                yield self._row(example, [next(encodings) for _ in example.texts])
 
     def _row(self, example: Example, texts: list[Encoding]) -> EncodedRow:
         if not self._allow_empty and not all(text.ids for text in texts):

@@ -221,4 +221,8 @@ def progress(paths: Sequence[Path]) -> Iterator[Advance]:
     sizes = [path.stat().st_size for path in paths if path.is_file()]  # the rest fails when read
     with bar:
         task = bar.add_task("", total=sum(sizes))
-        yield lambda size: bar.advance(task, size)
+        yield (lambda size: bar.advance(task, size)) if console.is_terminal else _ignore_advance
+
+
+def _ignore_advance(size: int) -> None:
+    """Ignore how many bytes were read."""

@@ -1,17 +1,15 @@
 """The training loop."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from tinybert.errors import TrainingError
+from tinybert.prefetch import prefetch
 from tinybert.train.feed import StepInputs
 from tinybert.train.step import CompiledStep, StepOutputs
 
-T = TypeVar("T")
 AHEAD = 2
 """Steps whose inputs are made while the device computes; of longer calls, one call."""
 
@@ -115,27 +113,6 @@ def step_ranges(first_step: int, total_steps: int, size: int) -> Iterator[range]
         end = min(total_steps, first_step // size * size + size)
         yield range(first_step, end)
         first_step = end
-
-
-def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
-    """Yield `items` in their order, made by a thread that is at most `depth` + 1 ahead.
-
-    An exception of the iterable is raised where its item would have come. Closing the generator
-    lets the thread finish the item it is making, and ends it.
-    """
-    iterator = iter(items)
-    executor = ThreadPoolExecutor(max_workers=1)
-    try:
-        ahead = deque(executor.submit(next, iterator) for _ in range(depth + 1))
-        while True:
-            try:
-                item = ahead.popleft().result()
-            except StopIteration:
-                return
-            ahead.append(executor.submit(next, iterator))
-            yield item
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _result(

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from tinybert.train.loop import prefetch
+from tinybert.prefetch import prefetch
 
 
 def test_items_come_in_their_order():
