@@ -1,21 +1,22 @@
-"""Compare two settings of a run on the same global batches: their speed, and their bits.
+"""Settings of one run beside each other: processes and threads, arithmetic.
 
-    python benchmarks/processes.py [processes|arithmetic] [--pairs 5] [--steps 40]
+    python -m benchmarks.processes --encoder DIR --sst2 train.tsv --work DIR
 
-`processes`: one process of two threads, and two of one; `arithmetic`: native, and portable.
-Runs the tiny recipe's data through networks of a useful size, each setting in turn, and prints
-samples a second of every run, their medians and the ratio. The runs' bits are compared, too.
+One process of two threads and two of one, with two micro-batches; native arithmetic and portable.
+Each side is a whole general distillation of MiniLM's sizes on the tiny recipe's data; the rate is
+that of its steps. Outcomes must be equal where they are the same work: for processes.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks import measuring
+from benchmarks.material import add_arguments
+from benchmarks.measuring import ROOT
+
 SIZES = {
     "network.num_attention_heads": 12,
     "teacher.hidden_size": 384,
@@ -25,60 +26,64 @@ SIZES = {
     "student.num_hidden_layers": 3,
     "student.intermediate_size": 1200,
     "data.global_batch_size": 32,
+    "data.micro_batches": 2,
+    "training.train_steps": 40,
 }
-SETTINGS: dict[str, dict[str, dict[str, object]]] = {
-    "processes": {
-        "1 process x 2 threads": {"topology.devices_per_host": 1, "runtime.threads": 2},
-        "2 processes x 1 thread": {"topology.devices_per_host": 2, "runtime.threads": 1},
-    },
-    "arithmetic": {
-        name: {"runtime.arithmetic": f'"{name}"', "runtime.threads": 2}
-        for name in ("native", "portable")
-    },
+PROCESSES: dict[str, dict[str, object]] = {
+    "1 process of 2 threads": {"topology.devices_per_host": 1, "runtime.threads": 2},
+    "2 processes of 1 thread": {"topology.devices_per_host": 2, "runtime.threads": 1},
+}
+ARITHMETIC: dict[str, dict[str, object]] = {
+    name: {"runtime.arithmetic": f'"{name}"', "runtime.threads": 2}
+    for name in ("native", "portable")
 }
 
 
-def run(root: Path, recipe: Path, values: dict[str, object]) -> tuple[float, Path]:
-    """Run the recipe with some values set; return samples a second, and the manifest."""
+def run(root: Path, values: dict[str, object]) -> tuple[float, str]:
+    """Run with some values set; return samples a second, and the outcome's digest."""
     sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    recipe = root / "processes.toml"
     command = [sys.executable, ROOT / "runner.py", recipe, "--root", root, "--fresh", *sets]
     done = subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    path = root / done.stdout.splitlines()[-1]
-    manifest = json.loads(path.read_text())
-    return manifest["volatile"]["throughput"]["samples_per_second"], path
+    manifest = json.loads((root / done.stdout.splitlines()[-1]).read_text())
+    rate = manifest["volatile"]["throughput"]["samples_per_second"]
+    return rate, manifest["digests"]["outcome"]
+
+
+def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
+    """Return the rates of all settings."""
+    root = arguments.work / "processes"
+    root.mkdir(parents=True, exist_ok=True)
+    recipes = root / "recipes"
+    if not recipes.exists():
+        recipes.symlink_to(ROOT / "recipes")
+    text = (ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0]
+    (root / "processes.toml").write_text(text)
+    outcomes: dict[str, str] = {}
+
+    def rate(name: str, setting: dict[str, object]) -> float:
+        found, outcomes[name] = run(root, SIZES | setting)
+        return found
+
+    comparisons = []
+    for work, settings in (("processes", PROCESSES), ("arithmetic", ARITHMETIC)):
+        rates = measuring.in_turn(
+            {name: lambda _, n=name, s=setting: rate(n, s) for name, setting in settings.items()},
+            arguments.rounds,
+        )
+        comparisons.append(measuring.Comparison(work, "samples/s", rates))
+    if len({outcomes[name] for name in PROCESSES}) > 1:
+        sys.exit(f"outcomes differ: {outcomes}")
+    return comparisons
 
 
 def main() -> None:
-    """Run the settings in turn and print what they did."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=SETTINGS, default="processes")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
-    options = parser.parse_args()
-    settings = SETTINGS[options.what]
-    found: dict[str, list[float]] = {name: [] for name in settings}
-    last: dict[str, Path] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "recipes").symlink_to(ROOT / "recipes")
-        recipe = root / "processes.toml"
-        recipe.write_text((ROOT / "recipes" / "tiny.toml").read_text().partition("[expect]")[0])
-        for pair in range(options.pairs):
-            for name, setting in settings.items():
-                values = {**SIZES, **setting, "training.train_steps": options.steps}
-                rate, last[name] = run(root, recipe, values)
-                found[name].append(rate)
-                print(f"{pair + 1}  {name:<24} {rate:7.2f} samples/s", flush=True)
-        command = [sys.executable, ROOT / "runner.py", "diff", "--across-topology", *last.values()]
-        compared = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    middle = {name: median(rates) for name, rates in found.items()}
-    for name, rate in middle.items():
-        print(f"median  {name:<24} {rate:7.2f} samples/s")
-    one, two = middle.values()
-    print(f"ratio   second to first {two / one:.2f}")
-    print(compared.stdout.partition("\n")[0])
+    parser = measuring.parser(__doc__)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    measuring.report(measure(arguments), arguments)
 
 
 if __name__ == "__main__":

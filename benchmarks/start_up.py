@@ -1,0 +1,66 @@
+"""From the shell to the manifest, beside an earlier commit: a tiny run, and 6 layers' compilation.
+
+python -m benchmarks.start_up --encoder DIR --sst2 train.tsv --work DIR --before COMMIT
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import fine_tuning, measuring
+from benchmarks.material import add_arguments, material
+from benchmarks.measuring import ROOT
+
+
+def checkout(commit: str, work: Path) -> Path:
+    """Return the files of a commit."""
+    folder = work / f"at_{commit}"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        archive = subprocess.run(
+            ["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=True
+        )
+        subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder
+
+
+def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
+    """Return runs a second, of a tiny run and of one step of a fine-tuning."""
+    given = material(arguments, fine_tuning.ROWS)
+    sides = {measuring.OURS: ROOT, f"at {arguments.before}": checkout(arguments.before, given.work)}
+    text = fine_tuning.RECIPE.read_text(encoding="utf-8").partition("\n[expect]")[0] + "\n"
+    recipe = given.work / "one_step.toml"
+    recipe.write_text(text)
+    values = given.changes | {"teacher.load_teacher_ckpt_path": str(given.encoder)}
+    changes = [f"--set={key}={value}" for key, value in values.items()]
+    changes += ["--set=training.epoch_size=", "--set=training.train_steps=1"]
+
+    def run(folder: Path, arguments: list[str]) -> float:
+        began = time.perf_counter()
+        command = [sys.executable, str(folder / "runner.py"), *arguments, "--fresh"]
+        measuring.command(command, cwd=folder)
+        return 1 / (time.perf_counter() - began)
+
+    tiny = ["recipes/tiny.toml", "--set=expect.reference="]
+    found = []
+    for work, command in (("tiny.toml", tiny), ("one step of 6 x 384", [str(recipe), *changes])):
+        rates = measuring.in_turn(
+            {name: lambda _, f=folder, c=command: run(f, c) for name, folder in sides.items()},
+            arguments.rounds,
+        )
+        found.append(measuring.Comparison(f"{work}, shell to manifest", "runs/s", rates))
+    return found
+
+
+def main() -> None:
+    parser = measuring.parser(__doc__)
+    add_arguments(parser)
+    parser.add_argument("--before", required=True, help="an earlier commit")
+    arguments = parser.parse_args()
+    measuring.report(measure(arguments), arguments)
+
+
+if __name__ == "__main__":
+    main()
