@@ -2,9 +2,10 @@
 
     python -m benchmarks.processes --encoder DIR --sst2 train.tsv --work DIR
 
-One process of two threads and two of one, with two micro-batches; native arithmetic and portable.
-Each side is a whole general distillation of MiniLM's sizes on the tiny recipe's data; the rate is
-that of its steps. Outcomes must be equal where they are the same work: for processes.
+One process of two threads and two of one, with two micro-batches; two processes with them and
+without; native arithmetic and portable. Each side is a whole general distillation of MiniLM's sizes
+on the tiny recipe's data; the rate is that of its steps. The outcome must not depend on the number
+of processes.
 """
 
 import argparse
@@ -33,15 +34,22 @@ PROCESSES: dict[str, dict[str, object]] = {
     "1 process of 2 threads": {"topology.devices_per_host": 1, "runtime.threads": 2},
     "2 processes of 1 thread": {"topology.devices_per_host": 2, "runtime.threads": 1},
 }
+TREE: dict[str, dict[str, object]] = {
+    "with micro-batches": PROCESSES["2 processes of 1 thread"],
+    "without": PROCESSES["2 processes of 1 thread"] | {"data.micro_batches": None},
+}
 ARITHMETIC: dict[str, dict[str, object]] = {
     name: {"runtime.arithmetic": f'"{name}"', "runtime.threads": 2}
     for name in ("native", "portable")
 }
 
+WORK = {"processes": PROCESSES, "two processes": TREE, "arithmetic": ARITHMETIC}
+
 
 def run(root: Path, values: dict[str, object]) -> tuple[float, str]:
     """Run with some values set; return samples a second, and the outcome's digest."""
-    sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    changes = {key: value for key, value in values.items() if value is not None}
+    sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     recipe = root / "processes.toml"
     command = [sys.executable, ROOT / "runner.py", recipe, "--root", root, "--fresh", *sets]
     done = subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True)
@@ -68,7 +76,7 @@ def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
         return found
 
     comparisons = []
-    for work, settings in (("processes", PROCESSES), ("arithmetic", ARITHMETIC)):
+    for work, settings in WORK.items():
         rates = measuring.in_turn(
             {name: lambda _, n=name, s=setting: rate(n, s) for name, setting in settings.items()},
             arguments.rounds,
