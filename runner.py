@@ -55,6 +55,8 @@ WORKER = "worker"
 """The command by which the processes of a job start; not for users."""
 WITH_FRAMEWORK = (*RUNNING, "convert", "export", "predict")
 """Commands that load the framework."""
+AUGMENT = "augment"
+"""The kind of `prepare` that may load it, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +108,7 @@ def dispatch(command: str, options: argparse.Namespace) -> tuple[str, int]:
         from tinybert.signals import hold_signals
 
         hold_signals()
-    if command in WITH_FRAMEWORK:
+    if command in WITH_FRAMEWORK or getattr(options, "what", None) == AUGMENT:
         from tinybert.device import remove_foreign_variables, require_address_space
 
         require_address_space(0)

@@ -32,6 +32,7 @@ FLOORS = (
     ("audit",),
     ("stages",),
     ("export",),
+    ("augment",),
     ("run",),
     ("launch",),
     ("commands",),

@@ -2,9 +2,9 @@
 
     python tools/kill_run.py MOMENT NUMBER DELAY -- ARGUMENTS OF runner.py
 
-MOMENT is `compile`, `step`, `checkpoint`, `manifest`, `store` or `teacher`. The process kills
-itself DELAY seconds after the moment came for the NUMBER-th time: the graph begins to compile; a
-step ended; a temporary file of that kind was opened, synced, or renamed into its place.
+MOMENT is `compile`, `step`, `checkpoint`, `manifest`, `store`, `teacher` or `parts`. The process
+kills itself DELAY seconds after the moment came for the NUMBER-th time: the graph begins to
+compile; a step ended; a temporary file of that kind was opened, synced, or renamed into its place.
 """
 
 import os
@@ -22,6 +22,7 @@ PLACES = {
     "manifest": "/manifests/",
     "store": "/runs/store/",
     "teacher": "/runs/teacher/",
+    "parts": ".parts/",
 }
 
 

@@ -7,14 +7,16 @@ import pytest
 
 from runner import COMMANDS
 from tests.conftest import ROOT
+from tinybert.augment.options import AugmentOptions
 from tinybert.commands.arguments import parser
 from tinybert.commands.networks import convert, export, predict
+from tinybert.commands.prepare import augment
 from tinybert.compare.verify import verify
 from tinybert.export.source import SourceRequest
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
 from tinybert.prepare.records import PrepareOptions
-from tinybert.prepare.sentences import prepare_glue, prepare_table
+from tinybert.prepare.sentences import glue_texts, prepare_glue, prepare_table, table_texts
 from tinybert.prepare.vocabulary import prepare_vocabulary
 from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
@@ -78,6 +80,8 @@ def test_every_command_has_a_function_of_its_name():
         ("glue RTE a", prepare_glue),
         ("ner a --input-format conll", prepare_ner),
         ("table a --text t --label l", prepare_table),
+        ("augment glue RTE a", augment),
+        ("augment table a --text t --label l", augment),
     ],
 )
 def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
@@ -87,7 +91,13 @@ def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
     if records:
         fields = PrepareOptions.__dataclass_fields__
         options["options"] = PrepareOptions(**{field: options.pop(field) for field in fields})
-    assert inspect.signature(function).bind(**options).arguments.keys() == options.keys()
+    bound = inspect.signature(function).bind(**options).arguments
+    assert bound.keys() - {"settings"} == options.keys() - bound.get("settings", {}).keys()
+    if function is augment:
+        texts = glue_texts if options["kind"] == "glue" else table_texts
+        rest = bound["settings"].keys() - AugmentOptions.__dataclass_fields__.keys()
+        assert len(bound["settings"]) == len(rest) + len(AugmentOptions.__dataclass_fields__)
+        assert rest == inspect.signature(texts).parameters.keys()
 
 
 def test_reading_the_command_line_imports_nothing_slow():

@@ -65,7 +65,7 @@ def parser(program: Path) -> argparse.ArgumentParser:
     _study(commands, program)
     _recipes(commands)
     add_manifests(commands, program)
-    add_prepare(commands)
+    add_prepare(commands, program)
     add_networks(commands, program)
     commands.add_parser("doctor", help="what this machine can run, and what is missing")
     completion = commands.add_parser("completion", help="a script for completion in a shell")

@@ -4,13 +4,21 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from tinybert.commands.argument_types import RUN_NAME, Commands, add_root, integer, seed
+from tinybert.commands.argument_types import (
+    RUN_NAME,
+    Commands,
+    Parser,
+    add_root,
+    integer,
+    seed,
+)
+from tinybert.commands.augment_arguments import add_augmentation
 from tinybert.export import Format
 from tinybert.model.names import FAMILIES
 from tinybert.prepare.glue import GLUE_TASKS
 
 
-def add_prepare(commands: Commands) -> None:
+def add_prepare(commands: Commands, program: Path) -> None:
     """Add `prepare` and its kinds."""
     prepare = commands.add_parser("prepare", help="make records from raw text")
     kinds = prepare.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -31,6 +39,22 @@ def add_prepare(commands: Commands) -> None:
     corpus.add_argument(
         "--seed", type=seed, default=1, metavar="N", help="of the pairs (default: 1)"
     )
+    _records(corpus)
+    _glue(kinds)
+    ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
+    ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
+    _labels(ner)
+    _task(ner)
+    _table(kinds)
+    augment = kinds.add_parser(
+        "augment", help="the rows of a GLUE task or a table, and more that are made of them"
+    )
+    augmented = augment.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind in (_glue(augmented), _table(augmented)):
+        add_augmentation(kind, program)
+
+
+def _glue(kinds: Commands) -> Parser:
     glue = kinds.add_parser("glue", help="a GLUE task's official file, or TNEWS")
     glue.add_argument("task", choices=GLUE_TASKS, metavar="TASK", help=", ".join(GLUE_TASKS))
     glue.add_argument(
@@ -39,31 +63,46 @@ def add_prepare(commands: Commands) -> None:
         metavar="LABEL=NAME",
         help="other names for labels, such as 0=negative 1=positive; their ids stay",
     )
-    ner = kinds.add_parser("ner", help="CLUENER's JSON lines, or CoNLL columns")
-    ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
+    _task(glue)
+    return glue
+
+
+def _table(kinds: Commands) -> Parser:
     table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")
     table.add_argument("--text", required=True, metavar="COLUMN")
     table.add_argument("--text-pair", metavar="COLUMN")
     table.add_argument("--label", required=True, metavar="COLUMN")
     table.add_argument("--label-kind", choices=("class", "number"), default="class")
     table.add_argument("--input-format", choices=("tsv", "csv", "jsonl"), help="else by its ending")
-    for kind in (ner, table):
-        kind.add_argument("--labels", nargs="+", metavar="NAME", help="the labels, in order")
-        kind.add_argument("--labels-from", type=Path, metavar="DIR", help="the order of records")
-    for kind in (glue, ner, table):
-        kind.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
-        kind.add_argument(
-            "--part",
-            choices=("train", "dev"),
-            help="where there is no dev set: dev is every tenth row, train the others",
-        )
-    for kind in (corpus, glue, ner, table):
-        kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
-        kind.add_argument("--output", type=Path, required=True, metavar="DIR")
-        kind.add_argument("--seq-length", type=integer, required=True, metavar="N")
-        kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
-        kind.add_argument("--rows-per-file", type=integer, default=100_000, metavar="N")
-        _text(kind)
+    _labels(table)
+    _task(table)
+    return table
+
+
+def _labels(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument("--labels", nargs="+", metavar="NAME", help="the labels, in order")
+    kind.add_argument("--labels-from", type=Path, metavar="DIR", help="the order of records")
+
+
+def _task(kind: argparse.ArgumentParser) -> None:
+    """Add the arguments of labelled rows."""
+    kind.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
+    kind.add_argument(
+        "--part",
+        choices=("train", "dev"),
+        help="where there is no dev set: dev is every tenth row, train the others",
+    )
+    _records(kind)
+
+
+def _records(kind: argparse.ArgumentParser) -> None:
+    """Add the arguments of all records."""
+    kind.add_argument("--vocab", type=Path, required=True, metavar="VOCAB_TXT")
+    kind.add_argument("--output", type=Path, required=True, metavar="DIR")
+    kind.add_argument("--seq-length", type=integer, required=True, metavar="N")
+    kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
+    kind.add_argument("--rows-per-file", type=integer, default=100_000, metavar="N")
+    _text(kind)
 
 
 def add_case(command: argparse.ArgumentParser) -> None:

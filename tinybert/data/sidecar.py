@@ -148,6 +148,37 @@ class PreparedPairs(BaseModel):
     """Number of documents before its own that a random second segment is taken from."""
 
 
+class PreparedAugmentation(BaseModel):
+    """How augmented rows were made; Jiao et al., arXiv 1909.10351, algorithm 1."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    table: str
+    """The file, JSON lines, that has the texts of each record in their order, the `row` of the raw
+    files that it comes from, counted from 0, and the `sample`: 0 for the row itself."""
+    one_piece_words: Literal["masked_lm", "embeddings", "word_vectors"]
+    """Where candidates for words that are one piece of the vocabulary come from."""
+    other_words: Literal["word_vectors"] | None
+    """Where those for other words come from; None: these words stay."""
+    network_sha256: str | None
+    """Digest of the tensors of the network that gave candidates."""
+    word_vectors_sha256: str | None
+    """Of the file of word vectors."""
+    kept_words_sha256: str | None
+    """Of the file of words that stay."""
+    context: Literal["text", "text_and_original"] | None
+    """What the network that predicts a masked word reads; None: none does."""
+    threshold: float
+    """Probability by which a word is replaced."""
+    candidates: int
+    """Most candidates for a word."""
+    samples: int
+    """Augmented rows of a row, before those that say the same are dropped."""
+    seed: int
+    arithmetic: Literal["portable"] = "portable"
+    """Of networks and similarities: candidates are those of every processor with AVX2."""
+
+
 class Sidecar(BaseModel):
     """The content of a records.json."""
 
@@ -162,6 +193,8 @@ class Sidecar(BaseModel):
     """None where records have no labels; then it is not in the file."""
     pairs: PreparedPairs | None = None
     """None where rows of a corpus have one segment; then it is not in the file."""
+    augmentation: PreparedAugmentation | None = None
+    """None where rows are those of the raw files alone; then it is not in the file."""
     counts: dict[str, int]
     """What was read and written: documents, sentences, tokens and so on."""
     versions: dict[str, str]
@@ -170,7 +203,8 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the file's content, sealed."""
-        absent = {name for name in ("task", "pairs") if getattr(self, name) is None}
+        optional = ("task", "pairs", "augmentation")
+        absent = {name for name in optional if getattr(self, name) is None}
         content = self.model_dump(mode="json", exclude=absent)
         return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()
 

@@ -18,7 +18,7 @@ from tinybert.files import FileDigest, digest_files
 DatasetType = Literal["tfrecord", "mindrecord"]
 
 _FIND_CURE = "let the recipe name a record file, a directory of them, or a glob"
-_COMPANIONS = (".json", ".db", ".txt", ".md")
+_COMPANIONS = (".json", ".jsonl", ".db", ".txt", ".md")
 
 
 @dataclass(frozen=True)

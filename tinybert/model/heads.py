@@ -1,12 +1,12 @@
-"""What follows an encoder: its pooled output alone, or the head of a task."""
+"""What follows an encoder: its pooled output alone, the head of a task, or that of masked words."""
 
 import mindspore as ms
 from mindspore import ops
 
 from tinybert.model.bert import BertEncoder, Dropout
 from tinybert.model.dropout import DropoutSite, dropout_sites
-from tinybert.model.layers import FLOATS, Cell, Linear
-from tinybert.model.names import CLASSIFIER
+from tinybert.model.layers import FLOATS, Cell, LayerNorm, Linear, activation
+from tinybert.model.names import CLASSIFIER, MASKED_LM
 from tinybert.randomness import drop_threshold
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
@@ -103,3 +103,52 @@ class TaskNetwork(Cell):
         if self.relu:
             x = ops.relu(x)
         return self.classifier(x)
+
+
+class MaskedTokenNetwork(Cell):
+    """Encoder and the head of masked language modelling (Devlin et al., section 3.1).
+
+    The head is a linear map, the network's activation, a layer norm, and a map to tokens whose
+    weight is their word embeddings. It is computed at the positions of masked tokens alone.
+
+    Args:
+        encoder: The encoder.
+        tokens: Number of tokens that are predicted (T), all of the vocabulary or some.
+    """
+
+    def __init__(self, encoder: BertEncoder, tokens: int) -> None:
+        super().__init__()
+        config, prefix = encoder.config, f"{encoder.prefix}{MASKED_LM}"
+        self.encoder = encoder
+        hidden, dtype = config.hidden_size, FLOATS[config.dtype]
+        types = {"dtype": dtype, "compute_type": FLOATS[config.compute_type]}
+        self.transform = Linear(f"{prefix}.transform.dense", hidden, hidden, **types)
+        self.activation = activation(config.hidden_act)
+        self.norm = LayerNorm(
+            f"{prefix}.transform.LayerNorm",
+            hidden,
+            eps=config.layer_norm_eps,
+            dtype=dtype,
+            fused=config.enable_fused_layernorm,
+        )
+        self.decoder = Linear(f"{prefix}.decoder", hidden, tokens, **types)
+
+    def construct(
+        self,
+        input_ids: ms.Tensor,
+        segment_ids: ms.Tensor,
+        input_mask: ms.Tensor,
+        positions: ms.Tensor,
+    ) -> ms.Tensor:
+        """Return logits (N, T) float32.
+
+        Args:
+            input_ids: Token ids (B, S) int32.
+            segment_ids: Segment ids (B, S) int32.
+            input_mask: (B, S) int32, 1 for a token, 0 for padding.
+            positions: (N,) int32, places of masked tokens in the rows end to end.
+        """
+        hidden_states, _ = self.encoder(input_ids, segment_ids, input_mask)
+        last = hidden_states[-1]
+        x = ops.gather(last.reshape(-1, last.shape[-1]), positions, 0)  # (N, H)
+        return self.decoder(self.norm(self.activation(self.transform(x))))

@@ -23,6 +23,8 @@ SEGMENT_EMBEDDINGS = "embeddings.token_type_embeddings.weight"
 POOLER = "pooler.dense"
 CLASSIFIER = "classifier"
 FIT_DENSE = "fit_dense"
+MASKED_LM = "cls.predictions"
+"""The head of masked language modelling."""
 
 _OURS, _THEIRS = "encoder.layer.{i}", "bert_encoder.layers.{i}"
 _RELATIVE_POSITIONS = f"{_OURS}.attention.self.relative_positions.weight"

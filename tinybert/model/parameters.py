@@ -9,6 +9,7 @@ import numpy.typing as npt
 from tinybert.model.names import (
     CLASSIFIER,
     FIT_DENSE,
+    MASKED_LM,
     POOLER,
     POSITION_EMBEDDINGS,
     SEGMENT_EMBEDDINGS,
@@ -70,12 +71,12 @@ def pretraining_shapes(names: Collection[str], config: NetworkConfig) -> dict[st
 
     A head is whole or absent: one of its names asks for all of them.
     """
-    hidden, transform = config.hidden_size, "cls.predictions.transform"
+    hidden, transform = config.hidden_size, f"{MASKED_LM}.transform"
     shapes: dict[str, tuple[int, ...]] = {}
-    if any(name.startswith("cls.predictions.") for name in names):
+    if any(name.startswith(f"{MASKED_LM}.") for name in names):
         shapes |= linear_shapes(f"{transform}.dense", hidden, hidden)
         shapes |= _norm(f"{transform}.LayerNorm", hidden)
-        shapes["cls.predictions.bias"] = (config.vocab_size,)
+        shapes[f"{MASKED_LM}.bias"] = (config.vocab_size,)
     if any(name.startswith("cls.seq_relationship.") for name in names):
         shapes |= linear_shapes("cls.seq_relationship", hidden, 2)
     return shapes

@@ -25,6 +25,9 @@ class GlueTask:
     """How the files are written."""
     damaged: bool = False
     """Rows of a wrong number of columns are left out and counted, and empty texts are kept."""
+    samples: int | None = None
+    """Augmented rows of a row in TinyBERT's own program (data_augmentation.py); None: it has not
+    this task."""
 
 
 _PAIR = ("sentence1", "sentence2")
@@ -33,17 +36,21 @@ _BINARY = ("0", "1")
 
 GLUE_TASKS = {
     "CoLA": GlueTask(
-        ("sentence",), "label", _BINARY, columns=("source", "label", "mark", "sentence")
+        ("sentence",),
+        "label",
+        _BINARY,
+        columns=("source", "label", "mark", "sentence"),
+        samples=30,
     ),
-    "SST-2": GlueTask(("sentence",), "label", _BINARY),
-    "MRPC": GlueTask(("#1 String", "#2 String"), "Quality", _BINARY),
-    "STS-B": GlueTask(_PAIR, "score", None),
+    "SST-2": GlueTask(("sentence",), "label", _BINARY, samples=20),
+    "MRPC": GlueTask(("#1 String", "#2 String"), "Quality", _BINARY, samples=30),
+    "STS-B": GlueTask(_PAIR, "score", None, samples=30),
     # The training file has questions with line ends in them, whose rows the field leaves out
     # (363,846 rows remain), and two empty questions.
-    "QQP": GlueTask(("question1", "question2"), "is_duplicate", _BINARY, damaged=True),
-    "MNLI": GlueTask(_PAIR, "gold_label", ("contradiction", "entailment", "neutral")),
-    "QNLI": GlueTask(("question", "sentence"), "label", _ENTAILMENT),
-    "RTE": GlueTask(_PAIR, "label", _ENTAILMENT),
+    "QQP": GlueTask(("question1", "question2"), "is_duplicate", _BINARY, damaged=True, samples=10),
+    "MNLI": GlueTask(_PAIR, "gold_label", ("contradiction", "entailment", "neutral"), samples=10),
+    "QNLI": GlueTask(("question", "sentence"), "label", _ENTAILMENT, samples=20),
+    "RTE": GlueTask(_PAIR, "label", _ENTAILMENT, samples=30),
     "WNLI": GlueTask(_PAIR, "label", _BINARY),
     "TNEWS": GlueTask(
         ("sentence",),

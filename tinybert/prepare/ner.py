@@ -18,7 +18,7 @@ from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
 from tinybert.prepare.reading import BLANKS, Advance, Part, part_of, read_lines, read_objects
-from tinybert.prepare.records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
 
 CLUENER_TYPES = (
     *("address", "book", "company", "game", "government"),
@@ -72,15 +72,15 @@ def prepare_ner(
         ignored_label=IGNORED,
         columns={"text": "text", "label": "label"} if input_format == "cluener" else {},
     )
-    return write_task(
+    texts = TaskTexts(
         inputs,
-        options,
         prepared,
         lambda path, advance: _examples(
             part_of(read(path, advance, counts), part, counts), names, counts
         ),
         counts,
     )
+    return write_task(texts, options)
 
 
 def sort_tags(tags: Iterable[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """What every kind of `prepare` shares: options, progress, and a directory with records.json."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from tinybert.data.rows import RowFormat
 from tinybert.data.sidecar import (
     NAME,
     VOCABULARY,
+    PreparedAugmentation,
     PreparedPairs,
     PreparedTask,
     RecordedVocabulary,
@@ -30,9 +31,10 @@ from tinybert.prepare.encode import EncodedRow, Encoder, Example
 from tinybert.prepare.reading import Advance
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, read_tokenizer
 from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
-from tinybert.prepare.writer import write_rows
+from tinybert.prepare.writer import listed_file, write_rows
 
-_MIN_SEQ_LENGTH = 5
+MIN_SEQ_LENGTH = 5
+"""Of labelled rows: three special tokens, and a token of each text."""
 _SEGMENTS = 2
 
 
@@ -112,34 +114,67 @@ class PrepareOptions:
             )
 
 
+@dataclass(frozen=True)
+class TaskTexts:
+    """The labelled rows of raw files."""
+
+    inputs: Sequence[Path]
+    """The files."""
+    task: PreparedTask
+    """What the labels mean, without their counts."""
+    read: Callable[[Path, Advance], Iterator[Example]]
+    """Yields the examples of a file."""
+    counts: Counter[str]
+    """What `read` counts."""
+    allow_empty: bool = False
+    """Whether texts without tokens are no errors."""
+
+    def examples(self, advance: Advance) -> Iterator[Example]:
+        """Yield the examples of all files.
+
+        Raises:
+            InputError: A file cannot be read, or a row does not fit the task.
+        """
+        return (example for path in self.inputs for example in self.read(path, advance))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What makes more rows of the rows of a task."""
+
+    expand: Callable[[Iterable[Example]], Iterator[Example]]
+    """Yields examples, each followed by those that are made of it."""
+    table: Path
+    """The file that `expand` writes, which is then moved to the records."""
+    facts: PreparedAugmentation
+
+
 def write_task(
-    inputs: Sequence[Path],
-    options: PrepareOptions,
-    task: PreparedTask,
-    read: Callable[[Path, Advance], Iterator[Example]],
-    counts: Counter[str],
-    *,
-    allow_empty: bool = False,
+    texts: TaskTexts, options: PrepareOptions, augmentation: Augmentation | None = None
 ) -> Sidecar:
     """Make a directory of labelled records; return the content of records.json.
-
-    `task` lacks its counts of labels, which are added; `counts` are what `read`, which yields the
-    examples of a file, counts. Texts without tokens are errors, unless `allow_empty` is true.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or holds no row.
         UsageError: `output` exists and may not be replaced, or a number is too small.
     """
-    options.check(_MIN_SEQ_LENGTH)
+    options.check(MIN_SEQ_LENGTH)
     vocabulary = load_vocabulary(options.vocab)
     tokenizer = build_tokenizer(vocabulary, options.tokenizer())
-    if task.label == "token":
+    counts = texts.counts
+    if texts.task.label == "token":
         counts["kept_entities"] = 0
-    encoder = Encoder(tokenizer, vocabulary, options.seq_length, counts, allow_empty=allow_empty)
-    with progress(inputs) as advance:
-        examples = (example for path in inputs for example in read(path, advance))
-        rows = encoder.rows(examples)
-        return write_directory(inputs, rows, options, vocabulary, counts, task=task)
+    encoder = Encoder(
+        tokenizer, vocabulary, options.seq_length, counts, allow_empty=texts.allow_empty
+    )
+    with progress(texts.inputs) as advance:
+        examples = texts.examples(advance)
+        rows = encoder.rows(examples if augmentation is None else augmentation.expand(examples))
+        return write_directory(
+            *(texts.inputs, rows, options, vocabulary, counts),
+            task=texts.task,
+            augmentation=augmentation,
+        )
 
 
 def write_directory(
@@ -151,6 +186,7 @@ def write_directory(
     *,
     task: PreparedTask | None = None,
     pairs: PreparedPairs | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Sidecar:
     """Make a directory of records, their schema, vocabulary, and records.json, which is returned.
 
@@ -173,7 +209,13 @@ def write_directory(
         if task is not None and task.labels is not None:
             label_counts = tuple(labels[index] for index in range(len(task.labels)))
             task = task.model_copy(update={"label_counts": label_counts})
-        programs = ["tokenizers"] + ["mindspore"] * (options.format == "mindrecord")
+        framework = options.format == "mindrecord"
+        if augmentation is not None:
+            table = directory / augmentation.facts.table
+            augmentation.table.replace(table)
+            files = (*files, listed_file(table, None))
+            framework |= augmentation.facts.one_piece_words == "masked_lm"
+        programs = ["tokenizers"] + ["mindspore"] * framework
         sidecar = Sidecar(
             dataset_type=options.format,
             seq_length=options.seq_length,
@@ -183,6 +225,7 @@ def write_directory(
             ),
             task=task,
             pairs=pairs,
+            augmentation=None if augmentation is None else augmentation.facts,
             counts=dict(counts),
             versions={program: version(program) for program in programs},
             files=files,

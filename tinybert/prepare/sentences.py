@@ -14,7 +14,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
 from tinybert.prepare.reading import BLANKS, Advance, Part, TableFormat, part_of, read_table
-from tinybert.prepare.records import PrepareOptions, write_task
+from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
 
 _FORMATS: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -36,12 +36,25 @@ def prepare_glue(
 ) -> Sidecar:
     """Make records of one of `GLUE_TASKS` from its raw files; return the content of records.json.
 
-    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay. `part` is
-    the one of the files' rows to take.
+    The arguments are those of `glue_texts`.
 
     Raises:
         InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
         UsageError: A name is none, or the output exists and may not be replaced.
+    """
+    return write_task(glue_texts(task, inputs, label_names=label_names, part=part), options)
+
+
+def glue_texts(
+    task: str, inputs: Sequence[Path], *, label_names: Sequence[str] | None, part: Part | None
+) -> TaskTexts:
+    """Return the rows of one of `GLUE_TASKS` in its raw files.
+
+    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay. `part` is
+    the one of the files' rows to take.
+
+    Raises:
+        UsageError: A name is none.
     """
     facts = GLUE_TASKS[task]
     left_out: Counter[str] = Counter(left_out_rows=0) if facts.damaged else Counter()
@@ -63,15 +76,14 @@ def prepare_glue(
         labels=names,
         columns=_columns(facts.texts, facts.label),
     )
-    return write_task(
+    return TaskTexts(
         inputs,
-        options,
         prepared,
         lambda path, advance: _examples(
             part_of(rows(path, advance=advance), part, left_out), facts.labels
         ),
         left_out,
-        allow_empty=facts.damaged,
+        facts.damaged,
     )
 
 
@@ -102,13 +114,47 @@ def prepare_table(
 ) -> Sidecar:
     """Make records from any TSV, CSV or JSON lines; return the content of records.json.
 
+    The arguments are those of `table_texts`.
+
+    Raises:
+        InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
+        UsageError: The options contradict each other, or the output may not be replaced.
+    """
+    texts = table_texts(
+        inputs,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        label_kind=label_kind,
+        labels=labels,
+        labels_from=labels_from,
+        input_format=input_format,
+        part=part,
+    )
+    return write_task(texts, options)
+
+
+def table_texts(
+    inputs: Sequence[Path],
+    *,
+    text: str,
+    text_pair: str | None,
+    label: str,
+    label_kind: Literal["class", "number"],
+    labels: Sequence[str] | None,
+    labels_from: Path | None,
+    input_format: TableFormat | None,
+    part: Part | None,
+) -> TaskTexts:
+    """Return the labelled rows of any TSV, CSV or JSON lines.
+
     `text`, `text_pair` and `label` name columns. The ids of classes are in the order of `labels`,
     or of the prepared records `labels_from`; else the labels of the input are sorted: by value if
     all are whole numbers. `part` is the one of the files' rows to take.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
-        UsageError: The options contradict each other, or the output may not be replaced.
+        InputError: A file cannot be read, or a row does not fit the columns.
+        UsageError: The options contradict each other.
     """
     texts = (text,) if text_pair is None else (text, text_pair)
     formats = {path: input_format or _format_by_name(path) for path in inputs}
@@ -129,9 +175,8 @@ def prepare_table(
     prepared = PreparedTask(
         name="table", label=label_kind, labels=names, columns=_columns(texts, label)
     )
-    return write_task(
+    return TaskTexts(
         inputs,
-        options,
         prepared,
         lambda path, advance: _examples(part_of(rows(path, advance), part, counts), names),
         counts,

@@ -49,7 +49,9 @@ def write_rows(
     if dataset_type == "tfrecord":
         others.append(directory / SCHEMA)
         others[0].write_bytes(schema_bytes(format.columns, sum(count for _, count in records)))
-    return tuple(_listed(path, count) for path, count in [*records, *((p, None) for p in others)])
+    return tuple(
+        listed_file(path, count) for path, count in [*records, *((p, None) for p in others)]
+    )
 
 
 def to_block(rows: Sequence[EncodedRow], seq_length: int, label: LabelKind | None) -> Block:
@@ -71,7 +73,8 @@ def to_block(rows: Sequence[EncodedRow], seq_length: int, label: LabelKind | Non
     return block
 
 
-def _listed(path: Path, rows: int | None) -> SidecarFile:
+def listed_file(path: Path, rows: int | None) -> SidecarFile:
+    """Return the entry of a file in records.json."""
     file = digest_file(path)
     return SidecarFile(name=path.name, size=file.size, sha256=file.sha256, rows=rows)
 

@@ -1,0 +1,143 @@
+"""A row's augmented rows: which words are replaced, by which of their candidates.
+
+Which ones is a function of (seed, row, sample, word), drawn from a counter; see `randomness`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tinybert.augment.largest import NONE
+from tinybert.augment.words import Word, WordReader
+from tinybert.data.rows import Int32Array
+from tinybert.prepare.encode import Example
+from tinybert.randomness import key, threefry
+
+_ROWS_AT_A_TIME = 1024
+
+
+def draw_candidates(
+    seed: int, row: int, samples: int, available: npt.NDArray[np.int64], threshold: float
+) -> npt.NDArray[np.int64]:
+    """Return the candidate that takes each word's place in each sample.
+
+    Args:
+        seed: Keys the draws.
+        row: The row's number.
+        samples: Number of samples (N).
+        available: (W,) number of candidates for each word.
+        threshold: Probability of a replacement, exact to 2**-32.
+
+    Returns:
+        (N, W), places of candidates, each as probable as the others; `NONE` where the word stays.
+    """
+    words = len(available)
+    sample, word = (places.reshape(-1).astype(np.uint32) for places in np.indices((samples, words)))
+    low, high = (np.full_like(word, part) for part in (row & 0xFFFFFFFF, row >> 32))
+    replaced, choice, *_ = threefry(key(seed, "augmentation"), (word, sample, low, high))
+    places = choice.astype(np.int64) * np.tile(available, samples) >> 32
+    stays = (replaced.astype(np.int64) >= round(threshold * 2**32)) | (
+        np.tile(available, samples) == 0
+    )
+    drawn: npt.NDArray[np.int64] = np.where(stays, NONE, places).reshape(samples, words)
+    return drawn
+
+
+class RowAugmenter:
+    """Makes augmented rows of examples, and writes the table of all rows.
+
+    Args:
+        reader: Finds the words of texts.
+        candidates: Returns the candidates (words, M) for the words of a text.
+        text_of: Returns a candidate as a word.
+        table: The file of the table, JSON lines.
+        roles: What the texts of a row are called in it: `text`, `text_pair`.
+        labels: Label names in the order of their ids; None for numbers.
+        counts: Counts rows and words.
+        seed: Keys the draws.
+        samples: Augmented rows of a row (N).
+        threshold: Probability by which a word is replaced (p).
+    """
+
+    def __init__(
+        self,
+        reader: WordReader,
+        candidates: Callable[[str], Int32Array],
+        text_of: Callable[[int], str],
+        table: Path,
+        *,
+        roles: Sequence[str],
+        labels: Sequence[str] | None,
+        counts: Counter[str],
+        seed: int,
+        samples: int,
+        threshold: float,
+    ) -> None:
+        self._reader = reader
+        self._candidates = candidates
+        self._text_of = text_of
+        self._table = table
+        self._roles = roles
+        self._labels = labels
+        self._counts = counts
+        self._seed = seed
+        self._samples = samples
+        self._threshold = threshold
+
+    def expand(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """Yield examples, each followed by those that are made of it.
+
+        One that says what an earlier one of the same row says, or the row itself, is left out.
+        """
+        counts = self._counts
+        counts.update(original_rows=0, augmented_rows=0, duplicate_rows=0)
+        counts.update(words=0, words_without_candidates=0)
+        with open(self._table, "w", encoding="utf-8") as file:
+            for row, example in enumerate(examples):
+                texts = [text for text in example.texts if isinstance(text, str)]
+                counts["original_rows"] += 1
+                said = {tuple(texts)}
+                file.write(self._line(row, 0, texts, example.label))
+                yield example
+                for sample, other in enumerate(self._variants(row, texts), start=1):
+                    if tuple(other) in said:
+                        counts["duplicate_rows"] += 1
+                        continue
+                    said.add(tuple(other))
+                    counts["augmented_rows"] += 1
+                    file.write(self._line(row, sample, other, example.label))
+                    yield Example(f"{example.where}, sample {sample}", other, example.label)
+
+    def _variants(self, row: int, texts: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the texts of each sample of a row."""
+        words = [
+            (text, word)
+            for text, read in enumerate(self._reader.read(texts))
+            for word in read.words
+        ]
+        found = np.concatenate([self._candidates(text) for text in texts])
+        available = (found != NONE).sum(axis=1)
+        self._counts["words"] += len(words)
+        self._counts["words_without_candidates"] += int((available == 0).sum())
+        drawn = draw_candidates(self._seed, row, self._samples, available, self._threshold)
+        for places in drawn:
+            replacements: list[list[tuple[Word, str]]] = [[] for _ in texts]
+            for index in np.flatnonzero(places != NONE):
+                text, word = words[index]
+                other = self._text_of(int(found[index, places[index]]))
+                replacements[text].append((word, other))
+            yield [
+                self._reader.replace(text, some)
+                for text, some in zip(texts, replacements, strict=True)
+            ]
+
+    def _line(
+        self, row: int, sample: int, texts: Sequence[str], label: int | float | Sequence[int]
+    ) -> str:
+        named = label if self._labels is None else self._labels[int(label)]  # type: ignore[arg-type]
+        content = {"row": row, "sample": sample, **dict(zip(self._roles, texts, strict=True))}
+        return json.dumps({**content, "label": named}, ensure_ascii=False) + "\n"
