@@ -21,7 +21,7 @@ from tinybert.distill.layer_map import layer_map
 from tinybert.stages.task_distill import phase_training
 
 RECIPE = ROOT / "recipes" / "minilm" / "minilm_sst2_td.toml"
-ROWS = 1600
+ROWS = 6400
 PASSES = 3
 """Of phase 2 over the rows."""
 PHASES = ("phase1", "phase2")
