@@ -20,7 +20,7 @@ from mindspore import nn, ops
 
 from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.normalizers import Padding, layer_normalizers
-from tinybert.distill.prediction import LabelTraining, PredictionDistiller, TaskType
+from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.model.bert import BertEncoder
 from tinybert.model.cpu_operators import framework_only
 from tinybert.model.dropout import dropout_sites
@@ -30,13 +30,14 @@ from tinybert.model.layers import Cell
 from tinybert.model.parameters import FitKind
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.schedule import Polynomial
+from tinybert.recipe.task_types import TASK_KINDS, TaskType
 from tinybert.train.evaluation import Prediction
 from tinybert.train.graph import read_graph
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScaleSettings, MultiStep, TrainingStep
 from tinybert.train.world import ALONE, World
 
-ROWS, LENGTH = 2, 8
+ROWS, LENGTH, CLASSES = 2, 8, 3
 SHARED = World(0, 2)
 """A process with another; the graph that it compiles has the messages between them."""
 Options = dict[str, Any]
@@ -204,9 +205,10 @@ def _with_head(
 ) -> tuple[TaskNetwork, Inputs, Inputs]:
     """Return a network with head, its batch, and its dropout masks."""
     config = replace(SMALL, **options, **DROPOUT)
-    classes = 1 if task == "regression" else 3
+    classes = TASK_KINDS[task].most_labels or CLASSES
     network = TaskNetwork(BertEncoder(config, prefix), HeadConfig(task, classes, head, 0.1))
-    width = (LENGTH, config.hidden_size) if task == "ner" else (config.hidden_size,)
+    by_token = TASK_KINDS[task].logits_by_token
+    width = (LENGTH, config.hidden_size) if by_token else (config.hidden_size,)
     keeps = [*_keeps(config), np.ones((1, ROWS, *width), bool)]
     return network, _batch(), keeps
 
@@ -234,9 +236,11 @@ def _keeps(config: NetworkConfig) -> Inputs:
 
 def _labels(task: TaskType) -> Inputs:
     """Return labels and the weight of each."""
-    shape = (ROWS, LENGTH) if task == "ner" else (ROWS,)
-    kind = np.float32 if task == "regression" else np.int32
-    return [np.zeros(shape, kind), np.full(shape, 1 / ROWS, np.float32)]
+    facts = TASK_KINDS[task]
+    shape = (ROWS, LENGTH) if facts.labels_by_token else (ROWS,)
+    kind = np.float32 if facts.label == "number" else np.int32
+    labels = {"classes": (ROWS, CLASSES), "span": (ROWS, 2)}.get(facts.label, shape)
+    return [np.zeros(labels, kind), np.full(shape, 1 / ROWS, np.float32)]
 
 
 GRAPHS: dict[str, Callable[[], Made]] = {
@@ -254,6 +258,7 @@ GRAPHS: dict[str, Callable[[], Made]] = {
         packed(labels(HALF, "classification", "linear"))
     ),
     "fine-tuning: a number": lambda: trained(labels(PLAIN, "regression", "linear")),
+    "fine-tuning: answers": lambda: trained(packed(labels(HALF, "question_answering", "linear"))),
     "fine-tuning: tags of several processes": lambda: trained(
         labels(HALF, "ner", "linear"), SHARED
     ),

@@ -15,6 +15,7 @@ from tinybert.compare.verify import verify
 from tinybert.export.source import SourceRequest
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
+from tinybert.prepare.qa import prepare_qa
 from tinybert.prepare.records import PrepareOptions
 from tinybert.prepare.sentences import glue_texts, prepare_glue, prepare_table, table_texts
 from tinybert.prepare.vocabulary import prepare_vocabulary
@@ -78,6 +79,7 @@ def test_every_command_has_a_function_of_its_name():
         ("vocab a --output b --size 9", prepare_vocabulary),
         ("corpus a", prepare_corpus),
         ("glue RTE a", prepare_glue),
+        ("qa SQuAD-1.1 a", prepare_qa),
         ("ner a --input-format conll", prepare_ner),
         ("table a --text t --label l", prepare_table),
         ("augment glue RTE a", augment),

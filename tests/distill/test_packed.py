@@ -21,8 +21,12 @@ from tinybert.model.parameters import fit_shapes, head_shapes
 from tinybert.recipe.network import HeadConfig
 
 LENGTH, ROWS, SEED = 8, 5, 11
+SETS = "multi_label_classification"
+ANSWERS = "question_answering"
 LENGTHS = np.array([8, 5, 2, 8, 0])
 """Tokens of each row; the last one only fills the batch up."""
+OUTPUTS = {"regression": 1, ANSWERS: 2}
+"""Those of a head, where they are not 3."""
 FILLED = LENGTHS > 0
 ORDINALS = np.arange(40, 40 + ROWS, dtype=np.uint64)
 LAYOUT = Packing(12, (3,), 1.0, 1).layouts(LENGTHS)[0]
@@ -67,13 +71,14 @@ def with_head(config, head, prefix):
 
 
 def labels(task_type, config):
-    head = HeadConfig(task_type, 1 if task_type == "regression" else 3, "linear", 0.25)
+    head = HeadConfig(task_type, OUTPUTS.get(task_type, 3), "linear", 0.25)
     training = LabelTraining(with_head(config, head, "student."), task_type)
-    return training, label_inputs, task_sites(config, head, LENGTH)
+    loss_inputs = partial(label_inputs, by_token=task_type == "ner")
+    return training, loss_inputs, task_sites(config, head, LENGTH)
 
 
 def logits(task_type, config):
-    head = HeadConfig(task_type, 1 if task_type == "regression" else 3, "relu_linear", 0.25)
+    head = HeadConfig(task_type, OUTPUTS.get(task_type, 3), "relu_linear", 0.25)
     distiller = PredictionDistiller(
         with_head(tiny(num_hidden_layers=1, hidden_size=24), head, "teacher."),
         with_head(config, head, "student."),
@@ -97,6 +102,11 @@ def rows(task_type):
         label_ids = generator.integers(0, 3, (ROWS, LENGTH)).astype(np.int32)
         label_ids[np.arange(LENGTH) >= LENGTHS[:, None]] = -100
         label_ids[:, 0] = -100
+    elif task_type == ANSWERS:
+        ends = np.sort(generator.integers(0, np.maximum(LENGTHS, 1)[:, None], (ROWS, 2)), axis=1)
+        label_ids = ends.astype(np.int32)
+    elif task_type == "multi_label_classification":
+        label_ids = generator.integers(0, 2, (ROWS, 3)).astype(np.int32)
     else:
         label_ids = generator.integers(0, 3, ROWS).astype(np.int32)
     return Batch(input_ids * input_mask, segment_ids, input_mask, label_ids=label_ids)
@@ -137,6 +147,10 @@ LOSSES = {
     "layers": (layers, "classification"),
     **{f"labels of a {kind}": (partial(labels, kind), kind) for kind in ("classification", "ner")},
     "labels of a regression": (partial(labels, "regression"), "regression"),
+    "sets of labels": (partial(labels, SETS), SETS),
+    "answers": (partial(labels, ANSWERS), ANSWERS),
+    "logits of answers": (partial(logits, ANSWERS), ANSWERS),
+    "logits of sets of labels": (partial(logits, SETS), SETS),
     "logits of a classification": (partial(logits, "classification"), "classification"),
     "logits of tags": (partial(logits, "ner"), "ner"),
 }
@@ -195,7 +209,7 @@ def test_packed_masks_are_the_rows_of_the_padded_masks(task_type):
         assert (~mask).any() and (~mask).sum() <= len(mask) * size
 
 
-@pytest.mark.parametrize("task_type", ["classification", "regression", "ner"])
+@pytest.mark.parametrize("task_type", ["classification", "regression", SETS, ANSWERS, "ner"])
 @pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
 def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_packed):
     distiller, loss_inputs, _ = logits(task_type, NETWORKS["plain"])

@@ -104,6 +104,112 @@ def test_soft_cross_entropy_of_tags_leaves_out_padding_and_fillers():
     assert found == pytest.approx(total / len(places) / 3, rel=1e-6)
 
 
+SETS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], np.int32)
+
+
+def set_loss(logits, label_ids, filled=FILLED):
+    given = label_inputs(batch(label_ids), filled, by_token=False)
+    inputs = (logits, given.label_ids, given.label_normalizers)
+    return LabelLoss("multi_label_classification")(*map(ms.Tensor, inputs))
+
+
+def binary(logit, target):
+    """The binary cross-entropy of a number from its definition."""
+    p = 1 / (1 + math.exp(-logit))
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+@pytest.mark.parametrize("filled", [ALL, FILLED])
+def test_sets_of_labels_have_the_binary_cross_entropy_averaged_over_rows_and_classes(filled):
+    rows = int(filled.sum())
+    places = [(row, label) for row in range(rows) for label in range(3)]
+    expected = sum(binary(float(ROWS[p]), int(SETS[p])) for p in places) / len(places)
+    assert float(set_loss(ROWS, SETS, filled)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("logit", [0.0, -0.0, 3.0, -3.0, 80.0, -3e4])
+def test_the_gradient_of_a_label_is_its_probability_less_its_truth(logit):
+    logits = np.full((1, 2), logit, np.float32)
+    labels = np.array([[0, 1]], np.int32)
+    given = label_inputs(batch(labels), np.ones(1, bool), by_token=False)
+    loss = LabelLoss("multi_label_classification")
+    inputs = [ms.Tensor(x) for x in (logits, given.label_ids, given.label_normalizers)]
+    value, gradient = ms.value_and_grad(loss, 0)(*inputs)
+    probability = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
+    wanted = [probability / 2, (probability - 1) / 2]
+    assert gradient.asnumpy()[0].tolist() == pytest.approx(wanted, abs=1e-6)
+    assert float(value) == pytest.approx(
+        (max(logit, 0) + max(-logit, 0)) / 2 + math.log1p(math.exp(-abs(logit))), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_sets_of_labels_are_distilled_class_by_class(temperature, mixed):
+    taught = OTHER[:, 0]
+    given = logit_inputs(batch(SETS), FILLED, by_token=False)
+    loss = LogitLoss("multi_label_classification", temperature, sum_classes=mixed)
+    found = loss(*map(ms.Tensor, (taught, ROWS, given.logit_normalizers)))
+    expected = 0.0
+    for place in [(row, label) for row in range(3) for label in range(3)]:
+        target = 1 / (1 + math.exp(-float(taught[place]) / temperature))
+        expected += binary(float(ROWS[place]) / temperature, target) / 9
+    assert float(found) == pytest.approx(expected, rel=1e-6)  # a mean beside a hard loss, too
+
+
+ANSWERS = np.array([[1, 3], [0, 0], [1, 1], [2, 4]], np.int32)
+
+
+def answer_losses(share=0.0, temperature=1.0):
+    """Return the outputs of a distiller of answers, and the logits of teacher and student."""
+    head = HeadConfig("question_answering", 2, "linear", 0.0)
+    teacher, student = networks(head)
+    distiller = PredictionDistiller(
+        teacher,
+        student,
+        "question_answering",
+        temperature=temperature,
+        hard_label_weight=share,
+    )
+    rows = random_batch(tiny(), rows=4, length=5)
+    mask = MASK.copy()
+    whole = Batch(rows[0], rows[1], mask, label_ids=ANSWERS)
+    inputs = logit_inputs(whole, FILLED, by_token=False).tensors()
+    outputs = [float(x) for x in distiller(*inputs)]
+    tensors = [ms.Tensor(x) for x in whole[:3]]
+    (training,) = LabelTraining(student, "question_answering")(
+        *label_inputs(whole, FILLED, by_token=False).tensors()
+    )
+    return outputs, float(training), *(n(*tensors).asnumpy() for n in (teacher, student))
+
+
+def test_answers_have_the_mean_cross_entropy_of_start_and_end_over_a_rows_tokens():
+    (_, _, hard), training, _, logits = answer_losses()
+    expected = 0.0
+    for row in range(3):
+        for side in range(2):
+            tokens = logits[row, : LENGTHS[row], side].tolist()  # padding is no class
+            expected -= log_probs(tokens)[ANSWERS[row, side]] / 2 / 3
+    assert hard == pytest.approx(expected, rel=1e-5)
+    assert training == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_answers_are_distilled_by_start_and_end_over_a_rows_tokens(share, temperature):
+    (loss, soft, hard), _, taught, logits = answer_losses(share, temperature)
+    expected = 0.0
+    for row in range(3):
+        for side in range(2):
+            here = slice(LENGTHS[row])
+            teacher, student = (
+                log_probs((x[row, here, side] / temperature).tolist()) for x in (taught, logits)
+            )
+            expected -= sum(math.exp(t) * s for t, s in zip(teacher, student, strict=True)) / 2 / 3
+    assert soft == pytest.approx(expected, rel=1e-5)
+    assert loss == pytest.approx((1 - share) * soft + share * hard, rel=1e-6)
+
+
 def test_numbers_have_the_squared_error_between_logits():
     taught = OTHER[:, 0, :1]
     expected = sum(float(ROWS[i, 0] - taught[i, 0]) ** 2 for i in range(3)) / 3

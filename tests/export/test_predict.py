@@ -73,6 +73,41 @@ def test_classes_come_with_their_probabilities(call, tmp_path):
         assert answer["probability"] == max(answer["probabilities"].values())
 
 
+def test_every_label_that_is_likelier_than_not_is_named(call, tmp_path):
+    kind = {"task_type": '"multi_label_classification"', "assessment_method": '"micro_f1"'}
+    names = ["news", "sport", "art", "food"]
+    run, bert = task_run(tmp_path, width=4, labels=names, **kind)
+    for answer in json_lines(call, run, *text_options(TEXTS)):
+        logits = pooled_logits(bert, answer["text"])
+        wanted = 1 / (1 + np.exp(-logits))
+        assert list(answer["probabilities"]) == names
+        assert list(answer["probabilities"].values()) == pytest.approx(wanted, abs=1e-4)
+        assert answer["labels"] == [n for n, p in zip(names, wanted, strict=True) if p > 0.5]
+    code, text = call("predict", run, "--vocab", VOCAB, "--text", TEXTS[0])
+    likely = [
+        f"{n} {p:.4f}"
+        for n, p in zip(names, 1 / (1 + np.exp(-pooled_logits(bert, TEXTS[0]))), strict=True)
+        if p > 0.5
+    ]
+    assert (code, text.split("\t")) == (0, ["; ".join(likely) or "-", f"{TEXTS[0]}\n"])
+
+
+def test_sets_of_labels_leave_as_transformers_names_them(call, tmp_path):
+    kind = {"task_type": '"multi_label_classification"', "assessment_method": '"micro_f1"'}
+    run, _ = task_run(tmp_path, width=3, labels=["a", "b", "c"], **kind)
+    output = tmp_path / "model"
+    code, text = call("convert", run, "--to", "huggingface", "--output", output, "--vocab", VOCAB)
+    assert code == 0, text
+    described = json.loads((output / "config.json").read_text())
+    assert described["problem_type"] == "multi_label_classification"
+    assert described["architectures"] == ["BertForSequenceClassification"]
+    ours, theirs = (json_lines(call, each, "--text", TEXTS[0]) for each in (run, output))
+    assert ours == theirs
+    assert (
+        "It gives any of 3 labels to a text: `a`, `b`, `c`." in (output / "README.md").read_text()
+    )
+
+
 def test_a_tab_makes_a_pair_where_the_user_says_so(call, tmp_path):
     run, bert = task_run(tmp_path)
     text = ("--text", "\t".join(TEXTS))

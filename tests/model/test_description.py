@@ -89,6 +89,11 @@ def test_a_recipe_is_compared_with_the_defaults(tmp_path):
         (SEQUENCE, 1, "regression"),
         (SEQUENCE | {"problem_type": "single_label_classification"}, 2, "classification"),
         (SEQUENCE | {"problem_type": "regression"}, 1, "regression"),
+        (
+            SEQUENCE | {"problem_type": "multi_label_classification"},
+            3,
+            "multi_label_classification",
+        ),
         (TOKEN, 3, "ner"),
         (TOKEN, 1, "ner"),
         ({}, 2, "classification"),
@@ -97,6 +102,15 @@ def test_a_recipe_is_compared_with_the_defaults(tmp_path):
 def test_the_head_is_the_named_one(tmp_path, content, labels, task_type):
     head = HeadConfig(task_type, labels, "linear", 0.1)
     assert describe(tmp_path, SIZES | content, arrays(labels))[1] == head
+
+
+def test_the_head_of_answers_has_a_name_of_its_own(tmp_path):
+    values = arrays(0, pooler=False)
+    values["qa_outputs.weight"] = np.ones((2, 16), np.float32)
+    values["qa_outputs.bias"] = np.ones(2, np.float32)
+    content = SIZES | {"architectures": ["BertForQuestionAnswering"]}
+    head = HeadConfig("question_answering", 2, "linear", 0.1)
+    assert describe(tmp_path, content, values)[1] == head
 
 
 @pytest.mark.parametrize(
@@ -111,10 +125,6 @@ def test_an_encoder_has_no_head(tmp_path, architecture):
 @pytest.mark.parametrize(
     ("content", "labels", "pooler", "problem"),
     [
-        (
-            SEQUENCE | {"problem_type": "multi_label_classification"}, 3, True,
-            "problem_type is 'multi_label_classification'",
-        ),
         (TOKEN | {"problem_type": "anything"}, 3, True, "problem_type is 'anything'"),
         (SEQUENCE | {"problem_type": "regression"}, 2, True,
          "problem_type is 'regression', of 2 numbers"),
@@ -131,7 +141,9 @@ def test_an_encoder_has_no_head(tmp_path, architecture):
         ({"architectures": ["BertForMultipleChoice"]}, 1, True,
          "architectures is ['BertForMultipleChoice']"),
         ({"architectures": ["BertForQuestionAnswering"]}, 0, True,
-         "architectures is ['BertForQuestionAnswering']"),
+         "architectures is ['BertForQuestionAnswering'], and the file has no classifier"),
+        ({"architectures": ["BertForQuestionAnswering"]}, 2, True,
+         "architectures is ['BertForQuestionAnswering'], and the file has classifier"),
         ({}, 2, False, "architectures is None, and the file has a classifier"),
         ({}, 1, True, "architectures is None, and the file has a classifier"),
         ({"model_type": "roberta"}, 0, True, "model_type is 'roberta'"),
@@ -155,7 +167,7 @@ def test_another_network_is_refused_by_name(tmp_path, content, labels, pooler, p
         (
             {"problem_type": "multi_label_classification"},
             "classification",
-            "problem_type is 'multi_label_classification'",
+            "the head is for multi_label_classification there and classification in the recipe",
         ),
         (
             {"architectures": ["BertForMultipleChoice"]},

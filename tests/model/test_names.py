@@ -168,6 +168,8 @@ def test_heads_of_tensorflow_style_are_read():
         ("bert.cls2.dense.weight", "cls.seq_relationship.weight"),
         ("classifier.weight", "classifier.weight"),
         ("dense_1.weight", "classifier.weight"),
+        ("qa_outputs.weight", "qa_outputs.weight"),
+        ("bert.dense1.bias", "qa_outputs.bias"),
         ("fit_dense.weight", "fit_dense.weight"),
         ("fit_dense.0.bias", "fit_dense.0.bias"),
     ],
@@ -182,7 +184,6 @@ def test_parts_that_follow_an_encoder_are_known_by_name(part, canonical):
     "other",
     [
         "bert.embeddings.position_ids",
-        "qa_outputs.weight",
         "adam_m.student.embeddings.word_embeddings.weight",
         "adam_m.student.classifier.weight",
         "adam_v.bert.bert.bert_embedding_lookup.embedding_table",

@@ -23,6 +23,20 @@ TINY = ROOT / "recipes" / "tiny"
 ORIGINS = {"teacher", "student", "records", "paper", "bert", "here", "you", "chain", "form"}
 CONLL = "the O\nriver B-place\nis O\ncold O\n\na O\ntown B-place\nby I-place\n\n"
 
+PARAGRAPHS = [
+    {
+        "context": "the river is cold and the town is old",
+        "qas": [
+            {
+                "id": str(number),
+                "question": "what is old ?",
+                "answers": [{"text": "the town", "answer_start": 22}],
+            }
+        ],
+    }
+    for number in range(20)
+]
+
 
 def write_model(directory, config):
     """Write a model with random weights in Hugging Face's files."""
@@ -45,6 +59,9 @@ def root(tmp_path, monkeypatch, teacher):
     for part in ("train", "dev"):
         shutil.copy(TINY / "places" / f"{part}.tsv", tmp_path / f"{part}.tsv")
     (tmp_path / "tags.txt").write_text(CONLL * 20)
+    rows = ({"a": "a town", "y": ["x", "z"][: i % 3]} for i in range(40))
+    (tmp_path / "sets.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "asked.json").write_text(json.dumps({"data": [{"paragraphs": PARAGRAPHS}]}))
     (tmp_path / "pairs.jsonl").write_text(
         "".join(json.dumps({"a": "a town", "b": "the sea", "y": i / 8}) + "\n" for i in range(40))
     )
@@ -134,6 +151,26 @@ def test_a_dev_set_of_its_own_has_the_labels_of_the_training(root, new):
             "tags.txt",
             {"task_type": "ner", "num_labels": 3, "assessment_method": "entity_f1"},
         ),
+        (
+            ("--text", "a", "--label", "y", "--label-kind", "classes"),
+            "sets.jsonl",
+            {
+                "task_type": "multi_label_classification",
+                "num_labels": 2,
+                "assessment_method": "micro_f1",
+            },
+        ),
+        (
+            ("--questions", "SQuAD-2.0"),
+            "asked.json",
+            {
+                "task_type": "question_answering",
+                "num_labels": 2,
+                "assessment_method": "f1",
+                "max_answer_length": 30,
+                "no_answer_threshold": 0.0,
+            },
+        ),
     ],
 )
 def test_the_task_is_that_of_the_data(root, new, words, data, task):
@@ -142,6 +179,8 @@ def test_the_task_is_that_of_the_data(root, new, words, data, task):
     assert values["task"] == {"task_name": "mine", **task}
     weight = 1.0 if task["task_type"] == "regression" else 0.0
     assert values["phase2"]["distill"]["hard_label_weight"] == weight
+    dropout = 0.0 if task["task_type"] == "question_answering" else 0.1
+    assert values["student"]["classifier_dropout_prob"] == dropout
 
 
 def test_prepared_records_are_taken_as_they_are(root, new):

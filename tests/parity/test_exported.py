@@ -97,6 +97,52 @@ def test_the_tokenizer_is_loaded_as_it_is(tmp_path):
         assert tokenizer.tokenize("The") == pieces
 
 
+def stacked(outputs):
+    """Return the logits of transformers' answers as this program has them."""
+    return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).numpy()
+
+
+def test_a_network_of_answers_goes_to_transformers_and_back(tmp_path):
+    config = tiny()
+    arrays = {n: a for n, a in random_weights(config).items() if not n.startswith("pooler.")}
+    generator = np.random.default_rng(8)
+    arrays["qa_outputs.weight"] = generator.standard_normal((2, 16)).astype(np.float32)
+    arrays["qa_outputs.bias"] = generator.standard_normal(2).astype(np.float32)
+    head = HeadConfig("question_answering", 2, "linear", 0.0)
+    network = TrainedNetwork(config, head, None, arrays, ())
+    write(network, tmp_path / "model", lowercase=True)
+    model = loaded(tmp_path / "model", "BertForQuestionAnswering")
+    batch = random_batch(config)
+    reference = stacked(theirs(model, batch))
+    ours = inference_cell(network)(*map(ms.Tensor, batch)).asnumpy()
+    assert np.abs(ours - reference).max() <= GATES["pooled"] * np.abs(reference).max()
+    model.save_pretrained(tmp_path / "again")
+    stored = read_arrays(tmp_path / "again").arrays
+    names = {name.removeprefix("bert."): array for name, array in stored.items()}
+    described, found, _ = describe_network(tmp_path / "again" / "config.json", names)
+    again = assemble(stored, described, found, labels=None, where=str(tmp_path))
+    assert (found.task_type, again.left) == ("question_answering", ())
+    for name, array in arrays.items():
+        assert np.array_equal(again.arrays[name], array), name
+
+
+def test_sets_of_labels_go_to_transformers_and_back(tmp_path):
+    network = network_of("BertForSequenceClassification", "gelu")
+    head = HeadConfig("multi_label_classification", 3, "linear", 0.1)
+    network = TrainedNetwork(network.config, head, LABELS, network.arrays, ())
+    write(network, tmp_path / "model", lowercase=True)
+    model = loaded(tmp_path / "model", "BertForSequenceClassification")
+    assert model.config.problem_type == "multi_label_classification"
+    batch = random_batch(network.config)
+    ours = inference_cell(network)(*map(ms.Tensor, batch)).asnumpy()
+    assert np.abs(ours - theirs(model, batch).logits.numpy()).max() <= GATES["pooled"]
+    model.save_pretrained(tmp_path / "again")
+    stored = read_arrays(tmp_path / "again").arrays
+    names = {name.removeprefix("bert."): array for name, array in stored.items()}
+    _, found, _ = describe_network(tmp_path / "again" / "config.json", names)
+    assert found == head
+
+
 @pytest.mark.parametrize("architecture", ["BertForPreTraining", *HEADS])
 def test_what_transformers_saves_is_read(architecture, tmp_path):
     config = transformers.BertConfig(

@@ -194,3 +194,39 @@ def test_labels_without_names_cannot_have_others(root):
         "label_names in [task] renames labels, and the records have no names for them\n"
         "help: remove it, or use records that `prepare` made"
     ]
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        (None, "the records have no labels, so that nothing can be learned or measured"),
+        (
+            "number",
+            'the records are of `task_type = "regression"`, the recipe of "classification"',
+        ),
+        (
+            "span",
+            'the records are of `task_type = "question_answering"`, the recipe of "classification"',
+        ),
+    ],
+)
+def test_records_of_another_kind_of_labels_are_refused_by_name(root, label, problem):
+    directory = root / "recipes/tiny/places/dev"
+    sidecar = load_sidecar(directory)
+    task = sidecar.task.model_copy(update={"label": label})
+    content = sidecar.model_copy(update={"task": task}).to_bytes()
+    (directory / "records.json").write_bytes(content)
+    problems = problems_of(root, "tiny_finetune")
+    assert any(problem in each and "places/dev" in each for each in problems), problems
+
+
+def test_answers_are_measured_on_what_prepare_qa_made(root):
+    changes = (
+        "task.task_type='question_answering'",
+        "task.assessment_method='f1'",
+        "task.max_answer_length=3",
+        "expect.metrics=",
+    )
+    problems = problems_of(root, "tiny_finetune", *changes)
+    message = "answers are measured on whole records of one directory that `prepare qa` made"
+    assert any(message in each for each in problems), problems

@@ -75,13 +75,13 @@ def write(tmp_path):
 def read_batch(tmp_path):
     """Import prepared records as a run does, and return all rows as a batch."""
 
-    def read(directory, label, dataset_type="tfrecord", seq_length=8):
+    def read(directory, label, dataset_type="tfrecord", seq_length=8, num_labels=None):
         source = RecordSource.find(
             str(directory),
             tmp_path,
             dataset_type=dataset_type,
             schema_dir=str(directory / "schema.json") if dataset_type == "tfrecord" else None,
-            format=RowFormat(seq_length, len(WORDS), 2, True, True, label),
+            format=RowFormat(seq_length, len(WORDS), 2, True, True, label, num_labels),
         )
         store = import_records(source, tmp_path / "store")
         return store.batch(np.arange(store.rows))

@@ -105,7 +105,7 @@ def test_the_tag_order_of_other_records_can_be_taken_over(write, options):
         (
             {"id": 0, "text": "ab"},
             "`label` is missing, or no object\n  --> {0}:1\n"
-            "help: records need labels: a test set without them cannot be prepared",
+            "help: records of tags need labels: predict a test set from its texts",
         ),
         (
             {"text": "ab", "label": {"name": {"b": [[0, 0]]}}},

@@ -148,7 +148,7 @@ GLUE_ERRORS = [
         "SST-2",
         "index\tsentence\n0\ta\n",
         "column `label` is missing; found: `index`, `sentence`\n  --> {0}:1\n"
-        "help: records need every column: a test set without labels makes none",
+        "help: name columns that are there; a test set may have no labels, where that is said",
     ),
     ("CoLA", "index\tsentence\n0\ta\n", "the row has 2 columns, not 4\n  --> {0}:1"),
     (
@@ -167,7 +167,7 @@ GLUE_ERRORS = [
         "SST-2",
         "",
         "column `sentence` is missing; found: none\n  --> {0}:1\n"
-        "help: records need every column: a test set without labels makes none",
+        "help: name columns that are there; a test set may have no labels, where that is said",
     ),
     ("SST-2", "sentence\tlabel\n", "the input holds no rows\n  --> {0}"),
     (

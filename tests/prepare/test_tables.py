@@ -102,3 +102,56 @@ def test_a_bad_table_is_one_clear_error(name, content, changes, message, write, 
         prepare_table([path], options(), **{**TABLE, **changes})
     assert str(error.value) == message.format(path)
     assert not options().output.exists()
+
+
+SETS = {**TABLE, "label_kind": "classes"}
+
+
+@pytest.mark.parametrize("dataset_type", ["tfrecord", "mindrecord"])
+@pytest.mark.parametrize(
+    ("name", "content", "separator"),
+    [
+        ("in.tsv", "t\tl\na\tx,y\nb\t\nc\t y , z\n", ","),
+        ("in.csv", 't,l\na,"[""x"", ""y""]"\nb,[]\nc,"[""z"", ""y""]"\n', None),
+        (
+            "in.jsonl",
+            '{"t": "a", "l": ["x", "y"]}\n{"t": "b", "l": []}\n{"t": "c", "l": ["y", "z"]}\n',
+            None,
+        ),
+    ],
+)
+def test_a_row_may_have_any_number_of_labels(
+    name, content, separator, dataset_type, write, options, read_batch
+):
+    made = options(format=dataset_type)
+    changes = {"label_separator": separator}
+    sidecar = prepare_table([write(name, content)], made, **{**SETS, **changes})
+    assert (sidecar.task.label, sidecar.task.labels) == ("classes", ("x", "y", "z"))
+    assert sidecar.task.label_counts == (1, 2, 1)
+    assert sidecar.counts["rows_without_labels"] == 1
+    batch = read_batch(made.output, "classes", dataset_type, num_labels=3)
+    assert batch.label_ids.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1]]
+    assert batch.label_ids.dtype == "int32"
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "message"),
+    [
+        ("t\tl\na\tx,y\n", {}, "in.tsv:2: the labels are no JSON list of texts"),
+        ("t\tl\na\t[1]\n", {}, "in.tsv:2: the labels are no JSON list of texts"),
+        (
+            "t\tl\na\tx,w\n",
+            {"label_separator": ",", "labels": ["x", "y"]},
+            "in.tsv:2: `w` is not a label of this task: `x`, `y`",
+        ),
+        (
+            "t\tl\na\tx\n",
+            {"label_kind": "class", "label_separator": ","},
+            "--label-separator is for --label-kind classes",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_read_are_errors(content, changes, message, write, options):
+    with pytest.raises((InputError, UsageError)) as caught:
+        prepare_table([write("in.tsv", content)], options(), **{**SETS, **changes})
+    assert message in f"{caught.value.where}: {caught.value.message}"

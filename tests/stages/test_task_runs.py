@@ -221,6 +221,16 @@ def prepare(runner):
                 lines = ["text\tscore", *(f"{s}\t{len(s) / 40}" for s in sentences)]
                 kind = ("table", source, "--text", "text", "--label", "score", "--label-kind")
                 kind += ("number", "--input-format", "tsv")
+            elif task_type == "multi_label_classification":
+                marks = {"a": "the", "b": "of", "c": "river"}
+                sets = ([m for m, w in marks.items() if w in s.split()] for s in sentences)
+                lines = [
+                    "text\tlabels",
+                    *(f"{s}\t{' '.join(x)}" for s, x in zip(sentences, sets, strict=True)),
+                ]
+                kind = ("table", source, "--text", "text", "--label", "labels", "--label-kind")
+                kind += ("classes", "--label-separator", " ", "--input-format", "tsv")
+                kind += ("--labels", *marks)
             else:
                 lines = []
                 for sentence in sentences:
@@ -241,6 +251,7 @@ def prepare(runner):
     ("task_type", "labels", "method", "metrics"),
     [
         ("regression", 1, "pearson", {"pearson", "spearman"}),
+        ("multi_label_classification", 3, "micro_f1", {"exact_match", "micro_f1", "mf1"}),
         ("ner", 2, "entity_f1", {"accuracy", "mf1", "entity_precision", "entity_f1"}),
     ],
 )
@@ -258,9 +269,17 @@ def test_numbers_and_tags_go_through_all_stages(
     link = LINKED | {'"recipes/tiny/tiny_finetune.toml"': json.dumps(str(taught))}
     distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", link | tasks["task_distill"])
     distilled = load(runner.run(distil, "--fresh"))["outcome"]
+    cached = load(runner.run(distil, "--fresh", "--set", "runtime.teacher_cache_gib=1.0", *PACKED))
+    assert cached["effective"]["phases"]["phase2"]["teacher_cache"]["unused"] is None
+    close = cached["outcome"]["metrics"]["phase2_loss"]["value"]
+    assert close == pytest.approx(distilled["metrics"]["phase2_loss"]["value"], rel=1e-3)
     link = {'"recipes/tiny/tiny_task_distill.toml"': json.dumps(str(distil))}
     measure = write_recipe(f"{task_type}_measure", "tiny_evaluate", link | tasks["evaluate"])
-    evaluated = load(runner.run(measure, "--fresh"))["outcome"]
+    manifest = runner.run(measure, "--fresh")
+    evaluated = load(manifest)["outcome"]
+    for command in ("verify", "show"):
+        code, out, err = runner(command, manifest)
+        assert code == 0, out + err
     assert metrics <= set(evaluated["metrics"])
     assert evaluated["metrics"] == distilled["best_metrics"]
     hard, soft = (distilled["metrics"][f"phase2_{n}_loss"]["value"] for n in ("hard", "soft"))

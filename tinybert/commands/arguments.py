@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinybert.commands.argument_types import Commands, Parser, RunName, add_root, integer
-from tinybert.commands.data_arguments import add_case, add_networks, add_prepare
+from tinybert.commands.data_arguments import (
+    add_case,
+    add_label_kind,
+    add_networks,
+    add_prepare,
+)
 from tinybert.commands.manifest_arguments import add_manifests
 from tinybert.errors import UsageError
+from tinybert.recipe.task_types import ANSWER_TASKS
 
 HOST_RANK = "TINYBERT_HOST_RANK"
 """Environment variable that says which host this is, where several run a recipe."""
@@ -119,7 +125,13 @@ def _new(commands: Commands, program: Path) -> None:
     new.add_argument("--text", metavar="COLUMN", help="of a table: TSV, CSV or JSON lines")
     new.add_argument("--text-pair", metavar="COLUMN", help="the second text")
     new.add_argument("--label", metavar="COLUMN")
-    new.add_argument("--label-kind", choices=("class", "number"), default="class")
+    add_label_kind(new)
+    new.add_argument(
+        "--questions",
+        choices=ANSWER_TASKS,
+        metavar="TASK",
+        help=f"questions about contexts, scored as {', '.join(ANSWER_TASKS)}; not a table",
+    )
     new.add_argument("--tags", choices=("conll", "cluener"), help="words with tags, not a table")
     new.add_argument(
         "--corpus",

@@ -14,8 +14,10 @@ from tinybert.commands.argument_types import (
 )
 from tinybert.commands.augment_arguments import add_augmentation
 from tinybert.export import Format
+from tinybert.export.leaderboards import SUBMISSIONS
 from tinybert.model.names import FAMILIES
 from tinybert.prepare.glue import GLUE_TASKS
+from tinybert.recipe.task_types import ANSWER_TASKS
 
 
 def add_prepare(commands: Commands, program: Path) -> None:
@@ -45,6 +47,7 @@ def add_prepare(commands: Commands, program: Path) -> None:
     ner.add_argument("--input-format", choices=("cluener", "conll"), required=True)
     _labels(ner)
     _task(ner)
+    _questions(kinds)
     _table(kinds)
     augment = kinds.add_parser(
         "augment", help="the rows of a GLUE task or a table, and more that are made of them"
@@ -63,16 +66,48 @@ def _glue(kinds: Commands) -> Parser:
         metavar="LABEL=NAME",
         help="other names for labels, such as 0=negative 1=positive; their ids stay",
     )
+    _unlabelled(glue)
     _task(glue)
     return glue
+
+
+def _questions(kinds: Commands) -> None:
+    qa = kinds.add_parser("qa", help="questions about contexts, in the JSON of SQuAD and CMRC 2018")
+    qa.add_argument("task", choices=ANSWER_TASKS, metavar="TASK", help=", ".join(ANSWER_TASKS))
+    qa.add_argument(
+        "--stride",
+        type=integer,
+        metavar="N",
+        help="tokens between the beginnings of two windows over a long context "
+        "(default: a third of --seq-length, as BERT's 128 of 384)",
+    )
+    qa.add_argument(
+        "--max-question-length",
+        type=integer,
+        default=64,
+        metavar="N",
+        help="tokens of a question that are read (default: 64)",
+    )
+    _unlabelled(qa)
+    _task(qa)
+
+
+def _unlabelled(kind: argparse.ArgumentParser) -> None:
+    kind.add_argument(
+        "--unlabelled",
+        action="store_true",
+        help="a test set without labels or answers, which can only be predicted",
+    )
 
 
 def _table(kinds: Commands) -> Parser:
     table = kinds.add_parser("table", help="any TSV, CSV or JSON lines, by column names")
     table.add_argument("--text", required=True, metavar="COLUMN")
     table.add_argument("--text-pair", metavar="COLUMN")
-    table.add_argument("--label", required=True, metavar="COLUMN")
-    table.add_argument("--label-kind", choices=("class", "number"), default="class")
+    table.add_argument(
+        "--label", metavar="COLUMN", help="without: rows of a test set, which can only be predicted"
+    )
+    add_label_kind(table)
     table.add_argument("--input-format", choices=("tsv", "csv", "jsonl"), help="else by its ending")
     _labels(table)
     _task(table)
@@ -103,6 +138,21 @@ def _records(kind: argparse.ArgumentParser) -> None:
     kind.add_argument("--format", choices=("tfrecord", "mindrecord"), default="tfrecord")
     kind.add_argument("--rows-per-file", type=integer, default=100_000, metavar="N")
     _text(kind)
+
+
+def add_label_kind(command: argparse.ArgumentParser) -> None:
+    """Add what the labels of a table are."""
+    command.add_argument(
+        "--label-kind",
+        choices=("class", "number", "classes"),
+        default="class",
+        help="one label a row, a number, or any number of labels a row (default: class)",
+    )
+    command.add_argument(
+        "--label-separator",
+        metavar="TEXT",
+        help="between the labels of a row with --label-kind classes, such as `,`; else a JSON list",
+    )
 
 
 def add_case(command: argparse.ArgumentParser) -> None:
@@ -145,7 +195,13 @@ def add_networks(commands: Commands, program: Path) -> None:
         _source(command, program)
         command.add_argument("--output", type=Path, required=True, metavar="PATH")
         command.add_argument("--force", action="store_true", help="replace what is there")
-    predict = commands.add_parser("predict", help="text in, label out")
+    predict = commands.add_parser(
+        "predict",
+        help="text in, label out",
+        epilog="examples: predict RUN --text TEXT; predict RUN --windows mean < texts.txt; "
+        "predict RUN --records DIR; predict RUN --submission SST-2 --test test.tsv --output DIR; "
+        "of a network that answers questions: predict RUN --text 'QUESTION<TAB>CONTEXT'",
+    )
     _source(predict, program)
     predict.add_argument(
         "--text",
@@ -154,6 +210,42 @@ def add_networks(commands: Commands, program: Path) -> None:
         default=[],
         metavar="TEXT",
         help="may be repeated; without any: the lines of standard input",
+    )
+    predict.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="the rows of prepared records, with or without labels",
+    )
+    predict.add_argument(
+        "--submission",
+        choices=SUBMISSIONS,
+        metavar="TASK",
+        help=f"write the file of a leaderboard: {', '.join(SUBMISSIONS)}",
+    )
+    predict.add_argument("--test", type=Path, metavar="FILE", help="its official test file")
+    predict.add_argument("--output", type=Path, metavar="DIR", help="where its file goes")
+    predict.add_argument("--force", action="store_true", help="replace what is there")
+    predict.add_argument(
+        "--windows",
+        choices=("mean", "max", "central"),
+        help="read all of a text that is longer than a row, in windows, and join their logits by "
+        "mean or max; of tags: each word from the window in whose middle it is nearest",
+    )
+    predict.add_argument(
+        "--stride",
+        type=integer,
+        metavar="N",
+        help="tokens between the beginnings of two windows (default: half a window)",
+    )
+    predict.add_argument(
+        "--max-answer-length", type=integer, metavar="N", help="of answers; known of a run"
+    )
+    predict.add_argument(
+        "--no-answer-threshold",
+        type=float,
+        metavar="X",
+        help="of answers: how far no answer may be above the best one; known of a run",
     )
     for option, what in (
         ("pairs", "a tab separates the two texts of a pair"),

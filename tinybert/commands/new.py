@@ -29,12 +29,14 @@ from tinybert.plan.parent_runs import recipe_links
 from tinybert.plan.plan import checkpoint_problems, make_plan
 from tinybert.prepare.corpus import prepare_corpus
 from tinybert.prepare.ner import prepare_ner
+from tinybert.prepare.qa import prepare_qa
 from tinybert.prepare.reading import Part
 from tinybert.prepare.records import PrepareOptions
 from tinybert.prepare.sentences import prepare_table
 from tinybert.prepare.tokenizer_files import read_tokenizer
 from tinybert.recipe.load import resolve
 from tinybert.recipe.network_tables import StudentInit
+from tinybert.recipe.task_types import AnswerTask
 from tinybert.run.logs import configure
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -51,8 +53,10 @@ def new(
     text: str | None,
     text_pair: str | None,
     label: str | None,
-    label_kind: Literal["class", "number"],
+    label_kind: Literal["class", "number", "classes"],
+    label_separator: str | None,
     tags: Literal["cluener", "conll"] | None,
+    questions: AnswerTask | None,
     corpus: Sequence[str],
     seq_length: int,
     lowercase: bool | None,
@@ -81,7 +85,8 @@ def new(
         raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
     builder = RecordsBuilder(root, root / "data" / name, teacher, seq_length, lowercase, force)
     with _removed_on_failure(builder.folder):
-        records = builder.task(data, dev, RawTask(text, text_pair, label, label_kind, tags))
+        raw = RawTask(text, text_pair, label, label_kind, label_separator, tags, questions)
+        records = builder.task(data, dev, raw)
         chain = Chain(
             name=name,
             teacher=described,
@@ -148,9 +153,12 @@ class RawTask:
     text: str | None
     text_pair: str | None
     label: str | None
-    label_kind: Literal["class", "number"]
+    label_kind: Literal["class", "number", "classes"]
+    label_separator: str | None
     tags: Literal["cluener", "conll"] | None
     """The format of token tags; None: the files are tables, with these columns."""
+    questions: AnswerTask | None
+    """Whose program scores answers to questions; None: the files have none."""
 
     def prepare(
         self, file: Path, options: PrepareOptions, part: Part | None, labels_from: Path | None
@@ -161,6 +169,10 @@ class RawTask:
             InputError: The file cannot be read, or a row does not have the format.
             UsageError: A column must be named that is not.
         """
+        if self.questions is not None:
+            return prepare_qa(
+                self.questions, [file], options, stride=None, max_question_length=64, part=part
+            )
         if self.tags is not None:
             return prepare_ner(
                 [file],
@@ -174,7 +186,8 @@ class RawTask:
             raise UsageError(
                 "a table needs the names of its columns",
                 where=str(file),
-                cure="name them: --text COLUMN --label COLUMN; or --tags, where words have tags",
+                cure="name them: --text COLUMN --label COLUMN; or --tags, where words have tags; "
+                "or --questions, where contexts have questions",
             )
         return prepare_table(
             [file],
@@ -184,8 +197,9 @@ class RawTask:
             label=self.label,
             label_kind=self.label_kind,
             labels=None,
-            labels_from=labels_from if self.label_kind == "class" else None,
+            labels_from=labels_from if self.label_kind != "number" else None,
             input_format=None,
+            label_separator=self.label_separator,
             part=part,
         )
 

@@ -23,6 +23,7 @@ def prepare(what: str, **options: Any) -> str:
         return f"{options['output']}: {prepare_vocabulary(**options):,} tokens"
     from tinybert.prepare.corpus import prepare_corpus
     from tinybert.prepare.ner import prepare_ner
+    from tinybert.prepare.qa import prepare_qa
     from tinybert.prepare.sentences import prepare_glue, prepare_table
 
     kinds: dict[str, Callable[..., Sidecar]] = {
@@ -30,6 +31,7 @@ def prepare(what: str, **options: Any) -> str:
         "corpus": prepare_corpus,
         "glue": prepare_glue,
         "ner": prepare_ner,
+        "qa": prepare_qa,
         "table": prepare_table,
     }
     common = PrepareOptions(

@@ -17,10 +17,12 @@ from tinybert.errors import InputError
 from tinybert.files import open_safetensors, read_file
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Number
+from tinybert.metrics.answers import answer_metrics
 from tinybert.metrics.entities import ENTITY_METRICS
 from tinybert.metrics.metrics import metric_names, predicted_labels, task_metrics
-from tinybert.metrics.predictions import LINES_FILE
+from tinybert.metrics.predictions import LINES_FILE, Predictions
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
+from tinybert.recipe.tables import Task
 
 SUMS = ("pearson", "spearman")
 """Metrics that earlier versions of this program added up as the processor does."""
@@ -117,14 +119,7 @@ def _evaluation_problems(run: Run, recipe: Evaluate) -> Iterator[str]:
         saved = kept_predictions(run)
         if saved is None:
             return
-        metrics = task_metrics(
-            task.task_type,
-            task.assessment_method,
-            saved.predictions,
-            saved.label_ids,
-            num_labels=task.num_labels,
-            label_names=saved.label_names,
-        )
+        metrics = _metrics(task, saved)
     except InputError as error:
         yield f"{file}: {error.message}"
         return
@@ -137,6 +132,20 @@ def _evaluation_problems(run: Run, recipe: Evaluate) -> Iterator[str]:
             yield from _other_value(name, outcome.metrics[name], value, "its predictions' file")
     if saved.task_type is not None:
         yield from _other_lines(run.folder / LINES_FILE, saved.lines())
+
+
+def _metrics(task: Task, saved: Predictions) -> dict[str, float]:
+    """Return the metrics of predictions; of answers, those of their scores."""
+    if task.task_type == "question_answering" and saved.scores is not None:
+        return answer_metrics(saved.scores)
+    return task_metrics(
+        task.task_type,
+        task.assessment_method,
+        saved.predictions,
+        saved.label_ids,
+        num_labels=task.num_labels,
+        label_names=saved.label_names,
+    )
 
 
 def _other_lines(path: Path, lines: bytes) -> Iterator[str]:

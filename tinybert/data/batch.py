@@ -36,7 +36,8 @@ class Batch(NamedTuple):
     first_positions: Int32Array | None = None
     """(B,), position of each row's first token in the blocks end to end; None: B rows."""
     label_ids: LabelArray | None = None
-    """(B,) int32 classes, (B,) float32 numbers, or (B, S) int32 classes."""
+    """(B,) int32 classes, (B,) float32 numbers, (B, C) int32 with 1 where a row has the class,
+    (B, 2) int32 first and last token of an answer, or (B, S) int32 classes of tokens."""
     label_normalizers: FloatArray | None = None
     """(B,) or (B, S), factors of the losses against labels; see `distill.normalizers`."""
     logit_normalizers: FloatArray | None = None

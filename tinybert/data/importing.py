@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def _key(source: RecordSource, files: Sequence[FileDigest]) -> str:
     digests = {file.path: file.sha256 for file in files}
     content = {
         "store": FORMAT,
-        "format": asdict(source.format),
+        "format": source.format.to_json(),
         "dataset_type": source.dataset_type,
         "records": [digests[path] for path in source.record_files],
         "schema": digests.get(source.schema) if source.schema else None,

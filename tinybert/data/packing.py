@@ -136,10 +136,13 @@ def pack_batch(batch: Batch, layout: Layout) -> Batch:
     rows, width = batch.input_ids.shape
     row_ids = np.repeat(np.arange(1, rows + 1, dtype=np.int32)[:, None], width, axis=1)
     places = np.repeat(np.arange(width, dtype=np.int32)[None], rows, axis=0)
+    labels_of_rows = batch.label_normalizers is not None and batch.label_normalizers.ndim == 1
     by_token = {
         name: layout.pack(values)
         for name, dimensions in TOKEN_DIMENSIONS.items()
-        if (values := getattr(batch, name)) is not None and values.ndim == dimensions
+        if (values := getattr(batch, name)) is not None
+        and values.ndim == dimensions
+        and not (name == "label_ids" and labels_of_rows)
     }
 
     def by_block(normalizers: FloatArray | None) -> FloatArray | None:

@@ -1,14 +1,14 @@
 """Rows as arrays, and what the values of a legal row are."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.example import Column, Columns
+from tinybert.recipe.task_types import LabelKind
 
-LabelKind = Literal["class", "number", "token"]
 Int32Array = npt.NDArray[np.int32]
 LabelArray = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
@@ -28,7 +28,25 @@ class RowFormat:
     token_type_ids_from_dataset: bool
     """false: every segment id is 0; no column is read."""
     label: LabelKind | None = None
-    """None; one class or one number a row; one class a token."""
+    """None; one class or one number a row; a 0 or 1 for each class; one class a token;
+    first and last token of an answer."""
+    num_labels: int | None = None
+    """Number of classes (C) that a row has a 0 or 1 for; None without such labels."""
+
+    @property
+    def label_length(self) -> int:
+        """Values of a row's label."""
+        if self.label == "classes":
+            assert self.num_labels is not None
+            return self.num_labels
+        return {"token": self.seq_length, "span": 2}.get(self.label or "", 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the format as token stores have it: without what does not apply."""
+        content = asdict(self)
+        if self.num_labels is None:
+            del content["num_labels"]
+        return content
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -40,8 +58,7 @@ class RowFormat:
             columns.append(Column("segment_ids", "int", self.seq_length))
         if self.label is not None:
             kind: Literal["int", "float"] = "float" if self.label == "number" else "int"
-            length = self.seq_length if self.label == "token" else 1
-            columns.append(Column("label_ids", kind, length))
+            columns.append(Column("label_ids", kind, self.label_length))
         return tuple(columns)
 
     def problem(self, columns: Columns) -> tuple[int, str] | None:
@@ -76,5 +93,10 @@ class RowFormat:
             high = self.type_vocab_size - 1
             rule = f"segment ids go from 0 to {high} (type_vocab_size {self.type_vocab_size})"
             return 0, high, rule
+        if self.label == "classes":
+            return 0, 1, "a class is there (1) or not (0)"
+        if self.label == "span":
+            high = self.seq_length - 1
+            return 0, high, f"an answer's first and last token are from 0 to {high}"
         bounds = np.iinfo(np.int32)
         return int(bounds.min), int(bounds.max), "labels have 32 bits"

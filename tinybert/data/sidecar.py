@@ -21,13 +21,16 @@ from pydantic import (
     model_serializer,
 )
 
-from tinybert.data.rows import LabelKind
 from tinybert.errors import InputError
+from tinybert.recipe.task_types import LabelKind
 from tinybert.strict_json import read_json
 
 NAME = "records.json"
 VOCABULARY = "vocab.txt"
 """The vocabulary, beside what was made with it: records, the checkpoints of a run, an export."""
+QUESTIONS = "questions.json"
+WINDOWS = "windows.safetensors"
+"""What records of answers have beside them; see `data.questions`."""
 _RESTORE = "restore the directory as it was prepared, or prepare it anew"
 
 
@@ -121,9 +124,10 @@ class PreparedTask(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     name: str
-    """A task of GLUE, `TNEWS`, `cluener`, `conll`, or `table`."""
-    label: LabelKind
-    """One class or one number a row, or one class a token."""
+    """A task of GLUE, `TNEWS`, one of questions, `cluener`, `conll`, or `table`."""
+    label: LabelKind | None
+    """One class or one number a row, any number of classes a row, one class a token, or
+    the place of an answer's first and last token; null: rows have no labels."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] | None
     """Label names in the order of their ids; None for numbers."""
     label_counts: Annotated[tuple[int, ...], Field(strict=False)] | None = None
@@ -179,6 +183,17 @@ class PreparedAugmentation(BaseModel):
     """Of networks and similarities: candidates are those of every processor with AVX2."""
 
 
+class PreparedWindows(BaseModel):
+    """How long texts were cut into rows."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    stride: int
+    """Tokens of a context between the beginnings of two windows."""
+    max_question_length: int
+    """Tokens of a question that are read."""
+
+
 class Sidecar(BaseModel):
     """The content of a records.json."""
 
@@ -195,6 +210,8 @@ class Sidecar(BaseModel):
     """None where rows of a corpus have one segment; then it is not in the file."""
     augmentation: PreparedAugmentation | None = None
     """None where rows are those of the raw files alone; then it is not in the file."""
+    windows: PreparedWindows | None = None
+    """None where a text has one row; then it is not in the file."""
     counts: dict[str, int]
     """What was read and written: documents, sentences, tokens and so on."""
     versions: dict[str, str]
@@ -203,7 +220,7 @@ class Sidecar(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the file's content, sealed."""
-        optional = ("task", "pairs", "augmentation")
+        optional = ("task", "pairs", "augmentation", "windows")
         absent = {name for name in optional if getattr(self, name) is None}
         content = self.model_dump(mode="json", exclude=absent)
         return (json.dumps({**content, "sha256": _seal(content)}, indent=2) + "\n").encode()

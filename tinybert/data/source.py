@@ -1,7 +1,7 @@
 """The record files of a run: which they are, and what can be checked before reading them."""
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from tinybert.files import FileDigest, digest_files
 DatasetType = Literal["tfrecord", "mindrecord"]
 
 _FIND_CURE = "let the recipe name a record file, a directory of them, or a glob"
-_COMPANIONS = (".json", ".jsonl", ".db", ".txt", ".md")
+_COMPANIONS = (".json", ".jsonl", ".db", ".txt", ".md", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class RecordSource:
         sidecars = self.sidecars()
         extra = [] if self.schema is None else [self.schema]
         extra += [directory / sidecar.NAME for directory, _ in sidecars]
+        extra += self._questions(sidecars)
         files = digest_files([*self.record_files, *extra])
         for directory, prepared in sidecars:
             for file in files:
@@ -96,6 +97,16 @@ class RecordSource:
                     prepared.check_file(file.path, file.sha256)
             self.check_seq_length(directory, prepared)
         return files
+
+    def _questions(self, sidecars: Sequence[tuple[Path, sidecar.Sidecar]]) -> list[Path]:
+        """Return what records of answers have beside them."""
+        names = (sidecar.QUESTIONS, sidecar.WINDOWS)
+        return [
+            directory / file.name
+            for directory, prepared in sidecars
+            for file in prepared.files
+            if file.name in names
+        ]
 
     def check_schema(self, rows: int | None) -> None:
         """Check that the schema fits the columns that are read, and its numRows `rows`.

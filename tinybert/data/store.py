@@ -6,7 +6,8 @@
                               offsets.bin     (rows + 1,) int64, where each row starts
                               marks.bin       (tokens,) 2 * segment id + mask; absent where all
                                               are 1
-                              label_ids.bin   (rows,) or (rows, S), where labels are read
+                              label_ids.bin   (rows,), (rows, C), (rows, 2) or (rows, S), where
+                                              labels are read
 
 A row is kept up to its last position with a non-zero id, mask or segment; the rest is zeros, so
 nothing is lost. `key` is a digest of the record files' bytes and of how they are read, `digest`
@@ -14,7 +15,7 @@ that of store.json.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class TokenStore:
         """
         with TOKEN_STORE.reading(path):
             content, digest = TOKEN_STORE.read_index(path)
-            if content["format"] != asdict(format):
+            if content["format"] != format.to_json():
                 raise ValueError("another format")
             types = _types(format)
             arrays = {
@@ -79,8 +80,8 @@ class TokenStore:
             }
             stored = np.diff(arrays["offsets"])
         labels = arrays.get("label_ids")
-        if labels is not None and format.label == "token":
-            labels = labels.reshape(-1, format.seq_length)
+        if labels is not None and format.label_length > 1:
+            labels = labels.reshape(-1, format.label_length)
         return cls(
             rows=len(stored),
             format=format,
@@ -191,7 +192,7 @@ class StoreWriter:
             (self._path / "marks.bin").unlink()
             del self._types["marks"]
         arrays = {name: digest_file(self._path / f"{name}.bin").sha256 for name in self._types}
-        content = {"format": asdict(self._format), "arrays": arrays}
+        content = {"format": self._format.to_json(), "arrays": arrays}
         TOKEN_STORE.write_index(self._path, content)
 
     def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:

@@ -18,12 +18,16 @@ Padding = Literal["include", "ignore"]
 Filled = npt.NDArray[np.bool_]
 
 
-def label_inputs(batch: Batch, filled: Filled) -> Batch:
-    """Return a batch with the normalizers of its labels, ignored ones of which become 0."""
+def label_inputs(batch: Batch, filled: Filled, by_token: bool = True) -> Batch:
+    """Return a batch with the normalizers of its labels, ignored ones of which become 0.
+
+    Labels with two dimensions are those of tokens (`by_token`), or each row's own (B, C).
+    """
     assert batch.label_ids is not None
-    label_ids = batch.label_ids.copy()
-    rows = filled if label_ids.ndim == 1 else filled[:, None]
-    counted = rows & (label_ids != IGNORED) if label_ids.dtype.kind == "i" else rows
+    label_ids, counted = batch.label_ids.copy(), filled
+    if label_ids.ndim == 1 or by_token:
+        counted = filled if label_ids.ndim == 1 else filled[:, None]
+        counted = counted & (label_ids != IGNORED) if label_ids.dtype.kind == "i" else counted
     label_ids[~counted] = 0
     return batch._replace(label_ids=label_ids, label_normalizers=_shares(counted))
 
@@ -31,7 +35,7 @@ def label_inputs(batch: Batch, filled: Filled) -> Batch:
 def logit_inputs(batch: Batch, filled: Filled, by_token: bool) -> Batch:
     """Return a batch with the normalizers of its labels, and of logits of rows or of tokens."""
     counted = filled[:, None] & (batch.input_mask == 1) if by_token else filled
-    return label_inputs(batch, filled)._replace(logit_normalizers=_shares(counted))
+    return label_inputs(batch, filled, by_token)._replace(logit_normalizers=_shares(counted))
 
 
 def layer_inputs(batch: Batch, filled: Filled, padding: Padding) -> Batch:

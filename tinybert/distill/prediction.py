@@ -6,9 +6,10 @@ Sums over the rows, or tokens, of a batch with normalizers from the host.
 import mindspore as ms
 from mindspore import ops
 
+from tinybert.distill.spans import SpanLabels, SpanRows
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import TaskType
 
 
 def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
@@ -22,35 +23,70 @@ def softmax_and_log(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
     return powers / total, below - ops.log(total)
 
 
+def sigmoid_and_logs(logits: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+    """Return sigmoid(x), its logarithm, and that of 1 - sigmoid(x), float32 of the logits' shape.
+
+    They are the softmax over x and 0, computed as in `softmax_and_log`.
+    """
+    largest = ops.stop_gradient(ops.relu(logits))
+    power = ops.expm1(logits - largest) + 1.0
+    total = power + (ops.expm1(-largest) + 1.0)
+    log_total = ops.log(total)
+    return power / total, logits - largest - log_total, -largest - log_total
+
+
 class LabelLoss(Cell):
-    """Cross-entropy of classes, or squared error of one number, against labels."""
+    """The loss of predictions against labels.
+
+    Cross-entropy of classes, or of tokens as classes (`SpanRows`); squared error of one number;
+    where a row has any number of labels, the binary cross-entropy of each class, averaged over the
+    classes, as transformers has it for `problem_type = "multi_label_classification"`.
+    """
 
     def __init__(self, task_type: TaskType) -> None:
         super().__init__()
         self.regression = task_type == "regression"
+        self.multi_label = task_type == "multi_label_classification"
         self.sum = ops.ReduceSum()
 
     def construct(
         self, logits: ms.Tensor, label_ids: ms.Tensor, normalizers: ms.Tensor
     ) -> ms.Tensor:
-        """Return a float32 scalar from logits (..., C), labels (...) and normalizers (...)."""
-        flat = logits.reshape(-1, logits.shape[-1])
-        labels = label_ids.reshape(-1)
-        if self.regression:
-            losses = ops.square(flat.reshape(-1) - labels)
+        """Return a float32 scalar from logits (..., C), labels (...) and normalizers (...).
+
+        Of any number of labels a row, they are (B, C), (B, C) with 0 or 1, and (B,).
+        """
+        classes = logits.shape[-1]
+        flat = logits.reshape(-1, classes)
+        if self.multi_label:
+            there = ops.cast(label_ids, ms.float32)
+            _, log_probs, log_others = sigmoid_and_logs(flat)
+            losses = self.sum(-there * log_probs - (1.0 - there) * log_others, -1) / classes
+        elif self.regression:
+            losses = ops.square(flat.reshape(-1) - label_ids.reshape(-1))
         else:
             _, log_probs = softmax_and_log(flat)
-            losses = -ops.gather_elements(log_probs, 1, ops.expand_dims(labels, -1)).reshape(-1)
+            labels = ops.expand_dims(label_ids.reshape(-1), -1)
+            losses = -ops.gather_elements(log_probs, 1, labels).reshape(-1)
         return self.sum(losses * normalizers.reshape(-1))
 
 
 class LogitLoss(Cell):
-    """Soft cross-entropy between logits; squared error of numbers.
+    """Soft cross-entropy between logits; squared error of numbers; binary of any number of labels.
 
     -softmax(T / t) log_softmax(S / t), TinyBERT (Jiao et al., arXiv 1909.10351), equation 10. Its
     published code takes the mean over the classes, which is a constant factor of the only loss
     there is. Beside a loss against labels it would make this one C times too weak, so there the
     classes are summed (Hinton et al., arXiv 1503.02531, equation 1).
+
+    Where a row has any number of labels, each class is a decision of its own between it and its
+    absence, with the soft targets sigmoid(T / t) and 1 - sigmoid(T / t): equation 10 of these two,
+
+        -sigmoid(T / t) log sigmoid(S / t) - (1 - sigmoid(T / t)) log(1 - sigmoid(S / t)),
+
+    which has the gradient of the multi-label logits distillation of Yang et al. (arXiv 2308.06453),
+    a divergence in place of a cross-entropy. It is the mean over the classes, beside a loss against
+    labels too, because that one is (`LabelLoss`).
 
     Args:
         task_type: A regression has the squared error, as in the published code.
@@ -70,8 +106,9 @@ class LogitLoss(Cell):
     ) -> None:
         super().__init__()
         self.regression = task_type == "regression"
+        self.multi_label = task_type == "multi_label_classification"
         self.inverse = 1.0 / temperature
-        self.sum_classes = sum_classes
+        self.sum_classes = sum_classes and not self.multi_label
         self.factor = temperature**2 if temperature_squared else 1.0
         self.sum = ops.ReduceSum()
 
@@ -83,6 +120,10 @@ class LogitLoss(Cell):
         teacher, student = teacher_logits.reshape(-1, classes), logits.reshape(-1, classes)
         if self.regression:
             losses = ops.square(student - teacher)
+        elif self.multi_label:
+            probs, _, _ = sigmoid_and_logs(teacher * self.inverse)
+            _, log_probs, log_others = sigmoid_and_logs(student * self.inverse)
+            losses = -probs * log_probs - (1.0 - probs) * log_others
         else:
             probs, _ = softmax_and_log(teacher * self.inverse)
             _, log_probs = softmax_and_log(student * self.inverse)
@@ -94,6 +135,9 @@ class LogitLoss(Cell):
 class LabelTraining(Cell):
     """A network whose output is its loss against labels.
 
+    Of answers it is the mean of the cross-entropies of start and end (Devlin et al., arXiv
+    1810.04805, section 4.2).
+
     Args:
         network: Trained, all of it that is used.
         task_type: What it predicts.
@@ -103,6 +147,8 @@ class LabelTraining(Cell):
         super().__init__()
         self.network = network
         self.label_loss = LabelLoss(task_type)
+        self.spans = task_type == "question_answering"
+        self.span_rows, self.span_labels = SpanRows(), SpanLabels()
         network.set_trained(True)
 
     def construct(
@@ -122,11 +168,19 @@ class LabelTraining(Cell):
         """Return the loss, a float32 scalar; inputs as of `Batch`."""
         rows = (input_ids, segment_ids, input_mask, row_ids, position_ids, first_positions)
         logits = self.network(*rows, hidden_keep, attention_keep, classifier_keep)
+        if self.spans:
+            packed = (row_ids, first_positions)
+            logits = self.span_rows(logits, input_mask, *packed)
+            label_ids, label_normalizers = self.span_labels(label_ids, label_normalizers, *packed)
         return (self.label_loss(logits, label_ids, label_normalizers),)
 
 
 class PredictionDistiller(Cell):
     """The loss between the logits of a frozen teacher and a student, and against labels.
+
+    Of answers it is the mean of the losses of start and of end. Classes are the tokens of a row
+    and are summed: rows of all lengths weigh the same, as in run_squad_w_distillation.py of
+    DistilBERT, whose divergence has the same gradient.
 
     Args:
         teacher: Frozen here; None: its logits are an input.
@@ -154,10 +208,12 @@ class PredictionDistiller(Cell):
         self.logit_loss = LogitLoss(
             task_type,
             temperature,
-            sum_classes=0 < hard_label_weight < 1,
+            sum_classes=0 < hard_label_weight < 1 or task_type == "question_answering",
             temperature_squared=temperature_squared,
         )
         self.label_loss = LabelLoss(task_type)
+        self.spans = task_type == "question_answering"
+        self.span_rows, self.span_labels = SpanRows(), SpanLabels()
         self.hard_label_weight = hard_label_weight
         if teacher is not None:
             teacher.set_trained(False)
@@ -188,6 +244,12 @@ class PredictionDistiller(Cell):
         if self.teacher is not None:
             teacher_logits = ops.stop_gradient(self.teacher(*rows))
         logits = self.student(*rows, hidden_keep, attention_keep, classifier_keep)
+        if self.spans:
+            packed = (row_ids, first_positions)
+            teacher_logits = self.span_rows(teacher_logits, input_mask, *packed)
+            logits = self.span_rows(logits, input_mask, *packed)
+            _, logit_normalizers = self.span_labels(label_ids, logit_normalizers, *packed)
+            label_ids, label_normalizers = self.span_labels(label_ids, label_normalizers, *packed)
         soft = self.logit_loss(teacher_logits, logits, logit_normalizers)
         hard = self.label_loss(logits, label_ids, label_normalizers)
         if self.hard_label_weight == 0:

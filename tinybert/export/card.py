@@ -30,11 +30,14 @@ WIDTH = 80
 PIPELINES = {
     "classification": "text-classification",
     "regression": "text-classification",
+    "multi_label_classification": "text-classification",
     "ner": "token-classification",
+    "question_answering": "question-answering",
 }
 METRIC_TYPES = {
     "bf1": "f1",
     "mf1": "f1",
+    "micro_f1": "f1",
     "matthews": "matthews_correlation",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
@@ -130,10 +133,13 @@ def _description(network: TrainedNetwork, source: Source) -> Iterator[str]:
         yield "It has no head: it gives hidden states, for a task to be learned."
     elif head.task_type == "regression":
         yield f"It gives {'a number' if head.num_labels == 1 else 'numbers'} to a text."
+    elif head.task_type == "question_answering":
+        yield "It answers a question with a part of a context."
     else:
         unit = "word" if head.task_type == "ner" else "pair of texts" if texts.pairs else "text"
         names = f": {', '.join(map(code, network.labels))}" if network.labels else ""
-        yield f"It gives one of {head.num_labels} labels to a {unit}{names}."
+        some = "any" if head.task_type == "multi_label_classification" else "one"
+        yield f"It gives {some} of {head.num_labels} labels to a {unit}{names}."
     yield f"It was trained on rows of at most {texts.seq_length} tokens."
 
 

@@ -83,5 +83,5 @@ def _tolerance(network: TrainedNetwork, name: str) -> float:
     config = network.config
     if "float16" in (config.dtype, config.compute_type):
         return TOLERANCE["float16"]
-    by_token = network.head is not None and network.head.task_type == "ner"
+    by_token = network.head is not None and network.head.kind.logits_by_token
     return TOLERANCE["float32"] if name == "last_hidden_state" or by_token else POOLED_TOLERANCE

@@ -15,6 +15,7 @@ from tinybert.files import writing
 from tinybert.manifest import exported
 from tinybert.model.checkpoint_files import WEIGHTS, encode_ckpt
 from tinybert.model.description import (
+    ARCHITECTURES,
     DESCRIPTION,
     NETWORK_KEYS,
     PROBLEM_TYPES,
@@ -107,7 +108,7 @@ def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:
         "position_embedding_type": "absolute",
         "pad_token_id": 0,
         "dtype": next(iter(network.arrays.values())).dtype.name,
-        "tinybert": texts.model_dump(),
+        "tinybert": texts.to_json(),
     }
     if head is not None:
         names = network.labels or [f"LABEL_{index}" for index in range(head.num_labels)]
@@ -116,15 +117,14 @@ def encode_description(network: TrainedNetwork, texts: TextKeys) -> bytes:
             "label2id": {name: index for index, name in enumerate(names)},
             "classifier_dropout": head.classifier_dropout_prob,
         }
-        if head.task_type != "ner":
+        if head.task_type in PROBLEM_TYPES:
             content["problem_type"] = PROBLEM_TYPES[head.task_type]
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _architecture(network: TrainedNetwork) -> str:
     if network.head is not None:
-        kind = "Token" if network.head.task_type == "ner" else "Sequence"
-        return f"BertFor{kind}Classification"
+        return ARCHITECTURES[network.head.task_type]
     if "cls.predictions.bias" in network.arrays:
         both = "cls.seq_relationship.bias" in network.arrays
         return "BertForPreTraining" if both else "BertForMaskedLM"

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinybert.model.names import CLASSIFIER, POOLER, POSITION_EMBEDDINGS, TIED, TRAINING_STATE
+from tinybert.model.names import (
+    CLASSIFIER,
+    POOLER,
+    POSITION_EMBEDDINGS,
+    QA_OUTPUTS,
+    TIED,
+    TRAINING_STATE,
+)
 from tinybert.model.parameters import (
     Array,
     encoder_shapes,
@@ -82,12 +89,14 @@ def assemble(
     names = parameter_names(arrays, where=where)
     used = {n: arrays[at] for n, at in names.items() if not n.startswith("fit_dense.")}
     copies = [copy for copy, original in TIED.items() if _equal(used.get(copy), used.get(original))]
-    unused = [n for n in used if head is None and n.startswith(f"{CLASSIFIER}.")]
+    heads = (f"{CLASSIFIER}.", f"{QA_OUTPUTS}.")
+    unused = [n for n in used if head is None and n.startswith(heads)]
     unused += [POSITION_EMBEDDINGS] if config.use_relative_positions else []
     for name in (*copies, *unused):
         used.pop(name, None)
     shapes = encoder_shapes(config)
-    if head is not None and head.task_type == "ner" and not any(n.startswith(POOLER) for n in used):
+    by_token = head is not None and head.kind.logits_by_token
+    if by_token and not any(n.startswith(POOLER) for n in used):
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     if head is not None:
         shapes |= head_shapes(config, head)

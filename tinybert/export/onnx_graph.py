@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tinybert.export.network import TRANSFORMERS_INPUTS, TrainedNetwork
 from tinybert.model.bert import MASKED
+from tinybert.model.names import head_name
 from tinybert.model.parameters import MAX_RELATIVE_POSITION, Array, layer_name
 from tinybert.recipe.network import NetworkConfig
 
@@ -36,7 +37,7 @@ def onnx_model(network: TrainedNetwork) -> onnx.ModelProto:
     config, head = network.config, network.head
     shapes: list[list[str | int]] = [[*axes, config.hidden_size], ["batch", config.hidden_size]]
     if head is not None:
-        by_token = head.task_type == "ner"
+        by_token = head.kind.logits_by_token
         shapes = [[*(axes if by_token else axes[:1]), head.num_labels]]
     model = helper.make_model(
         helper.make_graph(
@@ -138,7 +139,7 @@ def _outputs(graph: _Graph, network: TrainedNetwork) -> list[str]:
     distances = _distances(graph, length) if graph.config.use_relative_positions else ""
     for index in range(graph.config.num_hidden_layers):
         x = _layer(graph, x, bias, distances, layer_name(index))
-    if network.head is not None and network.head.task_type == "ner":
+    if network.head is not None and network.head.kind.logits_by_token:
         pooled = x
     else:
         first = graph.add("Gather", x, graph.constant("first", 0, np.int64), axis=1)  # (B, H)
@@ -147,7 +148,7 @@ def _outputs(graph: _Graph, network: TrainedNetwork) -> list[str]:
         return [x, pooled]
     if network.head.head == "relu_linear":
         pooled = graph.add("Relu", pooled)
-    return [graph.linear(pooled, "classifier")]
+    return [graph.linear(pooled, head_name(network.head.task_type))]
 
 
 def _embeddings(graph: _Graph, input_ids: str, segment_ids: str, length: str) -> str:

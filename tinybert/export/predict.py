@@ -1,23 +1,20 @@
 """Text in, label out: what a trained network predicts for texts."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from tinybert.data.batch import Batch
-from tinybert.data.labels import IGNORED
 from tinybert.data.packing import Layout, choose_packing, pack_batch
-from tinybert.errors import InputError, UsageError
+from tinybert.errors import InputError
 from tinybert.export.network import inference_cell
-from tinybert.export.source import Source, agreed
-from tinybert.metrics.entities import find_entities
-from tinybert.prepare.encode import EncodedRow, Encoder, Example
-from tinybert.prepare.vocabulary import build_tokenizer, load_vocabulary
+from tinybert.export.predictions import Logits, ReadAs, Text
+from tinybert.export.reading import TextPrediction, TextReader
+from tinybert.export.source import Source
+from tinybert.prepare.encode import EncodedRow
 
 if TYPE_CHECKING:
     from tinybert.train.evaluation import Prediction
@@ -28,77 +25,6 @@ BLOCK_LENGTH = 128
 """Least positions of a block; longer texts need the next power of two."""
 CALL_BLOCKS = 8
 """Most blocks of a call of the network."""
-PAIR = "\t"
-"""What separates the two texts of a pair."""
-Logits = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text, or the two texts of a pair."""
-
-    where: str
-    """Its place, for messages."""
-    text: str
-    """With a tab between the two of a pair."""
-
-
-@dataclass(frozen=True)
-class ReadAs:
-    """How the user says that texts are read; None: unsaid."""
-
-    pairs: bool | None = None
-    """Whether a tab separates the two texts of a pair."""
-    characters: bool | None = None
-    """Whether every character is a word to be tagged."""
-
-
-@dataclass(frozen=True)
-class PredictedText:
-    """What is predicted for a text."""
-
-    text: str
-    truncated: bool
-    """Whether the text was longer than the network reads, and its end was left out."""
-
-
-@dataclass(frozen=True)
-class ClassPrediction(PredictedText):
-    """The most probable class."""
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    """By label, in the order of their ids."""
-
-
-@dataclass(frozen=True)
-class ValuePrediction(PredictedText):
-    """The number of a regression."""
-
-    value: float
-
-
-@dataclass(frozen=True)
-class Entity:
-    """A named entity."""
-
-    type: str
-    text: str
-    first: int
-    """Place of its first word in the text, from 0."""
-    last: int
-    """Place of its last word."""
-
-
-@dataclass(frozen=True)
-class EntityPrediction(PredictedText):
-    """The entities, by the tags of the text's words."""
-
-    entities: list[Entity]
-
-
-TextPrediction: TypeAlias = ClassPrediction | ValuePrediction | EntityPrediction
 
 
 def predict_texts(
@@ -113,58 +39,30 @@ def predict_texts(
             network's outputs are not finite.
         UsageError: The network has no head, or it is not known how to read texts for it.
     """
-    head = source.network.head
-    if head is None:
-        raise UsageError("the network has learned no task: it has no head", where=str(source.file))
-    encoder = _encoder(source)
-    pairs = bool(read_as.pairs or source.texts.pairs)
-    characters = bool(agreed("--characters", source.texts.characters, read_as.characters))
-    names = source.network.labels or [str(index) for index in range(head.num_labels)]
+    reader = TextReader.of(source, read_as)
+    logits_of = network_logits(source)
+    left = iter(texts)
+    while group := list(islice(left, GROUP)):
+        readings = reader.read(group)
+        logits = logits_of(readings.rows)
+        require_finite(logits, [group[at].where for at in readings.texts], source)
+        yield from readings.predictions(logits)
+
+
+def network_logits(source: Source) -> Callable[[Sequence[EncodedRow]], list[Logits]]:
+    """Return what computes the logits of rows: (C,) each, or (tokens, C)."""
     from tinybert.train.evaluation import Prediction  # with the framework
     from tinybert.train.world import ALONE
 
-    network = Prediction(inference_cell(source.network), ALONE)
-    left = iter(texts)
-    while group := list(islice(left, GROUP)):
-        if head.task_type == "ner":
-            words = [list(t.text) if characters else t.text.split() for t in group]
-            examples = [_tagged(text, each) for text, each in zip(group, words, strict=True)]
-        else:
-            parts = [t.text.split(PAIR, 1) if pairs else [t.text] for t in group]
-            examples = [Example(t.where, each, 0) for t, each in zip(group, parts, strict=True)]
-        rows = list(encoder.rows(examples))
-        for index, (text, row, logits) in enumerate(
-            zip(group, rows, _packed_logits(network, rows), strict=True)
-        ):
-            if not np.isfinite(logits).all():
-                message = f"the network's outputs for {text.where} are not finite"
-                raise InputError(message, where=str(source.file))
-            cut = row.cut_tokens > 0
-            if head.task_type == "regression":
-                yield ValuePrediction(text.text, cut, float(logits[0]))
-            elif head.task_type == "ner":
-                tags = _word_tags(len(words[index]), row, logits, names)
-                entities = _entities(words[index], tags, "" if characters else " ")
-                yield EntityPrediction(text.text, cut, entities)
-            else:
-                yield _most_probable(text.text, cut, logits, names)
+    return partial(_packed_logits, Prediction(inference_cell(source.network), ALONE))
 
 
-def _tagged(text: Text, words: list[str]) -> Example:
-    """Return a text to be tagged; the label of a word is its place."""
-    return Example(text.where, [words], list(range(len(words))))
-
-
-def _encoder(source: Source) -> Encoder:
-    """Return what makes rows of texts, as the network's training had them."""
-    vocab, tokenizer = source.require_tokenizer()
-    options = tokenizer.options
-    assert options is not None
-    vocabulary = load_vocabulary(vocab)
-    seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
-    return Encoder(
-        build_tokenizer(vocabulary, options), vocabulary, seq_length, Counter(), allow_empty=False
-    )
+def require_finite(logits: Sequence[Logits], places: Sequence[str], source: Source) -> None:
+    """Raise an InputError unless all logits, each of the text at a place, are finite."""
+    for values, where in zip(logits, places, strict=True):
+        if not np.isfinite(values).all():
+            message = f"the network's outputs for {where} are not finite"
+            raise InputError(message, where=str(source.file))
 
 
 def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Logits]:
@@ -209,31 +107,3 @@ def _batch(rows: Sequence[EncodedRow], size: int) -> Batch:
         segment_ids[index, :length] = row.segment_ids
         input_mask[index, :length] = 1
     return Batch(input_ids, segment_ids, input_mask)
-
-
-def _most_probable(
-    text: str, truncated: bool, logits: Logits, names: Sequence[str]
-) -> ClassPrediction:
-    """Return the class of the largest of the logits (C,)."""
-    exponent = np.exp(logits - logits.max())
-    probabilities = exponent / exponent.sum()
-    best = int(probabilities.argmax())
-    by_label = dict(zip(names, probabilities.tolist(), strict=True))
-    return ClassPrediction(text, truncated, names[best], float(probabilities[best]), by_label)
-
-
-def _word_tags(words: int, row: EncodedRow, logits: Logits, names: Sequence[str]) -> list[str]:
-    """Return the tag of each word's first piece from logits (S, C); a word without pieces has O."""
-    assert isinstance(row.label, list)
-    tags = ["O"] * words
-    for place, word in enumerate(row.label):
-        if word != IGNORED:
-            tags[word] = names[int(logits[place].argmax())]
-    return tags
-
-
-def _entities(words: Sequence[str], tags: Sequence[str], joint: str) -> list[Entity]:
-    return [
-        Entity(kind, joint.join(words[first : last + 1]), first, last)
-        for first, last, kind in sorted(find_entities(tags))
-    ]

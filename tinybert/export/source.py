@@ -11,6 +11,7 @@ from tinybert.export.network import TrainedNetwork, assemble
 from tinybert.model.checkpoint_files import StoredArrays, read_arrays
 from tinybert.model.description import (
     DESCRIPTION,
+    AnswerKeys,
     DescribedNetwork,
     TextKeys,
     describe_network,
@@ -207,6 +208,9 @@ def _source(
     if task is not None:
         characters, pairs = task.name == "cluener", "text_pair" in task.columns
         texts = texts.model_copy(update={"characters": characters, "pairs": pairs})
+    if sidecar is not None and sidecar.windows is not None and texts.answers is not None:
+        answers = texts.answers.model_copy(update=sidecar.windows.model_dump())
+        texts = texts.model_copy(update={"answers": answers})
     if head_config is not None:
         labels = recorded_labels(stored.path) or (task.labels if task is not None else None)
         if labels is not None and len(labels) != head_config.num_labels:
@@ -228,11 +232,14 @@ def _described_by_recipe(recipe: AnyRecipe, role: Role, where: str) -> Described
     headless = isinstance(recipe, GeneralDistill) or (
         isinstance(recipe, TaskDistill) and recipe.phase2 is None and role == "student"
     )
-    return DescribedNetwork(
-        network(recipe, role),
-        None if headless else head(recipe, role),
-        TextKeys(seq_length=recipe.data.seq_length),
-    )
+    texts = TextKeys(seq_length=recipe.data.seq_length)
+    if not isinstance(recipe, GeneralDistill) and recipe.task.max_answer_length is not None:
+        answers = AnswerKeys(
+            max_answer_length=recipe.task.max_answer_length,
+            no_answer_threshold=recipe.task.no_answer_threshold,
+        )
+        texts = texts.model_copy(update={"answers": answers})
+    return DescribedNetwork(network(recipe, role), None if headless else head(recipe, role), texts)
 
 
 def _check_vocabulary(path: Path | None, vocab_size: int, sidecar: Sidecar | None) -> None:

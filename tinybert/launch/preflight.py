@@ -21,6 +21,7 @@ from tinybert.plan.plan import Plan
 from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import NetworkConfig
 from tinybert.recipe.tables import device_count
+from tinybert.recipe.task_types import TASK_KINDS
 
 SECRET_LENGTH = 16
 """Characters of a job's secret at least."""
@@ -179,7 +180,7 @@ def _teacher_outputs(plan: Plan) -> int:
         shape = LayersShape(student.num_hidden_layers, teacher.hidden_size, compared)
         sizes.append(shape.size(np.array([length])))
     if recipe.phase2:
-        positions = length if recipe.task.task_type == "ner" else 1
+        positions = length if TASK_KINDS[recipe.task.task_type].logits_by_token else 1
         sizes.append(FLOAT * recipe.task.num_labels * positions)
     whole = [records.rows * size for size in sizes]
     return sum(size for size in whole if size <= limit)

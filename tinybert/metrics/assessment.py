@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from tinybert.data.labels import IGNORED
 from tinybert.errors import InputError
+from tinybert.metrics.answers import answer_metrics
 from tinybert.metrics.confusion import Confusion, confuse_classes, confuse_entities
 from tinybert.metrics.entities import Span, entity_rows, scores_of_counts
 from tinybert.metrics.intervals import Interval, Rows, bootstrap, wilson
+from tinybert.metrics.label_sets import label_set_metrics
 from tinybert.metrics.metrics import (
     ClassCounts,
     Numbers,
@@ -26,7 +28,10 @@ from tinybert.metrics.metrics import (
 )
 from tinybert.metrics.paired import Flags
 from tinybert.metrics.predictions import Predictions
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import TASK_KINDS, TaskType
+
+NO_LABEL = "none"
+"""What stands for the labels of a row that has none."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,10 @@ class Mistake:
     """From 0, in the order of the record files."""
     size: float
     """How wrong: the cross entropy, the distance of two numbers, or the number of entities that
-    were missed or are none; of tags without names, the number of wrong ones."""
+    were missed or are none; of tags without names, the number of wrong ones; of an answer, what its
+    F1 lacks of 1."""
     true: str = ""
-    """The true class or number."""
+    """The true class or number, or all true labels."""
     predicted: str = ""
     missed: tuple[Span, ...] = ()
     """True entities that were not found."""
@@ -97,7 +103,11 @@ def assess(predictions: Predictions, task_type: TaskType) -> Assessment:
     """
     expected, label_ids = predicted_labels(task_type, predictions.logits), predictions.label_ids
     counted = label_ids[label_ids != IGNORED]
-    if (task_type == "ner") != (label_ids.ndim == 2) or expected.dtype != label_ids.dtype:
+    if task_type == "question_answering" and predictions.scores is None:
+        raise InputError("the predictions have no scores of answers")
+    by_token = predictions.logits.ndim == 3
+    fits = expected.shape == label_ids.shape and expected.dtype == label_ids.dtype
+    if not fits or TASK_KINDS[task_type].logits_by_token != by_token:
         raise InputError(f"the predictions are none of the task type `{task_type}`")
     if not np.array_equal(expected, predictions.predictions):
         raise InputError("the predictions are not those of the logits")
@@ -105,6 +115,10 @@ def assess(predictions: Predictions, task_type: TaskType) -> Assessment:
         raise InputError("there is no label to measure predictions against")
     if task_type == "regression":
         return NumberAssessment(predictions)
+    if task_type == "question_answering":
+        return AnswerAssessment(predictions)
+    if task_type == "multi_label_classification":
+        return LabelSetAssessment(predictions)
     check_label_range(counted, predictions.logits.shape[-1])
     return TagAssessment(predictions) if task_type == "ner" else ClassAssessment(predictions)
 
@@ -155,6 +169,65 @@ class ClassAssessment(Assessment):
         for place in np.flatnonzero(self._predicted != self._true).tolist():
             true, predicted = (self.names[ids[place]] for ids in (self._true, self._predicted))
             yield Mistake(int(self.rows[place]), float(losses[place]), true, predicted)
+
+
+class LabelSetAssessment(Assessment):
+    """Predictions of any number of labels a row."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        super().__init__(predictions)
+        self._predicted = predictions.predictions.astype(np.int32)
+        self._true = predictions.label_ids.astype(np.int32)
+        self.right = np.asarray((self._predicted == self._true).all(axis=1))
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The interval of every metric: Wilson's of the exact rows, resamples for the others."""
+        assert self.right is not None
+        exact = wilson(int(self.right.sum()), len(self.right))
+        return bootstrap(self.metrics_of, len(self.rows)) | {"exact_match": exact}
+
+    def metrics_of(self, rows: Rows) -> dict[str, float]:
+        """Return the metrics of some rows."""
+        return label_set_metrics(self._predicted[rows], self._true[rows])
+
+    def _mistakes(self) -> Iterator[Mistake]:
+        assert self.right is not None
+        logits, true = self.predictions.logits.astype(np.float64), self._true
+        losses = (np.logaddexp(0, logits) - true * logits).mean(axis=1)
+        for row in np.flatnonzero(~self.right).tolist():
+            true_names, predicted = (self._names(side[row]) for side in (true, self._predicted))
+            yield Mistake(row, float(losses[row]), true_names, predicted)
+
+    def _names(self, labels: npt.NDArray[np.int32]) -> str:
+        return ", ".join(self.names[label] for label in np.flatnonzero(labels)) or NO_LABEL
+
+
+class AnswerAssessment(Assessment):
+    """Predictions of answers; its `rows` are the first row of each question."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        super().__init__(predictions)
+        assert predictions.scores is not None and predictions.questions is not None
+        self._scores = predictions.scores
+        self.rows = np.unique(predictions.questions, return_index=True)[1]
+        self.right = np.asarray(self._scores[:, 0] == 1)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The interval of every metric: Wilson's of the exact answers, resamples for F1."""
+        assert self.right is not None
+        exact = wilson(int(self.right.sum()), len(self.right))
+        return bootstrap(self.metrics_of, len(self.rows)) | {"exact_match": exact}
+
+    def metrics_of(self, rows: Rows) -> dict[str, float]:
+        """Return the metrics of some questions."""
+        return answer_metrics(self._scores[rows])
+
+    def _mistakes(self) -> Iterator[Mistake]:
+        for row, (exact, f1) in zip(self.rows.tolist(), self._scores.tolist(), strict=True):
+            if exact < 1:
+                yield Mistake(row, 1 - f1)
 
 
 class TagAssessment(Assessment):

@@ -15,7 +15,8 @@ from tinybert.data.labels import IGNORED
 from tinybert.data.rows import LabelArray
 from tinybert.errors import InputError
 from tinybert.metrics.entities import ENTITY_METRICS, entity_scores
-from tinybert.recipe.tables import TaskType
+from tinybert.metrics.label_sets import label_set_metrics
+from tinybert.recipe.task_types import TASK_KINDS, TaskType
 
 IntArray = npt.NDArray[np.integer[Any]]
 Numbers = npt.NDArray[np.number[Any]]
@@ -25,10 +26,16 @@ def predicted_labels(task_type: TaskType, logits: npt.NDArray[np.float32]) -> La
     """Return what logits (N, C) or (N, S, C) predict for each row or token.
 
     Returns:
-        The most likely class, int32 (N,) or (N, S); the number, float32 (N,), of a regression.
+        The most likely class, int32 (N,) or (N, S); the number, float32 (N,), of a regression; of
+        any number of labels, int32 (N, C) with 1 where a label is likelier than not; of answers,
+        int32 (N, 2), the most likely first and last token on their own.
     """
+    if task_type == "question_answering":
+        return np.asarray(np.argmax(logits, axis=1), np.int32)
     if task_type == "regression":
         return np.asarray(logits[..., 0])
+    if task_type == "multi_label_classification":
+        return np.asarray(logits > 0, np.int32)
     return np.asarray(np.argmax(logits, axis=-1), np.int32)
 
 
@@ -40,12 +47,8 @@ def metric_names(task_type: TaskType, num_labels: int, *, tags: bool) -> list[st
         num_labels: Number of classes.
         tags: Whether label names are known.
     """
-    if task_type == "regression":
-        return ["pearson", "spearman"]
-    names = ["accuracy", "mf1"]
-    if task_type == "ner":
-        return [*names, *ENTITY_METRICS] if tags else names
-    return [*names, "matthews", "bf1"] if num_labels == 2 else [*names, "matthews"]
+    left_out = [*(() if tags else ENTITY_METRICS), *(() if num_labels == 2 else ("bf1",))]
+    return [name for name in TASK_KINDS[task_type].measured if name not in left_out]
 
 
 def task_metrics(
@@ -59,10 +62,13 @@ def task_metrics(
 ) -> dict[str, float]:
     """Return every metric of a task; they hold all that GLUE publishes for its tasks.
 
+    Those of answers ask for texts: `metrics.answers`.
+
     Args:
         task_type: What is predicted.
         assessment_method: Name of the metric that selects, which must be among them.
-        predictions: (N,) classes or numbers, or (N, S) classes for ner.
+        predictions: (N,) classes or numbers, (N, S) classes for ner, or (N, C) 0 or 1 for any
+            number of labels.
         label_ids: The same shape; `IGNORED` where nothing is measured.
         num_labels: Number of classes (C).
         label_names: Label names in the order of their ids, if they are known.
@@ -70,7 +76,7 @@ def task_metrics(
     Returns:
         classification: accuracy, mf1, matthews and, for 2 labels, bf1; regression: pearson,
         spearman; ner: accuracy and mf1 of tokens and, where label names are known,
-        entity_precision, entity_recall, entity_f1.
+        entity_precision, entity_recall, entity_f1; any number of labels: see `label_set_metrics`.
 
     Raises:
         InputError: There is nothing to measure, a label is not below `num_labels`, the names
@@ -87,6 +93,10 @@ def task_metrics(
         scores = token_metrics(ClassCounts.of(predicted, true, num_labels))
         if label_names is not None:
             scores |= entity_scores(predictions, label_ids, label_names)
+    elif task_type == "multi_label_classification":
+        scores = label_set_metrics(
+            *(np.asarray(side, np.int32) for side in (predictions, label_ids))
+        )
     else:
         check_label_range(true, num_labels)
         scores = class_metrics(ClassCounts.of(predicted, true, num_labels))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,11 +13,11 @@ from tinybert.data.labels import decode_labels
 from tinybert.errors import InputError, bulleted
 from tinybert.files import open_safetensors
 from tinybert.model.checkpoint_files import WEIGHTS
-from tinybert.model.names import CLASSIFIER, POOLER
+from tinybert.model.names import CLASSIFIER, POOLER, QA_OUTPUTS, head_name
 from tinybert.model.parameters import Array
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.network_tables import Activation, Precision
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import TaskType
 from tinybert.strict_json import read_json
 
 DESCRIPTION = "config.json"
@@ -36,8 +36,9 @@ _TASKS: dict[str, TaskType | None] = {
     "TinyBertForPreTraining": None,
     "BertForSequenceClassification": "classification",
     "BertForTokenClassification": "ner",
+    "BertForQuestionAnswering": "question_answering",
 }
-"""The architectures that this program has, and what their classifiers predict."""
+"""The architectures that this program has, and what their heads predict."""
 _COMPARED_KEYS = (
     "vocab_size",
     "hidden_size",
@@ -57,7 +58,19 @@ NETWORK_KEYS = (
     "attention_probs_dropout_prob",
 )
 """What describes a network in config.json and in recipes, under one name."""
-PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
+ARCHITECTURES: dict[TaskType, str] = {
+    "classification": "BertForSequenceClassification",
+    "regression": "BertForSequenceClassification",
+    "multi_label_classification": "BertForSequenceClassification",
+    "ner": "BertForTokenClassification",
+    "question_answering": "BertForQuestionAnswering",
+}
+"""The architecture of each task in transformers."""
+PROBLEM_TYPES = {
+    "classification": "single_label_classification",
+    "regression": "regression",
+    "multi_label_classification": "multi_label_classification",
+}
 """Of sequence classification, by task type."""
 _UNNAMED = re.compile(r"LABEL_\d+")
 
@@ -67,6 +80,21 @@ HiddenAct = Annotated[
     Activation,
     BeforeValidator(lambda name: _ACTIVATIONS.get(str(name), name)),
 ]
+
+
+class AnswerKeys(BaseModel):
+    """How a network's answers are chosen, and long contexts cut."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    max_answer_length: Annotated[int, Field(ge=1, lt=1 << 31)] = 30
+    """Most tokens of an answer; here and below, else as in BERT's run_squad.py."""
+    no_answer_threshold: float | None = None
+    """As in a recipe; null: every question has an answer."""
+    stride: Annotated[int, Field(ge=1, lt=1 << 31)] = 128
+    """Tokens between the beginnings of two windows over a context."""
+    max_question_length: Annotated[int, Field(ge=1, lt=1 << 31)] = 64
+    """Tokens of a question that are read."""
 
 
 class TextKeys(BaseModel):
@@ -80,6 +108,12 @@ class TextKeys(BaseModel):
     """Whether every character is a word to be tagged; null where that is not known."""
     pairs: bool | None = None
     """Whether a row has two texts; null where that is not known."""
+    answers: AnswerKeys | None = None
+    """Of question answering alone."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys as a config.json has them."""
+        return self.model_dump(exclude={"answers"} if self.answers is None else None)
 
 
 class Description(BaseModel):
@@ -179,7 +213,7 @@ class Description(BaseModel):
         `architectures` are not there is of BertForSequenceClassification.
 
         Args:
-            num_labels: Outputs of the file's classifier; None where it has none.
+            num_labels: Outputs of the file's head; None where it has none.
             pooler: Whether the file has a pooler.
 
         Raises:
@@ -200,6 +234,8 @@ class Description(BaseModel):
             self.problem_type == "regression" or (self.problem_type is None and num_labels == 1)
         ):
             task_type = "regression"
+        elif task_type == "classification" and self.problem_type == "multi_label_classification":
+            task_type = "multi_label_classification"
         elif self.problem_type not in (None, PROBLEM_TYPES["classification"]):
             raise ValueError(f"problem_type is {self.problem_type!r}")
         if task_type == "regression" and num_labels > 1:
@@ -270,8 +306,8 @@ def describe_network(path: Path, arrays: Mapping[str, Array]) -> DescribedNetwor
     """
     description = Description.read(path)
     half = any(array.dtype == np.float16 for array in arrays.values())
-    classifier = arrays.get(f"{CLASSIFIER}.bias")
-    num_labels = None if classifier is None else classifier.size
+    heads = [name for name in (CLASSIFIER, QA_OUTPUTS) if f"{name}.bias" in arrays]
+    num_labels = arrays[f"{heads[0]}.bias"].size if heads else None
     pooler = any(name.startswith(POOLER) for name in arrays)
     try:
         config = description.network("float16" if half else "float32")
@@ -279,8 +315,12 @@ def describe_network(path: Path, arrays: Mapping[str, Array]) -> DescribedNetwor
         raise _unsupported(path, str(error)) from error
     try:
         head = description.head(num_labels, pooler=pooler)
+        if head is not None and heads != [head_name(head.task_type)]:
+            raise ValueError(
+                f"architectures is {description.architectures!r}, and the file has {heads[0]}"
+            )
     except ValueError as error:
-        cure = "use a network that predicts one label or number a text, or one label a token"
+        cure = "use a network that predicts labels or a number of a text, tags, or answers"
         raise _unsupported(path, str(error), cure=cure) from error
     texts = description.tinybert or TextKeys(seq_length=config.max_position_embeddings)
     return DescribedNetwork(config, head, texts)

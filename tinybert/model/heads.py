@@ -6,7 +6,7 @@ from mindspore import ops
 from tinybert.model.bert import BertEncoder, Dropout
 from tinybert.model.dropout import DropoutSite, dropout_sites
 from tinybert.model.layers import FLOATS, Cell, LayerNorm, Linear, activation
-from tinybert.model.names import CLASSIFIER, MASKED_LM
+from tinybert.model.names import CLASSIFIER, MASKED_LM, head_name
 from tinybert.randomness import drop_threshold
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
@@ -18,7 +18,7 @@ def task_sites(config: NetworkConfig, head: HeadConfig, seq_length: int) -> tupl
     if not drop_threshold(rate):
         return sites
     width = (config.hidden_size,)
-    shape = (seq_length, *width) if head.task_type == "ner" else width
+    shape = (seq_length, *width) if head.kind.logits_by_token else width
     return (*sites, DropoutSite(CLASSIFIER, "classifier", shape, rate))
 
 
@@ -41,7 +41,7 @@ class Pooling(Cell):
 class TaskNetwork(Cell):
     """Encoder, dropout, ReLU if the head has one, and a linear map.
 
-    A network for tags has no use for the pooler, which is then not trained.
+    A network with logits of tokens has no use for the pooler, which is then not trained.
     """
 
     def __init__(self, encoder: BertEncoder, head: HeadConfig) -> None:
@@ -49,11 +49,11 @@ class TaskNetwork(Cell):
         config = encoder.config
         self.prefix = encoder.prefix
         self.encoder = encoder
-        self.by_token = head.task_type == "ner"
+        self.by_token = head.kind.logits_by_token
         self.relu = head.head == "relu_linear"
         self.dropout = Dropout(head.classifier_dropout_prob)
         self.classifier = Linear(
-            f"{encoder.prefix}{CLASSIFIER}",
+            f"{encoder.prefix}{head_name(head.task_type)}",
             config.hidden_size,
             head.num_labels,
             dtype=FLOATS[config.dtype],
@@ -80,7 +80,7 @@ class TaskNetwork(Cell):
         attention_keep: ms.Tensor | None = None,
         classifier_keep: ms.Tensor | None = None,
     ) -> ms.Tensor:
-        """Return logits float32: (B, C), or (B, S, C) for tags, (P, S, C) for those of packed rows.
+        """Return logits float32: (B, C); of tokens (B, S, C), or (P, S, C) of packed rows.
 
         Args:
             input_ids: Token ids (B, S) int32.

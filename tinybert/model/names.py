@@ -1,13 +1,15 @@
 """The names of a network's parameters in every family of checkpoints: one table, read both ways.
 
 Canonical names are those of Hugging Face: the encoder's as in BertModel, without prefix;
-`classifier.*` the head of a task; `cls.*` the heads of pretraining; `fit_dense.*` the
-distillation's projection.
+`classifier.*` or `qa_outputs.*` the head of a task; `cls.*` the heads of pretraining;
+`fit_dense.*` the distillation's projection.
 """
 
 import re
 from collections.abc import Iterable
 from typing import Literal, get_args
+
+from tinybert.recipe.task_types import TaskType
 
 Family = Literal["huggingface", "mindspore", "mindspore-older", "mindspore-student"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -22,6 +24,8 @@ POSITION_EMBEDDINGS = "embeddings.position_embeddings.weight"
 SEGMENT_EMBEDDINGS = "embeddings.token_type_embeddings.weight"
 POOLER = "pooler.dense"
 CLASSIFIER = "classifier"
+QA_OUTPUTS = "qa_outputs"
+"""The head of question answering; that of every other task is `CLASSIFIER`."""
 FIT_DENSE = "fit_dense"
 MASKED_LM = "cls.predictions"
 """The head of masked language modelling."""
@@ -38,6 +42,7 @@ _LINEAR_MAPS = {
     f"{_OURS}.output.dense": f"{_THEIRS}.output.dense",
     POOLER: "dense",
     CLASSIFIER: "dense_1",
+    QA_OUTPUTS: "dense1",
     "cls.predictions.transform.dense": "cls1.dense",
     "cls.seq_relationship": "cls2.dense",
 }
@@ -87,7 +92,7 @@ _WORD_EMBEDDINGS = re.compile(
     r"(embeddings\.word_embeddings\.weight|(?:tiny)?bert_embedding_lookup\.embedding_table)$"
 )
 _LAYER = re.compile(r"(?<=\.layer\.)\d+|(?<=\.layers\.)\d+")
-_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_1|fit_denses?)\..*)$")
+_HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_?1|fit_denses?)\..*)$")
 """A head or the distillation's projection, behind any prefix."""
 _FIT_DENSE = re.compile(r"fit_denses?(\..+)")
 """The second version of TinyBERT's own program has `fit_denses.0` and so on, one a layer."""
@@ -102,7 +107,12 @@ TRAINING_STATE = re.compile(
 
 def is_head(name: str) -> bool:
     """Return whether a canonical name is of a head or of the distillation's projection."""
-    return name.startswith((f"{CLASSIFIER}.", f"{FIT_DENSE}.", "cls."))
+    return name.startswith((f"{CLASSIFIER}.", f"{QA_OUTPUTS}.", f"{FIT_DENSE}.", "cls."))
+
+
+def head_name(task_type: TaskType) -> str:
+    """Return what the names of a task's head begin with."""
+    return QA_OUTPUTS if task_type == "question_answering" else CLASSIFIER
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:

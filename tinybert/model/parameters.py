@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.model.names import (
-    CLASSIFIER,
     FIT_DENSE,
     MASKED_LM,
     POOLER,
     POSITION_EMBEDDINGS,
     SEGMENT_EMBEDDINGS,
     WORD_EMBEDDINGS,
+    head_name,
 )
 from tinybert.randomness import truncated_normal
 from tinybert.recipe.network import HeadConfig, NetworkConfig
@@ -63,7 +63,7 @@ def encoder_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 def head_shapes(config: NetworkConfig, head: HeadConfig) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of a task's head."""
-    return linear_shapes(CLASSIFIER, config.hidden_size, head.num_labels)
+    return linear_shapes(head_name(head.task_type), config.hidden_size, head.num_labels)
 
 
 def pretraining_shapes(names: Collection[str], config: NetworkConfig) -> dict[str, tuple[int, ...]]:

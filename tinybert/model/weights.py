@@ -78,7 +78,7 @@ def read_weights(
     shapes |= fit_dense if fit_dense is not None and fit_dense.keys() <= names.keys() else {}
     used = {n: stored.arrays[at] for n, at in names.items() if n in shapes or not is_head(n)}
     absent: list[str] = []
-    if head is None or head.task_type == "ner":  # no trained head reads the pooler's output
+    if head is None or head.kind.logits_by_token:  # no trained head reads the pooler's output
         absent = [n for n in shapes if n.startswith(POOLER) and n not in used]
     for name in absent:
         del shapes[name]

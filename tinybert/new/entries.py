@@ -7,11 +7,16 @@ from typing import Any
 
 from tinybert.new.sources import Pretrained, RecordsPlace, Student, TaskRecords
 from tinybert.recipe.network import Role
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import TASK_KINDS, TASK_TYPES, TaskType
 
 BATCH = 32
-KINDS: dict[str, TaskType] = {"class": "classification", "number": "regression", "token": "ner"}
-METRICS = {"classification": "accuracy", "regression": "pearson", "ner": "entity_f1"}
+METRICS: dict[TaskType, str] = {
+    "classification": "accuracy",
+    "regression": "pearson",
+    "multi_label_classification": "micro_f1",
+    "ner": "entity_f1",
+    "question_answering": "f1",
+}
 
 Entry = tuple[str, Any, str]
 """Key, value, origin."""
@@ -43,7 +48,9 @@ class Chain:
     @property
     def task_type(self) -> TaskType:
         """What the head predicts."""
-        return KINDS[self.records.task.label]
+        label = self.records.task.label
+        assert label is not None  # `TaskRecords.task` has refused records without labels
+        return TASK_TYPES[label]
 
     @property
     def differing_keys(self) -> list[str]:
@@ -95,7 +102,10 @@ def dropout(chain: Chain, role: Role) -> list[Entry]:
     *_, (_, _, origin) = rates = _described(
         chain, role, ("hidden_dropout_prob", "attention_probs_dropout_prob")
     )
-    return [*rates, ("classifier_dropout_prob", model.classifier_dropout, origin)]
+    last: Entry = ("classifier_dropout_prob", model.classifier_dropout, origin)
+    if chain.task_type == "question_answering":
+        last = ("classifier_dropout_prob", 0.0, "bert")
+    return [*rates, last]
 
 
 def student_weights(chain: Chain) -> Entry:
@@ -107,12 +117,18 @@ def student_weights(chain: Chain) -> Entry:
 
 def task(chain: Chain) -> list[Entry]:
     """Return `[task]`."""
-    labels = chain.records.task.labels
+    labels, fewest = chain.records.task.labels, TASK_KINDS[chain.task_type].least_labels
+    answers: list[Entry] = []
+    if chain.task_type == "question_answering":
+        answers.append(("max_answer_length", 30, "bert"))
+        if chain.records.task.name == "SQuAD-2.0":
+            answers.append(("no_answer_threshold", 0.0, "bert"))
     return [
         ("task_type", chain.task_type, "records"),
         ("task_name", chain.name, "you"),
-        ("num_labels", 1 if labels is None else len(labels), "records"),
+        ("num_labels", fewest if labels is None else len(labels), "records"),
         ("assessment_method", METRICS[chain.task_type], "here"),
+        *answers,
     ]
 
 

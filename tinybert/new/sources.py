@@ -213,7 +213,7 @@ class TaskRecords:
             InputError: The records have no labels.
         """
         task = self.train.sidecar.task
-        if task is None:
+        if task is None or task.label is None:
             raise InputError("the records have no labels", where=self.train.place)
         return task
 

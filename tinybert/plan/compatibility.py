@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinybert.data.labels import check_label_order, rename_labels
-from tinybert.data.sidecar import Sidecar
+from tinybert.data.sidecar import PreparedTask, Sidecar
 from tinybert.errors import InputError, UsageError, quoted
 from tinybert.model.description import recorded_labels
 from tinybert.plan.parent_runs import LinkedRun
@@ -12,6 +12,7 @@ from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import ROLES, Role
+from tinybert.recipe.task_types import TASK_KINDS, TASK_TYPES, TaskType
 
 PreparedRecords = Sequence[tuple[Path, Sidecar]]
 """Directories of prepared records, each with the content of its records.json."""
@@ -116,6 +117,8 @@ def agreed_labels(
     task, names = recipe.task, None
     for directory, sidecar in prepared:
         labels = sidecar.task.labels if sidecar.task is not None else None
+        if sidecar.task is not None:
+            _check_kind(sidecar.task, task.task_type, directory)
         check_label_order(
             labels, names, where=str(directory), source="the other records of this recipe"
         )
@@ -137,6 +140,23 @@ def agreed_labels(
             cure="make the records with `prepare ner`, or measure accuracy or mf1",
         )
     return names
+
+
+def _check_kind(prepared: PreparedTask, task_type: TaskType, directory: Path) -> None:
+    """Raise an InputError unless records have labels of the kind that a task learns from."""
+    if prepared.label is None:
+        raise InputError(
+            "the records have no labels, so that nothing can be learned or measured",
+            where=str(directory),
+            cure="predict them: python runner.py predict RUN --records DIR",
+        )
+    if prepared.label != TASK_KINDS[task_type].label:
+        learned = TASK_TYPES[prepared.label]
+        raise InputError(
+            f'the records are of `task_type = "{learned}"`, the recipe of "{task_type}"',
+            where=str(directory),
+            cure="correct task_type in [task], or name other records",
+        )
 
 
 def _renamed(names: tuple[str, ...] | None, renamed: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
-from tinybert.data.rows import LabelKind, RowFormat
+from tinybert.data.questions import find_questions
+from tinybert.data.rows import RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.distill.layer_map import layer_map
@@ -22,10 +23,9 @@ from tinybert.recipe.load import ResolvedRecipe
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, NetworkConfig, Role, head, network
 from tinybert.recipe.tables import Source, block_length, device_count, global_batch_size
+from tinybert.recipe.task_types import TASK_KINDS
 
 log = structlog.get_logger()
-
-LABELS: dict[str, LabelKind] = {"classification": "class", "regression": "number", "ner": "token"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ def _records(
 ) -> Iterator[tuple[str, RecordSet]]:
     """Yield each set of records that is there and can be counted."""
     data = recipe.data
-    label = None if isinstance(recipe, GeneralDistill) else LABELS[recipe.task.task_type]
+    task = None if isinstance(recipe, GeneralDistill) else recipe.task
+    label = None if task is None else TASK_KINDS[task.task_type].label
+    num_labels = task.num_labels if task is not None and label == "classes" else None
     for role, key in (
         ("data", "data_dir"),
         ("data", "train_data_dir"),
@@ -188,6 +190,7 @@ def _records(
                     input_mask_from_dataset=data.input_mask_from_dataset,
                     token_type_ids_from_dataset=data.token_type_ids_from_dataset,
                     label=label,
+                    num_labels=num_labels,
                 ),
             )
         except InputError as error:
@@ -244,6 +247,8 @@ def _agreement(
         vocab_size = min(config.vocab_size for config in networks.values())
         problems.extend(vocabulary_problems(prepared, vocab_size, checkpoints, parents))
         if not isinstance(recipe, GeneralDistill):
+            if recipe.task.task_type == "question_answering" and "eval_data" in records:
+                find_questions(records["eval_data"].source)
             return agreed_labels(recipe, prepared, checkpoints, complete=complete)
     except InputError as error:
         problems.append(error)

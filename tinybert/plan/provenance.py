@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinybert.data.sidecar import NAME, QUESTIONS, WINDOWS
 from tinybert.data.store import TokenStore
 from tinybert.errors import InputError, bulleted
 from tinybert.files import FileDigest, digest_files, relative_to
@@ -18,6 +19,8 @@ from tinybert.manifest.checkpoints import (
 from tinybert.manifest.model import InputFile
 from tinybert.manifest.record import RunRecord
 from tinybert.model.weights import LoadedWeights
+
+BESIDE = (QUESTIONS, WINDOWS)
 
 
 class Provenance:
@@ -110,8 +113,9 @@ def _table_name(role: str) -> str:
 
 
 def _role(role: str, path: Path) -> str:
-    """Return what a file of a token store is: its records, or their schema or records.json."""
-    return {"records.json": "sidecar", "schema.json": "schema"}.get(path.name, role)
+    """Return what a file of a token store is: its records, or what lies beside them."""
+    roles = {NAME: "sidecar", "schema.json": "schema"} | dict.fromkeys(BESIDE, "questions")
+    return roles.get(path.name, role)
 
 
 def _input_file(file: FileDigest, role: str, root: Path) -> InputFile:

@@ -23,8 +23,8 @@ class Example:
     """Its place, `path:line`."""
     texts: Sequence[str] | Sequence[Sequence[str]]
     """One or two texts, or one list of words."""
-    label: int | float | Sequence[int]
-    """A class, a number, or one class a word."""
+    label: int | float | frozenset[int] | Sequence[int] | None
+    """A class, a number, a set of classes, or one class a word; None: it is not known."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class EncodedRow:
 
     input_ids: list[int]
     segment_ids: list[int]
-    label: int | float | list[int] | None = None
-    """A class, a number, or one class or `IGNORED` a token; None without labels."""
+    label: int | float | frozenset[int] | tuple[int, int] | list[int] | None = None
+    """A class, a number, a set of classes, first and last token of an answer, or one class or
+    `IGNORED` a token; None without labels."""
     cut_tokens: int = 0
     """Tokens of the texts that did not fit."""
 
@@ -63,9 +64,10 @@ class Encoder:
         *,
         allow_empty: bool,
     ) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
         self._cls, self._sep, self._unk = (vocabulary.ids[token] for token in (CLS, SEP, UNK))
-        self._seq_length = seq_length
+        self.seq_length = seq_length
         self._allow_empty = allow_empty
         self.counts = counts
         counts.update(tokens=0, unknown=0, truncated_rows=0, cut_tokens=0, longest_row=0)
@@ -89,18 +91,45 @@ class Encoder:
         while block := list(islice(left, _EXAMPLES_AT_A_TIME)):
             yield (
                 block,
-                self._tokenizer.encode_batch(
+                self.tokenizer.encode_batch(
                     [text for example in block for text in example.texts],
                     is_pretokenized=not isinstance(block[0].texts[0], str),
                     add_special_tokens=False,
                 ),
             )
 
+    def window_rows(self, example: Example, stride: int) -> list[tuple[int, EncodedRow]]:
+        """Return the rows of one long text, each with the first of the text's tokens that it reads.
+
+        Args:
+            example: The text, whole or in words.
+            stride: Tokens between the beginnings of two windows.
+
+        Raises:
+            InputError: The text has no tokens.
+        """
+        (text,) = example.texts
+        encoding = self.tokenizer.encode(
+            text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
+        )
+        if not encoding.ids:
+            raise InputError("a text is empty, or has no tokens", where=example.where)
+        words: list[int] = []
+        if not isinstance(text, str) and isinstance(example.label, Sequence):
+            words = _first_pieces(encoding, example.label)
+        rows = []
+        for first, tokens in split_windows(len(encoding.ids), self.seq_length - 2, stride):
+            here = slice(first, first + tokens)
+            ids = [self._cls, *encoding.ids[here], self._sep]
+            label = [IGNORED, *words[here], IGNORED] if words else None
+            rows.append((first, EncodedRow(ids, [0] * len(ids), label)))
+        return rows
+
     def _row(self, example: Example, texts: list[Encoding]) -> EncodedRow:
         if not self._allow_empty and not all(text.ids for text in texts):
             raise InputError("a text is empty, or has no tokens", where=example.where)
         lengths = [len(text.ids) for text in texts]
-        kept = truncate(lengths, self._seq_length - 1 - len(texts))
+        kept = truncate(lengths, self.seq_length - 1 - len(texts))
         input_ids, segment_ids = [self._cls], [0]
         for segment, (text, length) in enumerate(zip(texts, kept, strict=True)):
             input_ids += [*text.ids[:length], self._sep]
@@ -112,9 +141,26 @@ class Encoder:
         self.counts["cut_tokens"] += cut
         self.counts["longest_row"] = max(self.counts["longest_row"], len(input_ids) + cut)
         label = example.label
-        if not isinstance(label, int | float):
+        if label is not None and not isinstance(label, int | float | frozenset):
             label = [IGNORED, *_first_pieces(texts[0], label)[: kept[0]], IGNORED]
         return EncodedRow(input_ids, segment_ids, label, cut)
+
+
+def split_windows(tokens: int, room: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Yield the first token and the number of tokens of each window over a text.
+
+    As in BERT's run_squad.py, the last window is the first that reaches the end.
+
+    Args:
+        tokens: Of the text.
+        room: Most tokens of a window.
+        stride: Tokens between the beginnings of two windows, at most `room`.
+    """
+    first = 0
+    while first + room < tokens:
+        yield first, room
+        first += min(room, stride)
+    yield first, tokens - first
 
 
 def truncate(lengths: Sequence[int], room: int) -> list[int]:

@@ -1,7 +1,7 @@
 """The tasks of GLUE, and TNEWS of CLUE, as their files have them.
 
 Sources: gluebenchmark.com, cluebenchmarks.com; the label orders are those of the BERT and CLUE
-baselines. Test files carry no labels and make no records, but MRPC's own (msr_paraphrase_test.txt).
+baselines. Test files carry no labels, but MRPC's own (msr_paraphrase_test.txt).
 """
 
 from dataclasses import dataclass

@@ -160,7 +160,7 @@ def _spans(value: dict[str, Any], text: str, where: str) -> Iterator[tuple[int, 
         raise InputError(
             "`label` is missing, or no object",
             where=where,
-            cure="records need labels: a test set without them cannot be prepared",
+            cure="records of tags need labels: predict a test set from its texts",
         )
     try:
         spans = [

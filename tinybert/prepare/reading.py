@@ -5,8 +5,9 @@ carriage return and a line feed. White space that is not ASCII is text.
 """
 
 import csv
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -93,6 +94,7 @@ def read_table(
     *,
     columns: Sequence[str] = (),
     damaged: Counter[str] | None = None,
+    lists: Container[str] = (),
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield (place, cells of the wanted columns) of every row.
 
@@ -100,14 +102,15 @@ def read_table(
     and hold line ends. Empty lines are left out.
 
     `columns` are those of a file without a header. Rows with another number of columns are errors,
-    unless they are to be counted in `damaged`, under `left_out_rows`.
+    unless they are to be counted in `damaged`, under `left_out_rows`. Columns in `lists` may hold a
+    list in JSON lines; its cell is then the list as JSON.
 
     Raises:
         InputError: A column is missing, or a row does not have the format.
     """
     if format == "jsonl":
         for where, value in read_objects(path, advance):
-            yield where, [_text(value, name, where) for name in wanted]
+            yield where, [_text(value, name, where, name in lists) for name in wanted]
         return
     rows = _tsv(path, advance) if format == "tsv" else _csv(path, advance)
     header = list(columns) or next(rows, (1, []))[1]
@@ -149,7 +152,7 @@ def _place(header: Sequence[str], name: str, path: Path) -> int:
     return list(header).index(name)
 
 
-def _text(value: dict[str, Any], name: str, where: str) -> str:
+def _text(value: dict[str, Any], name: str, where: str, may_be_list: bool = False) -> str:
     """Return a JSON value as text: a string as it is, a number or a truth value in RFC 8785's way.
 
     Equal numbers are then equal texts: 1.0 and 1 are `1`.
@@ -157,6 +160,8 @@ def _text(value: dict[str, Any], name: str, where: str) -> str:
     if name not in value:
         raise _missing(name, value, where)
     cell = value[name]
+    if may_be_list and isinstance(cell, list):
+        return json.dumps(cell, ensure_ascii=False)
     if isinstance(cell, str):
         return cell
     if not isinstance(cell, bool | int | float):
@@ -172,5 +177,5 @@ def _missing(name: str, columns: Iterable[str], where: str) -> InputError:
     return InputError(
         f"column `{name}` is missing; found: {quoted(columns)}",
         where=where,
-        cure="records need every column: a test set without labels makes none",
+        cure="name columns that are there; a test set may have no labels, where that is said",
     )

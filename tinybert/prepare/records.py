@@ -19,6 +19,7 @@ from tinybert.data.sidecar import (
     PreparedAugmentation,
     PreparedPairs,
     PreparedTask,
+    PreparedWindows,
     RecordedVocabulary,
     Sidecar,
     TokenizerOptions,
@@ -187,26 +188,40 @@ def write_directory(
     task: PreparedTask | None = None,
     pairs: PreparedPairs | None = None,
     augmentation: Augmentation | None = None,
+    windows: PreparedWindows | None = None,
+    write_beside: Callable[[Path], Sequence[Path]] | None = None,
 ) -> Sidecar:
     """Make a directory of records, their schema, vocabulary, and records.json, which is returned.
 
-    `rows` are read from `inputs`, as the user named them; `counts` are complete when they end.
+    `rows` are read from `inputs`, as the user named them; `counts` are complete when they end, and
+    so is what `write_beside` writes into the directory; it returns the files.
 
     Raises:
         InputError: There is no row, or the directory cannot be written.
     """
     label = None if task is None else task.label
-    row_format = RowFormat(options.seq_length, len(vocabulary.ids), _SEGMENTS, True, True, label)
+    classes = None if task is None or task.labels is None else len(task.labels)
+    row_format = RowFormat(
+        seq_length=options.seq_length,
+        vocab_size=len(vocabulary.ids),
+        type_vocab_size=_SEGMENTS,
+        input_mask_from_dataset=True,
+        token_type_ids_from_dataset=True,
+        label=label,
+        num_labels=classes if label == "classes" else None,
+    )
     labels: Counter[int] = Counter()
-    if task is not None and task.labels is not None:
+    if task is not None and task.labels is not None and task.label is not None:
         rows = _with_counts(rows, task.labels, labels, counts)
     output = options.output
     with writing(output), atomic_directory(output, replace=options.force) as directory:
         files = write_rows(directory, rows, row_format, options.format, options.rows_per_file)
+        if write_beside is not None:
+            files += tuple(listed_file(path, None) for path in write_beside(directory))
         if not any(file.rows for file in files):
             what = "text" if task is None else "rows"
             raise InputError(f"the input holds no {what}", where=", ".join(map(str, inputs)))
-        if task is not None and task.labels is not None:
+        if task is not None and task.labels is not None and task.label is not None:
             label_counts = tuple(labels[index] for index in range(len(task.labels)))
             task = task.model_copy(update={"label_counts": label_counts})
         framework = options.format == "mindrecord"
@@ -226,6 +241,7 @@ def write_directory(
             task=task,
             pairs=pairs,
             augmentation=None if augmentation is None else augmentation.facts,
+            windows=windows,
             counts=dict(counts),
             versions={program: version(program) for program in programs},
             files=files,
@@ -244,7 +260,10 @@ def _with_counts(
             words = [label for label in row.label if label != IGNORED]
             labels.update(words)
             counts["kept_entities"] += len(find_entities([names[word] for word in words]))
-        elif row.label is not None:
+        elif isinstance(row.label, frozenset):
+            labels.update(row.label)
+            counts["rows_without_labels"] += not row.label
+        elif isinstance(row.label, int | float):
             labels[int(row.label)] += 1
         yield row
 

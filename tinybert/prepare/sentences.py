@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from tinybert.prepare.encode import Example
 from tinybert.prepare.glue import GLUE_TASKS
 from tinybert.prepare.reading import BLANKS, Advance, Part, TableFormat, part_of, read_table
 from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
+from tinybert.strict_json import parse_json
 
 _FORMATS: dict[str, TableFormat] = {
     ".tsv": "tsv",
@@ -32,6 +33,7 @@ def prepare_glue(
     options: PrepareOptions,
     *,
     label_names: Sequence[str] | None,
+    unlabelled: bool = False,
     part: Part | None = None,
 ) -> Sidecar:
     """Make records of one of `GLUE_TASKS` from its raw files; return the content of records.json.
@@ -42,16 +44,23 @@ def prepare_glue(
         InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
         UsageError: A name is none, or the output exists and may not be replaced.
     """
-    return write_task(glue_texts(task, inputs, label_names=label_names, part=part), options)
+    texts = glue_texts(task, inputs, label_names=label_names, unlabelled=unlabelled, part=part)
+    return write_task(texts, options)
 
 
 def glue_texts(
-    task: str, inputs: Sequence[Path], *, label_names: Sequence[str] | None, part: Part | None
+    task: str,
+    inputs: Sequence[Path],
+    *,
+    label_names: Sequence[str] | None,
+    unlabelled: bool = False,
+    part: Part | None,
 ) -> TaskTexts:
     """Return the rows of one of `GLUE_TASKS` in its raw files.
 
-    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay. `part` is
-    the one of the files' rows to take.
+    `label_names` are other names for the task's labels, as `LABEL=NAME`; their ids stay.
+    `unlabelled` files are test sets, all of which have a header. `part` is the one of the files'
+    rows to take.
 
     Raises:
         UsageError: A name is none.
@@ -61,8 +70,8 @@ def glue_texts(
     rows = partial(
         read_table,
         format=facts.format,
-        wanted=(*facts.texts, facts.label),
-        columns=facts.columns,
+        wanted=facts.texts if unlabelled else (*facts.texts, facts.label),
+        columns=() if unlabelled else facts.columns,
         damaged=left_out if facts.damaged else None,
     )
     names = facts.labels
@@ -72,16 +81,15 @@ def glue_texts(
         raise UsageError("labels that are numbers have no names", cure="leave out --label-names")
     prepared = PreparedTask(
         name=task,
-        label="number" if names is None else "class",
+        label=None if unlabelled else "number" if names is None else "class",
         labels=names,
-        columns=_columns(facts.texts, facts.label),
+        columns=_columns(facts.texts, None if unlabelled else facts.label),
     )
+    read_examples = _unlabelled if unlabelled else partial(_examples, names=facts.labels)
     return TaskTexts(
         inputs,
         prepared,
-        lambda path, advance: _examples(
-            part_of(rows(path, advance=advance), part, left_out), facts.labels
-        ),
+        lambda path, advance: read_examples(part_of(rows(path, advance=advance), part, left_out)),
         left_out,
         facts.damaged,
     )
@@ -105,11 +113,12 @@ def prepare_table(
     *,
     text: str,
     text_pair: str | None,
-    label: str,
-    label_kind: Literal["class", "number"],
+    label: str | None,
+    label_kind: Literal["class", "number", "classes"],
     labels: Sequence[str] | None,
     labels_from: Path | None,
     input_format: TableFormat | None,
+    label_separator: str | None = None,
     part: Part | None = None,
 ) -> Sidecar:
     """Make records from any TSV, CSV or JSON lines; return the content of records.json.
@@ -129,6 +138,7 @@ def prepare_table(
         labels=labels,
         labels_from=labels_from,
         input_format=input_format,
+        label_separator=label_separator,
         part=part,
     )
     return write_task(texts, options)
@@ -139,18 +149,21 @@ def table_texts(
     *,
     text: str,
     text_pair: str | None,
-    label: str,
-    label_kind: Literal["class", "number"],
+    label: str | None,
+    label_kind: Literal["class", "number", "classes"],
     labels: Sequence[str] | None,
     labels_from: Path | None,
     input_format: TableFormat | None,
+    label_separator: str | None = None,
     part: Part | None,
 ) -> TaskTexts:
     """Return the labelled rows of any TSV, CSV or JSON lines.
 
-    `text`, `text_pair` and `label` name columns. The ids of classes are in the order of `labels`,
-    or of the prepared records `labels_from`; else the labels of the input are sorted: by value if
-    all are whole numbers. `part` is the one of the files' rows to take.
+    `text`, `text_pair` and `label` name columns; without `label`, rows can only be predicted. The
+    ids of classes are in the order of `labels`, or of the prepared records `labels_from`; else the
+    labels of the input are sorted: by value if all are whole numbers. Rows with any number of
+    `classes` have them parted by `label_separator`, or as a JSON list. `part` is the one of the
+    files' rows to take.
 
     Raises:
         InputError: A file cannot be read, or a row does not fit the columns.
@@ -158,17 +171,28 @@ def table_texts(
     """
     texts = (text,) if text_pair is None else (text, text_pair)
     formats = {path: input_format or _format_by_name(path) for path in inputs}
+    if label is None:
+        return _unlabelled_texts(inputs, texts, formats, part)
+    several = label_kind == "classes"
+    if label_separator is not None and not several:
+        raise UsageError("--label-separator is for --label-kind classes")
+    lists = (label,) if several and label_separator is None else ()
 
     def rows(path: Path, advance: Advance) -> Iterator[tuple[str, list[str]]]:
-        return read_table(path, formats[path], (*texts, label), advance)
+        return read_table(path, formats[path], (*texts, label), advance, lists=lists)
+
+    def labels_in(cell: str, where: str) -> list[str]:
+        return _labels(cell, label_separator, where) if several else [_label(cell, where)]
 
     def read_labels() -> set[str]:
         read = (rows(path, lambda size: None) for path in inputs)
-        return {_label(cells[-1], where) for file in read for where, cells in file}
+        return {
+            name for file in read for where, cells in file for name in labels_in(cells[-1], where)
+        }
 
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter(rows_without_labels=0) if several else Counter()
     names = None
-    if label_kind == "class":
+    if label_kind != "number":
         names = choose_labels(labels, labels_from, read_labels, sort_labels)
     elif labels is not None or labels_from is not None:
         raise UsageError("labels that are numbers have no names", cure="leave out --labels")
@@ -178,9 +202,28 @@ def table_texts(
     return TaskTexts(
         inputs,
         prepared,
-        lambda path, advance: _examples(part_of(rows(path, advance), part, counts), names),
+        lambda path, advance: _examples(
+            part_of(rows(path, advance), part, counts), names, labels_in if several else None
+        ),
         counts,
     )
+
+
+def _unlabelled_texts(
+    inputs: Sequence[Path],
+    texts: Sequence[str],
+    formats: Mapping[Path, TableFormat],
+    part: Part | None,
+) -> TaskTexts:
+    """Return the texts of tables alone."""
+    counts: Counter[str] = Counter()
+
+    def read(path: Path, advance: Advance) -> Iterator[Example]:
+        rows = read_table(path, formats[path], texts, advance)
+        return _unlabelled(part_of(rows, part, counts))
+
+    prepared = PreparedTask(name="table", label=None, labels=None, columns=_columns(texts, None))
+    return TaskTexts(inputs, prepared, read, counts)
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
@@ -202,11 +245,25 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
     return names
 
 
+def _unlabelled(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Example]:
+    return (Example(where, texts, None) for where, texts in rows)
+
+
 def _examples(
-    rows: Iterable[tuple[str, list[str]]], names: Sequence[str] | None
+    rows: Iterable[tuple[str, list[str]]],
+    names: Sequence[str] | None,
+    labels_in: Callable[[str, str], list[str]] | None = None,
 ) -> Iterator[Example]:
+    """Yield the examples of rows; `labels_in` reads a cell and its place if it has many labels."""
     ids = None if names is None else label_ids(names)
     for where, (*texts, cell) in rows:
+        if labels_in is not None and ids is not None:
+            labels = labels_in(cell, where)
+            for unknown in labels:
+                if unknown not in ids:
+                    raise unknown_label(unknown, ids, where)
+            yield Example(where, texts, frozenset(ids[name] for name in labels))
+            continue
         label = _label(cell, where)
         if ids is None:
             yield Example(where, texts, _number(label, where))
@@ -223,6 +280,21 @@ def _label(cell: str, where: str) -> str:
     return label
 
 
+def _labels(cell: str, separator: str | None, where: str) -> list[str]:
+    """Return the labels in a cell, parted by a separator, or a JSON list without one."""
+    if separator is not None:
+        parts = [part.strip(BLANKS) for part in cell.split(separator)]
+        return [part for part in parts if part]
+    try:
+        names = parse_json(cell)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(name and isinstance(name, str) for name in names):
+        cure = "name what parts the labels, such as --label-separator ,"
+        raise InputError("the labels are no JSON list of texts", where=where, cure=cure)
+    return names
+
+
 def _number(label: str, where: str) -> float:
     number = float(label) if _NUMBER.fullmatch(label) else math.nan
     if not math.isfinite(number):
@@ -230,8 +302,9 @@ def _number(label: str, where: str) -> float:
     return number
 
 
-def _columns(texts: Sequence[str], label: str) -> dict[str, str]:
-    return dict(zip(("text", "text_pair"), texts, strict=False)) | {"label": label}
+def _columns(texts: Sequence[str], label: str | None) -> dict[str, str]:
+    columns = dict(zip(("text", "text_pair"), texts, strict=False))
+    return columns if label is None else columns | {"label": label}
 
 
 def _format_by_name(path: Path) -> TableFormat:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tinybert.data.example import encode_examples
 from tinybert.data.labels import IGNORED
 from tinybert.data.mindrecord import index_path
-from tinybert.data.rows import LabelArray, LabelKind, RowFormat
+from tinybert.data.rows import LabelArray, RowFormat
 from tinybert.data.schema import schema_bytes
 from tinybert.data.sidecar import SidecarFile
 from tinybert.data.source import DatasetType
@@ -54,12 +54,13 @@ def write_rows(
     )
 
 
-def to_block(rows: Sequence[EncodedRow], seq_length: int, label: LabelKind | None) -> Block:
+def to_block(rows: Sequence[EncodedRow], format: RowFormat) -> Block:
     """Return rows as arrays (rows, length), padded with zeros, and with `IGNORED` token labels."""
-    input_ids, input_mask, segment_ids = np.zeros((3, len(rows), seq_length), np.int32)
+    input_ids, input_mask, segment_ids = np.zeros((3, len(rows), format.seq_length), np.int32)
     block: Block = {"input_ids": input_ids, "input_mask": input_mask, "segment_ids": segment_ids}
-    width = seq_length if label == "token" else 1
-    label_ids: LabelArray = np.full((len(rows), width), IGNORED, np.int32)
+    label, width = format.label, format.label_length
+    absent = 0 if label == "classes" else IGNORED
+    label_ids: LabelArray = np.full((len(rows), width), absent, np.int32)
     if label is not None:
         label_ids = label_ids.astype(np.float32) if label == "number" else label_ids
         block["label_ids"] = label_ids
@@ -68,7 +69,9 @@ def to_block(rows: Sequence[EncodedRow], seq_length: int, label: LabelKind | Non
         input_ids[index, :length] = row.input_ids
         input_mask[index, :length] = 1
         segment_ids[index, :length] = row.segment_ids
-        if label is not None:
+        if isinstance(row.label, frozenset):
+            label_ids[index, list(row.label)] = 1
+        elif label is not None:
             label_ids[index, : min(length, width)] = row.label
     return block
 
@@ -81,7 +84,7 @@ def listed_file(path: Path, rows: int | None) -> SidecarFile:
 
 def _blocks(rows: Iterator[EncodedRow], format: RowFormat) -> Iterator[Block]:
     while some := list(islice(rows, _BLOCK_ROWS)):
-        yield to_block(some, format.seq_length, format.label)
+        yield to_block(some, format)
 
 
 def _write_tfrecord(path: Path, blocks: Iterator[Block]) -> int:

@@ -13,7 +13,7 @@ from tinybert.recipe.network_tables import (
     TaskStudent,
     Trained,
 )
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import TASK_KINDS, TaskKind, TaskType
 
 Role = Literal["teacher", "student"]
 ROLES: tuple[Role, Role] = ("teacher", "student")
@@ -51,6 +51,11 @@ class HeadConfig:
     num_labels: int
     head: Head
     classifier_dropout_prob: float
+
+    @property
+    def kind(self) -> TaskKind:
+        """What differs between kinds of tasks."""
+        return TASK_KINDS[self.task_type]
 
 
 def network(recipe: AnyRecipe, role: Role) -> NetworkConfig:

@@ -7,18 +7,8 @@ from itertools import chain
 from tinybert.recipe.diagnose import ValidValues
 from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
+from tinybert.recipe.task_types import TASK_KINDS
 
-METRICS = {
-    "classification": ("accuracy", "bf1", "mf1", "matthews"),
-    "regression": ("pearson", "spearman"),
-    "ner": ("accuracy", "mf1", "entity_f1"),
-}
-MEASURED = {
-    "classification": ("accuracy", "mf1", "matthews", "bf1"),
-    "regression": ("pearson", "spearman"),
-    "ner": ("accuracy", "mf1", "entity_precision", "entity_recall", "entity_f1"),
-}
-"""Every metric of a task, by its type; bf1 of two labels alone."""
 LOSSES = {
     "general_distill": ("loss", "attention_loss", "hidden_loss"),
     "finetune": ("loss",),
@@ -56,9 +46,9 @@ def measured_names(written: ValidValues, stage: str) -> list[str]:
     if stage == "task_distill" and not written.has("phase2"):
         return names
     kind, labels = written.get("task", "task_type"), written.get("task", "num_labels")
-    if kind not in MEASURED:
+    if kind not in TASK_KINDS:
         return []
-    measured = [name for name in MEASURED[kind] if name != "bf1" or labels in (None, 2)]
+    measured = [name for name in TASK_KINDS[kind].measured if name != "bf1" or labels in (None, 2)]
     return [*measured, *names]
 
 
@@ -67,6 +57,7 @@ def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     yield from chain(_paths(written), _links(written), _schema(written), _task(written))
     yield from chain(_machine(written), _expectations(written, stage), _packing(written, stage))
     yield from chain(_teacher_cache(written, stage), _micro_batches(written))
+    yield from _answers(written, stage)
     yield from _phases(written) if stage == "task_distill" else _batches(written, ("data",))
     if stage == "evaluate":
         yield from _nothing_trained(written)
@@ -173,19 +164,46 @@ def _task(written: ValidValues) -> Iterator[Problem]:
     kind = written.get("task", "task_type")
     labels = written.get("task", "num_labels")
     metric = written.get("task", "assessment_method")
-    if labels and kind == "regression" and labels != 1:
-        message = f"a regression has one output, got `num_labels = {labels}`"
-        yield written.at_value(("task", "num_labels"), message, "write 1")
-    if labels == 1 and kind in ("classification", "ner"):
-        message = f'`task_type = "{kind}"` needs at least 2 labels'
+    if kind is None:
+        return
+    facts = TASK_KINDS[kind]
+    if labels and facts.least_labels == facts.most_labels != labels:
+        outputs = {
+            "regression": "a regression has one output",
+            "question_answering": "question answering has two outputs, start and end",
+        }
+        message = f"{outputs[kind]}, got `num_labels = {labels}`"
+        yield written.at_value(("task", "num_labels"), message, f"write {facts.most_labels}")
+    elif labels and labels < facts.least_labels:
+        message = f'`task_type = "{kind}"` needs at least {facts.least_labels} labels'
         yield written.at_value(("task", "num_labels"), message)
-    if metric and kind and metric not in METRICS[kind]:
+    if metric and metric not in facts.selecting:
         message = f'"{metric}" does not measure `task_type = "{kind}"`'
-        cure = "use " + listed([f'"{name}"' for name in METRICS[kind]])
+        cure = "use " + listed([f'"{name}"' for name in facts.selecting])
         yield written.at_value(("task", "assessment_method"), message, cure)
     elif metric == "bf1" and labels and labels > 2:
         message = f'"bf1" is for 2 labels, here are {labels}'
         yield written.at_value(("task", "assessment_method"), message, 'use "mf1"')
+
+
+def _answers(written: ValidValues, stage: str) -> Iterator[Problem]:
+    """Check the keys of question answering, whose questions are measured over all their rows."""
+    kind = written.get("task", "task_type")
+    if kind is None:
+        return
+    if kind != "question_answering":
+        for key in ("max_answer_length", "no_answer_threshold"):
+            if written.has("task", key):
+                message = f'`{key}` does not go with `task_type = "{kind}"`'
+                yield written.at_key(("task", key), message, "leave it out")
+        return
+    if not written.has("task", "max_answer_length"):
+        message = "missing key `max_answer_length` in [task], which question_answering needs"
+        yield written.at_key(("task",), message, "write the most tokens of an answer, such as 30")
+    key = "drop_remainder" if stage == "evaluate" else "eval_drop_remainder"
+    if written.get("data", key):
+        message = f"`{key} = true` would leave out parts of a question's context"
+        yield written.at_value(("data", key), message, "write false")
 
 
 def _phases(written: ValidValues) -> Iterator[Problem]:

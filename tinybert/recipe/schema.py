@@ -16,8 +16,9 @@ from pydantic.json_schema import models_json_schema
 from tinybert.recipe.explain import drop_null, field_texts
 from tinybert.recipe.keys import EXCLUSIVE, all_tables
 from tinybert.recipe.model import STAGES
-from tinybert.recipe.run_rules import METRICS, PATHS
+from tinybert.recipe.run_rules import PATHS
 from tinybert.recipe.tables import Bounds, ManifestLink, RecipeLink, Table
+from tinybert.recipe.task_types import TASK_KINDS
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SHOWN = ("description", "enum", "examples")
@@ -113,10 +114,14 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
             "else": _without('a key of packing = "blocks"', "block_length"),
         }
     if name == "Task":
-        for kind, methods in METRICS.items():
-            one = {"const": 1} if kind == "regression" else {"minimum": 2}
-            allowed = {"assessment_method": {"enum": list(methods)}, "num_labels": one}
+        for kind, facts in TASK_KINDS.items():
+            fixed = facts.least_labels == facts.most_labels
+            number = {"const" if fixed else "minimum": facts.least_labels}
+            allowed = {"assessment_method": {"enum": list(facts.selecting)}, "num_labels": number}
             yield {"if": _is("task_type", kind), "then": {"properties": allowed}}
+        answers = _is("task_type", "question_answering")
+        others = _without("a key of question_answering", "max_answer_length", "no_answer_threshold")
+        yield {"if": answers, "then": {"required": ["max_answer_length"]}, "else": others}
         two = {"properties": {"num_labels": {"maximum": 2}}}
         yield {"if": _is("assessment_method", "bf1"), "then": two}
     if name == "Bounds":

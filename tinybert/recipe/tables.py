@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from tinybert.recipe.task_types import AssessmentMethod, TaskType
+
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 SMALLEST, LARGEST = 1.2e-38, 3.4e38
@@ -141,22 +143,25 @@ class EvaluateData(Records, Batches):
     """Records to evaluate on: a file, a directory, or a glob."""
 
 
-TaskType = Literal["classification", "regression", "ner"]
-
-
 class Task(Table):
     """`[task]`: what the head predicts and how that is measured."""
 
     task_type: TaskType = Field(examples=["classification"])
-    """One label a row, one number a row, or one label a token."""
+    """One label a row, one number a row, any number of labels a row, one label a token, or an
+    answer's place in a context."""
     task_name: Text
     """Name of the task, for people."""
     num_labels: PositiveInt = Field(examples=[2])
-    """Width of the head; 1 for a regression."""
-    assessment_method: Literal[
-        "accuracy", "bf1", "mf1", "matthews", "pearson", "spearman", "entity_f1"
-    ] = Field(examples=["accuracy"])
-    """Metric that chooses the best checkpoint: bf1 is binary F1, mf1 is F1 averaged over labels."""
+    """Width of the head; 1 for a regression; 2, start and end, for question_answering."""
+    assessment_method: AssessmentMethod = Field(examples=["accuracy"])
+    """Metric that chooses the best checkpoint: bf1 is binary F1, mf1 is F1 averaged over labels,
+    micro_f1 is F1 over all labels of all rows together, exact_match the share of rows with exactly
+    the right labels, or of questions with the right answer, f1 the mean F1 of answers."""
+    max_answer_length: PositiveInt | None = Field(default=None, examples=[30])
+    """Most tokens of an answer. Required for question_answering, refused for others."""
+    no_answer_threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """How far the logits of [CLS] may be above those of the best answer before there is none, as
+    in SQuAD 2.0, where it is 0. Absent: every question has an answer. Of question_answering."""
     label_names: dict[Text, Text] | None = None
     """What labels of the records are called by the networks, such as `1 = "positive"`; the ids
     stay. Absent: as in the records."""

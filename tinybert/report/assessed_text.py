@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from tinybert.metrics.assessment import Assessment, NumberAssessment, TagAssessment
+from tinybert.metrics.assessment import (
+    AnswerAssessment,
+    Assessment,
+    NumberAssessment,
+    TagAssessment,
+)
 from tinybert.metrics.confusion import Confusion
 from tinybert.metrics.paired import McNemar
 from tinybert.report.assessed import AssessedRun
@@ -57,6 +62,8 @@ def size_words(assessment: Assessment) -> str:
     """Return what the worst rows are the worst by."""
     if isinstance(assessment, NumberAssessment):
         return "distance"
+    if isinstance(assessment, AnswerAssessment):
+        return "1 - F1"
     if isinstance(assessment, TagAssessment):
         return "wrong tags" if assessment.entities is None else "wrong entities"
     return "loss"

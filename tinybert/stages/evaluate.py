@@ -1,5 +1,7 @@
 """Evaluation: a network's predictions for labelled rows, and their metrics."""
 
+import json
+
 from tinybert.atomic import write_bytes
 from tinybert.manifest.built import RuntimeFacts, TrainingFacts
 from tinybert.manifest.canonical import digest
@@ -10,6 +12,10 @@ from tinybert.recipe.model import Evaluate
 from tinybert.recipe.tables import global_batch_size
 from tinybert.stages import build, tasks
 from tinybert.train import effective
+from tinybert.train.evaluation import AnswerEvaluation, Logits
+
+ANSWERS_FILE = "answers.json"
+"""Of questions: their answers by id."""
 
 
 def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
@@ -39,12 +45,21 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     context.provenance.write(record)
     facts = build.graph_facts(facts, context, "Prediction", {role: "/network-TaskNetwork/"})
     record.update(effective=run.with_training(facts, None))
-    predictions = Predictions(
-        logits, evaluation.predictions(logits), label_ids, plan.labels, recipe.task.task_type
-    )
+    predictions = evaluation.kept(logits, label_ids)
     _keep(record, predictions)
-    metrics = evaluation.measured(predictions.predictions, label_ids)
+    if isinstance(evaluation, AnswerEvaluation):
+        _keep_answers(record, evaluation, logits)
+    metrics = evaluation.metrics_of(predictions)
     return build.StageResult(True, 0, len(logits), metrics)
+
+
+def _keep_answers(record: RunRecord, evaluation: AnswerEvaluation, logits: Logits) -> None:
+    """Write the answers by the ids of the questions, as the official programs read them."""
+    asked = evaluation.questions.questions
+    pairs = zip(asked, evaluation.answers(logits), strict=True)
+    texts = {question.id: answer.text for question, answer in pairs}
+    content = json.dumps(texts, ensure_ascii=False, indent=1)
+    write_bytes(record.directory / ANSWERS_FILE, f"{content}\n".encode())
 
 
 def _keep(record: RunRecord, predictions: Predictions) -> None:

@@ -1,8 +1,11 @@
 """Fine-tuning: a network, teacher or student, learns a task from labels."""
 
+from functools import partial
+
 from tinybert.distill.normalizers import label_inputs
 from tinybert.distill.prediction import LabelTraining
 from tinybert.recipe.model import Finetune
+from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages import tasks
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.training import TrainingSetup, run_training, stage_result
@@ -19,11 +22,13 @@ def label_training(recipe: Finetune, context: RunContext) -> TrainingSetup:
     (phase,), (role,) = plan.phases, plan.networks
     network = tasks.task_network(plan, role, context.loaded)
     weights = list(network.get_parameters())
+    by_token = TASK_KINDS[recipe.task.task_type].labels_by_token
+    loss_inputs = partial(label_inputs, by_token=by_token)
     return TrainingSetup(
         phase=phase,
         network=LabelTraining(network, recipe.task.task_type),
         part_names=(),
-        feed=tasks.task_feed(context, phase, role, label_inputs),
+        feed=tasks.task_feed(context, phase, role, loss_inputs),
         groups={role: weights},
         trained=tasks.trained_names(plan, role),
         weights=weights,

@@ -10,6 +10,7 @@ from tinybert.distill.prediction import PredictionDistiller
 from tinybert.model.parameters import Array
 from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import ROLES
+from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages import tasks
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
@@ -92,7 +93,7 @@ def _prediction_training(
     for parameter in student.get_parameters():
         if parameter.name in trained:
             parameter.set_data(Tensor(trained[parameter.name]))
-    loss_inputs = partial(logit_inputs, by_token=task_type == "ner")
+    loss_inputs = partial(logit_inputs, by_token=TASK_KINDS[task_type].labels_by_token)
     weights = list(student.get_parameters())
     teacher_logits, cache_facts = cached_logits(recipe, context, networks["teacher"])
     roles = ROLES if teacher_logits is None else ("student",)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from tinybert.data.phases import TrainingPhase
+from tinybert.data.questions import QuestionSet, find_questions
 from tinybert.data.teacher_outputs import TeacherOutputs
+from tinybert.metrics.answers import AnswerOptions, answer_task
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork, task_sites
 from tinybert.model.layers import load_into
@@ -14,7 +16,14 @@ from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import Role, head
 from tinybert.stages.build import RunContext, first_weights, training_feed
 from tinybert.train.checkpoint import BestMetric
-from tinybert.train.evaluation import Evaluation, Inference, Measure, OrderedBatches, Prediction
+from tinybert.train.evaluation import (
+    AnswerEvaluation,
+    Evaluation,
+    Inference,
+    Measure,
+    OrderedBatches,
+    Prediction,
+)
 from tinybert.train.feed import Feed, LossInputs
 
 
@@ -43,7 +52,7 @@ def trained_names(plan: Plan, role: Role) -> list[str]:
     """Return the parameters that a training of a network with head trains: all that it uses."""
     encoder, config = plan.networks[role], head(plan.resolved.recipe, role)
     names = [*encoder_shapes(encoder), *head_shapes(encoder, config)]
-    if config.task_type == "ner":
+    if config.kind.logits_by_token:
         names = [name for name in names if not name.startswith("pooler.")]
     return [f"{role}.{name}" for name in names]
 
@@ -66,10 +75,15 @@ def evaluation(
         micro_batches=context.plan.micro_batches,
         block_length=context.plan.block_length,
     )
-    return Evaluation(
-        Inference(Prediction(network, context.world).logits, ordered),
-        Measure(task.task_type, task.assessment_method, task.num_labels, context.plan.labels),
-    )
+    inference = Inference(Prediction(network, context.world).logits, ordered)
+    measure = Measure(task.task_type, task.assessment_method, task.num_labels, context.plan.labels)
+    if task.task_type != "question_answering":
+        return Evaluation(inference, measure)
+    directory, sidecar = find_questions(context.plan.records["eval_data"].source)
+    assert task.max_answer_length is not None and sidecar.task is not None
+    options = AnswerOptions(task.max_answer_length, task.no_answer_threshold)
+    scored_as = answer_task(sidecar.task.name)
+    return AnswerEvaluation(inference, measure, QuestionSet.load(directory), scored_as, options)
 
 
 def best_metric(

@@ -39,6 +39,7 @@ from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import head
+from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages.build import RunContext
 from tinybert.train.effective import require_as_requested
 from tinybert.train.evaluation import Inference, OrderedBatches, Prediction
@@ -67,7 +68,7 @@ def cached_logits(
         InputError: There is no disk space for them, or they are damaged.
     """
     store, task = context.stores["data"], recipe.task
-    by_token = task.task_type == "ner"
+    by_token = TASK_KINDS[task.task_type].logits_by_token
     size = logits_bytes(store, task.num_labels, by_token=by_token)
     facts = _allowed(recipe, size)
     if isinstance(facts, NoFacts) or facts.unused:
@@ -189,7 +190,7 @@ def cache_key(
 
 def _logits(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> Iterator[FloatArray]:
     """Yield the logits of some rows (B, C), or of their tokens (tokens, C)."""
-    store, by_token = context.stores["data"], recipe.task.task_type == "ner"
+    store, by_token = context.stores["data"], TASK_KINDS[recipe.task.task_type].logits_by_token
     inference = Inference(Prediction(teacher, ALONE).logits, _ordered(context))
     progress = _Progress(context)
     for rows, _, logits in inference.batches():

@@ -1,7 +1,7 @@
 """Predictions of a network for labelled rows, and their metrics, without dropout."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mindspore as ms
 import numpy as np
@@ -9,14 +9,24 @@ import numpy.typing as npt
 
 from tinybert.data.batch import Batch
 from tinybert.data.packing import Layout, choose_packing, pack_batch
+from tinybert.data.questions import QuestionSet
 from tinybert.data.rows import LabelArray
 from tinybert.data.sampler import IndexArray, Sampler
 from tinybert.data.store import TokenStore
 from tinybert.errors import TrainingError
+from tinybert.metrics.answers import (
+    AnswerOptions,
+    BestAnswer,
+    answer_metrics,
+    best_answers,
+    possible_spans,
+    score_answers,
+)
 from tinybert.metrics.metrics import predicted_labels, task_metrics
+from tinybert.metrics.predictions import Predictions
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
-from tinybert.recipe.tables import TaskType
+from tinybert.recipe.task_types import AnswerTask, TaskType
 from tinybert.train.world import ALONE, AllGatherRows, World
 
 Logits = npt.NDArray[np.float32]
@@ -210,7 +220,58 @@ class Evaluation:
             label_names=measure.label_names,
         )
 
+    def kept(self, logits: Logits, label_ids: LabelArray) -> Predictions:
+        """Return what a run keeps of its predictions."""
+        measure = self._measure
+        names = None if measure.label_names is None else tuple(measure.label_names)
+        return Predictions(logits, self.predictions(logits), label_ids, names, measure.task_type)
+
+    def metrics_of(self, kept: Predictions) -> dict[str, float]:
+        """Return every metric of kept predictions. Raises as `measured`."""
+        return self.measured(kept.predictions, kept.label_ids)
+
     def metrics(self) -> dict[str, float]:
         """Return every metric of the network as it is."""
-        logits, label_ids = self.logits()
-        return self.measured(self.predictions(logits), label_ids)
+        return self.metrics_of(self.kept(*self.logits()))
+
+
+class AnswerEvaluation(Evaluation):
+    """Evaluates a network's answers on the same rows.
+
+    Args:
+        inference: Gives its logits for all rows of the questions.
+        measure: What is measured.
+        questions: The questions.
+        task: Whose official program scores the answers.
+        options: How an answer is chosen.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        measure: Measure,
+        questions: QuestionSet,
+        task: AnswerTask,
+        options: AnswerOptions,
+    ) -> None:
+        super().__init__(inference, measure)
+        self.questions = questions
+        self._task = task
+        self._options = options
+
+    def answers(self, logits: Logits) -> list[BestAnswer]:
+        """Return the answer to every question from the logits of all rows (N, S, 2)."""
+        return best_answers(self.questions, list(logits), self._options)
+
+    def kept(self, logits: Logits, label_ids: LabelArray) -> Predictions:
+        """Return what a run keeps of its predictions; logits count where an answer can be."""
+        scores = score_answers(self._task, self.questions, self.answers(logits))
+        possible = possible_spans(logits, self.questions, range(len(logits)))
+        kept = super().kept(possible, label_ids)
+        asked = np.ascontiguousarray(self.questions.windows[:, 0])
+        return replace(kept, questions=asked, scores=scores)
+
+    def metrics_of(self, kept: Predictions) -> dict[str, float]:
+        """Return every metric of kept predictions."""
+        assert kept.scores is not None
+        return answer_metrics(kept.scores)
