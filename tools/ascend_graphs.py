@@ -28,6 +28,7 @@ from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, ordinal_words
 from tinybert.model.heads import Pooling, TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.model.parameters import FitKind
+from tinybert.recipe.distill_tables import Distill, LossWeights, Relations, RelationWeights
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 from tinybert.recipe.schedule import Polynomial
 from tinybert.recipe.task_types import TASK_KINDS, TaskType
@@ -102,19 +103,23 @@ class Planted(Cell):
 
 
 def layers(
-    options: Options, *, padding: Padding = "include", fit: FitKind = "shared", drops: bool = True
+    options: Options,
+    *,
+    padding: Padding = "include",
+    fit: FitKind = "shared",
+    drops: bool = True,
+    **losses: Any,
 ) -> Made:
     """Return the network of general distillation, and of phase 1 of a task's."""
     student = replace(SMALL, **options, **(DROPOUT if drops else {}))
     teacher = replace(SMALL, hidden_size=24, **options)
+    weights = LossWeights(attention=0.5, hidden=2.0, **losses.pop("weights", {}))
+    table = Distill(layer_map=(1,), padding=padding, fit_dense=fit, weights=weights, **losses)
     network = Distiller(
         BertEncoder(teacher, "teacher."),
         BertEncoder(student, "student."),
         FitDense(student, teacher, fit),
-        layer_map=(1,),
-        attention_weight=0.5,
-        hidden_weight=2.0,
-        padding=padding,
+        table,
     )
     batch = _batch()
     weights = layer_normalizers(batch[2].sum(1), np.ones(ROWS, bool), LENGTH, padding)
@@ -243,6 +248,18 @@ def _labels(task: TaskType) -> Inputs:
     return [np.zeros(labels, kind), np.full(shape, 1 / ROWS, np.float32)]
 
 
+ALL_LOSSES: Options = {
+    "attention_target": "probs",
+    "weights": {"embedding": 1.0, "cosine": 1.0},
+    "relations": Relations(
+        teacher_layer=1,
+        relation_heads=2,
+        weights=RelationWeights(
+            attention_distribution=1.0, query_query=1.0, key_key=1.0, value_value=1.0
+        ),
+    ),
+}
+"""The losses between layers that are not in the presets."""
 GRAPHS: dict[str, Callable[[], Made]] = {
     "layer distillation: float32": lambda: trained(
         layers(FULL, padding="ignore", fit="per_layer", drops=False)
@@ -252,6 +269,9 @@ GRAPHS: dict[str, Callable[[], Made]] = {
     ),
     "layer distillation: packed": lambda: trained(masked(packed(layers(HALF, padding="ignore")))),
     "layer distillation: float16 parameters": lambda: trained(layers(HALF_PARAMETERS)),
+    "layer distillation: relations, cosines and probabilities": lambda: trained(
+        packed(layers(HALF, padding="ignore", **ALL_LOSSES))
+    ),
     "held-out losses": lambda: held_out(HALF),
     "fine-tuning: classes": lambda: trained(labels(HALF, "classification", "relu_linear")),
     "fine-tuning: packed classes": lambda: trained(

@@ -72,7 +72,8 @@ def test_logits_are_written_once(tmp_path):
 
 @pytest.mark.parametrize("heads", [0, 4])
 def test_layers_come_back_by_row_without_padding_on_the_disk(tmp_path, heads):
-    shape, random = LayersShape(layers=2, hidden_size=3, heads=heads), np.random.default_rng(4)
+    random = np.random.default_rng(4)
+    shape = LayersShape(states=3, hidden_size=3, scores=2, heads=heads)
     rows = [
         (random.standard_normal((3, n, 3)), random.standard_normal((2, heads, n, n)))
         for n in LENGTHS
@@ -115,7 +116,7 @@ def test_layers_of_another_shape_are_refused(tmp_path):
         lambda directory: write_layers(directory, [row], size=1, matrix_products=dict),
     )
     with pytest.raises(InputError, match="the teacher cache is damaged"):
-        TeacherLayers.open(path, STORE, LayersShape(2, 4, 0))
+        TeacherLayers.open(path, STORE, LayersShape(3, 4, 2, 0))
 
 
 @pytest.mark.parametrize("place", range(0, ROWS.nbytes, 5))

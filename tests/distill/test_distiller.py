@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from tests.distill.tables import losses
 from tests.model.networks import random_batch, random_keeps, random_weights, tiny
 from tests.model.numpy_bert import NumpyBert
 from tinybert.data.batch import Batch
@@ -27,16 +28,14 @@ def fit_weights(kind):
     }
 
 
-def build(student=STUDENT, layer_map=(2, 4), factors=(1.0, 1.0), padding="include", fit="shared"):
+def build(student=STUDENT, layer_map=(2, 4), factors=(1.0, 1.0), fit="shared", **others):
     """Return a distiller with the random weights."""
+    attention, hidden = factors
     cell = Distiller(
         BertEncoder(TEACHER, "teacher."),
         BertEncoder(student, "student."),
         FitDense(student, TEACHER, fit),
-        layer_map=layer_map,
-        attention_weight=factors[0],
-        hidden_weight=factors[1],
-        padding=padding,
+        losses(layer_map, attention=attention, hidden=hidden, fit_dense=fit, **others),
     )
     teacher, learner = random_weights(TEACHER, "teacher."), random_weights(student, "student.")
     load_into(cell, teacher | learner | fit_weights(fit))

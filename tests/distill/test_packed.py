@@ -6,11 +6,13 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from tests.distill.tables import losses, relations
 from tests.model.networks import random_batch, random_weights, tiny
 from tinybert.data.batch import Batch
 from tinybert.data.packing import Packing, pack_batch
-from tinybert.distill.distiller import Distiller, FitDense, MappedLayers
+from tinybert.distill.distiller import Distiller, FitDense
 from tinybert.distill.normalizers import label_inputs, layer_inputs, logit_inputs
+from tinybert.distill.outputs import TeacherLayerOutputs
 from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.model.bert import BertEncoder
 from tinybert.model.dropout import dropout_sites, keep_masks, packed_keep_masks
@@ -46,17 +48,24 @@ def random_values(shapes, prefix=""):
     }
 
 
-def layers(config):
+EVERY_LOSS = {
+    "attention_target": "probs",
+    "embedding": 0.7,
+    "cosine": 2.0,
+    "relations": relations(
+        1, 8, attention_distribution=0.5, query_query=1.0, key_key=2.0, value_value=3.0
+    ),
+}
+
+
+def layers(config, **others):
     """Return the distiller of layers, its loss inputs and its dropout sites."""
     teacher = tiny(hidden_size=24)
     distiller = Distiller(
         BertEncoder(teacher, "teacher."),
         BertEncoder(config, "student."),
         FitDense(config, teacher, "shared"),
-        layer_map=(2,),
-        attention_weight=1.0,
-        hidden_weight=0.5,
-        padding="ignore",
+        losses((2,), hidden=0.5, padding="ignore", **others),
     )
     values = random_weights(teacher, "teacher.") | random_weights(config, "student.")
     load_into(distiller, values | random_values(fit_shapes(config, teacher, "shared")))
@@ -145,6 +154,7 @@ def with_masks(batch, masks):
 
 LOSSES = {
     "layers": (layers, "classification"),
+    "all losses of layers": (partial(layers, **EVERY_LOSS), "classification"),
     **{f"labels of a {kind}": (partial(labels, kind), kind) for kind in ("classification", "ner")},
     "labels of a regression": (partial(labels, "regression"), "regression"),
     "sets of labels": (partial(labels, SETS), SETS),
@@ -223,13 +233,15 @@ def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_pa
     check_equal(outputs_and_gradients(distiller, inputs), computed)
 
 
+@pytest.mark.parametrize("others", [{}, EVERY_LOSS], ids=["published", "all losses"])
 @pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
-def test_layers_that_were_computed_before_stand_for_the_teacher(is_packed):
-    distiller, loss_inputs, _ = layers(NETWORKS["plain"])
+def test_layers_that_were_computed_before_stand_for_the_teacher(is_packed, others):
+    distiller, loss_inputs, _ = layers(NETWORKS["plain"], **others)
     batch = loss_inputs(rows("classification"), FILLED)
     inputs = pack_batch(batch, LAYOUT) if is_packed else batch
     computed = outputs_and_gradients(distiller, inputs)
-    states, scores = MappedLayers(distiller.teacher, (2,))(*map(ms.Tensor, batch[:3]), *[None] * 3)
+    outputs = TeacherLayerOutputs(distiller.teacher, distiller.compared)
+    states, scores = outputs(*map(ms.Tensor, batch[:3]), *[None] * 3)
     batch = batch._replace(
         teacher_hidden_states=states.asnumpy(), teacher_attention_scores=scores.asnumpy()
     )

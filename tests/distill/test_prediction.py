@@ -14,11 +14,10 @@ from tinybert.distill.prediction import (
     LabelTraining,
     LogitLoss,
     PredictionDistiller,
-    softmax_and_log,
 )
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import load_into
+from tinybert.model.layers import load_into, softmax_and_log
 from tinybert.model.parameters import head_shapes
 from tinybert.recipe.network import HeadConfig
 

@@ -19,6 +19,8 @@ class NumpyBert:
 
     def __init__(self, config: NetworkConfig, weights: dict) -> None:
         self.config = config
+        self.vectors: list = []
+        """Queries, keys and values of each layer, (B, S, H), of the last call."""
         self.weights = {name: value.astype(np.float64) for name, value in weights.items()}
 
     def linear(self, name, x):
@@ -44,10 +46,10 @@ class NumpyBert:
     def attention(self, name, x, input_mask, keep):
         config = self.config
         batch, length, hidden = x.shape
+        self.vectors.append([self.linear(f"{name}.{p}", x) for p in ("query", "key", "value")])
         size = hidden // config.num_attention_heads
         query, key, value = (
-            self.linear(f"{name}.{part}", x).reshape(batch, length, -1, size).swapaxes(1, 2)
-            for part in ("query", "key", "value")
+            vectors.reshape(batch, length, -1, size).swapaxes(1, 2) for vectors in self.vectors[-1]
         )
         scores = query @ key.swapaxes(-1, -2)
         if config.use_relative_positions:
@@ -67,8 +69,8 @@ class NumpyBert:
     def __call__(
         self, input_ids, segment_ids, input_mask, hidden_keep=None, attention_keep=None
     ) -> tuple[list, list]:
-        """Return hidden states and attention scores."""
-        config = self.config
+        """Return hidden states and attention scores; `vectors` has what they were made with."""
+        config, self.vectors = self.config, []
         sites = 2 * config.num_hidden_layers + 1
         hidden_keep = [None] * sites if hidden_keep is None else hidden_keep
         attention_keep = [None] * sites if attention_keep is None else attention_keep

@@ -37,7 +37,8 @@ def compiled(config):
 
     @ms.jit
     def run(input_ids, segment_ids, input_mask, hidden_keep, attention_keep):
-        return encoder(input_ids, segment_ids, input_mask, None, None, hidden_keep, attention_keep)
+        packed = None, None
+        return encoder(input_ids, segment_ids, input_mask, *packed, hidden_keep, attention_keep)[:2]
 
     return lambda batch, keeps: run(*tensors(batch), *tensors(keeps))
 
@@ -163,7 +164,7 @@ def test_gradients_equal_the_slope_of_numpy_under_all_options(dtype):
     trained = [p for p in encoder.get_parameters() if "pooler" not in p.name]
 
     def objective(input_ids, segment_ids, input_mask, hidden_keep, attention_keep):
-        hidden, _ = encoder(
+        hidden, _, _ = encoder(
             input_ids, segment_ids, input_mask, None, None, hidden_keep, attention_keep
         )
         return (hidden[-1] * ms.Tensor(focus)).sum()

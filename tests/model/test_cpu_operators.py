@@ -40,7 +40,7 @@ class Losses(Cell):
         self.encoder = BertEncoder(config, "")
 
     def construct(self, *inputs):
-        hidden, scores = self.encoder(*inputs)
+        hidden, scores, _ = self.encoder(*inputs)
         visible = ms.ops.clamp(scores[-1], -100, 100)  # not -10000, beside which all else is small
         return ms.ops.square(hidden[-1]).mean() + ms.ops.sin(hidden[1]).sum() + visible.sum()
 

@@ -29,7 +29,7 @@ def outputs_and_gradients(**changes):
     trained = [p for p in encoder.get_parameters() if "pooler" not in p.name]
 
     def objective(input_ids, segment_ids, input_mask):
-        hidden, _ = encoder(input_ids, segment_ids, input_mask)
+        hidden, _, _ = encoder(input_ids, segment_ids, input_mask)
         return (hidden[-1] * ms.Tensor(FOCUS)).sum(), hidden[-1]
 
     gradient = ms.value_and_grad(objective, None, trained, has_aux=True)

@@ -254,6 +254,7 @@ def test_a_student_may_begin_as_layers_of_the_teacher(root, new):
     assert new(*TABLE, *corpus, "--init", "teacher", student="3x48")[0] == 0
     student = load("recipes/mine/mine_general.toml").values["student"]
     assert student["init"] == "teacher"
+    assert load("recipes/mine/mine_distill.toml").values["phase1"]["distill"]["fit_dense"] == "none"
     sizes = ("hidden_size", "num_hidden_layers", "intermediate_size")
     assert [student[key] for key in sizes] == [48, 3, 96]
     assert "student" not in load("recipes/mine/mine_finetune.toml").values

@@ -3,10 +3,10 @@
 import mindspore as ms
 import numpy as np
 
+from tests.distill.tables import losses
 from tests.model.networks import tiny
 from tinybert.data.batch import Batch
 from tinybert.distill.distiller import Distiller, FitDense
-from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.model.bert import BertEncoder
 from tinybert.model.layers import load_into
@@ -26,17 +26,14 @@ def config(sizes: dict, hidden_act: str) -> NetworkConfig:
 
 
 def distiller(
-    teacher: NetworkConfig, student: NetworkConfig, weights: dict, padding: str
+    teacher: NetworkConfig, student: NetworkConfig, weights: dict, padding: str, **others
 ) -> Distiller:
-    """Return the distiller with these weights."""
+    """Return the distiller with these weights, and other losses than the published ones."""
     cell = Distiller(
         BertEncoder(teacher, "teacher."),
         BertEncoder(student, "student."),
         FitDense(student, teacher, "shared"),
-        layer_map=layer_map("uniform", teacher.num_hidden_layers, student.num_hidden_layers),
-        attention_weight=1.0,
-        hidden_weight=1.0,
-        padding=padding,
+        losses("uniform", padding=padding, **others),
     )
     load_into(cell, weights)
     return cell
@@ -66,7 +63,7 @@ def compiled_outputs(cell: Distiller):
     def outputs(input_ids, segment_ids, input_mask):
         results = ()
         for encoder in (cell.teacher, cell.student):
-            hidden, scores = encoder(input_ids, segment_ids, input_mask)
+            hidden, scores, _ = encoder(input_ids, segment_ids, input_mask)
             results += ((hidden, scores, encoder.pooled(hidden[-1])),)
         return results
 

@@ -129,7 +129,7 @@ def test_a_real_pretrained_encoder_equals_transformers():
 
     @ms.jit
     def run(input_ids, segment_ids, input_mask):
-        hidden, _ = encoder(input_ids, segment_ids, input_mask)
+        hidden, _, _ = encoder(input_ids, segment_ids, input_mask)
         return hidden, encoder.pooled(hidden[-1])
 
     hidden, pooled = run(*(ms.Tensor(x) for x in batch.values()))

@@ -63,7 +63,7 @@ def test_masks_and_scores_have_the_heads_of_their_network(recipe):
     batch = layer_training(context, plan.phases[0], table, distiller).feed(0).parts[0]
     assert batch.attention_keep.shape == (1, 16, 2, 32, 32)
     for encoder, heads in ((distiller.teacher, 4), (distiller.student, 2)):
-        _, scores = encoder(*batch.tensors()[:3])
+        _, scores, _ = encoder(*batch.tensors()[:3])
         assert {score.shape for score in scores} == {(16, heads, 32, 32)}
 
 

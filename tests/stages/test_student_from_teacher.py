@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.stages.contexts import context_of
 from tinybert.manifest.built import TrainingFacts
 from tinybert.plan.plan import describe, make_plan
 from tinybert.recipe.load import load
 from tinybert.recipe.network import HeadConfig
 from tinybert.stages.build import first_weights
-from tinybert.stages.layers import build_distiller
+from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.train.effective import with_networks
 
 WIDE = {
@@ -90,6 +91,21 @@ def test_the_head_of_a_student_begins_from_the_seed(recipe):
     seeded = first_weights(plan_of(recipe, 'student.init="seeded"'), "student", {}, head)
     name = "student.classifier.weight"
     assert np.array_equal(weights[name], seeded[name])
+
+
+def test_without_projection_a_copy_of_all_layers_has_no_loss(recipe):
+    whole = ("student.num_hidden_layers=4", 'distill.fit_dense="none"')
+    changes = (
+        *whole,
+        "student.hidden_dropout_prob=0.0",
+        "student.attention_probs_dropout_prob=0.0",
+    )
+    plan = plan_of(recipe, *changes)
+    distiller = distiller_of(plan)
+    table = plan.resolved.recipe.distill
+    feed = layer_training(context_of(plan), plan.phases[0], table, distiller).feed
+    losses = [float(x.asnumpy()) for x in distiller(*feed(0).parts[0].tensors())]
+    assert losses == [0.0] * 3
 
 
 def test_a_run_says_which_layers_its_student_began_as(runner, recipe):

@@ -49,9 +49,11 @@ class Batch(NamedTuple):
     hidden_normalizers: FloatArray | None = None
     """(B,), factors of the rows' differences of hidden states; packed: (P,), of the blocks'."""
     teacher_hidden_states: FloatArray | None = None
-    """(B, layers + 1, S, H) of the embeddings and the mapped layers; None as `teacher_logits`."""
+    """(B, N, S, H) of the embeddings and the mapped layers, then queries, keys and values; see
+    `data.teacher_outputs`. None as `teacher_logits`."""
     teacher_attention_scores: FloatArray | None = None
-    """(B, layers, A, S, S) of the mapped layers; None, too, where scores are not compared."""
+    """(B, M, A, S, S) of the mapped layers, and of one more whose distributions are compared; None,
+    too, where scores are not compared."""
     low_ordinals: Int32Array | None = None
     """(B,), low words of the rows' ordinals in the run, where the graph makes the masks."""
     high_ordinals: Int32Array | None = None

@@ -2,10 +2,13 @@
 
     runs/teacher/<key>-<digest>/teacher.json  its graph's matrix products, and SHA-256 of the arrays
                                 logits.bin    (rows, C) float32; for tags (tokens, C)
-        or, of the mapped layers and row by row,
-                                hidden_states.bin     (layers + 1, tokens, H) float32, embeddings
-                                                      first
-                                attention_scores.bin  (layers, A, tokens, tokens) float32
+        or, of the layers that are compared and row by row,
+                                hidden_states.bin     (N, tokens, H) float32: of the embeddings and
+                                                      the mapped layers, then queries, keys and
+                                                      values whose relations are compared
+                                attention_scores.bin  (M, A, tokens, tokens) float32: of the mapped
+                                                      layers, then of the one whose distributions
+                                                      are compared
 
 Tokens are each row's first `TokenStore.lengths`: nothing is padded. `key` is a digest of the
 teacher, of the rows and of what decides how its outputs are rounded.
@@ -24,6 +27,8 @@ from tinybert.data.batch import Batch, FloatArray
 from tinybert.data.store import TokenStore
 from tinybert.errors import InputError
 from tinybert.files import digest_file
+from tinybert.recipe.distill_tables import Distill
+from tinybert.recipe.network import NetworkConfig
 
 TEACHER = Addressed(
     "teacher cache",
@@ -124,17 +129,30 @@ def write_logits(
 class LayersShape:
     """Which outputs of a teacher's layers are kept."""
 
-    layers: int
-    """Mapped layers."""
+    states: int
+    """N, hidden states, queries, keys and values."""
     hidden_size: int
     """H."""
+    scores: int
+    """M, layers whose scores are kept."""
     heads: int
     """A; 0 where no scores are kept."""
 
+    @classmethod
+    def of(cls, table: Distill, teacher: NetworkConfig, student: NetworkConfig) -> "LayersShape":
+        """Return the shape of what a distillation of layers compares."""
+        states, scores = student.num_hidden_layers + 1, student.num_hidden_layers
+        if table.relations is not None:
+            states += len(table.relations.weights.vectors())
+            scores += table.relations.weights.attention_distribution is not None
+        same = teacher.num_attention_heads == student.num_attention_heads
+        heads = teacher.num_attention_heads if same else 0
+        return cls(states, teacher.hidden_size, scores, heads)
+
     def values(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return how many values of hidden states and of scores rows (B,) have, (B, 2)."""
-        states = (self.layers + 1) * self.hidden_size * lengths
-        return np.stack([states, self.layers * self.heads * lengths**2], -1)
+        states = self.states * self.hidden_size * lengths
+        return np.stack([states, self.scores * self.heads * lengths**2], -1)
 
     def size(self, lengths: npt.NDArray[np.int64]) -> int:
         """Return the size of the outputs for rows of these tokens (B,), in bytes."""
@@ -143,7 +161,7 @@ class LayersShape:
 
 @dataclass(frozen=True)
 class TeacherLayers:
-    """Hidden states of the embeddings and the mapped layers, and scores of the mapped layers."""
+    """Hidden states, queries, keys, values, and scores of the layers that are compared."""
 
     digest: str
     """SHA-256 of the index, and so of the outputs."""
@@ -181,15 +199,15 @@ class TeacherLayers:
     def add_to(self, batch: Batch, indices: npt.NDArray[np.int64]) -> Batch:
         """Return a batch of the rows `indices`, (B,), with their outputs, 0 after a row's last."""
         (rows, width), shape = batch.input_ids.shape, self.shape
-        states = np.zeros((rows, shape.layers + 1, width, shape.hidden_size), np.float32)
-        scores = np.zeros((rows, shape.layers, shape.heads, width, width), np.float32)
+        states = np.zeros((rows, shape.states, width, shape.hidden_size), np.float32)
+        scores = np.zeros((rows, shape.scores, shape.heads, width, width), np.float32)
         for row, index in enumerate(indices):
             n = int(self._lengths[index])
             (first, first_score), (end, end_score) = self._starts[index : index + 2]
             own = self._hidden_states[first:end]
-            states[row, :, :n] = own.reshape(shape.layers + 1, n, shape.hidden_size)
+            states[row, :, :n] = own.reshape(shape.states, n, shape.hidden_size)
             own = self._attention_scores[first_score:end_score]
-            scores[row, :, :, :n, :n] = own.reshape(shape.layers, shape.heads, n, n)
+            scores[row, :, :, :n, :n] = own.reshape(shape.scores, shape.heads, n, n)
         return batch._replace(
             teacher_hidden_states=states,
             teacher_attention_scores=scores if shape.heads else None,

@@ -3,16 +3,23 @@
 import mindspore as ms
 from mindspore import nn, ops
 
-from tinybert.distill.losses import WeightedSumOfSquares, zero_masked_scores
-from tinybert.distill.normalizers import Padding
-from tinybert.model.bert import BertEncoder
+from tinybert.distill.layer_map import layer_map
+from tinybert.distill.losses import (
+    CosineDistance,
+    WeightedSumOfPositions,
+    WeightedSumOfSquares,
+    masked_softmax,
+    zero_masked_scores,
+)
+from tinybert.distill.outputs import ComparedOutputs
+from tinybert.distill.relations import RelationLosses
+from tinybert.model.bert import BertEncoder, attention_bias
 from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.parameters import FitKind, fit_names
+from tinybert.recipe.distill_tables import Distill
 from tinybert.recipe.network import NetworkConfig
 
 Tensors = tuple[ms.Tensor, ...]
-PARTS = ("attention_loss", "hidden_loss")
-"""Outputs of the distiller after the loss; the first alone may be missing."""
 
 
 class FitDense(Cell):
@@ -21,7 +28,8 @@ class FitDense(Cell):
     Args:
         student: The student's description.
         teacher: The teacher's description.
-        kind: `shared`, one projection for all hidden states (the paper), or `per_layer`.
+        kind: `shared`, one projection for all hidden states (the paper), `per_layer`, or `none`
+            between equal widths.
     """
 
     def __init__(self, student: NetworkConfig, teacher: NetworkConfig, kind: FitKind) -> None:
@@ -37,55 +45,16 @@ class FitDense(Cell):
             for name in fit_names(student, kind)
         ]
         self.projections = nn.CellList(projections, auto_prefix=False)
-        self.shared = kind == "shared"
+        self.kind = kind
 
     def construct(self, hidden_states: Tensors) -> Tensors:
         """Return each (B, S, H) projected to (B, S, H_T), float32."""
+        if self.kind == "none":
+            return hidden_states
         projected: Tensors = ()
         for state, hidden in enumerate(hidden_states):
-            projected += (self.projections[0 if self.shared else state](hidden),)
+            projected += (self.projections[0 if self.kind == "shared" else state](hidden),)
         return projected
-
-
-def _mapped(
-    hidden_states: Tensors, attention_scores: Tensors, layer_map: tuple[int, ...]
-) -> tuple[Tensors, Tensors]:
-    """Return the states of embeddings and mapped layers, and the scores of mapped layers."""
-    states: Tensors = (hidden_states[0],)
-    scores: Tensors = ()
-    for layer in layer_map:
-        states += (hidden_states[layer],)
-        scores += (attention_scores[layer - 1],)
-    return states, scores
-
-
-class MappedLayers(Cell):
-    """What a distillation of layers compares of a teacher, compiled.
-
-    Args:
-        teacher: Encoder.
-        layer_map: Its layers, counted from 1.
-    """
-
-    def __init__(self, teacher: BertEncoder, layer_map: tuple[int, ...]) -> None:
-        super().__init__()
-        self.teacher = teacher
-        self.layer_map = layer_map
-
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(
-        self,
-        input_ids: ms.Tensor,
-        segment_ids: ms.Tensor,
-        input_mask: ms.Tensor,
-        row_ids: ms.Tensor | None,
-        position_ids: ms.Tensor | None,
-        first_positions: ms.Tensor | None,
-    ) -> tuple[ms.Tensor, ms.Tensor]:
-        """Return hidden states (B, layers + 1, S, H) and scores (B, layers, A, S, S), float32."""
-        outputs = self.teacher(input_ids, segment_ids, input_mask, row_ids, position_ids)
-        states, scores = _mapped(outputs[0], outputs[1], self.layer_map)
-        return ops.stack(states, 1), ops.stack(scores, 1)
 
 
 class Distiller(Cell):
@@ -97,41 +66,45 @@ class Distiller(Cell):
         teacher: Encoder; its parameters are frozen here.
         student: Encoder; all its parameters but the pooler's are trained.
         fit: Projections to the teacher's width; trained.
-        layer_map: Teacher layer, counted from 1, of each student layer.
-        attention_weight: Factor of the attention loss; 0 where the networks' numbers of heads
-            differ, so that there is no such loss.
-        hidden_weight: Factor of the hidden loss.
-        padding: Whether padding positions count.
+        table: The losses, their factors, and which layer teaches which. There is no attention loss
+            where the networks' numbers of heads differ.
 
     Raises:
+        RecipeError: The layer map does not fit the networks.
         ValueError: An attention loss with a weight, between different numbers of heads.
     """
 
     def __init__(
-        self,
-        teacher: BertEncoder,
-        student: BertEncoder,
-        fit: FitDense,
-        *,
-        layer_map: tuple[int, ...],
-        attention_weight: float,
-        hidden_weight: float,
-        padding: Padding,
+        self, teacher: BertEncoder, student: BertEncoder, fit: FitDense, table: Distill
     ) -> None:
         super().__init__()
         self.teacher: BertEncoder | None = teacher
         self.student = student
         self.fit = fit
+        weights = table.weights.model_dump(exclude_none=True)
         heads = {encoder.config.num_attention_heads for encoder in (teacher, student)}
         self.compares_attention = len(heads) == 1
-        if attention_weight > 0 and not self.compares_attention:
+        if not self.compares_attention and weights.pop("attention") > 0:
             raise ValueError("an attention loss between networks of different numbers of heads")
-        self.part_names = PARTS if self.compares_attention else PARTS[1:]
-        self.layer_map = layer_map
-        self.attention_weight = attention_weight
-        self.hidden_weight = hidden_weight
-        self.tokens_only = padding == "ignore"
+        depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
+        self.layer_map = layer_map(table.layer_map, *depths)
+        self.compared = ComparedOutputs(self.layer_map, table.relations)
+        self.tokens_only = table.padding == "ignore"
+        self.first_hidden = 1 if "embedding" in weights else 0
+        self.compares_cosine = "cosine" in weights
+        self.compares_probs = table.attention_target == "probs"
+        self.relations: RelationLosses | None
+        if (related := table.relations) is not None:
+            configs = teacher.config, student.config
+            weights |= related.weights.model_dump(exclude_none=True)
+            self.relations = RelationLosses(*configs, related, tokens_only=self.tokens_only)
+        else:
+            self.relations = None
+        self.part_names = tuple(f"{name}_loss" for name in weights)
+        self.factors = tuple(weights.values())
         self.row_squares = WeightedSumOfSquares(ms.get_context("device_target"))
+        self.cosine_distance = CosineDistance()
+        self.positions = WeightedSumOfPositions(tokens_only=self.tokens_only)
         for frozen in (*teacher.get_parameters(), *student.pooler.get_parameters()):
             frozen.requires_grad = False
 
@@ -154,39 +127,80 @@ class Distiller(Cell):
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
     ) -> Tensors:
-        """Return loss and `part_names`: attention loss and hidden loss, float32 scalars.
+        """Return the loss and the parts that `part_names` names, float32 scalars.
 
         Inputs as of `Batch`, with the teacher's outputs where there is no teacher; the masks are
         the student's. The scores of two packed rows for each other are masked, and so count as 0.
         """
         rows = (input_ids, segment_ids, input_mask, row_ids, position_ids)
         if self.teacher is not None:
-            outputs = self.teacher(*rows)
-            states, scores = _mapped(outputs[0], outputs[1], self.layer_map)
+            states, scores = self.compared(*self.teacher(*rows))
         else:
             states = ops.unstack(teacher_hidden_states, 1)
             scores = ()
             if self.compares_attention:
                 scores = ops.unstack(teacher_attention_scores, 1)
-        hidden_states, attention_scores = self.student(*rows, hidden_keep, attention_keep)
+        hidden_states, attention_scores, vectors = self.student(*rows, hidden_keep, attention_keep)
+        projected = self.fit(hidden_states)
         tokens = ops.cast(input_mask, ms.float32)
-        hidden = self._hidden_loss(states, self.fit(hidden_states), tokens, hidden_normalizers)
-        if not self.compares_attention:
-            return self.hidden_weight * hidden, hidden
-        attention = self._attention_loss(scores, attention_scores, tokens, attention_normalizers)
-        loss = self.attention_weight * attention + self.hidden_weight * hidden
-        return loss, attention, hidden
+        bias = attention_bias(input_mask, row_ids)
+        mapped = len(self.layer_map)
+        parts: Tensors = ()
+        if self.compares_attention:
+            parts += (
+                self._attention_loss(
+                    scores[:mapped], attention_scores, bias, tokens, attention_normalizers
+                ),
+            )
+        first, end = self.first_hidden, mapped + 1
+        parts += (
+            self._hidden_loss(states[first:end], projected[first:], tokens, hidden_normalizers),
+        )
+        if first > 0:
+            parts += (
+                self._hidden_loss(states[:first], projected[:first], tokens, hidden_normalizers),
+            )
+        if self.compares_cosine:
+            parts += (self._cosine_loss(states[1:end], projected[1:], tokens, hidden_normalizers),)
+        if self.relations is not None:
+            parts += self.relations(
+                states[end:],
+                scores[mapped:],
+                vectors[-1],
+                attention_scores[-1],
+                bias,
+                tokens,
+                hidden_normalizers,
+            )
+        return self._weighted(parts)
+
+    def _weighted(self, parts: Tensors) -> Tensors:
+        """Return the sum of the parts times their factors, and the parts."""
+        loss = self.factors[0] * parts[0]
+        for index in range(1, len(parts)):
+            loss = loss + self.factors[index] * parts[index]
+        outputs: Tensors = (loss,)
+        outputs += parts
+        return outputs
 
     def _attention_loss(
-        self, teacher: Tensors, student: Tensors, tokens: ms.Tensor, normalizers: ms.Tensor
+        self,
+        teacher: Tensors,
+        student: Tensors,
+        bias: ms.Tensor,
+        tokens: ms.Tensor,
+        normalizers: ms.Tensor,
     ) -> ms.Tensor:
-        """Return the sum over student layers of the mean squared difference of scores."""
+        """Return the sum over student layers of the mean squared difference of scores or probs."""
         batch, heads, length, _ = student[0].shape
         pairs = tokens.reshape(batch, 1, length, 1) * tokens.reshape(batch, 1, 1, length)
         parts: Tensors = ()
         for index in range(len(teacher)):
-            target = zero_masked_scores(ops.stop_gradient(teacher[index]))
-            difference = zero_masked_scores(student[index]) - target  # (B, A, S, S)
+            target = ops.stop_gradient(teacher[index])
+            if self.compares_probs:
+                difference = masked_softmax(student[index], bias) - masked_softmax(target, bias)
+            else:  # (B, A, S, S) both
+                difference = zero_masked_scores(student[index]) - zero_masked_scores(target)
             if self.tokens_only:
                 difference = difference * pairs
             parts += (self.row_squares(difference, normalizers),)
@@ -195,7 +209,7 @@ class Distiller(Cell):
     def _hidden_loss(
         self, teacher: Tensors, projected: Tensors, tokens: ms.Tensor, normalizers: ms.Tensor
     ) -> ms.Tensor:
-        """Return the sum over embeddings and student layers of the mean squared difference."""
+        """Return the sum over states of the mean squared difference."""
         batch, length, width = teacher[0].shape
         positions = tokens.reshape(batch, length, 1)
         parts: Tensors = ()
@@ -205,3 +219,14 @@ class Distiller(Cell):
                 difference = difference * positions
             parts += (self.row_squares(difference, normalizers),)
         return ops.addn(parts) * (1.0 / width)
+
+    def _cosine_loss(
+        self, teacher: Tensors, projected: Tensors, tokens: ms.Tensor, normalizers: ms.Tensor
+    ) -> ms.Tensor:
+        """Return the sum over student layers of the mean of 1 - cos."""
+        parts: Tensors = ()
+        for index in range(len(teacher)):
+            target = ops.stop_gradient(teacher[index])
+            distance = self.cosine_distance(projected[index], target)  # (B, S)
+            parts += (self.positions(distance, tokens, normalizers),)
+        return ops.addn(parts)

@@ -175,9 +175,7 @@ def _teacher_outputs(plan: Plan) -> int:
     length = records.mean_length or recipe.data.seq_length
     sizes = []
     if recipe.phase1 and recipe.phase1.distill.padding == "ignore":
-        heads = teacher.num_attention_heads
-        compared = heads if student.num_attention_heads == heads else 0
-        shape = LayersShape(student.num_hidden_layers, teacher.hidden_size, compared)
+        shape = LayersShape.of(recipe.phase1.distill, teacher, student)
         sizes.append(shape.size(np.array([length])))
     if recipe.phase2:
         positions = length if TASK_KINDS[recipe.task.task_type].logits_by_token else 1

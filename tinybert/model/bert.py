@@ -29,6 +29,8 @@ from tinybert.recipe.network import NetworkConfig
 GELU_FORMS = {"gelu": ERF_GELU, "gelu_tanh": TANH_GELU}
 MASKED = -10000.0
 """Added to the score of a masked key."""
+Vectors = tuple[ms.Tensor, ms.Tensor, ms.Tensor]
+"""Queries, divided by the root of the head size, keys and values, (B, A, S, D) float32 each."""
 
 
 def _linear(config: NetworkConfig, name: str, inputs: int, outputs: int) -> Linear:
@@ -175,8 +177,8 @@ class SelfAttention(Cell):
 
     def construct(
         self, x: ms.Tensor, bias: ms.Tensor, keep: ms.Tensor | None
-    ) -> tuple[ms.Tensor, ms.Tensor]:
-        """Return the context (B, S, H) and the scores (B, A, S, S), float32.
+    ) -> tuple[ms.Tensor, ms.Tensor, Vectors]:
+        """Return the context (B, S, H), the scores (B, A, S, S), and the vectors, float32.
 
         Args:
             x: Hidden states (B, S, H) float32.
@@ -193,10 +195,11 @@ class SelfAttention(Cell):
             context = context + self.positions.values(probs)
         if keep is not None and not self.own:
             context = context * self.keep_scale  # dropout's factor: scores are many more
-        return ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape), scores + bias
+        context = ops.transpose(context, (0, 2, 1, 3)).reshape(x.shape)
+        return context, scores + bias, (query, key, value)
 
-    def _heads(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
-        """Return queries, keys and values (B, A, S, D) of (B, S, H)."""
+    def _heads(self, x: ms.Tensor) -> Vectors:
+        """Return the vectors of (B, S, H)."""
         if not self.own:
             query, key, value = self.query(x) * self.scale, self.key(x), self.value(x)
             return self._split(query), self._split(key), self._split(value)
@@ -250,14 +253,15 @@ class Layer(Cell):
         attention_keep: ms.Tensor | None,
         attention_output_keep: ms.Tensor | None,
         output_keep: ms.Tensor | None,
-    ) -> tuple[ms.Tensor, ms.Tensor]:
-        """Return the next hidden states (B, S, H) and the scores (B, A, S, S), float32."""
-        context, scores = self.attention(x, bias, attention_keep)
+    ) -> tuple[ms.Tensor, ms.Tensor, Vectors]:
+        """Return the next hidden states (B, S, H), scores (B, A, S, S) and vectors, float32."""
+        context, scores, vectors = self.attention(x, bias, attention_keep)
         x = self._residual(
             self.attention_output, context, attention_output_keep, x, self.attention_norm
         )
         inner = self._inner(x)
-        return self._residual(self.output, inner, output_keep, x, self.output_norm), scores
+        x = self._residual(self.output, inner, output_keep, x, self.output_norm)
+        return x, scores, vectors
 
     def _inner(self, x: ms.Tensor) -> ms.Tensor:
         """Return the activations (B, S, I) of the feed-forward part."""
@@ -285,7 +289,7 @@ class Layer(Cell):
         return out.reshape(residual.shape)
 
 
-def _attention_bias(input_mask: ms.Tensor, row_ids: ms.Tensor | None) -> ms.Tensor:
+def attention_bias(input_mask: ms.Tensor, row_ids: ms.Tensor | None) -> ms.Tensor:
     """Return (B, 1, 1 or S, S) float32: 0 where a query sees a key, `MASKED` elsewhere."""
     batch, length = input_mask.shape
     visible = ops.cast(input_mask.reshape(batch, 1, 1, length), ms.float32)
@@ -329,10 +333,11 @@ class BertEncoder(Cell):
         position_ids: ms.Tensor | None = None,
         hidden_keep: ms.Tensor | None = None,
         attention_keep: ms.Tensor | None = None,
-    ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...]]:
-        """Return hidden states, L+1 of (B, S, H), and attention scores, L of (B, A, S, S).
+    ) -> tuple[tuple[ms.Tensor, ...], tuple[ms.Tensor, ...], tuple[Vectors, ...]]:
+        """Return hidden states, L+1 of (B, S, H), attention scores, L of (B, A, S, S), and vectors.
 
-        The scores are those before softmax, mask added. All float32.
+        The scores are those before softmax, mask added; the vectors are L times queries, keys and
+        values. All float32.
 
         Args:
             input_ids: Token ids (B, S) int32.
@@ -344,15 +349,16 @@ class BertEncoder(Cell):
             hidden_keep: Keep masks of the hidden sites (2L+1, B, S, H) bool; see `dropout_sites`.
             attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
         """
-        bias = _attention_bias(input_mask, row_ids)
+        bias = attention_bias(input_mask, row_ids)
         depth = len(self.layers)
         hidden = _sites(hidden_keep, 2 * depth + 1)
         attention = _sites(attention_keep, depth)
         x = self.embeddings(input_ids, segment_ids, position_ids, hidden[0])
         hidden_states: tuple[ms.Tensor, ...] = (x,)
         attention_scores: tuple[ms.Tensor, ...] = ()
+        attention_vectors: tuple[Vectors, ...] = ()
         for index, layer in enumerate(self.layers):
-            x, scores = layer(
+            x, scores, vectors = layer(
                 x,
                 bias,
                 attention[index],
@@ -361,7 +367,8 @@ class BertEncoder(Cell):
             )
             hidden_states += (x,)
             attention_scores += (scores,)
-        return hidden_states, attention_scores
+            attention_vectors += (vectors,)
+        return hidden_states, attention_scores, attention_vectors
 
     def pooled(
         self, last_hidden_state: ms.Tensor, first_positions: ms.Tensor | None = None

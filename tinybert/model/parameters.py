@@ -18,7 +18,7 @@ from tinybert.model.names import (
 from tinybert.randomness import truncated_normal
 from tinybert.recipe.network import HeadConfig, NetworkConfig
 
-FitKind = Literal["shared", "per_layer"]
+FitKind = Literal["shared", "per_layer", "none"]
 Array = npt.NDArray[np.generic]
 """A parameter's values."""
 MAX_RELATIVE_POSITION = 16
@@ -83,7 +83,9 @@ def pretraining_shapes(names: Collection[str], config: NetworkConfig) -> dict[st
 
 
 def fit_names(student: NetworkConfig, kind: FitKind) -> list[str]:
-    """Return the names of the projections: one, or one for embeddings and every layer."""
+    """Return the names of the projections: one, one for embeddings and every layer, or none."""
+    if kind == "none":
+        return []
     if kind == "shared":
         return [FIT_DENSE]
     return [f"{FIT_DENSE}.{state}" for state in range(student.num_hidden_layers + 1)]

@@ -21,6 +21,7 @@ METRICS: dict[TaskType, str] = {
 Entry = tuple[str, Any, str]
 """Key, value, origin."""
 HEAD: Entry = ("head", "linear", "form")
+EQUAL_WIDTHS: Entry = ("fit_dense", "none", "here: the widths are equal")
 SHARED_KEYS = (
     *("vocab_size", "num_attention_heads", "hidden_act", "layer_norm_eps"),
     *("max_position_embeddings", "type_vocab_size", "initializer_range"),
@@ -190,7 +191,7 @@ def losses(chain: Chain) -> list[Entry]:
         layers,
         weights,
         ("padding", "ignore", "here"),
-        ("fit_dense", "shared", "paper"),
+        ("fit_dense", "shared", "paper") if chain.student.init == "seeded" else EQUAL_WIDTHS,
     ]
 
 

@@ -11,6 +11,7 @@ import rfc8785
 from pydantic import ValidationError
 
 from tinybert.recipe.diagnose import ValidValues, diagnose
+from tinybert.recipe.distill_rules import distill_problems
 from tinybert.recipe.keys import TablePath, dotted
 from tinybert.recipe.model import STAGES, AnyRecipe
 from tinybert.recipe.network_rules import network_problems
@@ -102,6 +103,8 @@ def resolve(
     written = ValidValues(document, diagnosis)
     problems += diagnosis.problems
     problems += network_problems(written, stage)
+    for table in written.trainings():
+        problems += distill_problems(written, table)
     problems += run_problems(written, stage)
     if problems or recipe is None:
         raise InvalidRecipeError(problems)

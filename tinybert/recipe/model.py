@@ -3,13 +3,14 @@
 One class a TOML table, one field a key; a field without default must be written in the recipe.
 The string below a field is its meaning and unit; `examples` are the values of
 the MindSpore TinyBERT example, whose option names are kept. Rules between keys are in
-`network_rules.py` and `run_rules.py`.
+`network_rules.py`, `distill_rules.py` and `run_rules.py`.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from tinybert.recipe.distill_tables import Distill, SoftDistill
 from tinybert.recipe.network_tables import (
     DistillStudent,
     DistillTeacher,
@@ -22,7 +23,6 @@ from tinybert.recipe.network_tables import (
 from tinybert.recipe.tables import (
     Batches,
     Checkpoints,
-    Distill,
     EvaluateData,
     Expect,
     LossScale,
@@ -30,7 +30,6 @@ from tinybert.recipe.tables import (
     PhaseData,
     PretrainData,
     Runtime,
-    SoftDistill,
     Table,
     Task,
     TaskData,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues, missing_keys
-from tinybert.recipe.keys import as_toml, dotted
+from tinybert.recipe.keys import as_toml
 from tinybert.recipe.network_tables import NetworkKeys
 from tinybert.recipe.problems import Problem
 
@@ -28,8 +28,6 @@ def network_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
     )
     if stage in DISTILLATIONS:
         yield from chain(_same_vocabulary(written), _student_not_deeper(written))
-        for table in ((), ("phase1",)):
-            yield from chain(_same_heads(written, table), _layer_map(written, table))
 
 
 def _one_network(written: ValidValues, stage: str) -> Iterator[Problem]:
@@ -137,19 +135,11 @@ def _padding_is_a_token(written: ValidValues) -> Iterator[Problem]:
 
 def _same_vocabulary(written: ValidValues) -> Iterator[Problem]:
     reason = "both networks read the same token ids"
-    yield from _one_number(written, "vocab_size", f"write one number: {reason}")
+    yield from one_number(written, "vocab_size", f"write one number: {reason}")
 
 
-def _same_heads(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
-    """Check that an attention loss, if it counts, has the same heads on either side."""
-    weights = (*table, "distill", "weights")
-    if written.get(*weights, "attention"):
-        other = f"`attention = 0.0` in [{dotted(weights)}]"
-        cure = f"write one number, or {other}: attention is compared head by head"
-        yield from _one_number(written, "num_attention_heads", cure)
-
-
-def _one_number(written: ValidValues, key: str, cure: str) -> Iterator[Problem]:
+def one_number(written: ValidValues, key: str, cure: str) -> Iterator[Problem]:
+    """Check that a key of both networks, where each has it, has one value."""
     teacher, student = written.get("teacher", key), written.get("student", key)
     if teacher and student and teacher != student:
         message = f"`{key}` is {teacher} in [teacher] and {student} in [student]"
@@ -162,25 +152,3 @@ def _student_not_deeper(written: ValidValues) -> Iterator[Problem]:
     if teacher and student and student > teacher:
         message = f"the student has {student} layers, more than the teacher's {teacher}"
         yield written.at_value(("student", "num_hidden_layers"), message)
-
-
-def _layer_map(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
-    path = (*table, "distill", "layer_map")
-    layer_map = written.get(*path)
-    teacher = written.get("teacher", "num_hidden_layers")
-    student = written.get("student", "num_hidden_layers")
-    if not (layer_map and teacher and student) or student > teacher:
-        return
-    if layer_map == "uniform" and teacher % student:
-        message = f'"uniform" needs {student} student layers to divide {teacher} teacher layers'
-        example = [round(layer * teacher / student) for layer in range(1, student + 1)]
-        cure = f"list the teacher's layers, such as {example}" if student <= 24 else ""
-        yield written.at_value(path, message, cure)
-    if isinstance(layer_map, list):
-        if len(layer_map) != student:
-            message = f"`layer_map` has {len(layer_map)} items for {student} student layers"
-            yield written.at_value(path, message)
-        for index, layer in enumerate(layer_map):
-            if layer > teacher:
-                message = f"`layer_map` names layer {layer} of a teacher with {teacher} layers"
-                yield written.at_value((*path, index), message)

@@ -1,21 +1,17 @@
-"""Rules about data, task, losses, length, machine and expectations."""
+"""Rules about data, task, length, machine and expectations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues
+from tinybert.recipe.distill_rules import layer_losses
 from tinybert.recipe.keys import as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.task_types import TASK_KINDS
 
-LOSSES = {
-    "general_distill": ("loss", "attention_loss", "hidden_loss"),
-    "finetune": ("loss",),
-}
-"""The loss of a stage's training, and its parts; phase 1 has those of general distillation."""
 SOFT_LOSSES = ("loss", "soft_loss", "hard_loss")
-"""Those of phase 2."""
+"""The loss of phase 2, and its parts."""
 PATHS = (
     ("data", "data_dir"),
     ("data", "train_data_dir"),
@@ -30,9 +26,11 @@ PATHS = (
 
 def measured_names(written: ValidValues, stage: str) -> list[str]:
     """Return the names of all metrics that a run can have; none where the task is not known."""
-    trainings = {"": LOSSES[stage]} if stage in LOSSES else {}
+    trainings: dict[str, Sequence[str]] = {"": ("loss",)} if stage == "finetune" else {}
+    if stage == "general_distill":
+        trainings = {"": layer_losses(written, ())}
     if stage == "task_distill":
-        phases = {"phase1": LOSSES["general_distill"], "phase2": SOFT_LOSSES}
+        phases = {"phase1": layer_losses(written, ("phase1",)), "phase2": SOFT_LOSSES}
         trainings = {f"{name}_": losses for name, losses in phases.items() if written.has(name)}
     names = [
         f"{prefix}{kind}{name}"
@@ -41,7 +39,7 @@ def measured_names(written: ValidValues, stage: str) -> list[str]:
         for name in losses
     ]
     if stage == "general_distill":
-        held_out = LOSSES[stage] if written.has("data", "eval_data_dir") else ()
+        held_out = trainings[""] if written.has("data", "eval_data_dir") else ()
         return [*names, *(f"eval_{name}" for name in held_out)]
     if stage == "task_distill" and not written.has("phase2"):
         return names
@@ -63,7 +61,7 @@ def run_problems(written: ValidValues, stage: str) -> Iterator[Problem]:
         yield from _nothing_trained(written)
     else:
         for table in written.trainings():
-            yield from chain(_length_and_schedule(written, table), _losses(written, table))
+            yield from _length_and_schedule(written, table)
 
 
 def _paths(written: ValidValues) -> Iterator[Problem]:
@@ -233,18 +231,6 @@ def _length_and_schedule(written: ValidValues, table: tuple[str, ...]) -> Iterat
         message = f"`save_ckpt_step` {save} is no multiple of `data_sink_steps` {sink}"
         cure = "a checkpoint can be saved only between two calls of the device"
         yield written.at_value((*table, "checkpoints", "save_ckpt_step"), message, cure)
-
-
-def _losses(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
-    weights = written.get(*table, "distill", "weights")
-    if isinstance(weights, dict) and weights.get("attention") == 0 == weights.get("hidden"):
-        message = "`attention` and `hidden` are both 0: nothing would be learned"
-        yield written.at_value((*table, "distill", "weights"), message)
-    masked = written.get("data", "input_mask_from_dataset")
-    if written.get(*table, "distill", "padding") == "ignore" and masked is False:
-        message = '`padding = "ignore"` needs `input_mask_from_dataset = true`'
-        cure = "without the mask every position counts as a token"
-        yield written.at_value((*table, "distill", "padding"), message, cure)
 
 
 def _machine(written: ValidValues) -> Iterator[Problem]:

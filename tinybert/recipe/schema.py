@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from tinybert.recipe.distill_tables import LossWeights
 from tinybert.recipe.explain import drop_null, field_texts
 from tinybert.recipe.keys import EXCLUSIVE, all_tables
 from tinybert.recipe.model import STAGES
@@ -126,8 +127,10 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
         yield {"if": _is("assessment_method", "bf1"), "then": two}
     if name == "Bounds":
         yield _any_of("min", "max")
-    if name == "LossWeights":
-        yield {"not": {"properties": {"attention": {"const": 0}, "hidden": {"const": 0}}}}
+    if name == "Distill":
+        nothing = {"not": {"properties": {key: {"const": 0} for key in LossWeights.model_fields}}}
+        learned = {"properties": {"weights": nothing}}
+        yield {"if": {"required": ["relations"]}, "else": learned}
     if name == "Topology":
         several = {"required": ["hosts"], "properties": {"hosts": {"minimum": 2}}}
         yield {"if": several, "then": {"required": ["master_address", "master_port"]}}

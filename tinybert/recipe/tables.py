@@ -1,6 +1,6 @@
-"""The strict base class of a recipe's tables, and every table but those of the networks.
+"""The strict base class of a recipe's tables, and most tables.
 
-Networks: `network_tables.py`.
+Networks: `network_tables.py`; losses of a distillation: `distill_tables.py`.
 """
 
 from typing import Annotated, Any, Literal
@@ -165,47 +165,6 @@ class Task(Table):
     label_names: dict[Text, Text] | None = None
     """What labels of the records are called by the networks, such as `1 = "positive"`; the ids
     stay. Absent: as in the records."""
-
-
-class LossWeights(Table):
-    """Factors of the loss parts."""
-
-    attention: NonNegativeFloat = Field(examples=[1.0])
-    """Factor of the attention loss; 1 in the paper. Where it is 0 and the networks have different
-    numbers of heads, the loss is not computed; where the numbers are equal, it is reported."""
-    hidden: NonNegativeFloat = Field(examples=[1.0])
-    """Factor of the hidden loss; 1 in the paper."""
-
-
-LayerMap = Annotated[
-    Annotated[Literal["uniform", "top", "bottom"], Tag("name")]
-    | Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1), Tag("list")],
-    Discriminator(lambda value: "name" if isinstance(value, str) else "list"),
-]
-
-
-class Distill(Table):
-    """`[distill]`, `[phase1.distill]`: the losses between the layers of the two networks."""
-
-    layer_map: LayerMap = Field(examples=["uniform"])
-    """Teacher layer, counted from 1, of each student layer; `uniform` is m * L_T / L_S."""
-    padding: Literal["include", "ignore"] = Field(examples=["include"])
-    """Whether the means run over padding too, as the published losses do."""
-    fit_dense: Literal["shared", "per_layer"] = Field(examples=["shared"])
-    """One projection from student to teacher width, or one a layer."""
-    weights: LossWeights
-    """Factors of attention and hidden loss."""
-
-
-class SoftDistill(Table):
-    """`[phase2.distill]`: the loss between the logits of the two networks."""
-
-    temperature: PositiveFloat = Field(examples=[1.0])
-    """Divides both logits; 1 in the paper."""
-    hard_label_weight: Ratio = Field(examples=[0.0])
-    """Share of the loss against the labels; 0 in the paper, 1 for its regression (STS-B)."""
-    temperature_squared: bool | None = Field(default=None, examples=[False])
-    """Multiply the loss between logits by the temperature's square; absent: false."""
 
 
 class Schedule(Table):

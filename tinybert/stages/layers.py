@@ -6,7 +6,6 @@ from functools import partial
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.teacher_outputs import TeacherLayers
 from tinybert.distill.distiller import Distiller, FitDense
-from tinybert.distill.layer_map import layer_map
 from tinybert.distill.normalizers import layer_inputs
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
@@ -16,8 +15,8 @@ from tinybert.model.layers import load_into
 from tinybert.model.parameters import encoder_shapes, fit_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
+from tinybert.recipe.distill_tables import Distill
 from tinybert.recipe.network import ROLES
-from tinybert.recipe.tables import Distill
 from tinybert.stages.build import RunContext, first_weights, training_feed
 from tinybert.stages.training import TrainingSetup
 
@@ -45,16 +44,7 @@ def build_distiller(plan: Plan, table: Distill, loaded: Mapping[str, LoadedWeigh
         shapes = fit_shapes(student.config, teacher.config, kind)
         std = student.config.initializer_range
         load_into(fit, seeded(shapes, seed=plan.resolved.recipe.seed, std=std, prefix=""))
-    depths = teacher.config.num_hidden_layers, student.config.num_hidden_layers
-    return Distiller(
-        teacher,
-        student,
-        fit,
-        layer_map=layer_map(table.layer_map, *depths),
-        attention_weight=table.weights.attention,
-        hidden_weight=table.weights.hidden,
-        padding=table.padding,
-    )
+    return Distiller(teacher, student, fit, table)
 
 
 def layer_training(

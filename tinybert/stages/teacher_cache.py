@@ -26,7 +26,8 @@ from tinybert.data.teacher_outputs import (
     write_logits,
 )
 from tinybert.device import GIB
-from tinybert.distill.distiller import Distiller, MappedLayers
+from tinybert.distill.distiller import Distiller
+from tinybert.distill.outputs import TeacherLayerOutputs
 from tinybert.kernels import loops
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.canonical import digest
@@ -97,29 +98,34 @@ def cached_layers(
     Means over padding need what the teacher makes of padding, which is not kept.
     """
     teacher = distiller.teacher
-    assert teacher is not None
-    store, config = context.stores["data"], teacher.config
-    heads = config.num_attention_heads if distiller.compares_attention else 0
-    shape = LayersShape(len(distiller.layer_map), config.hidden_size, heads)
+    assert teacher is not None and recipe.phase1 is not None
+    store, table = context.stores["data"], recipe.phase1.distill
+    shape = LayersShape.of(table, teacher.config, distiller.student.config)
     size = shape.size(store.lengths)
     facts = _allowed(recipe, size, "padding counts" if not distiller.tokens_only else None)
     if isinstance(facts, NoFacts) or facts.unused:
         return None, facts
 
     def write(directory: Path) -> None:
-        cell = MappedLayers(teacher, distiller.layer_map)
+        cell = TeacherLayerOutputs(teacher, distiller.compared)
         write_layers(
             directory,
-            _layers(context, cell, heads),
+            _layers(context, cell, shape.heads),
             size=size,
-            matrix_products=lambda: _matrix_products(context, MappedLayers, "teacher-BertEncoder"),
+            matrix_products=lambda: _matrix_products(context, type(cell), "teacher-BertEncoder"),
         )
 
-    kept = {
+    kept: dict[str, object] = {
         "layers": distiller.layer_map,
-        "heads": heads,
+        "heads": shape.heads,
         "block_length": context.plan.block_length,
     }
+    if table.relations is not None:
+        kept["relations"] = {
+            "layer": table.relations.teacher_layer,
+            "vectors": table.relations.weights.vectors(),
+            "scores": table.relations.weights.attention_distribution is not None,
+        }
     path = _find_or_compute(context, teacher, kept, write)
     layers = TeacherLayers.open(path, store, shape)
     return layers, _used(facts, layers)
@@ -206,9 +212,9 @@ def _ordered(context: RunContext) -> OrderedBatches:
 
 
 def _layers(
-    context: RunContext, cell: MappedLayers, heads: int
+    context: RunContext, cell: TeacherLayerOutputs, heads: int
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Yield hidden states (layers + 1, tokens, H) and scores (layers, A, tokens, tokens) of rows.
+    """Yield hidden states and the like (N, tokens, H) and scores (M, A, tokens, tokens) of rows.
 
     Without `heads` the scores are empty.
     """
