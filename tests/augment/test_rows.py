@@ -108,6 +108,14 @@ def test_both_texts_of_a_pair_are_augmented_with_draws_of_their_own(expand, read
     }  # fmt: skip
 
 
+def test_a_row_keeps_all_its_labels_or_has_none(expand):
+    rows = [Example("f:1", ["it was"], frozenset({1, 0})), Example("f:2", ["it"], frozenset())]
+    _, table, _ = expand(rows, {"it": ()})
+    assert [line["label"] for line in table] == [["no", "yes"], []]
+    _, table, _ = expand([Example("f:1", ["it was"], None)], {"it": ()}, labels=None)
+    assert table == [{"row": 0, "sample": 0, "text": "it was"}]
+
+
 def test_other_rows_change_no_row(expand, reader):
     candidates = {"movie": ids(reader().tokens, "film", "bad", "good", "great")}
     rows = [Example(f"f:{n}", [text], 0) for n, text in enumerate(["a movie", "movie movie", ","])]

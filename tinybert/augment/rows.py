@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinybert.augment.largest import NONE
 from tinybert.augment.words import Word, WordReader
 from tinybert.data.rows import Int32Array
-from tinybert.prepare.encode import Example
+from tinybert.prepare.encode import Example, ExampleLabel
 from tinybert.randomness import key, threefry
 
 _ROWS_AT_A_TIME = 1024
@@ -135,9 +135,17 @@ class RowAugmenter:
                 for text, some in zip(texts, replacements, strict=True)
             ]
 
-    def _line(
-        self, row: int, sample: int, texts: Sequence[str], label: int | float | Sequence[int]
-    ) -> str:
-        named = label if self._labels is None else self._labels[int(label)]  # type: ignore[arg-type]
+    def _line(self, row: int, sample: int, texts: Sequence[str], label: ExampleLabel) -> str:
         content = {"row": row, "sample": sample, **dict(zip(self._roles, texts, strict=True))}
-        return json.dumps({**content, "label": named}, ensure_ascii=False) + "\n"
+        if label is not None:
+            content["label"] = self._named(label)
+        return json.dumps(content, ensure_ascii=False) + "\n"
+
+    def _named(self, label: ExampleLabel) -> object:
+        """Return a label as a table has it: a number, a name, or a list of names."""
+        if self._labels is None:
+            return label
+        if isinstance(label, frozenset):
+            return [self._labels[each] for each in sorted(label)]
+        assert isinstance(label, int)
+        return self._labels[label]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
@@ -14,6 +15,8 @@ from tinybert.prepare.vocabulary import CLS, SEP, UNK, Vocabulary
 
 _EXAMPLES_AT_A_TIME = 1024
 
+ExampleLabel: TypeAlias = int | float | frozenset[int] | Sequence[int] | None
+
 
 @dataclass(frozen=True)
 class Example:
@@ -23,7 +26,7 @@ class Example:
     """Its place, `path:line`."""
     texts: Sequence[str] | Sequence[Sequence[str]]
     """One or two texts, or one list of words."""
-    label: int | float | frozenset[int] | Sequence[int] | None
+    label: ExampleLabel
     """A class, a number, a set of classes, or one class a word; None: it is not known."""
 
 
