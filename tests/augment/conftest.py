@@ -76,7 +76,11 @@ def head_weights(config):
 def save_network(folder, config=CONFIG, *, head=True, words=WORDS):
     """Write a network's directory; returns it."""
     folder.mkdir()
-    arrays = {f"bert.{name}": array for name, array in random_weights(config).items()}
+    arrays = {  # as BertForMaskedLM saves them: without a pooler
+        f"bert.{name}": array
+        for name, array in random_weights(config).items()
+        if not name.startswith("pooler.")
+    }
     save_file(arrays | (head_weights(config) if head else {}), folder / "model.safetensors")
     keys = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
     keys += ("intermediate_size", "hidden_act", "max_position_embeddings", "type_vocab_size")

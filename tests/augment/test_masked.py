@@ -28,7 +28,7 @@ WIDE = tiny(
 
 
 def source(folder):
-    return find_network(SourceRequest(folder, Path(), None, None, None, None))
+    return find_network(SourceRequest(folder, Path(), None, None, None, None), pooler=False)
 
 
 def text(*tokens):
@@ -104,7 +104,8 @@ from tinybert.augment.masked import MaskedWords, batch_shape
 from tinybert.augment.masked_rows import MaskedRow
 from tinybert.export.source import SourceRequest, find_network
 require_pinned("portable")
-source = find_network(SourceRequest(Path(sys.argv[1]), Path(), None, None, None, None))
+request = SourceRequest(Path(sys.argv[1]), Path(), None, None, None, None)
+source = find_network(request, pooler=False)
 masked = MaskedWords(source, range(3000))
 generator = np.random.default_rng(2)
 for least, most in ((3, 16), (17, 24), (25, 32), (33, 48), (49, 64)):

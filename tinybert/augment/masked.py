@@ -48,7 +48,8 @@ class _Compiled(Cell):
 def masked_token_network(source: Source, token_ids: Sequence[int]) -> MaskedTokenNetwork:
     """Return the network of a checkpoint, loaded, that predicts these tokens at a masked one."""
     arrays, config = source.network.arrays, source.network.config
-    used = {name: arrays[name] for name in encoder_shapes(config)}
+    shapes = encoder_shapes(config)  # the head does not read the pooler, which a file may lack
+    used = {name: arrays.get(name, np.zeros(shape)) for name, shape in shapes.items()}
     used |= {n: a for n, a in arrays.items() if n.startswith(f"{MASKED_LM}.transform.")}
     used[f"{MASKED_LM}.decoder.weight"] = arrays[WORD_EMBEDDINGS][list(token_ids)]
     used[f"{MASKED_LM}.decoder.bias"] = arrays[f"{MASKED_LM}.bias"][list(token_ids)]

@@ -28,7 +28,7 @@ def load_network(
         vocab=None,
         lowercase=None,
     )
-    source = find_network(request)
+    source = find_network(request, pooler=False)
     _check_vocabulary(source, records, vocabulary)
     _check_tokenizer(source, records.tokenizer())
     if options.masked_lm is not None:

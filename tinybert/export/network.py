@@ -72,6 +72,7 @@ def assemble(
     *,
     labels: tuple[str, ...] | None,
     where: str,
+    pooler: bool = True,
 ) -> TrainedNetwork:
     """Return the network that the arrays of a checkpoint of any family hold.
 
@@ -81,6 +82,7 @@ def assemble(
         head: Its head, or None for an encoder.
         labels: Label names in the order of their ids, where they are known.
         where: The file.
+        pooler: Whether the pooler must be there, where tags are not what is predicted.
 
     Raises:
         InputError: There is not exactly one network in the file, or names or shapes differ on
@@ -95,8 +97,8 @@ def assemble(
     for name in (*copies, *unused):
         used.pop(name, None)
     shapes = encoder_shapes(config)
-    by_token = head is not None and head.kind.logits_by_token
-    if by_token and not any(n.startswith(POOLER) for n in used):
+    optional = not pooler or (head is not None and head.kind.logits_by_token)
+    if optional and not any(n.startswith(POOLER) for n in used):
         shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     if head is not None:
         shapes |= head_shapes(config, head)

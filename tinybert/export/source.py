@@ -110,8 +110,12 @@ def agreed(option: str, by_source: bool | None, by_user: bool | None) -> bool | 
     raise UsageError(f"{option} is not how the network's training read texts")
 
 
-def find_network(request: SourceRequest) -> Source:
+def find_network(request: SourceRequest, *, pooler: bool = True) -> Source:
     """Return the network that the command line means, checked.
+
+    Args:
+        request: What the command line says.
+        pooler: Whether an encoder's file must have a pooler; a BertForMaskedLM's has none.
 
     Raises:
         InputError: A file is missing or damaged, or the network is not as described.
@@ -124,10 +128,10 @@ def find_network(request: SourceRequest) -> Source:
     linked = path.suffix in (".json", ".toml")
     if linked and request.recipe is not None:
         raise UsageError("--recipe describes a checkpoint; a run has its own recipe")
-    return _from_run(request) if linked else _from_checkpoint(request)
+    return _from_run(request, pooler) if linked else _from_checkpoint(request, pooler)
 
 
-def _from_run(request: SourceRequest) -> Source:
+def _from_run(request: SourceRequest, pooler: bool) -> Source:
     path = str(request.source.absolute())
     manifest = request.source.suffix == ".json"
     link = ManifestLink(manifest=path) if manifest else RecipeLink(recipe=path)
@@ -146,7 +150,7 @@ def _from_run(request: SourceRequest) -> Source:
     described = _described_by_recipe(recipe, role, str(run.path))
     if role not in held:
         raise UsageError(f"the run left no {role}", where=str(stored.path))
-    return _source(request, described, stored, run)
+    return _source(request, described, stored, run, pooler)
 
 
 def recorded_recipe(run: LinkedRun) -> AnyRecipe:
@@ -167,7 +171,7 @@ def recorded_recipe(run: LinkedRun) -> AnyRecipe:
         ) from error
 
 
-def _from_checkpoint(request: SourceRequest) -> Source:
+def _from_checkpoint(request: SourceRequest, pooler: bool) -> Source:
     stored = read_arrays(request.source)
     if request.recipe is not None:
         recipe = load(request.recipe).recipe
@@ -191,7 +195,7 @@ def _from_checkpoint(request: SourceRequest) -> Source:
             cure="name a recipe that does: --recipe RECIPE --network student; "
             "or name the run's manifest instead of its checkpoint",
         )
-    return _source(request, described, stored, None)
+    return _source(request, described, stored, None, pooler)
 
 
 def _source(
@@ -199,6 +203,7 @@ def _source(
     described: DescribedNetwork,
     stored: StoredArrays,
     run: LinkedRun | None,
+    pooler: bool,
 ) -> Source:
     config, head_config, texts = described
     where, labels = str(stored.path), None
@@ -216,7 +221,9 @@ def _source(
         if labels is not None and len(labels) != head_config.num_labels:
             message = f"the file has {len(labels)} labels, the head {head_config.num_labels}"
             raise InputError(message, where=where)
-    trained = assemble(stored.arrays, config, head_config, labels=labels, where=where)
+    trained = assemble(
+        stored.arrays, config, head_config, labels=labels, where=where, pooler=pooler
+    )
     vocab = request.vocab
     if vocab is None:
         beside = stored.path.parent
