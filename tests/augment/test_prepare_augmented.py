@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import runner
 from tests.augment.conftest import CONFIG, ROWS, WORDS, arguments, save_network
 from tests.conftest import ROOT
 from tinybert.augment import parts
@@ -168,7 +169,7 @@ def test_kept_words_stay(augment, network, tmp_path):
         (
             ("--embeddings", "BERT", "--text-pair", "u"),
             "column `u` is missing; found: `t`, `l`\n  --> DIR/raw.tsv:1\n"
-            "help: records need every column: a test set without labels makes none",
+            "help: name columns that are there; a test set may have no labels, where that is said",
         ),
         (
             ("--masked-lm", "HEADLESS"),
@@ -214,6 +215,15 @@ def test_what_cannot_be_honoured_is_one_message(augment, network, tmp_path, more
     assert not (tmp_path / "out").exists()
 
 
+def test_rows_of_several_labels_keep_them(augment, vectors, tmp_path):
+    raw = tmp_path / "several.jsonl"
+    raw.write_text('{"t": "movie", "l": ["b", "a"]}\n{"t": "film", "l": ["b"]}\n')
+    more = ("--label-kind", "classes", "--word-vectors", vectors, "--threshold", "1")
+    code, said = augment(*more, table=raw)
+    assert code == 0, said
+    assert {str(line["label"]) for line in lines(tmp_path / "out")} == {"['a', 'b']", "['b']"}
+
+
 def test_an_empty_text_is_an_error_before_any_work(augment, vectors, table):
     table.write_text("t\tl\na film\t1\n\t0\n")
     code, said = augment("--word-vectors", vectors)
@@ -221,8 +231,6 @@ def test_an_empty_text_is_an_error_before_any_work(augment, vectors, table):
 
 
 def test_the_number_of_samples_is_known_of_published_tasks_alone(table, vocab, capsys):
-    import runner
-
     words = [word for word in arguments(table, vocab) if word not in ("--samples", "3")]
     assert runner.main(words) == 2
     assert capsys.readouterr().err == (
