@@ -308,6 +308,7 @@ def test_a_damaged_part_is_named(augment, network, table, tmp_path, monkeypatch)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("context", "kill"), [("text", 20), ("text_and_original", 8)])
 def test_a_killed_augmentation_goes_on_to_the_same_bytes(table, network, tmp_path, context, kill):
     texts = [" ".join([text, *"very " * number]) for number in range(3) for text, _ in ROWS]

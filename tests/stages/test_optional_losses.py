@@ -65,6 +65,7 @@ def test_the_trace_has_every_part_by_name(plain):
     assert manifest["outcome"]["metrics"].keys() == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [PACKED, ("--set", "data.micro_batches=4")], ids=["packed", "micro-batches"]
 )
@@ -88,6 +89,7 @@ def distillation(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_a_cached_teacher_gives_the_losses_of_a_computed_one(distillation):
     def run(*options):
         manifest, log = distillation.distil(*options, recipe=distillation.layers)
@@ -104,6 +106,7 @@ def test_a_cached_teacher_gives_the_losses_of_a_computed_one(distillation):
     assert packed == pytest.approx(cached, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_outputs_for_other_relations_are_other_outputs(distillation):
     another = ("--set", "phase1.distill.relations.teacher_layer=1")
     short = ("--set", "phase1.training.epoch_size=1")
