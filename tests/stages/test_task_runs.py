@@ -267,7 +267,9 @@ def test_numbers_and_tags_go_through_all_stages(
     taught = write_recipe(name, "tiny_finetune", SHORT | tasks["finetune"])
     runner.run(taught, "--fresh")
     link = LINKED | {'"recipes/tiny/tiny_finetune.toml"': json.dumps(str(taught))}
-    distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", link | tasks["task_distill"])
+    saved = {"save_ckpt_step = 20": "save_ckpt_step = 22"}  # as SUNK: a trace has what is saved
+    changes = link | saved | tasks["task_distill"]
+    distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", changes)
     distilled = load(runner.run(distil, "--fresh"))["outcome"]
     cached = load(runner.run(distil, "--fresh", "--set", "runtime.teacher_cache_gib=1.0", *PACKED))
     assert cached["effective"]["phases"]["phase2"]["teacher_cache"]["unused"] is None
