@@ -80,7 +80,7 @@ class TokenStore:
             }
             stored = np.diff(arrays["offsets"])
         labels = arrays.get("label_ids")
-        if labels is not None and format.label_length > 1:
+        if labels is not None and format.label not in ("class", "number"):
             labels = labels.reshape(-1, format.label_length)
         return cls(
             rows=len(stored),

@@ -93,7 +93,7 @@ def _official_labels(source: Source, wanted: Submission) -> dict[str, str]:
     raise UsageError(
         f"the network's labels, {quoted(ours)}, are not those of {wanted.task}: {quoted(official)}",
         where=str(source.file),
-        cure=f"name a run whose records are of `prepare glue {wanted.task}`",
+        cure=f"name a run on records of {wanted.task}, as `prepare glue` makes them",
     )
 
 
