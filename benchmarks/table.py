@@ -43,4 +43,5 @@ def _rows(comparisons: Iterable[Comparison]) -> Iterable[str]:
 
 
 def _number(rates: list[float]) -> str:
-    return f"{median(rates):.3g}"
+    rate = median(rates)
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
