@@ -101,6 +101,7 @@ def test_an_evaluation_keeps_answers_as_the_official_program_reads_them(asked, t
     assert "questions" in roles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify", "show"])
 def test_an_evaluation_of_answers_can_be_checked_and_shown(runner, evaluated, command):
     code, out, err = runner(command, evaluated)
@@ -126,6 +127,7 @@ def test_answers_are_predicted_for_texts(runner, taught):
     assert (code, "a question and its context are needed" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_records_and_submissions_have_the_answers_of_the_evaluation(runner, taught, evaluated):
     known = json.loads((folder(evaluated) / "answers.json").read_text())
     code, out, err = runner(
