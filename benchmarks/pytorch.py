@@ -1,6 +1,7 @@
 """PyTorch's side of a comparison: transformers' models, trained on the rows that ours trains on."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -68,7 +69,7 @@ class Batches:
             yield store.batch(batch, int(store.lengths[batch].max()))
 
 
-class PyTorchTraining:
+class PyTorchTraining(ABC):
     """A training loop; subclasses say what the loss is.
 
     Args:
@@ -93,9 +94,9 @@ class PyTorchTraining:
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-8)
         self._done = 0
 
+    @abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch."""
-        raise NotImplementedError
 
     def steps(self, count: int) -> tuple[list[float], float]:
         """Train on; return the losses, and rows a second."""

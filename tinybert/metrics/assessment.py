@@ -64,6 +64,8 @@ class Assessment(ABC):
     """What was taken for what; None of numbers."""
     right: Flags | None = None
     """Whether each of `rows` is right, or each true entity found, in order; None of numbers."""
+    share_right: str | None = None
+    """The metric that is the share of right rows; None where no metric is."""
 
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions
@@ -87,8 +89,11 @@ class Assessment(ABC):
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The interval of every metric, by resamples of the rows."""
-        return bootstrap(self.metrics_of, len(self.rows))
+        """The interval of every metric: Wilson's of the share of right rows, else by resamples."""
+        found = bootstrap(self.metrics_of, len(self.rows))
+        if self.share_right is not None and self.right is not None:
+            found[self.share_right] = wilson(int(self.right.sum()), len(self.right))
+        return found
 
     def mistakes(self) -> list[Mistake]:
         """Return the wrong rows, the worst first, those alike in their order."""
@@ -145,19 +150,14 @@ class NumberAssessment(Assessment):
 class ClassAssessment(Assessment):
     """Predictions of a classification."""
 
+    share_right = "accuracy"
+
     def __init__(self, predictions: Predictions) -> None:
         super().__init__(predictions)
         self._predicted = predictions.predictions[self.rows].astype(np.int32)
         self._true = predictions.label_ids[self.rows].astype(np.int32)
         self.right = np.asarray(self._predicted == self._true)
         self.confusion = confuse_classes(self._predicted, self._true, self.names)
-
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """The interval of every metric: Wilson's of the accuracy, resamples for the others."""
-        assert self.right is not None
-        accuracy = wilson(int(self.right.sum()), len(self.right))
-        return bootstrap(self.metrics_of, len(self.rows)) | {"accuracy": accuracy}
 
     def metrics_of(self, rows: Rows) -> dict[str, float]:
         """Return the metrics of some rows."""
@@ -174,18 +174,13 @@ class ClassAssessment(Assessment):
 class LabelSetAssessment(Assessment):
     """Predictions of any number of labels a row."""
 
+    share_right = "exact_match"
+
     def __init__(self, predictions: Predictions) -> None:
         super().__init__(predictions)
         self._predicted = predictions.predictions.astype(np.int32)
         self._true = predictions.label_ids.astype(np.int32)
         self.right = np.asarray((self._predicted == self._true).all(axis=1))
-
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """The interval of every metric: Wilson's of the exact rows, resamples for the others."""
-        assert self.right is not None
-        exact = wilson(int(self.right.sum()), len(self.right))
-        return bootstrap(self.metrics_of, len(self.rows)) | {"exact_match": exact}
 
     def metrics_of(self, rows: Rows) -> dict[str, float]:
         """Return the metrics of some rows."""
@@ -206,19 +201,14 @@ class LabelSetAssessment(Assessment):
 class AnswerAssessment(Assessment):
     """Predictions of answers; its `rows` are the first row of each question."""
 
+    share_right = "exact_match"
+
     def __init__(self, predictions: Predictions) -> None:
         super().__init__(predictions)
         assert predictions.scores is not None and predictions.questions is not None
         self._scores = predictions.scores
         self.rows = np.unique(predictions.questions, return_index=True)[1]
         self.right = np.asarray(self._scores[:, 0] == 1)
-
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """The interval of every metric: Wilson's of the exact answers, resamples for F1."""
-        assert self.right is not None
-        exact = wilson(int(self.right.sum()), len(self.right))
-        return bootstrap(self.metrics_of, len(self.rows)) | {"exact_match": exact}
 
     def metrics_of(self, rows: Rows) -> dict[str, float]:
         """Return the metrics of some questions."""
