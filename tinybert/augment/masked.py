@@ -21,6 +21,7 @@ from tinybert.data.rows import Int32Array
 from tinybert.errors import InputError
 from tinybert.export.source import Source
 from tinybert.model.bert import BertEncoder
+from tinybert.model.completion import Completion
 from tinybert.model.heads import MaskedTokenNetwork
 from tinybert.model.layers import Cell, load_into
 from tinybert.model.names import MASKED_LM, WORD_EMBEDDINGS
@@ -38,11 +39,13 @@ class _Compiled(Cell):
     def __init__(self, network: MaskedTokenNetwork) -> None:
         super().__init__()
         self.network = network
+        self.completion = Completion()
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
-        """Return the logits (B, T) float32 of the network's inputs."""
-        return self.network(*inputs)
+    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ...]:
+        """Return the logits (B, T) float32 of the network's inputs; see `Completion`."""
+        passed: tuple[ms.Tensor, ...] = self.completion((self.network(*inputs),))
+        return passed
 
 
 def masked_token_network(source: Source, token_ids: Sequence[int]) -> MaskedTokenNetwork:
@@ -133,4 +136,5 @@ class MaskedWords:
             input_mask[index, :tokens] = 1
             positions[index] = index * length + row.position
         inputs = map(ms.Tensor, (input_ids, segment_ids, input_mask, positions))
-        return np.asarray(self._network(*inputs).asnumpy()[: len(rows)])
+        (logits,) = self._network.completion.wait(self._network(*inputs))
+        return np.asarray(logits.asnumpy()[: len(rows)])

@@ -5,6 +5,7 @@ from mindspore import ops
 
 from tinybert.distill.relations import joined_heads
 from tinybert.model.bert import BertEncoder, Vectors
+from tinybert.model.completion import Completion
 from tinybert.model.layers import Cell
 from tinybert.recipe.distill_tables import Relations
 
@@ -63,6 +64,7 @@ class TeacherLayerOutputs(Cell):
         super().__init__()
         self.teacher = teacher
         self.compared = compared
+        self.completion = Completion()
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(
@@ -73,8 +75,9 @@ class TeacherLayerOutputs(Cell):
         row_ids: ms.Tensor | None,
         position_ids: ms.Tensor | None,
         first_positions: ms.Tensor | None,
-    ) -> tuple[ms.Tensor, ms.Tensor]:
-        """Return the states (B, N, S, H) and the scores (B, M, A, S, S), float32."""
+    ) -> Tensors:
+        """Return states (B, N, S, H) and scores (B, M, A, S, S), float32; see `Completion`."""
         outputs = self.teacher(input_ids, segment_ids, input_mask, row_ids, position_ids)
         states, scores = self.compared(*outputs)
-        return ops.stack(states, 1), ops.stack(scores, 1)
+        passed: Tensors = self.completion((ops.stack(states, 1), ops.stack(scores, 1)))
+        return passed

@@ -53,13 +53,13 @@ def layer_norm_operator(eps: float) -> ops.Custom:
         )
         return to_x, to_weight, to_bias
 
-    gradients = _operator(backward, lambda x, weight, gradient: (x, weight, weight))
+    gradients = operator(backward, lambda x, weight, gradient: (x, weight, weight))
 
     def bprop(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
         results: Tensors = gradients(x, weight, gradient)
         return results
 
-    return _operator(forward, lambda x, weight, bias: x, bprop)
+    return operator(forward, lambda x, weight, bias: x, bprop)
 
 
 @cache
@@ -76,13 +76,13 @@ def bias_gelu_operator(form: gelu.Gelu) -> ops.Custom:
         gelu.bias_gelu_gradient(x, bias, form.slope, gradient, to_x, to_bias)
         return to_x, to_bias
 
-    gradients = _operator(backward, lambda x, bias, gradient: (x, bias))
+    gradients = operator(backward, lambda x, bias, gradient: (x, bias))
 
     def bprop(x: Tensor, bias: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
         results: Tensors = gradients(x, bias, gradient)
         return results
 
-    return _operator(forward, lambda x, bias: x, bprop)
+    return operator(forward, lambda x, bias: x, bprop)
 
 
 @cache
@@ -113,7 +113,7 @@ def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
         norm.residual_sum_gradient(keep, scale, to_sum, to_x, to_bias)
         return to_x, to_bias, to_sum, to_weight, to_norm_bias
 
-    gradients = _operator(
+    gradients = operator(
         backward,
         lambda x, bias, keep, residual, weight, gradient: (x, bias, residual, weight, weight),
     )
@@ -131,7 +131,7 @@ def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
         results = gradients(x, bias, keep, residual, weight, gradient)
         return results[0], results[1], ops.zeros_like(keep), results[2], results[3], results[4]
 
-    return _operator(forward, lambda x, bias, keep, residual, weight, norm_bias: x, bprop)
+    return operator(forward, lambda x, bias, keep, residual, weight, norm_bias: x, bprop)
 
 
 @cache
@@ -161,13 +161,13 @@ def split_heads_operator(heads: int, scale: float) -> ops.Custom:
         column_sums(_rows(to_x), to_bias)
         return to_x, to_bias
 
-    to_inputs = _operator(backward, lambda x, bias, query, key, value: (x, bias))
+    to_inputs = operator(backward, lambda x, bias, query, key, value: (x, bias))
 
     def bprop(x: Tensor, bias: Tensor, out: Tensors, gradients: Tensors) -> Tensors:
         results: Tensors = to_inputs(x, bias, gradients[0], gradients[1], gradients[2])
         return results
 
-    return _operator(forward, lambda x, bias: (x, x, x), bprop, shape_of)
+    return operator(forward, lambda x, bias: (x, x, x), bprop, shape_of)
 
 
 @cache
@@ -189,13 +189,13 @@ def attention_probs_operator(keep_scale: float) -> ops.Custom:
         attention.attention_probs_gradient(scores, bias, keep, scale, gradient, out)
         return out
 
-    gradients = _operator(backward, lambda scores, bias, keep, gradient: scores)
+    gradients = operator(backward, lambda scores, bias, keep, gradient: scores)
 
     def bprop(scores: Tensor, bias: Tensor, keep: Tensor, out: Tensor, gradient: Tensor) -> Tensors:
         to_scores = gradients(scores, bias, keep, gradient)
         return to_scores, ops.zeros_like(bias), ops.zeros_like(keep)
 
-    return _operator(forward, lambda scores, bias, keep: scores, bprop)
+    return operator(forward, lambda scores, bias, keep: scores, bprop)
 
 
 def no_mask(dimensions: int) -> Tensor:
@@ -212,7 +212,7 @@ def _empty_like(*arrays: Floats) -> tuple[Floats, ...]:
     return tuple(map(np.empty_like, arrays))
 
 
-def _operator(
+def operator(
     loop: Callable[..., Any],
     like: Callable[..., Any],
     bprop: Callable[..., Tensors] | None = None,

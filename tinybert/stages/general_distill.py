@@ -6,8 +6,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
+from tinybert.data.batch import Batch, FloatArray
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
+from tinybert.model.completion import Completion
 from tinybert.model.layers import Cell
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages.build import RunContext, StageResult
@@ -41,11 +43,19 @@ class _Losses(Cell):
         super().__init__()
         self.distiller = distiller
         self.processes = AllGatherRows(world)
+        self.completion = Completion()
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *batch: ms.Tensor | None) -> ms.Tensor:
+    def construct(self, *batch: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
+        """Return the distiller's outputs (processes, outputs); see `Completion`."""
+        outputs = ops.stack(self.distiller(*batch)).reshape(1, -1)
+        passed: tuple[ms.Tensor, ...] = self.completion((self.processes(outputs),))
+        return passed
+
+    def of(self, batch: Batch) -> FloatArray:
         """Return the distiller's outputs (processes, outputs)."""
-        return self.processes(ops.stack(self.distiller(*batch)).reshape(1, -1))
+        (outputs,) = self.completion.wait(self(*batch.tensors()))
+        return np.asarray(outputs.asnumpy())
 
 
 def _held_out_metrics(
@@ -74,6 +84,6 @@ def _held_out_metrics(
             label_ids=None, attention_normalizers=attention, hidden_normalizers=hidden
         )
         parts = ordered.own_parts(batch, ordered.layouts(rows))
-        of_parts = ordered.joined([losses(*part.tensors()).asnumpy() for part in parts])
+        of_parts = ordered.joined([losses.of(part) for part in parts])
         totals += of_parts.sum(axis=0)
     return dict(zip(names, totals.tolist(), strict=True))

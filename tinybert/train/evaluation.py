@@ -24,6 +24,7 @@ from tinybert.metrics.answers import (
 )
 from tinybert.metrics.metrics import predicted_labels, task_metrics
 from tinybert.metrics.predictions import Predictions
+from tinybert.model.completion import Completion
 from tinybert.model.heads import TaskNetwork
 from tinybert.model.layers import Cell
 from tinybert.recipe.task_types import AnswerTask, TaskType
@@ -50,21 +51,24 @@ class Prediction(Cell):
         super().__init__()
         self.network = network
         self.rows = AllGatherRows(world)
+        self.completion = Completion()
 
     @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *rows: ms.Tensor | None) -> ms.Tensor:
-        """Return the logits of the rows of all processes, float32.
+    def construct(self, *rows: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
+        """Return the logits of the rows of all processes, float32; see `Completion`.
 
         (N * B, C); for tags (N * B, S, C), or (N * P, S, C) of packed rows.
 
         Args:
             rows: The first six fields of `Batch`, of this process's own rows.
         """
-        return self.rows(self.network(*rows))
+        passed: tuple[ms.Tensor, ...] = self.completion((self.rows(self.network(*rows)),))
+        return passed
 
     def logits(self, batch: Batch) -> Logits:
         """Return the logits of a batch without labels."""
-        return np.asarray(self(*batch.tensors()).asnumpy())
+        (logits,) = self.completion.wait(self(*batch.tensors()))
+        return np.asarray(logits.asnumpy())
 
     def uncompiled_logits(self, batch: Batch) -> Logits:
         """Return the logits of a batch without labels, computed operator by operator."""

@@ -13,6 +13,7 @@ from mindspore import Tensor
 
 from tinybert.kernels.adam import adam, sum_of_squares
 from tinybert.kernels.loops import Floats
+from tinybert.model.completion import Completion
 from tinybert.model.layers import Cell
 from tinybert.train.step import TrainingStep
 from tinybert.train.world import AllReduceSum, Tensors, World
@@ -46,7 +47,7 @@ class HostUpdate:
             sums: Gradients, the network's outputs, and how many processes were asked to stop.
         """
         if self._total is not None:
-            sums = self._total(*sums)
+            sums = self._total.completion.wait(self._total(*sums))
         step, count = self._step, len(self._step.optimizer.parameters)
         gradients = [gradient.asnumpy().reshape(-1) for gradient in sums[:count]]
         outputs = [output.asnumpy().item() for output in sums[count:]]
@@ -112,11 +113,12 @@ class _Total(Cell):
     def __init__(self, total: AllReduceSum) -> None:
         super().__init__()
         self.total = total
+        self.completion = Completion()
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *tensors: Tensor) -> Tensors:
-        """Return the sum of each tensor."""
-        sums: Tensors = self.total(tensors)
+        """Return the sum of each tensor; see `Completion`."""
+        sums: Tensors = self.completion(self.total(tensors))
         return sums
 
 
