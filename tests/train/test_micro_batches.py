@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.train.test_step import batch, build, state
 from tinybert.model.cpu_operators import framework_only
-from tinybert.train import world
+from tinybert.train import host_update, world
 from tinybert.train.micro_batches import MicroBatchStep, tree_sum
 from tinybert.train.world import ALONE, World
 
@@ -121,6 +121,17 @@ def test_a_learning_rate_that_was_changed_since_the_step_was_built_is_used(parts
     assert outputs.learning_rate == 0.25  # the schedule begins with 0
     for parameter, old in zip(step.optimizer.parameters, before, strict=True):
         assert (parameter.asnumpy() != old).any()
+
+
+def test_threads_that_share_an_update_leave_its_bits(parts, monkeypatch):
+    monkeypatch.setattr(host_update, "PIECE", 3)
+    states = []
+    for threads in (1, 2):
+        step = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE, threads=threads)
+        for some in parts:
+            step.call([some], stop=False)
+        states.append([array.tobytes() for array in state(step.step)])
+    assert states[0] == states[1]
 
 
 def test_losses_are_the_tree_sums_of_those_of_the_parts(parts, form):

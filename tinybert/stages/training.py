@@ -166,6 +166,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
             micro_batches=plan.micro_batches,
             world=context.world,
             data_sink_steps=sink_steps,
+            threads=runtime.threads,
         )
     if sink_steps is not None:
         return MultiStep(step, steps=sink_steps, outputs=1 + len(training.part_names))

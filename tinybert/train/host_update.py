@@ -5,7 +5,9 @@ the update compiles in a fraction of the time.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -17,6 +19,9 @@ from tinybert.model.completion import Completion
 from tinybert.model.layers import Cell
 from tinybert.train.step import TrainingStep
 from tinybert.train.world import AllReduceSum, Tensors, World
+
+PIECE = 1 << 20
+"""Elements of a parameter that a thread updates at a time."""
 
 
 def add_in_place(first: Tensors, second: Tensors) -> Tensors:
@@ -34,10 +39,14 @@ class HostUpdate:
         step: Holds optimizer, settings and state.
         world: The processes that share a global batch.
         in_pairs: See `AllReduceSum`.
+        threads: They share the elements; the bits do not depend on them.
     """
 
-    def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool) -> None:
+    def __init__(
+        self, step: TrainingStep, world: World, *, in_pairs: bool, threads: int = 1
+    ) -> None:
         self._step = step
+        self._threads = ThreadPoolExecutor(threads)
         self._total = None if world.size == 1 else _Total(AllReduceSum(world, in_pairs=in_pairs))
 
     def __call__(self, *sums: Tensor) -> Sequence[float]:
@@ -54,7 +63,7 @@ class HostUpdate:
         scale = step.loss_scale.asnumpy().item()
         update = step.optimizer_step.asnumpy().item()
         rate = step.learning_rates.asnumpy()[update].item()
-        squares = [sum_of_squares(gradient) for gradient in gradients]
+        squares = list(self._threads.map(sum_of_squares, gradients))
         total = sum(squares)
         finite = math.isfinite(total)
         if finite:
@@ -76,22 +85,20 @@ class HostUpdate:
         ratio, root = 1.0, 1.0
         if optimizer.corrections is not None:
             ratio, root = optimizer.corrections.asnumpy()[update].tolist()
+        updates = []
         for i, (gradient, factor) in enumerate(zip(gradients, factors, strict=True)):
-            weight = _flat(optimizer.parameters[i])
-            wide = weight.astype(np.float32, copy=False)
-            adam(
-                wide,
-                _flat(optimizer.first_moment[i]),
-                _flat(optimizer.second_moment[i]),
-                gradient,
+            tensors = optimizer.parameters[i], optimizer.first_moment[i], optimizer.second_moment[i]
+            scalars = (
                 np.float32(factor),
                 betas,
                 np.float32(rate * ratio),
                 np.float32(optimizer.eps * root),
                 np.float32(optimizer.decay[i] / ratio),
             )
-            if wide is not weight:
-                weight[:] = wide
+            for piece in _pieces(*map(_flat, tensors), gradient):
+                updates.append(self._threads.submit(_update_piece, *piece, *scalars))
+        for update_of_piece in updates:
+            update_of_piece.result()
 
     def _count(self, scale: float, finite: bool) -> None:
         """Advance the counters and the loss scale, as `TrainingStep` does."""
@@ -120,6 +127,20 @@ class _Total(Cell):
         """Return the sum of each tensor; see `Completion`."""
         sums: Tensors = self.completion(self.total(tensors))
         return sums
+
+
+def _pieces(*arrays: Floats) -> Iterator[tuple[Floats, ...]]:
+    """Yield pieces of arrays (N,), in their memory."""
+    for start in range(0, arrays[0].size, PIECE):
+        yield tuple(array[start : start + PIECE] for array in arrays)
+
+
+def _update_piece(weight: Floats, *others: Any) -> None:
+    """Update a piece of a parameter, of any type; `others` as of `adam`."""
+    wide = weight.astype(np.float32, copy=False)
+    adam(wide, *others)
+    if wide is not weight:
+        weight[:] = wide
 
 
 def _flat(tensor: Tensor) -> Floats:

@@ -96,6 +96,7 @@ class MicroBatchStep:
         micro_batches: Parts of a global batch; None: one a process.
         world: The processes that share them.
         data_sink_steps: Steps of a call, whose outputs are read after the last; None: one.
+        threads: Of an update that the host makes.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class MicroBatchStep:
         micro_batches: int | None,
         world: World,
         data_sink_steps: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.step = step
         self.micro_batches = micro_batches
@@ -116,7 +118,8 @@ class MicroBatchStep:
         self._add: Callable[[Tensors, Tensors], Tensors]
         self._update: Callable[..., Sequence[Tensor | float]]
         if cpu_operators.used():
-            self._add, self._update = add_in_place, HostUpdate(step, world, in_pairs=in_pairs)
+            self._add = add_in_place
+            self._update = HostUpdate(step, world, in_pairs=in_pairs, threads=threads)
         else:
             compiled_sum = Sum()
             self._add = lambda a, b: compiled_sum(*a, *b)
