@@ -20,11 +20,11 @@ from tinybert.data.teacher_outputs import TEACHERS
 from tinybert.distill.layer_map import layer_map
 from tinybert.stages.task_distill import phase_training
 
-RECIPE = ROOT / "recipes" / "minilm" / "minilm_sst2_td.toml"
 ROWS = 6400
 PASSES = 3
 """Of phase 2 over the rows."""
-PHASES = ("phase1", "phase2")
+CHAIN = "recipes/minilm/minilm_sst2_"
+RECIPES = {"phase1": f"{CHAIN}td1.toml", "phase2": f"{CHAIN}td2.toml"}
 
 
 class Distillation(Training):
@@ -34,20 +34,19 @@ class Distillation(Training):
         self, given: Material, phase: str, *, dropout: float = 0.1, cached: bool = True
     ) -> None:
         values: dict[str, object] = {key: value for key, value in given.changes.items()}
-        values |= {"runtime.teacher_cache_gib": 8.0} if cached else {}
+        values |= {"runtime.teacher_cache_gib": 8.0 if cached else 0.0}
         values |= {f"{phase}.optimizer.{key}": value for key, value in TRANSFORMERS.items()}
         values |= {f"student.{key}": dropout for key in DROPOUT}
         values |= {f"{phase}.loss_scale.loss_scale_value": 1}
         shutil.rmtree(given.work / TEACHERS, ignore_errors=True)
+        student = {"phase1": f"{CHAIN}gd.toml", "phase2": RECIPES["phase1"]}[phase]
         links = {
-            '{ recipe = "recipes/minilm/minilm_sst2_finetune.toml" }': f'"{classifier(given)}"',
-            'load_student_ckpt_path = { recipe = "recipes/minilm/minilm_sst2_gd.toml" }': (
-                'init = "seeded"'
-            ),
+            f'{{ recipe = "{CHAIN}finetune.toml" }}': f'"{classifier(given)}"',
+            f'load_student_ckpt_path = {{ recipe = "{student}" }}': 'init = "seeded"',
         }
-        with edited(RECIPE, links) as recipe:
+        with edited(ROOT / RECIPES[phase], links) as recipe:
             context = run_context(recipe, values, given.work)
-        (chosen,) = (p for p in context.plan.phases if p.name == phase)
+        (chosen,) = context.plan.phases
         began = time.perf_counter()
         setup = phase_training(context.plan.resolved.recipe, context, chosen, {}, 0)
         self.teacher_seconds = time.perf_counter() - began
@@ -109,7 +108,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    measuring.report([measure_phase(phase, arguments) for phase in PHASES], arguments)
+    measuring.report([measure_phase(phase, arguments) for phase in RECIPES], arguments)
 
 
 if __name__ == "__main__":
