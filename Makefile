@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 TESTS ?= tests
 PYTEST := $(RUN) -m pytest $(TESTS)
+# Also where the environment forbids bytecode: the tests start the program some hundred times.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: smoke test test-slow lint generated ascend-operators ascend-acceptance setup lock clean
 
