@@ -92,27 +92,56 @@ COMMON = {
 }
 
 
-@settings(max_examples=1400, **COMMON)
+def check_override(path, base, table, name, value):
+    """Give one key of a good recipe a value on the command line."""
+    check(path, base.encode(), [f"{table}{name}={value}"])
+
+
+OVERRIDES = {
+    "base": st.sampled_from(BASES),
+    "table": st.sampled_from([header.strip("[]") + "." for header in HEADERS] + ["", "x."]),
+    "name": st.sampled_from([*NAMES, "x", ""]),
+    "value": st.sampled_from(VALUES) | st.text(max_size=5),
+}
+
+
+@settings(max_examples=350, **COMMON)
 @given(content=mutated_recipes())
 def test_changed_lines_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
-@settings(max_examples=700, **COMMON)
+@settings(max_examples=175, **COMMON)
 @given(content=damaged_recipes())
 def test_changed_bytes_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
+@settings(max_examples=100, **COMMON)
+@given(**OVERRIDES)
+def test_overrides_never_end_in_a_traceback(tmp_path, **override):
+    check_override(tmp_path / "x.toml", **override)
+
+
+@pytest.mark.slow
+@settings(max_examples=1400, **COMMON)
+@given(content=mutated_recipes())
+def test_many_changed_lines_never_end_in_a_traceback(tmp_path, content):
+    check(tmp_path / "x.toml", content)
+
+
+@pytest.mark.slow
+@settings(max_examples=700, **COMMON)
+@given(content=damaged_recipes())
+def test_many_changed_bytes_never_end_in_a_traceback(tmp_path, content):
+    check(tmp_path / "x.toml", content)
+
+
+@pytest.mark.slow
 @settings(max_examples=400, **COMMON)
-@given(
-    base=st.sampled_from(BASES),
-    table=st.sampled_from([header.strip("[]") + "." for header in HEADERS] + ["", "x."]),
-    name=st.sampled_from([*NAMES, "x", ""]),
-    value=st.sampled_from(VALUES) | st.text(max_size=5),
-)
-def test_overrides_never_end_in_a_traceback(tmp_path, base, table, name, value):
-    check(tmp_path / "x.toml", base.encode(), [f"{table}{name}={value}"])
+@given(**OVERRIDES)
+def test_many_overrides_never_end_in_a_traceback(tmp_path, **override):
+    check_override(tmp_path / "x.toml", **override)
 
 
 def test_the_bases_are_good(tmp_path):
