@@ -15,6 +15,7 @@ import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.stand_ins import (
     prepare_commands,
+    program_code,
     stand_in_checkpoint,
     stand_in_run,
     stand_in_weights,
@@ -61,6 +62,7 @@ def test_a_shipped_recipe_plans_its_run(prepared, path, tmp_path, monkeypatch, c
             stand_in_run(tmp_path, tmp_path / source["recipe"], weights=weights)
     recipe = path.relative_to(ROOT)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands.run, "code_identity", lambda program: (program_code(), b""))
     if "steps" in resolved.values.get("expect", {}):  # those of the real number of rows
         sizes.append("expect.steps=")
     changes = [word for size in sizes for word in ("--set", size)]
