@@ -79,7 +79,8 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(items):
     """Put the tests that run the program first: of two processes, neither ends long before."""
-    items.sort(key=lambda item: not {"runner", "narrow"} & set(item.fixturenames))
+    running = {"runner", "narrow", "distillation"}
+    items.sort(key=lambda item: not running & set(item.fixturenames))
 
 
 @pytest.fixture(scope="session")
