@@ -48,6 +48,7 @@ def test_the_hidden_loss_alone_is_trained_on_and_reported(runner, run):
     assert code == 0, out + err
 
 
+@pytest.mark.slow
 def test_data_sink_changes_no_bit(runner, recipe, run):
     sink = ("runtime.enable_data_sink=true", "runtime.data_sink_steps=5")
     other = runner.run(recipe, "--fresh", *(part for each in sink for part in ("--set", each)))

@@ -108,6 +108,7 @@ def test_without_projection_a_copy_of_all_layers_has_no_loss(recipe):
     assert losses == [0.0] * 3
 
 
+@pytest.mark.slow
 def test_a_run_says_which_layers_its_student_began_as(runner, recipe):
     manifest = json.loads(runner.run(recipe, "--fresh").read_text())
     assert manifest["effective"]["layers_from_teacher"] == [2, 4]

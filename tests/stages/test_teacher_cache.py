@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from safetensors.numpy import save_file
+from structlog.testing import capture_logs
 
 from tests.conftest import NARROW, ROOT, SHIPPED, Runner
 from tests.manifest.test_circumstances import PORTABLE
@@ -20,7 +21,8 @@ from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load as load_recipe
 from tinybert.recipe.network import ROLES, head
 from tinybert.stages.build import first_weights
-from tinybert.stages.teacher_cache import cache_key
+from tinybert.stages.layers import build_distiller
+from tinybert.stages.teacher_cache import cache_key, cached_layers, cached_logits
 
 ROWS = 350
 CHANGES = {
@@ -144,20 +146,38 @@ def test_a_second_run_computes_no_teacher_also_with_sunk_steps_and_masks_of_the_
     assert again["outcome"] == cached["outcome"]
 
 
+TOO_LARGE = {
+    "digest": None,
+    "unused": "too large",
+    "bytes": 2800,
+    "limit_bytes": 1,
+    "matrix_products": {},
+}
+
+
+def context_for(distillation, recipe, *changes):
+    """Return the context of a run of a changed recipe."""
+    plan, problems = make_plan(load_recipe(recipe, changes), distillation.root)
+    assert problems == []
+    return context_of(plan)
+
+
+def test_outputs_above_the_limit_are_not_kept(distillation):
+    context = context_for(distillation, distillation.recipe, "runtime.teacher_cache_gib=1e-9")
+    with capture_logs() as events:
+        outputs, facts = cached_logits(context.plan.resolved.recipe, context, Cell())
+    assert (outputs, asdict(facts)) == (None, TOO_LARGE)
+    (event,) = events
+    assert event["event"] == "teacher cache: too large, not used"
+    assert (event["bytes"], event["limit_bytes"]) == (2800, 1)
+
+
+@pytest.mark.slow
 def test_outputs_above_the_limit_are_computed_in_every_step(distillation, computed):
     before = caches(distillation.root)
     other, log = distillation.distil("--set", "runtime.teacher_cache_gib=1e-9")
-    (line,) = (line for line in log.splitlines() if "teacher cache" in line)
-    assert "too large, not used" in line
-    assert line.endswith("bytes=2800 limit_bytes=1")
-    facts = other["effective"]["phases"]["phase2"]["teacher_cache"]
-    assert facts == {
-        "digest": None,
-        "unused": "too large",
-        "bytes": 2800,
-        "limit_bytes": 1,
-        "matrix_products": {},
-    }
+    assert log.count("teacher cache") == 1
+    assert other["effective"]["phases"]["phase2"]["teacher_cache"] == TOO_LARGE
     assert other["outcome"] == computed["outcome"]
     assert caches(distillation.root) == before
 
@@ -173,8 +193,7 @@ def test_packed_rows_have_a_cache_of_their_own(distillation, cached):
 def test_the_key_has_what_has_an_effect_on_bits_and_no_number_of_processes(
     distillation, monkeypatch
 ):
-    plan, _ = make_plan(load_recipe(distillation.recipe), distillation.root)
-    context, teacher = context_of(plan), Cell()
+    context, teacher = context_for(distillation, distillation.recipe), Cell()
 
     def key(**changes):
         environment = replace(PORTABLE, **changes)
@@ -241,6 +260,7 @@ def test_cached_layers_give_the_losses_of_computed_ones(distillation, layered, c
         assert after[fact] == before[fact]
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_no_layers_also_with_sunk_steps_and_masks_of_the_graph(
     distillation, cached_layered
 ):
@@ -252,6 +272,7 @@ def test_a_second_run_computes_no_layers_also_with_sunk_steps_and_masks_of_the_g
     assert again["outcome"]["metrics"] == cached_layered["outcome"]["metrics"]
 
 
+@pytest.mark.slow
 def test_packed_layers_are_cached_too(distillation, cached_layered):
     packed, log = distillation.distil(*ROOM, *PACKED, recipe=distillation.layers)
     assert COMPUTING in log
@@ -260,11 +281,14 @@ def test_packed_layers_are_cached_too(distillation, cached_layered):
 
 
 def test_layers_are_not_cached_where_padding_counts(distillation):
-    include = ("--set", 'phase1.distill.padding="include"', "--set", "phase1.training.epoch_size=1")
-    other, log = distillation.distil(*ROOM, *include, recipe=distillation.layers)
-    assert "teacher cache: padding counts, not used" in log
-    facts = other["effective"]["phases"]["phase1"]["teacher_cache"]
-    assert (facts["digest"], facts["unused"]) == (None, "padding counts")
+    changes = ('phase1.distill.padding="include"', "runtime.teacher_cache_gib=0.1")
+    context = context_for(distillation, distillation.layers, *changes)
+    recipe = context.plan.resolved.recipe
+    distiller = build_distiller(context.plan, recipe.phase1.distill, context.loaded)
+    with capture_logs() as events:
+        outputs, facts = cached_layers(recipe, context, distiller)
+    assert (outputs, facts.digest, facts.unused) == (None, None, "padding counts")
+    assert [event["event"] for event in events] == ["teacher cache: padding counts, not used"]
 
 
 def kill(recipe, moment, number):
