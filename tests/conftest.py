@@ -1,12 +1,19 @@
 """What tests of the whole program share: the command line, in processes of their own."""
 
+import io
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+
+import runner as program
 
 pytest_plugins = ["tests.fake_runs"]
 
@@ -26,8 +33,25 @@ LONG = {**NARROW, "train_steps = 48": "train_steps = 200"}
 """Changes of `tiny.toml`: steps enough that a signal or a kill comes before the last."""
 
 
+def read_json(path):
+    """Return a manifest, or another file of JSON."""
+    return json.loads(path.read_text())
+
+
+def folder(path):
+    """Return the folder of a run, by its manifest."""
+    return path.parents[1] / read_json(path)["volatile"]["directory"]
+
+
+def settings(*changes):
+    """Return the arguments that change a recipe."""
+    return [part for change in changes for part in ("--set", change)]
+
+
 class Runner:
     """Calls runner.py with runs/ and manifests/ in a folder of the test's own.
+
+    A call is a process of its own, as a user's; `ask` is the quick way to all but training.
 
     `changes` are made in the text of the tiny recipe that the tests run.
     """
@@ -60,6 +84,23 @@ class Runner:
         process = self.start(*arguments, **options)
         out, err = process.communicate()
         return process.returncode, out, err
+
+    def ask(self, *arguments):
+        """Carry out a command that trains nothing in this process; returns as a call does."""
+        out, err = io.StringIO(), io.StringIO()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            with (
+                pytest.MonkeyPatch.context() as here,
+                patch.dict(os.environ, NO_COLOR="1"),
+                redirect_stdout(out),
+                redirect_stderr(err),
+            ):
+                here.chdir(self.root)
+                code = program.main([str(argument) for argument in arguments])
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return code, out.getvalue(), err.getvalue()
 
     def run(self, recipe, *arguments, **options):
         """Run a recipe that must finish; return its manifest's path."""

@@ -54,7 +54,7 @@ def seeded_teacher(recipe):
 def first_line(narrow, base, *arguments):
     recipe, a = base
     b = narrow.run(recipe, "--fresh", *arguments)
-    code, out, _ = narrow("diff", a, b)
+    code, out, _ = narrow.ask("diff", a, b)
     assert code == 1
     return out.splitlines()[0]
 
@@ -108,6 +108,6 @@ def test_another_library_version(narrow, base):
         environment=replace(second.environment, distributions=libraries),
     )
     b.write_bytes(encode_manifest(manifest))
-    code, out, _ = narrow("diff", a, b)
+    code, out, _ = narrow.ask("diff", a, b)
     assert code == 1
     assert out.startswith('different: library numpy: "1.26.4" in A, "1.26.3" in B')

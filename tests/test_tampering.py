@@ -1,12 +1,11 @@
 """Bytes that a digest is recorded for are compared before use: no other outcome in silence."""
 
-import json
 import shutil
 import signal
 
 import pytest
 
-from tests.conftest import Runner
+from tests.conftest import Runner, folder, read_json
 
 pytestmark = pytest.mark.slow
 
@@ -14,11 +13,7 @@ STEPS = ("--set", "training.train_steps=60")
 
 
 def outcome(path):
-    return json.loads(path.read_text())["digests"]["outcome"]
-
-
-def folder(path):
-    return path.parents[1] / json.loads(path.read_text())["volatile"]["directory"]
+    return read_json(path)["digests"]["outcome"]
 
 
 def flip(path, place=-1):
@@ -45,7 +40,7 @@ def stopped(tmp_path_factory):
     process.send_signal(signal.SIGINT)
     process.communicate()
     path = max(runner.root.glob("manifests/free-*.json"))
-    assert json.loads(path.read_text())["outcome"]["status"] == "interrupted"
+    assert read_json(path)["outcome"]["status"] == "interrupted"
     return runner, path, straight
 
 

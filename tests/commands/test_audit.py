@@ -56,7 +56,7 @@ def test_a_forged_loss_is_named_and_signed(straight, tmp_path, narrow):
     assert code == 3
     assert lines[0].startswith("different: step 4: loss is ")
     assert lines[1].startswith("replayed: 10 of 200 steps (5.0%) in ")
-    code, out, err = narrow(
+    code, out, err = narrow.ask(
         "verify", forgery.manifest, "--signature", statement, "--public-key", public
     )
     assert (code, out.splitlines()[2]) == (0, f"  {lines[0]}"), err

@@ -130,7 +130,7 @@ def test_options_of_one_run_are_refused_for_several(root, capsys):
     assert "--profile" in capsys.readouterr().err
 
 
-def test_a_chain_that_was_broken_goes_on(root):
+def test_a_chain_that_was_broken_goes_on(root, capsys):
     """The first of two runs is not as its [expect] says; the same command does what remains."""
     finetune = Path(FINETUNE)
     text = finetune.read_text() + "\n[expect]\nmetrics = { accuracy = { min = 1.1 } }\n"
@@ -147,8 +147,8 @@ def test_a_chain_that_was_broken_goes_on(root):
     }.items():
         text = text.replace(old, new)
     Path(EVALUATE).write_text(text)
-    command = [sys.executable, ROOT / "runner.py", "run", "--with-parents", EVALUATE]
-    command += ["--root", root]
+    words = ["run", "--with-parents", EVALUATE, "--root", str(root)]
+    command = [sys.executable, ROOT / "runner.py", *words]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     (manifest,) = root.glob("manifests/tiny_finetune-*.json")
     assert first.returncode == 3
@@ -165,6 +165,6 @@ def test_a_chain_that_was_broken_goes_on(root):
     )
     (evaluated,) = root.glob("manifests/tiny_evaluate-*.json")
     assert second.stdout == f"manifests/{evaluated.name}\n"
-    third = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (third.returncode, third.stdout) == (0, "")
-    assert third.stderr == f"1 of 1: {EVALUATE} is finished: manifests/{evaluated.name}\n"
+    assert runner.main(words) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"1 of 1: {EVALUATE} is finished: manifests/{evaluated.name}\n")

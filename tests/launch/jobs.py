@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from tests.conftest import NARROW, ROOT, Runner
+from tests.conftest import NARROW, ROOT, Runner, folder, settings
 
 STEPS = 50
 
@@ -25,12 +25,7 @@ def make_runner(folder, steps=STEPS, save=10):
 
 def processes(count, hosts=1):
     """Return the arguments for so many processes a host."""
-    sets = (f"topology.devices_per_host={count}", f"topology.hosts={hosts}")
-    return [part for value in sets for part in ("--set", value)]
-
-
-def load(path):
-    return json.loads(path.read_text())
+    return settings(f"topology.devices_per_host={count}", f"topology.hosts={hosts}")
 
 
 def manifest_of(runner):
@@ -41,8 +36,8 @@ def manifest_of(runner):
 
 def trace(path):
     """Return the records of a run's trace."""
-    folder = path.parents[1] / load(path)["volatile"]["directory"]
-    return [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    lines = (folder(path) / "trace.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def workers(launcher):
@@ -143,8 +138,8 @@ class Hosts:
             os.kill(pid, signal.SIGKILL)
         for name in self.names:
             _ip("netns", "del", name)
-        for folder in self.mounted:
-            subprocess.run(["umount", "-l", folder], check=True)
+        for place in self.mounted:
+            subprocess.run(["umount", "-l", place], check=True)
 
 
 def can_make_hosts():

@@ -10,14 +10,13 @@ from dataclasses import asdict
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, folder, read_json
 from tests.launch.jobs import (
     STEPS,
     Hosts,
     all_gone,
     can_make_hosts,
     family_of,
-    load,
     make_runner,
     manifest_of,
     processes,
@@ -72,7 +71,7 @@ def pair(tmp_path_factory):
 
 
 def test_two_processes_do_what_one_does(runner, alone, pair):
-    code, out, _ = runner("diff", "--across-topology", alone, pair)
+    code, out, _ = runner.ask("diff", "--across-topology", alone, pair)
     assert code == 0, out
     assert out.startswith("equal: the same samples in the same order, initial weights and masks")
     one, two = trace(alone), trace(pair)
@@ -81,32 +80,32 @@ def test_two_processes_do_what_one_does(runner, alone, pair):
 
 
 def test_the_manifest_says_who_took_part(pair):
-    manifest = load(pair)
+    manifest = read_json(pair)
     assert manifest["effective"]["topology"] == {"device": "CPU", "processes": 2}
     assert manifest["environment"]["topology"]["processes"] == 2
     assert sorted(manifest["volatile"]["ranks"]) == ["0", "1"]
-    folder = pair.parents[1] / manifest["volatile"]["directory"] / "ranks"
-    fragment = load(folder / "1" / "manifest.json")
+    ranks = folder(pair) / "ranks"
+    fragment = read_json(ranks / "1" / "manifest.json")
     assert fragment["outcome"]["trace_digest"] == manifest["outcome"]["trace_digest"]
     assert fragment["effective"]["initial_weights"] == manifest["effective"]["initial_weights"]
-    assert {path.name for path in folder.glob("*.log")} >= {"worker_0.log", "worker_1.log"}
-    assert not list((folder / "1").rglob("*.safetensors"))
-    job_file = folder / "job.json"
+    assert {path.name for path in ranks.glob("*.log")} >= {"worker_0.log", "worker_1.log"}
+    assert not list((ranks / "1").rglob("*.safetensors"))
+    job_file = ranks / "job.json"
     assert job_file.stat().st_mode & 0o777 == 0o600
-    hashed = {file["sha256"] for file in load(job_file)["record_digests"]["data"]}
+    hashed = {file["sha256"] for file in read_json(job_file)["record_digests"]["data"]}
     assert hashed == {file["sha256"] for file in manifest["inputs"]["files"]}
 
 
 def test_variables_of_another_launcher_do_not_reach_a_job(pair):
     variables = {"OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-    assert load(pair)["environment"]["variables"] == variables
+    assert read_json(pair)["environment"]["variables"] == variables
 
 
 def test_a_master_port_in_use_is_one_line_of_a_table(tmp_path):
     runner = make_runner(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code, out, err = runner(
+        code, out, err = runner.ask(
             runner.free, "--root", tmp_path, *processes(2), "--set", f"topology.master_port={port}"
         )
     assert (code, out) == (4, "")
@@ -117,7 +116,7 @@ def test_a_master_port_in_use_is_one_line_of_a_table(tmp_path):
 
 def test_a_dry_run_says_who_does_what(tmp_path):
     runner = make_runner(tmp_path)
-    code, out, _ = runner(runner.free, "--root", tmp_path, "--dry-run", *processes(4))
+    code, out, _ = runner.ask(runner.free, "--root", tmp_path, "--dry-run", *processes(4))
     assert code == 0
     assert "processes    4 on 1 host(s); 0 to 3 on this one, host 0\n" in out
     assert "shards       general_distill: process r takes rows 4 r to 4 r + 4\n" in out
@@ -147,7 +146,7 @@ def test_a_run_that_is_not_finished_is_no_success_whatever_its_processes_report(
     assert all("PYTHONPATH" in names for names in inherited)
     assert not any("TINYBERT_JOB_SECRET" in names for names in inherited)
     assert "error: the processes reported that they ended well, but the run is planned\n" in err
-    assert load(manifest_of(runner))["outcome"]["status"] == "failed"
+    assert read_json(manifest_of(runner))["outcome"]["status"] == "failed"
 
 
 @pytest.mark.slow
@@ -169,7 +168,7 @@ def test_forged_heartbeats_change_nothing(tmp_path):
             time.sleep(0.1)
     assert launcher.communicate()[0].startswith("manifests/free-")
     assert launcher.returncode == 0
-    manifest = load(manifest_of(runner))
+    manifest = read_json(manifest_of(runner))
     assert (manifest["outcome"]["status"], manifest["outcome"]["steps"]) == ("finished", STEPS)
 
 
@@ -178,7 +177,7 @@ def test_forged_heartbeats_change_nothing(tmp_path):
 def test_more_processes_do_what_one_does(runner, tmp_path, alone, count):
     more = make_runner(tmp_path)
     path = more.run(more.free, *processes(count))
-    code, out, _ = runner("diff", "--across-topology", alone, path)
+    code, out, _ = runner.ask("diff", "--across-topology", alone, path)
     assert code == 0, out
     assert largest_difference(trace(alone), trace(path)) < CLOSE
 
@@ -187,7 +186,7 @@ def test_more_processes_do_what_one_does(runner, tmp_path, alone, count):
 def test_two_processes_twice_give_equal_bits(runner, tmp_path, pair):
     again = make_runner(tmp_path)
     path = again.run(again.free, *processes(2))
-    code, out, _ = runner("diff", pair, path)
+    code, out, _ = runner.ask("diff", pair, path)
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
 
 
@@ -206,7 +205,7 @@ FAULTS = {
 def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_path, fault):
     signum, message, exit_code = FAULTS[fault]
     straight = make_runner(tmp_path / "straight", steps=200)
-    expected = load(straight.run(straight.free, *processes(2)))
+    expected = read_json(straight.run(straight.free, *processes(2)))
     runner = make_runner(tmp_path / "fallen", steps=200)
     launcher = runner.start(runner.free, "--root", runner.root, *processes(2))
     wait_for_step(runner.root, 20, launcher)
@@ -220,12 +219,12 @@ def test_a_process_that_falls_ends_the_job_and_it_goes_on_to_the_same_bits(tmp_p
     assert f"error: {message}\n  --> " in err
     assert all_gone(family)
     path = manifest_of(runner)
-    error = load(path)["outcome"]["error"]
+    error = read_json(path)["outcome"]["error"]
     assert (error["rank"], error["exit_code"], error["message"]) == (1, exit_code, message)
     assert error["step"] >= 20
     assert error["last_lines"]
     runner.run(runner.free, *processes(2), "--resume", path)
-    assert load(path)["digests"]["outcome"] == expected["digests"]["outcome"]
+    assert read_json(path)["digests"]["outcome"] == expected["digests"]["outcome"]
 
 
 @pytest.mark.slow
@@ -237,7 +236,7 @@ def test_a_refused_resume_changes_nothing(tmp_path):
     launcher.communicate()
     path = manifest_of(runner)
     manifest = path.read_bytes()
-    assert load(path)["outcome"]["status"] == "interrupted"
+    assert read_json(path)["outcome"]["status"] == "interrupted"
     newest = max(tmp_path.glob("runs/free/*/checkpoints/step-*.safetensors"))
     whole = newest.read_bytes()
     newest.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -247,7 +246,7 @@ def test_a_refused_resume_changes_nothing(tmp_path):
     assert path.read_bytes() == manifest
     newest.write_bytes(whole)
     runner.run(runner.free, *processes(2))
-    assert load(path)["outcome"]["status"] == "finished"
+    assert read_json(path)["outcome"]["status"] == "finished"
 
 
 @pytest.mark.slow
@@ -261,7 +260,7 @@ def test_a_run_goes_on_with_another_number_of_processes(runner, tmp_path, alone)
     assert "error: stopped, and saved\n" in err
     path = manifest_of(mine)
     mine.run(mine.free, *processes(4), "--resume", path)
-    code, out, _ = runner("diff", "--across-topology", alone, path)
+    code, out, _ = runner.ask("diff", "--across-topology", alone, path)
     assert code == 0, out
     assert largest_difference(trace(alone), trace(path)) < CLOSE
 
@@ -279,7 +278,7 @@ def test_a_signal_to_every_process_of_a_job_saves_it(tmp_path):
     assert (launcher.returncode, out) == (143, "")
     assert "error: stopped, and saved\n" in err
     assert all_gone(family)
-    assert load(manifest_of(runner))["outcome"]["status"] == "interrupted"
+    assert read_json(manifest_of(runner))["outcome"]["status"] == "interrupted"
 
 
 @pytest.mark.slow
@@ -296,7 +295,7 @@ def test_a_stop_before_the_first_step_leaves_a_run_that_goes_on(tmp_path):
     path = manifest_of(runner)
     runner.run(runner.free, *processes(2))
     assert manifest_of(runner) == path
-    assert load(path)["outcome"]["status"] == "finished"
+    assert read_json(path)["outcome"]["status"] == "finished"
 
 
 OTHER_WEIGHTS = """
@@ -317,7 +316,7 @@ def test_a_process_with_other_weights_ends_the_job_before_the_first_step(tmp_pat
     code, out, err = runner(runner.free, "--root", runner.root, *processes(2), variables=variables)
     assert (code, out) == (1, "")
     assert "error: networks and settings differ between process 0 and 1\n" in err
-    assert load(manifest_of(runner))["outcome"]["steps"] == 0
+    assert read_json(manifest_of(runner))["outcome"]["steps"] == 0
 
 
 @pytest.mark.slow
@@ -329,7 +328,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path):
     launcher.kill()
     launcher.communicate()
     assert all_gone(family)
-    code, out, _ = runner("show", manifest_of(runner))
+    code, out, _ = runner.ask("show", manifest_of(runner))
     assert code == 0
     assert out.splitlines()[1].split() == ["status", "abandoned"]
 
@@ -353,7 +352,7 @@ def test_two_hosts_do_what_one_process_does(runner, tmp_path, hosts):
     assert "host 1 is done; the manifest of run " in answers[1][0]
     path = manifest_of(hosts.runners[0])
     assert not list(hosts.runners[1].root.glob("manifests/free-*"))
-    code, out, _ = runner("diff", "--across-topology", alone, path)
+    code, out, _ = runner.ask("diff", "--across-topology", alone, path)
     assert code == 0, out
     assert largest_difference(trace(alone), trace(path)) < CLOSE
 
@@ -372,7 +371,7 @@ def test_a_full_disk_on_one_host_ends_the_job_on_both(hosts):
     assert [launcher.returncode for launcher in launchers] == [4, 4], answers
     assert "error: the system refused: no space left on device\n" in answers[0][1]
     assert "(process 1, step " in answers[0][1]
-    error = load(manifest_of(hosts.runners[0]))["outcome"]["error"]
+    error = read_json(manifest_of(hosts.runners[0]))["outcome"]["error"]
     assert (error["rank"], error["type"]) == (1, "InputError")
     assert not hosts.pids()
 

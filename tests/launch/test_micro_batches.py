@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.launch.jobs import load, make_runner, manifest_of, processes, wait_for_step, workers
+from tests.conftest import read_json, settings
+from tests.launch.jobs import make_runner, manifest_of, processes, wait_for_step, workers
 
 pytestmark = pytest.mark.slow
 
@@ -20,10 +21,6 @@ HALF = ('network.compute_type="float16"', "loss_scale.loss_scale_value=109951162
 PACKED = ('data.packing="blocks"', "data.block_length=64")
 SUNK = ("runtime.enable_data_sink=true", "runtime.data_sink_steps=11")
 GRAPH = ('runtime.dropout_masks="graph"',)
-
-
-def settings(changes):
-    return [part for change in changes for part in ("--set", change)]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +51,7 @@ def run(runner, recipes):
             once("finetune")
         key = (stage, changes, count)
         if key not in known:
-            arguments = [*processes(count), *settings(changes)]
+            arguments = [*processes(count), *settings(*changes)]
             known[key] = runner.run(recipes[stage], "--fresh", *arguments)
         return known[key]
 
@@ -62,7 +59,7 @@ def run(runner, recipes):
 
 
 def assert_bitwise(runner, a, b):
-    code, out, err = runner("diff", a, b)
+    code, out, err = runner.ask("diff", a, b)
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal"), out + err
 
 
@@ -71,8 +68,8 @@ def assert_bitwise(runner, a, b):
 def test_any_number_of_processes_has_the_outcome_of_one(runner, run, stage, count):
     held_out = HELD_OUT if stage == "general_distill" else ()
     alone, together = run(stage, *held_out), run(stage, *held_out, count=count)
-    assert load(together)["effective"]["topology"]["processes"] == count
-    assert load(alone)["outcome"]["steps"] >= 60
+    assert read_json(together)["effective"]["topology"]["processes"] == count
+    assert read_json(alone)["outcome"]["steps"] >= 60
     assert_bitwise(runner, alone, together)
 
 
@@ -85,14 +82,14 @@ def test_two_threads_have_the_outcome_of_one(runner, run, stage):
 @pytest.mark.parametrize("count", [2, 8])
 def test_float16_with_overflows_has_one_outcome(runner, run, count):
     alone = run("general_distill", *HALF)
-    assert load(alone)["outcome"]["overflows"] > 3
+    assert read_json(alone)["outcome"]["overflows"] > 3
     assert_bitwise(runner, alone, run("general_distill", *HALF, count=count))
 
 
 @pytest.mark.parametrize("stage", ["general_distill", "finetune"])
 def test_several_steps_a_call_and_masks_in_the_graph_have_the_same_outcome(runner, run, stage):
     sunk = run(stage, *SUNK, "checkpoints.save_ckpt_step=22", *GRAPH, count=2)
-    assert load(sunk)["effective"]["runtime"] == {
+    assert read_json(sunk)["effective"]["runtime"] == {
         "mode": "graph",
         "enable_data_sink": True,
         "micro_batches": 8,
@@ -107,7 +104,7 @@ def test_packed_rows_and_a_teacher_cache_have_one_outcome(runner, run):
     assert_bitwise(runner, *finetuned)
     changes = ('phase1.distill.padding="ignore"', "runtime.teacher_cache_gib=0.1", *PACKED)
     distilled = [run("task_distill", *changes, count=count) for count in (1, 2, 4)]
-    facts = load(distilled[2])["effective"]["phases"]
+    facts = read_json(distilled[2])["effective"]["phases"]
     for phase in facts.values():
         assert phase["teacher_cache"]["digest"]
         assert phase["packing"]["block_length"] == 64
@@ -123,19 +120,19 @@ def test_an_evaluation_packs_the_same_rows_together(runner, run, recipes, write_
     }
     recipe = write_recipe("measure", "tiny_evaluate", link)
     runs = [
-        runner.run(recipe, "--fresh", *processes(count), *settings(PACKED)) for count in (1, 2, 4)
+        runner.run(recipe, "--fresh", *processes(count), *settings(*PACKED)) for count in (1, 2, 4)
     ]
     for other in runs[1:]:
         assert_bitwise(runner, runs[0], other)
-    assert load(runs[0])["outcome"]["metrics"] == load(parent)["outcome"]["best_metrics"]
+    assert read_json(runs[0])["outcome"]["metrics"] == read_json(parent)["outcome"]["best_metrics"]
 
 
 @pytest.mark.parametrize("counts", [(8, 2), (2, 4), (1, 8)])
 def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, counts):
     straight = make_runner(tmp_path / "straight", steps=200)
     killed = make_runner(tmp_path / "killed", steps=200)
-    micro = settings(["data.micro_batches=8"])
-    expected = load(straight.run(straight.free, *micro))
+    micro = settings("data.micro_batches=8")
+    expected = read_json(straight.run(straight.free, *micro))
     first, then = counts
     launcher = killed.start(killed.free, "--root", killed.root, *micro, *processes(first))
     wait_for_step(killed.root, 20, launcher)
@@ -146,7 +143,7 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path, counts)
         workers(launcher)[1].send_signal(signal.SIGKILL)
     launcher.communicate()
     path = manifest_of(killed)
-    assert load(path)["outcome"]["steps"] < 200
+    assert read_json(path)["outcome"]["steps"] < 200
     killed.run(killed.free, *micro, *processes(then), "--resume", path)
-    assert len(load(path)["volatile"]["segments"]) == 2
-    assert load(path)["digests"]["outcome"] == expected["digests"]["outcome"]
+    assert len(read_json(path)["volatile"]["segments"]) == 2
+    assert read_json(path)["digests"]["outcome"] == expected["digests"]["outcome"]

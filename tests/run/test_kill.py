@@ -1,13 +1,12 @@
 """A run that is killed at any moment goes on to the very outcome of one that was not."""
 
-import json
 import random
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import LONG, ROOT, Runner
+from tests.conftest import LONG, ROOT, Runner, read_json
 
 TRIALS = 6
 """Of each kind of moment."""
@@ -29,7 +28,7 @@ FIRST, *REST = trials()
 
 
 def outcome(path):
-    return json.loads(path.read_text())["digests"]["outcome"]
+    return read_json(path)["digests"]["outcome"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_a_killed_run_goes_on_to_the_same_outcome(tmp_path, straight, moment, nu
     killed = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True)
     assert killed.returncode == -9, killed.stderr
     for manifest in tmp_path.glob("manifests/free-*.json"):
-        _, shown, _ = runner("show", manifest)
+        _, shown, _ = runner.ask("show", manifest)
         assert shown.splitlines()[1].split() == ["status", "abandoned"]
     assert outcome(runner.run(runner.free)) == outcome(straight)
     (manifest,) = tmp_path.glob("manifests/free-*.json")

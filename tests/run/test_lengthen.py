@@ -1,10 +1,8 @@
 """A finished run goes on to more steps, as a run of its own that has the first as parent."""
 
-import json
-
 import pytest
 
-from tests.conftest import NARROW, SHIPPED, Runner
+from tests.conftest import NARROW, SHIPPED, Runner, folder, read_json
 
 CONSTANT = {
     **NARROW,
@@ -44,8 +42,8 @@ def longer(runner, first):
 
 
 def test_it_ends_in_the_bits_of_a_run_that_was_as_long_from_the_start(runner, longer):
-    straight = json.loads(runner.run(runner.free, *LONGER, "--fresh").read_text())
-    again = json.loads(longer.read_text())
+    straight = read_json(runner.run(runner.free, *LONGER, "--fresh"))
+    again = read_json(longer)
     for fact in ("trace_digest", "steps", "optimizer_steps", "samples", "metrics"):
         assert again["outcome"][fact] == straight["outcome"][fact], fact
     digests = [m["outcome"]["checkpoints"][-1]["tensor_digest"] for m in (again, straight)]
@@ -53,15 +51,14 @@ def test_it_ends_in_the_bits_of_a_run_that_was_as_long_from_the_start(runner, lo
 
 
 def test_the_first_run_is_its_parent_and_what_it_took_over_is_verified(runner, first, longer):
-    manifest = json.loads(longer.read_text())
+    manifest = read_json(longer)
     (parent,) = manifest["inputs"]["parents"]
     assert (parent["role"], parent["manifest"]) == ("start", f"manifests/{first.name}")
     assert manifest["inputs"]["begins_with"]["step"] == 12
-    code, out, err = runner("verify", longer, "--rehash")
+    code, out, err = runner.ask("verify", longer, "--rehash")
     assert (code, out.splitlines()[0]) == (0, "same: every file is what it was"), out + err
-    assert "start: " in runner("lineage", longer)[1]
-    trace = longer.parents[1] / manifest["volatile"]["directory"] / "trace.jsonl"
-    assert len(trace.read_text().splitlines()) == 24
+    assert "start: " in runner.ask("lineage", longer)[1]
+    assert len((folder(longer) / "trace.jsonl").read_text().splitlines()) == 24
 
 
 @pytest.mark.parametrize(
@@ -73,7 +70,8 @@ def test_the_first_run_is_its_parent_and_what_it_took_over_is_verified(runner, f
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_what_cannot_go_on_is_refused(runner, first, changes, message, dry):
-    code, out, err = runner(runner.free, "--root", runner.root, *changes, *dry, "--continue", first)
+    words = (runner.free, "--root", runner.root, *changes, *dry, "--continue", first)
+    code, out, err = runner.ask(*words)
     assert (code, out) in ((2, ""), (4, ""))
     assert message in err
 
@@ -89,13 +87,13 @@ def test_the_last_phase_of_a_task_distillation_goes_on(runner):
     first = runner.run(recipe, "--fresh")
     longer = ("--set", "phase2.training.train_steps=8")
     again = runner.run(recipe, *longer, "--continue", first)
-    straight = json.loads(runner.run(recipe, *longer, "--fresh").read_text())
-    manifest = json.loads(again.read_text())
+    straight = read_json(runner.run(recipe, *longer, "--fresh"))
+    manifest = read_json(again)
     for fact in ("trace_digest", "steps", "samples", "metrics", "best_metrics", "best_checkpoint"):
         assert manifest["outcome"][fact] == straight["outcome"][fact], fact
     assert list(manifest["effective"]["phases"]) == ["phase1", "phase2"]
     assert manifest["effective"]["phases"]["phase1"] == straight["effective"]["phases"]["phase1"]
-    code, out, err = runner("verify", again, "--rehash")
+    code, out, err = runner.ask("verify", again, "--rehash")
     assert (code, out.splitlines()[0]) == (0, "same: every file is what it was"), out + err
     phase1 = ("--set", "phase1.training.train_steps=8")
     code, _, err = runner(recipe, "--root", runner.root, *phase1, "--continue", first)

@@ -1,9 +1,10 @@
 """A run that was stopped or killed in any phase ends in the outcome of a straight one."""
 
-import json
 import signal
 
 import pytest
+
+from tests.conftest import folder, read_json
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +26,6 @@ block_length = 64
 }
 
 
-def load(path):
-    return json.loads(path.read_text())
-
-
 def interrupt(runner, recipe, line, how):
     """Start anew, and send a signal at a line of the log."""
     process = runner.start(recipe, "--root", runner.root, "--fresh")
@@ -48,8 +45,8 @@ def finetuned(runner, write_recipe):
 
 @pytest.fixture(scope="module")
 def distilled(runner, write_recipe, finetuned):
-    folder = runner.root / load(finetuned[1])["volatile"]["directory"]
-    teacher = {"TEACHER": str(folder / "checkpoints" / "best.safetensors")}
+    best = folder(finetuned[1]) / "checkpoints" / "best.safetensors"
+    teacher = {"TEACHER": str(best)}
     recipe = write_recipe("distilled", "tiny_task_distill", SEEDED | teacher)
     return recipe, runner.run(recipe, "--fresh")
 
@@ -74,7 +71,7 @@ def packed(runner, write_recipe):
 def test_a_resumed_run_has_the_outcome_of_a_straight_one(runner, request, run, line, how, code):
     recipe, straight = request.getfixturevalue(run)
     assert interrupt(runner, recipe, line, how) == code
-    resumed = load(runner.run(recipe))
+    resumed = read_json(runner.run(recipe))
     assert len(resumed["volatile"]["segments"]) == 2
-    assert resumed["outcome"] == load(straight)["outcome"]
-    assert resumed["effective"] == load(straight)["effective"]
+    assert resumed["outcome"] == read_json(straight)["outcome"]
+    assert resumed["effective"] == read_json(straight)["effective"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import ROOT
-from tests.stages.test_task_runs import LINKED, PACKED, folder, load
+from tests.conftest import ROOT, folder, read_json
+from tests.stages.test_task_runs import LINKED, PACKED
 
 PLACES = ("river", "town", "sea", "garden")
 OTHERS = ("the", "cold", "green", "stone", "house", "road", "water", "tree", "and", "of")
@@ -48,7 +48,7 @@ def asked(runner):
     for part, count, seed in (("train", 240, 1), ("dev", 48, 2)):
         source = runner.root / f"{part}.json"
         source.write_text(json.dumps(questions(count, seed)))
-        code, _, err = runner(
+        code, _, err = runner.ask(
             *("prepare", "qa", "SQuAD-2.0", source, "--lowercase", "--vocab", VOCAB),
             *("--seq-length", "32", "--stride", "10", "--output", runner.root / "asked" / part),
         )
@@ -77,15 +77,15 @@ def evaluated(runner, write_recipe, taught):
 
 
 def test_a_tiny_network_learns_where_the_answers_are(taught):
-    outcome = load(taught)["outcome"]
+    outcome = read_json(taught)["outcome"]
     assert set(outcome["metrics"]) == {"loss", "mean_loss", "exact_match", "f1"}
     assert outcome["best_metrics"]["f1"]["value"] > 0.9
     assert outcome["best_metrics"]["exact_match"]["value"] > 0.6
 
 
 def test_an_evaluation_keeps_answers_as_the_official_program_reads_them(asked, taught, evaluated):
-    manifest = load(evaluated)
-    assert manifest["outcome"]["metrics"] == load(taught)["outcome"]["best_metrics"]
+    manifest = read_json(evaluated)
+    assert manifest["outcome"]["metrics"] == read_json(taught)["outcome"]["best_metrics"]
     answers = json.loads((folder(evaluated) / "answers.json").read_text())
     every = [q for p in asked["data"][0]["paragraphs"] for q in p["qas"]]
     assert list(answers) == [question["id"] for question in every]
@@ -104,7 +104,7 @@ def test_an_evaluation_keeps_answers_as_the_official_program_reads_them(asked, t
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify", "show"])
 def test_an_evaluation_of_answers_can_be_checked_and_shown(runner, evaluated, command):
-    code, out, err = runner(command, evaluated)
+    code, out, err = runner.ask(command, evaluated)
     assert code == 0, out + err
     if command == "show":
         assert "exact_match" in out and "(Wilson)" in out
@@ -113,30 +113,30 @@ def test_an_evaluation_of_answers_can_be_checked_and_shown(runner, evaluated, co
 def test_answers_are_predicted_for_texts(runner, taught):
     context = "the cold stone house of the old town and the road"
     text = f"where ?\t{context}"
-    code, out, err = runner("predict", taught, "--text", text, "--format", "json")
+    code, out, err = runner.ask("predict", taught, "--text", text, "--format", "json")
     assert code == 0, err
     answer = json.loads(out)
     assert answer["answer"] in ("old", "old town", "town")  # right, or half of it
     assert answer["answer"] == context[answer["first"] : answer["end"]]
-    code, out, _ = runner("predict", taught, "--text", text)
+    code, out, _ = runner.ask("predict", taught, "--text", text)
     assert out.split("\t")[0] == answer["answer"]
     forced = ("--no-answer-threshold", "-1000", "--format", "json")
-    code, out, _ = runner("predict", taught, "--text", text, *forced)
+    code, out, _ = runner.ask("predict", taught, "--text", text, *forced)
     assert (json.loads(out)["answer"], json.loads(out)["end"]) == ("", 0)
-    code, _, err = runner("predict", taught, "--text", "no tab")
+    code, _, err = runner.ask("predict", taught, "--text", "no tab")
     assert (code, "a question and its context are needed" in err) == (2, True)
 
 
 @pytest.mark.slow
 def test_records_and_submissions_have_the_answers_of_the_evaluation(runner, taught, evaluated):
     known = json.loads((folder(evaluated) / "answers.json").read_text())
-    code, out, err = runner(
+    code, out, err = runner.ask(
         "predict", taught, "--records", runner.root / "asked/dev", "--format", "json"
     )
     assert code == 0, err
     found = [json.loads(line) for line in out.splitlines()]
     assert {line["text"]: line["answer"] for line in found} == known
-    code, out, err = runner(
+    code, out, err = runner.ask(
         *("predict", taught, "--submission", "SQuAD-2.0", "--test", runner.root / "dev.json"),
         *("--output", runner.root / "submitted"),
     )
@@ -155,11 +155,11 @@ def test_both_phases_distil_answers(runner, write_recipe, taught):
         "hard_label_weight = 0.0": "hard_label_weight = 0.5",
     }
     recipe = write_recipe("answers_distil", "tiny_task_distill", link | TASK)
-    plain = load(runner.run(recipe, "--fresh"))["outcome"]
+    plain = read_json(runner.run(recipe, "--fresh"))["outcome"]
     hard, soft = (plain["metrics"][f"phase2_{n}_loss"]["value"] for n in ("hard", "soft"))
     assert plain["metrics"]["phase2_loss"]["value"] == pytest.approx((hard + soft) / 2)
     for options in (PACKED, (*PACKED, "--set", "runtime.teacher_cache_gib=1.0")):
-        other = load(runner.run(recipe, "--fresh", *options))["outcome"]
+        other = read_json(runner.run(recipe, "--fresh", *options))["outcome"]
         value = other["metrics"]["phase2_loss"]["value"]
         assert value == pytest.approx(plain["metrics"]["phase2_loss"]["value"], rel=1e-3)
 
@@ -168,25 +168,25 @@ def test_both_phases_distil_answers(runner, write_recipe, taught):
 @pytest.mark.parametrize("form", ["onnx", "mindir", "huggingface"])
 def test_a_network_of_answers_leaves(runner, taught, form):
     output = runner.root / f"answers_{form}"
-    code, out, err = runner("export", taught, "--format", form, "--output", output)
+    code, out, err = runner.ask("export", taught, "--format", form, "--output", output)
     assert code == 0, out + err
     if form == "huggingface":
         described = json.loads((output / "config.json").read_text())
         assert described["architectures"] == ["BertForQuestionAnswering"]
         assert described["tinybert"]["answers"]["max_answer_length"] == 3
         text = ("--text", "where ?\tthe cold stone house of the old town", "--format", "json")
-        answers = [runner("predict", each, *text)[1] for each in (taught, output)]
+        answers = [runner.ask("predict", each, *text)[1] for each in (taught, output)]
         assert answers[0] == answers[1] != ""
 
 
 def test_what_does_not_go_with_answers_is_refused_by_name(runner, write_recipe, asked):
     dropped = {"drop_remainder = false": "drop_remainder = false\neval_drop_remainder = true"}
     recipe = write_recipe("answers_bad", "tiny_finetune", TASK | dropped)
-    code, out, err = runner("validate", recipe)
+    code, out, err = runner.ask("validate", recipe)
     assert code == 1
     said = "`eval_drop_remainder = true` would leave out parts of a question's context"
     assert said in out + err
     text = write_recipe("answers_glob", "tiny_finetune", TASK).read_text()
     (runner.root / "answers_glob.toml").write_text(text.replace("num_labels = 2", "num_labels = 3"))
-    code, out, err = runner("validate", runner.root / "answers_glob.toml")
+    code, out, err = runner.ask("validate", runner.root / "answers_glob.toml")
     assert "question answering has two outputs, start and end, got `num_labels = 3`" in out + err

@@ -1,13 +1,12 @@
 """Where masks are made, and how many steps the device runs a call, change no bit of an outcome."""
 
-import json
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_json, settings
 from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load as load_recipe
 from tinybert.stages.build import mask_form
@@ -19,16 +18,8 @@ GRAPH = ('runtime.dropout_masks="graph"',)
 HALF = ('network.compute_type="float16"', "loss_scale.loss_scale_value=1099511627776")
 
 
-def settings(*changes):
-    return [part for change in changes for part in ("--set", change)]
-
-
 def sunk(steps):
     return ("runtime.enable_data_sink=true", f"runtime.data_sink_steps={steps}")
-
-
-def load(path):
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +29,7 @@ def run(runner):
 
     def once(*changes):
         if changes not in known:
-            known[changes] = load(runner.run(runner.free, "--fresh", *settings(*changes)))
+            known[changes] = read_json(runner.run(runner.free, "--fresh", *settings(*changes)))
         return known[changes]
 
     return once
@@ -109,7 +100,7 @@ def test_a_run_that_was_killed_within_a_call_goes_on_to_the_same_outcome(runner,
     command = [sys.executable, ROOT / "tools" / "kill_run.py", *arguments]
     killed = subprocess.run(list(map(str, command)), cwd=runner.root, capture_output=True)
     assert killed.returncode == -9, killed.stderr
-    resumed = load(runner.run(runner.free, *changes))
+    resumed = read_json(runner.run(runner.free, *changes))
     assert len(resumed["volatile"]["segments"]) == 2
     assert resumed["outcome"] == straight
 
@@ -126,8 +117,8 @@ def test_a_stop_comes_after_a_whole_call(runner, run):
     _, err = process.communicate()
     assert process.returncode == 130, err
     manifests = sorted(runner.root.glob("manifests/free-*.json"), key=lambda p: p.stat().st_mtime)
-    stopped = load(manifests[-1])["outcome"]
+    stopped = read_json(manifests[-1])["outcome"]
     assert stopped["status"] == "interrupted"
     assert stopped["steps"] % 20 == 0
     assert 0 < stopped["steps"] < 400
-    assert load(runner.run(*recipe[:1], *recipe[3:]))["outcome"] == run(*changes)["outcome"]
+    assert read_json(runner.run(*recipe[:1], *recipe[3:]))["outcome"] == run(*changes)["outcome"]

@@ -44,7 +44,7 @@ def test_the_hidden_loss_alone_is_trained_on_and_reported(runner, run):
     assert [set(record.parts) for record in records] == [{"hidden_loss"}] * 12
     assert records[-1].loss < records[0].loss
     assert manifest["effective"]["num_attention_heads"] == {"teacher": 4, "student": 2}
-    code, out, err = runner("verify", run)
+    code, out, err = runner.ask("verify", run)
     assert code == 0, out + err
 
 
@@ -71,7 +71,7 @@ def test_masks_and_scores_have_the_heads_of_their_network(recipe):
 def test_an_export_has_the_students_heads(runner, run, tmp_path):
     for form in ("huggingface", "onnx"):
         output = tmp_path / form
-        code, out, err = runner("export", run, "--format", form, "--output", output)
+        code, out, err = runner.ask("export", run, "--format", form, "--output", output)
         assert code == 0, out + err
     config = json.loads((tmp_path / "huggingface" / "config.json").read_text())
     assert config["num_attention_heads"] == 2
@@ -83,7 +83,7 @@ def test_an_export_has_the_students_heads(runner, run, tmp_path):
 
 
 def test_an_attention_loss_between_them_is_refused(runner, recipe):
-    code, out, err = runner(recipe, "--set", "distill.weights.attention=0.5")
+    code, out, err = runner.ask(recipe, "--set", "distill.weights.attention=0.5")
     assert (code, out) == (2, "")
     line = recipe.read_text().splitlines().index("num_attention_heads = 2") + 1
     assert err == (

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import ROOT, SHIPPED
+from tests.conftest import ROOT, SHIPPED, folder, read_json
 
 SHORT = {"epoch_size = 4": "epoch_size = 1"}
 LINKED = {
@@ -20,14 +20,6 @@ SUNK += ("--set", "phase1.checkpoints.save_ckpt_step=22", "--set", 'runtime.drop
 
 
 PACKED = ("--set", 'data.packing="blocks"', "--set", "data.block_length=64")
-
-
-def load(path):
-    return json.loads(path.read_text())
-
-
-def folder(path):
-    return path.parents[1] / load(path)["volatile"]["directory"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +46,7 @@ def evaluated(runner, write_recipe, distilled):
 
 
 def test_a_fine_tuning_says_what_ran(finetuned):
-    manifest = load(finetuned)
+    manifest = read_json(finetuned)
     outcome, effective = manifest["outcome"], manifest["effective"]
     assert (outcome["steps"], outcome["samples"]) == (22, 350)  # the last batch has 14 rows
     assert effective["rows"] == {"data": 350, "eval_data": 59}
@@ -68,7 +60,7 @@ def test_a_fine_tuning_says_what_ran(finetuned):
 
 
 def test_the_best_checkpoint_holds_weights_and_labels(finetuned):
-    best = load(finetuned)["outcome"]["best_checkpoint"]
+    best = read_json(finetuned)["outcome"]["best_checkpoint"]
     assert best["file"] == "checkpoints/best.safetensors"
     arrays = load_file(folder(finetuned) / best["file"])
     assert {name.split(".")[0] for name in arrays} == {"teacher"}
@@ -76,7 +68,7 @@ def test_the_best_checkpoint_holds_weights_and_labels(finetuned):
 
 
 def test_phases_share_one_trace_and_have_facts_of_their_own(distilled):
-    manifest = load(distilled)
+    manifest = read_json(distilled)
     outcome, effective = manifest["outcome"], manifest["effective"]
     lines = (folder(distilled) / "trace.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -104,17 +96,20 @@ def test_phase_2_begins_with_the_result_of_phase_1(distilled):
     arrays = load_file(folder(distilled) / "checkpoints" / "phase1" / "step-00000022.safetensors")
     assert "fit_dense.weight" in arrays
     assert "student.classifier.weight" not in arrays
-    phases = load(distilled)["effective"]["phases"]
+    phases = read_json(distilled)["effective"]["phases"]
     first, second = (phases[p]["initial_weights"] for p in ("phase1", "phase2"))
     assert first["student"] != second["student"]
 
 
 def test_an_evaluation_repeats_the_metrics_of_the_best_checkpoint(distilled, evaluated):
-    assert load(evaluated)["outcome"]["metrics"] == load(distilled)["outcome"]["best_metrics"]
+    assert (
+        read_json(evaluated)["outcome"]["metrics"]
+        == read_json(distilled)["outcome"]["best_metrics"]
+    )
 
 
 def test_predictions_are_kept_for_people_and_for_comparison(evaluated):
-    manifest = load(evaluated)
+    manifest = read_json(evaluated)
     lines = (folder(evaluated) / "predictions.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["row"] for row in rows] == list(range(59))
@@ -130,7 +125,7 @@ def test_predictions_are_kept_for_people_and_for_comparison(evaluated):
 
 
 def test_the_chain_is_one_lineage(runner, evaluated):
-    code, out, _ = runner("lineage", evaluated)
+    code, out, _ = runner.ask("lineage", evaluated)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()][1:] == ["student:", "teacher:"]
 
@@ -139,7 +134,7 @@ def test_a_teacher_of_another_label_order_is_refused(
     runner, write_recipe, finetuned, distill_changes
 ):
     for part in ("train", "dev"):
-        code, _, err = runner(
+        code, _, err = runner.ask(
             *("prepare", "table", ROOT / f"recipes/tiny/places/{part}.tsv", "--text", "sentence"),
             *("--label", "label", "--labels", "outdoors", "indoors", "--lowercase"),
             *("--vocab", ROOT / "recipes/tiny/vocab.txt", "--seq-length", "32"),
@@ -148,7 +143,7 @@ def test_a_teacher_of_another_label_order_is_refused(
         assert code == 0, err
     changes = distill_changes | {"recipes/tiny/places": "turned"}
     recipe = write_recipe("turned", "tiny_task_distill", changes)
-    code, out, err = runner(recipe, "--root", runner.root)
+    code, out, err = runner.ask(recipe, "--root", runner.root)
     best = folder(finetuned) / "checkpoints" / "best.safetensors"
     assert (code, out) == (4, "")
     assert err == (
@@ -177,8 +172,8 @@ def test_phase_2_alone_gives_the_bits_of_phase_2_after_phase_1(
     started = head.replace('[student]\ninit = "seeded"', f"[student]\n{link}")
     assert started != head
     second.write_text(started + "[phase2]" + rest.partition("[phase2]")[2])
-    alone = load(runner.run(second, "--fresh"))["outcome"]
-    both = load(distilled)["outcome"]
+    alone = read_json(runner.run(second, "--fresh"))["outcome"]
+    both = read_json(distilled)["outcome"]
     assert alone["best_step"] + 22 == both["best_step"]
     assert alone["metrics"]["accuracy"] == both["metrics"]["accuracy"]
     for kind in ("phase2_loss", "phase2_mean_hard_loss"):
@@ -190,7 +185,7 @@ def test_phase_2_alone_gives_the_bits_of_phase_2_after_phase_1(
 @pytest.mark.slow
 def test_two_runs_are_bitwise_equal(runner, distilled):
     again = runner.run(runner.root / "distil.toml", "--fresh")
-    code, out, _ = runner("diff", distilled, again)
+    code, out, _ = runner.ask("diff", distilled, again)
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
 
 
@@ -240,7 +235,7 @@ def prepare(runner):
             source.write_text("\n".join(lines) + "\n")
             output = runner.root / task_type / part
             shutil.rmtree(output, ignore_errors=True)
-            code, _, err = runner("prepare", *kind, *common, "--output", output)
+            code, _, err = runner.ask("prepare", *kind, *common, "--output", output)
             assert code == 0, err
 
     return make
@@ -270,30 +265,32 @@ def test_numbers_and_tags_go_through_all_stages(
     saved = {"save_ckpt_step = 20": "save_ckpt_step = 22"}  # as SUNK: a trace has what is saved
     changes = link | saved | tasks["task_distill"]
     distil = write_recipe(f"{task_type}_distil", "tiny_task_distill", changes)
-    distilled = load(runner.run(distil, "--fresh"))["outcome"]
-    cached = load(runner.run(distil, "--fresh", "--set", "runtime.teacher_cache_gib=1.0", *PACKED))
+    distilled = read_json(runner.run(distil, "--fresh"))["outcome"]
+    cached = read_json(
+        runner.run(distil, "--fresh", "--set", "runtime.teacher_cache_gib=1.0", *PACKED)
+    )
     assert cached["effective"]["phases"]["phase2"]["teacher_cache"]["unused"] is None
     close = cached["outcome"]["metrics"]["phase2_loss"]["value"]
     assert close == pytest.approx(distilled["metrics"]["phase2_loss"]["value"], rel=1e-3)
     link = {'"recipes/tiny/tiny_task_distill.toml"': json.dumps(str(distil))}
     measure = write_recipe(f"{task_type}_measure", "tiny_evaluate", link | tasks["evaluate"])
     manifest = runner.run(measure, "--fresh")
-    evaluated = load(manifest)["outcome"]
+    evaluated = read_json(manifest)["outcome"]
     for command in ("verify", "show"):
-        code, out, err = runner(command, manifest)
+        code, out, err = runner.ask(command, manifest)
         assert code == 0, out + err
     assert metrics <= set(evaluated["metrics"])
     assert evaluated["metrics"] == distilled["best_metrics"]
     hard, soft = (distilled["metrics"][f"phase2_{n}_loss"]["value"] for n in ("hard", "soft"))
     assert distilled["metrics"]["phase2_loss"]["value"] == pytest.approx((hard + soft) / 2)
-    again = load(runner.run(distil, "--fresh", *SUNK))["outcome"]
+    again = read_json(runner.run(distil, "--fresh", *SUNK))["outcome"]
     for fact in ("trace_digest", "metrics", "best_checkpoint"):
         assert again[fact] == distilled[fact]
 
 
 def check_near(first, second):
     """Two runs on the same rows end in the same up to rounding."""
-    first, second = load(first)["outcome"], load(second)["outcome"]
+    first, second = read_json(first)["outcome"], read_json(second)["outcome"]
     assert (first["steps"], first["samples"]) == (second["steps"], second["samples"])
     assert first["metrics"].keys() == second["metrics"].keys()
     for metric, value in first["metrics"].items():
@@ -303,11 +300,11 @@ def check_near(first, second):
 def test_packed_rows_train_as_padded_rows_do(runner, finetuned):
     packed = runner.run(runner.root / "teach.toml", "--fresh", *PACKED)
     check_near(finetuned, packed)
-    facts = load(packed)["effective"]["packing"]
+    facts = read_json(packed)["effective"]["packing"]
     assert facts["block_length"] == 64
     assert facts["block_counts"][-1] * 64 < 16 * 32
     assert 0.7 < facts["fill"] < 1
-    code, out, err = runner("verify", packed)
+    code, out, err = runner.ask("verify", packed)
     assert code == 0, out + err
     traces = (folder(path) / "trace.jsonl" for path in (finetuned, packed))
     for lines in zip(*(trace.read_text().splitlines() for trace in traces), strict=True):
@@ -321,12 +318,12 @@ def test_packed_rows_train_as_padded_rows_do(runner, finetuned):
 def test_every_stage_packs(request, runner, name):
     padded = request.getfixturevalue(name)
     ignored = ("--set", 'phase1.distill.padding="ignore"') if name == "distilled" else ()
-    recipe = load(padded)["inputs"]["recipe"]["path"]
+    recipe = read_json(padded)["inputs"]["recipe"]["path"]
     packed = runner.run(recipe, "--fresh", *PACKED, *ignored)
     if ignored:
         padded = runner.run(recipe, "--fresh", *ignored)
     check_near(padded, packed)
-    code, out, err = runner("verify", packed)
+    code, out, err = runner.ask("verify", packed)
     assert code == 0, out + err
 
 
@@ -340,13 +337,13 @@ def test_general_distillation_packs_what_it_trains_on_and_what_is_held_out(runne
     recipe = write_recipe("general", "tiny", changes)
     padded, packed = (runner.run(recipe, "--fresh", *options) for options in ((), PACKED))
     check_near(padded, packed)
-    assert "eval_attention_loss" in load(packed)["outcome"]["metrics"]
+    assert "eval_attention_loss" in read_json(packed)["outcome"]["metrics"]
 
 
 @pytest.mark.slow
 def test_packed_steps_of_one_call_have_the_bits_of_single_steps(runner, finetuned):
     one, several = (
-        load(runner.run(runner.root / "teach.toml", "--fresh", *PACKED, *sunk))["outcome"]
+        read_json(runner.run(runner.root / "teach.toml", "--fresh", *PACKED, *sunk))["outcome"]
         for sunk in ((), (*SUNK[:4], *SUNK[6:]))
     )
     for fact in ("trace_digest", "metrics", "best_checkpoint"):
@@ -358,7 +355,7 @@ def test_two_processes_pack_what_one_packs(runner, finetuned):
     recipe = runner.root / "teach.toml"
     one = runner.run(recipe, "--fresh", *PACKED)
     two = runner.run(recipe, "--fresh", *PACKED, "--set", "topology.devices_per_host=2")
-    code, out, _ = runner("diff", "--across-topology", one, two)
+    code, out, _ = runner.ask("diff", "--across-topology", one, two)
     assert code == 0, out
     check_near(one, two)
 
@@ -368,11 +365,11 @@ def test_two_processes_pack_what_one_packs(runner, finetuned):
 def test_two_processes_do_what_one_does(request, runner, name):
     """The last batch of an epoch and of the dev set is short."""
     one = request.getfixturevalue(name)
-    recipe = load(one)["inputs"]["recipe"]["path"]
+    recipe = read_json(one)["inputs"]["recipe"]["path"]
     two = runner.run(recipe, "--fresh", "--set", "topology.devices_per_host=2")
-    code, out, _ = runner("diff", "--across-topology", one, two)
+    code, out, _ = runner.ask("diff", "--across-topology", one, two)
     assert code == 0, out
-    first, second = (load(path)["outcome"] for path in (one, two))
+    first, second = (read_json(path)["outcome"] for path in (one, two))
     assert first["metrics"]["accuracy"] == second["metrics"]["accuracy"]
     assert first["best_step"] == second["best_step"]
     for metric, value in first["metrics"].items():

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 from structlog.testing import capture_logs
 
-from tests.conftest import NARROW, ROOT, SHIPPED, Runner
+from tests.conftest import NARROW, ROOT, SHIPPED, Runner, read_json
 from tests.manifest.test_circumstances import PORTABLE
 from tests.parity.ours import GATES
 from tests.stages.contexts import context_of
@@ -37,10 +37,6 @@ GRAPH = ("--set", 'runtime.dropout_masks="graph"')
 TWO = ("--set", "topology.devices_per_host=2")
 ROOM = ("--set", "runtime.teacher_cache_gib=0.1")
 COMPUTING = "teacher cache: computing"
-
-
-def load(path):
-    return json.loads(path.read_text())
 
 
 def losses(root, manifest):
@@ -82,7 +78,7 @@ class Distillation(Runner):
         recipe = recipe or self.recipe
         code, out, err = self(recipe, "--root", self.root, "--fresh", *arguments)
         assert code == 0, err
-        return load(self.root / out.splitlines()[-1]), err
+        return read_json(self.root / out.splitlines()[-1]), err
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +104,7 @@ def cached(distillation, computed):
 
 def test_a_run_that_read_the_outputs_is_as_its_recipe_says(distillation, cached):
     run = cached["volatile"]["directory"].removeprefix("runs/").replace("/", "-")
-    code, out, err = distillation("verify", distillation.root / "manifests" / f"{run}.json")
+    code, out, err = distillation.ask("verify", distillation.root / "manifests" / f"{run}.json")
     assert code == 0, out + err
 
 
@@ -305,7 +301,7 @@ def test_a_run_that_is_killed_while_it_writes_the_cache_goes_on(tmp_path, cached
     killed = kill(distillation.recipe, "teacher", number)
     assert killed.returncode == -9, killed.stderr
     path = distillation.run(distillation.recipe, *ROOM)
-    assert load(path)["outcome"] == cached["outcome"]
+    assert read_json(path)["outcome"] == cached["outcome"]
     assert len(caches(tmp_path)) == 1
     assert not list((tmp_path / "runs" / "teacher").glob(".*"))
 
@@ -320,7 +316,7 @@ def test_a_run_that_is_killed_goes_on_with_the_cache_to_the_same_outcome(
     code, out, err = distillation(recipe, "--root", tmp_path, *ROOM)
     assert code == 0, err
     assert COMPUTING not in err
-    resumed = load(tmp_path / out.splitlines()[-1])
+    resumed = read_json(tmp_path / out.splitlines()[-1])
     assert len(resumed["volatile"]["segments"]) == 2
     expected = request.getfixturevalue(straight)["digests"]["outcome"]
     assert resumed["digests"]["outcome"] == expected
