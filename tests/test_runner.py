@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import folder, read_json
+from tests.fake_runs import EFFECTIVE, ENVIRONMENT
+
 ROOT = Path(__file__).parents[1]
 TINY = "recipes/tiny.toml"
 
@@ -17,27 +20,8 @@ def first(runner):
     return runner.run(TINY, "--fresh")
 
 
-SAVES = ("--set", "checkpoints.save_ckpt_step=5", "--set", "checkpoints.max_ckpt_num=3")
-
-
-@pytest.fixture(scope="module")
-def short(narrow):
-    return narrow.run(narrow.free, "--fresh", *SAVES, "--set", "training.train_steps=12")
-
-
-def load(path):
-    return json.loads(path.read_text())
-
-
-def test_two_runs_are_bitwise_equal(runner, first):
-    second = runner.run(TINY, "--fresh")
-    code, out, err = runner("diff", first, second)
-    assert out.splitlines()[0] == "bitwise: the outcomes are equal"
-    assert (code, err) == (0, "")
-
-
 def test_manifest_says_what_ran(first):
-    manifest = load(first)
+    manifest = read_json(first)
     outcome, effective = manifest["outcome"], manifest["effective"]
     assert (outcome["status"], outcome["steps"], outcome["samples"]) == ("finished", 48, 768)
     assert [kept["step"] for kept in outcome["checkpoints"]] == [40, 48]
@@ -58,12 +42,12 @@ def test_manifest_says_what_ran(first):
 
 
 def test_trace_has_a_record_a_step(first):
-    manifest = load(first)
-    folder = first.parents[1] / manifest["volatile"]["directory"]
-    records = [json.loads(line) for line in (folder / "trace.jsonl").read_text().splitlines()]
+    manifest = read_json(first)
+    lines = (folder(first) / "trace.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
     assert [record["global_step"] for record in records] == list(range(48))
     assert records[-1]["chain"] == manifest["outcome"]["trace_digest"]
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+    assert sorted(path.name for path in (folder(first) / "checkpoints").iterdir()) == [
         "step-00000040.safetensors",
         "step-00000040.safetensors.tensors.json",
         "step-00000048.safetensors",
@@ -71,14 +55,10 @@ def test_trace_has_a_record_a_step(first):
     ]
 
 
-def test_checkpoint_options_say_when_and_how_many(short):
-    checkpoints = load(short)["outcome"]["checkpoints"]
-    assert [kept["step"] for kept in checkpoints] == [5, 10, 12]
-
-
-def test_verify_notices_a_changed_checkpoint(runner, first):
-    code, out, _ = runner("verify", first)
+def test_verify_has_one_answer_for_a_user_and_for_tests(runner, first):
+    code, out, err = runner("verify", first)
     assert (code, out.splitlines()[0]) == (0, "same: every file is what it was")
+    assert runner.ask("verify", first) == (code, out, err)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(narrow, straight):
@@ -91,9 +71,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(narrow, straight):
     assert (process.returncode, out) == (130, "")
     assert "error: stopped, and saved\n  --> manifests/free-" in err
     assert err.endswith("help: the same command goes on from here\n")
-    manifest = load(narrow.run(narrow.free))
+    manifest = read_json(narrow.run(narrow.free))
     assert [part["first_step"] > 0 for part in manifest["volatile"]["segments"]] == [False, True]
-    assert manifest["digests"]["outcome"] == load(straight)["digests"]["outcome"]
+    assert manifest["digests"]["outcome"] == read_json(straight)["digests"]["outcome"]
 
 
 @pytest.mark.parametrize(
@@ -137,20 +117,20 @@ def test_without_ascend_the_answer_names_what_is_missing_and_the_way_out(runner)
     assert not list(runner.root.glob("manifests/gd_*"))
 
 
-def test_another_recipe_does_not_go_on_with_a_run(narrow, short, tmp_path):
+def test_another_recipe_does_not_go_on_with_a_run(narrow, straight, tmp_path):
     other = tmp_path / "free.toml"
     other.write_text(narrow.free.read_text().replace("weight_decay = 1e-4", "weight_decay = 0.5"))
-    options = ("--root", narrow.root, "--resume", short, *SAVES, "--set", "training.train_steps=13")
-    code, out, err = narrow(other, *options)
+    options = ("--root", narrow.root, "--resume", straight)
+    code, out, err = narrow.ask(other, *options)
     assert (code, out) == (2, "")
     assert err == (
         "error: the recipe is not the one that this run began with:\n"
         "  - optimizer.weight_decay: 0.0001 then, 0.5 now\n"
-        f"  --> {short}\n"
+        f"  --> {straight}\n"
         "help: undo the changes, or name each on the command line with `--set`\n"
     )
-    code, _, err = narrow(narrow.free, *options)
-    assert (code, err) == (2, f"error: this run is finished\n  --> {short}\n")
+    code, _, err = narrow.ask(narrow.free, *options)
+    assert (code, err) == (2, f"error: this run is finished\n  --> {straight}\n")
 
 
 def test_rerun_repeats_what_a_manifest_says(runner, first):
@@ -158,14 +138,21 @@ def test_rerun_repeats_what_a_manifest_says(runner, first):
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
 
 
-def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path):
+def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path, monkeypatch):
+    def finish(plan, record, stop, **options):
+        record.start(EFFECTIVE, ENVIRONMENT)
+        record.finish(metrics={"loss": 1.95})
+        return True
+
+    monkeypatch.setattr("tinybert.commands.run.execute", finish)
+    monkeypatch.setattr("tinybert.run.logs.FileCopy.open", lambda copy, path: None)
     strict = tmp_path / "strict.toml"
     bounds = "[expect]\nmetrics = { loss = { max = 0.5 } }\n"
     strict.write_text(narrow.free.read_text() + bounds)
-    code, out, err = narrow(strict, "--root", narrow.root, "--set", "training.train_steps=2")
+    code, out, err = narrow.ask(strict, "--root", narrow.root)
     assert (code, out) == (3, "")
-    assert "error: the run finished, but not as its [expect] says:\n  - loss is 1.95" in err
-    assert ", above 0.5\n  --> manifests/strict-" in err
+    message = "the run finished, but not as its [expect] says:\n  - loss is 1.95, above 0.5\n"
+    assert f"error: {message}  --> manifests/strict-" in err
 
 
 SILENT = """
@@ -195,7 +182,7 @@ def test_a_silent_change_of_precision_ends_the_run(narrow):
     assert done.returncode == 1
     assert "error: what was built is not what the recipe asks for:\n" in done.stderr
     assert "  - student: requested ['Float16'], built ['Float32']\n" in done.stderr
-    manifest = load(sorted(narrow.root.glob("manifests/free-*.json"))[-1])
+    manifest = read_json(sorted(narrow.root.glob("manifests/free-*.json"))[-1])
     assert manifest["outcome"]["status"] == "failed"
     assert manifest["outcome"]["error"]["type"] == "TrainingError"
 

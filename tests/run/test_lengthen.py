@@ -7,7 +7,8 @@ from tests.conftest import NARROW, SHIPPED, Runner, folder, read_json
 CONSTANT = {
     **NARROW,
     "train_steps = 48": "train_steps = 12",
-    "save_ckpt_step = 20": "save_ckpt_step = 6",
+    "save_ckpt_step = 20": "save_ckpt_step = 4",
+    "max_ckpt_num = 2": "max_ckpt_num = 3",
     "end_learning_rate = 1e-14": "end_learning_rate = 1e-3",
     "warmup_ratio = 0.1": "warmup_steps = 0",
 }
@@ -39,6 +40,11 @@ def first(runner):
 @pytest.fixture(scope="module")
 def longer(runner, first):
     return runner.run(runner.free, *LONGER, "--continue", first)
+
+
+def test_the_recipe_says_when_to_save_and_how_many_checkpoints_are_kept(first):
+    checkpoints = read_json(first)["outcome"]["checkpoints"]
+    assert [kept["step"] for kept in checkpoints] == [4, 8, 12]
 
 
 def test_it_ends_in_the_bits_of_a_run_that_was_as_long_from_the_start(runner, longer):
