@@ -10,14 +10,13 @@ from tests.conftest import ROOT
 from tinybert.augment.options import AugmentOptions
 from tinybert.commands.arguments import parser
 from tinybert.commands.networks import convert, export, predict
-from tinybert.commands.prepare import augment
 from tinybert.compare.verify import verify
 from tinybert.export.source import SourceRequest
 from tinybert.prepare.corpus import prepare_corpus
-from tinybert.prepare.ner import prepare_ner
+from tinybert.prepare.ner import ner_texts
 from tinybert.prepare.qa import prepare_qa
 from tinybert.prepare.records import PrepareOptions
-from tinybert.prepare.sentences import glue_texts, prepare_glue, prepare_table, table_texts
+from tinybert.prepare.sentences import TableOptions, glue_texts, table_texts
 from tinybert.prepare.vocabulary import prepare_vocabulary
 from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
@@ -73,33 +72,36 @@ def test_every_command_has_a_function_of_its_name():
         assert callable(getattr(import_module(module), name))
 
 
+def take(options, kind):
+    return kind(**{field: options.pop(field) for field in kind.__dataclass_fields__})
+
+
 @pytest.mark.parametrize(
     ("line", "function"),
     [
         ("vocab a --output b --size 9", prepare_vocabulary),
         ("corpus a", prepare_corpus),
-        ("glue RTE a", prepare_glue),
+        ("glue RTE a", glue_texts),
         ("qa SQuAD-1.1 a", prepare_qa),
-        ("ner a --input-format conll", prepare_ner),
-        ("table a --text t --label l", prepare_table),
-        ("augment glue RTE a", augment),
-        ("augment table a --text t --label l", augment),
+        ("ner a --input-format conll", ner_texts),
+        ("table a --text t --label l", table_texts),
+        ("augment glue RTE a", glue_texts),
+        ("augment table a --text t --label l", table_texts),
     ],
 )
 def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
     records = [] if "vocab" in line else ["--vocab", "v", "--output", "b", "--seq-length", "8"]
     options = vars(parser(ROOT).parse_args(["prepare", *line.split(), *records]))
     del options["command"], options["what"]
+    if options.pop("kind", None) is not None:
+        take(options, AugmentOptions)
+    if function is table_texts:
+        options["table"] = take(options, TableOptions)
     if records:
-        fields = PrepareOptions.__dataclass_fields__
-        options["options"] = PrepareOptions(**{field: options.pop(field) for field in fields})
+        common = take(options, PrepareOptions)
+        options |= {} if function in (glue_texts, ner_texts, table_texts) else {"options": common}
     bound = inspect.signature(function).bind(**options).arguments
-    assert bound.keys() - {"settings"} == options.keys() - bound.get("settings", {}).keys()
-    if function is augment:
-        texts = glue_texts if options["kind"] == "glue" else table_texts
-        rest = bound["settings"].keys() - AugmentOptions.__dataclass_fields__.keys()
-        assert len(bound["settings"]) == len(rest) + len(AugmentOptions.__dataclass_fields__)
-        assert rest == inspect.signature(texts).parameters.keys()
+    assert bound.keys() == options.keys()
 
 
 def test_reading_the_command_line_imports_nothing_slow():

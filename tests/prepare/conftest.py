@@ -5,7 +5,9 @@ from tinybert.data.importing import import_records
 from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
 from tinybert.prepare.corpus import prepare_corpus
-from tinybert.prepare.records import PrepareOptions
+from tinybert.prepare.ner import ner_texts
+from tinybert.prepare.records import PrepareOptions, write_task
+from tinybert.prepare.sentences import TableOptions, glue_texts, table_texts
 
 WORDS = """[PAD] [UNK] [CLS] [SEP] a b c d e . , " ##s ##t café 中 国 银 行""".split()
 PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T = range(14)
@@ -17,7 +19,21 @@ TABLE = {
     "labels": None,
     "labels_from": None,
     "input_format": None,
+    "label_separator": None,
 }
+
+
+def prepare_glue(task, inputs, options, label_names=None):
+    return write_task(glue_texts(task, inputs, label_names=label_names), options)
+
+
+def prepare_ner(inputs, options, input_format="conll", **labels):
+    labels = {"labels": None, "labels_from": None, **labels}
+    return write_task(ner_texts(inputs, input_format=input_format, **labels), options)
+
+
+def prepare_table(inputs, options, **changes):
+    return write_task(table_texts(inputs, TableOptions(**{**TABLE, **changes})), options)
 
 
 @pytest.fixture

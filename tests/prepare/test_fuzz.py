@@ -9,14 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.prepare.conftest import TABLE, WORDS
+from tests.prepare.conftest import WORDS, prepare_glue, prepare_ner, prepare_table
 from tinybert.data.labels import labels
 from tinybert.errors import InputError, TinybertError, UsageError
-from tinybert.prepare.ner import prepare_ner
-from tinybert.prepare.sentences import prepare_glue, prepare_table
 from tinybert.prepare.vocabulary import load_vocabulary
 
-NER = {"labels": None, "labels_from": None}
 GOOD = {
     "tsv": b"t\tl\na b\tx\nc\ty\n",
     "csv": b't,l\n"a, ""b""",x\nc,y\n',
@@ -39,14 +36,14 @@ SECONDS = 5
 
 def prepare(kind, path, options, corpus):
     if kind in ("conll", "cluener"):
-        return prepare_ner([path], options, input_format=kind, **NER)
+        return prepare_ner([path], options, kind)
     if kind == "QQP":
-        return prepare_glue("QQP", [path], options, label_names=None)
+        return prepare_glue("QQP", [path], options)
     if kind == "vocabulary":
         return load_vocabulary(path)
     if kind in ("text", "wiki", "documents"):
         return corpus([path], options, single_segments=False)
-    return prepare_table([path], options, **{**TABLE, "input_format": kind})
+    return prepare_table([path], options, input_format=kind)
 
 
 def damage_and_prepare(kind, data, write, options, corpus):
@@ -93,12 +90,12 @@ def test_many_damaged_files_are_prepared_or_refused(kind, data, write, options, 
 )
 def test_no_white_space_but_ascii_parts_columns_or_is_left_out_of_labels(letter, write, options):
     path = write("raw", f"a{letter}b O\n{letter} B-x\n")
-    sidecar = prepare_ner([path], options("ner"), input_format="conll", **NER)
+    sidecar = prepare_ner([path], options("ner"))
     assert sidecar.counts["words"] == 2
     with pytest.raises(InputError, match="the line is not a word and a tag"):
-        prepare_ner([write("raw", f"a{letter}O\n")], options("x"), input_format="conll", **NER)
+        prepare_ner([write("raw", f"a{letter}O\n")], options("x"))
     path = write("raw.tsv", f"t\tl\na\tx\nb\tx{letter}\n")
-    prepare_table([path], options("table"), **TABLE)
+    prepare_table([path], options("table"))
     assert labels(options("table").output) == ("x", f"x{letter}")
 
 
@@ -113,7 +110,7 @@ def test_no_white_space_but_ascii_parts_columns_or_is_left_out_of_labels(letter,
 def test_labels_are_one_where_their_numbers_are_equal(numbers, write, options, read_batch):
     lines = [json.dumps({"t": "a", "l": number}) for number in [*numbers, 0.5, 1.5]]
     path = write("raw.jsonl", "\n".join(lines))
-    prepare_table([path], options(force=True), **TABLE)
+    prepare_table([path], options(force=True))
     ids = read_batch(options().output, "class").label_ids
     values = np.array([*numbers, 0.5, 1.5], np.float64)
     assert np.array_equal(ids[:, None] == ids, values[:, None] == values)

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
+from tests.prepare.conftest import prepare_ner
 from tinybert.data.labels import IGNORED as X
 from tinybert.data.labels import labels
 from tinybert.errors import InputError
-from tinybert.prepare.ner import prepare_ner, sort_tags
+from tinybert.prepare.ner import sort_tags
 
 PAD, UNK, CLS, SEP, A, B, C, D, E, DOT, COMMA, QUOTE, S, T, CAFE, ZH, GUO, YIN, HANG = range(19)
-DEFAULTS = {"labels": None, "labels_from": None}
 CLUENER = (
     '{"text": "中国银行a", "label": {"company": {"中国银行": [[0, 3]]}, "name": {"a": [[4, 4]]}}}\n'
     '{"text": "a 国", "label": {"address": {"a 国": [[0, 2]]}}}\n'
@@ -16,7 +16,7 @@ CLUENER = (
 
 
 def cluener(*paths, options):
-    return prepare_ner(paths, options, input_format="cluener", **DEFAULTS)
+    return prepare_ner(paths, options, "cluener")
 
 
 @pytest.mark.parametrize("format", ["tfrecord", "mindrecord"])
@@ -55,7 +55,7 @@ def test_conll_is_read_with_tabs_or_spaces_and_the_tag_last(write, options, read
     first = "-DOCSTART- -X- -X- O\n\na NNP B-NP B-PER\nbst NN I-NP I-PER\n. . O O\n\n\n"
     second = "c\tB-LOC\r\n\r\nd d\tO"
     paths = [write("one", first), write("two", second)]
-    sidecar = prepare_ner(paths, options(), input_format="conll", **DEFAULTS)
+    sidecar = prepare_ner(paths, options())
     assert sidecar.task.labels == ("O", "B-LOC", "B-PER", "I-PER")
     assert sidecar.task.label_counts == (2, 1, 1, 1)
     batch = read_batch(options().output, "token")
@@ -73,7 +73,7 @@ def test_conll_is_read_with_tabs_or_spaces_and_the_tag_last(write, options, read
 
 def test_only_tabs_and_spaces_part_columns(write, options, read_batch):
     content = "\ufeffa\u00a0b  B-LOC \n\u3000 O\n \t\nc O\n"
-    sidecar = prepare_ner([write("raw", content)], options(), input_format="conll", **DEFAULTS)
+    sidecar = prepare_ner([write("raw", content)], options())
     assert (sidecar.counts["words"], sidecar.counts["entities"]) == (3, 1)
     batch = read_batch(options().output, "token")
     assert batch.input_ids[:, :4].tolist() == [[CLS, A, B, SEP], [CLS, C, SEP, PAD]]
@@ -82,7 +82,7 @@ def test_only_tabs_and_spaces_part_columns(write, options, read_batch):
 
 def test_entities_that_truncation_takes_away_show_in_the_counts(write, options):
     path = write("dev", "a O\nb O\nc O\nd O\ne O\na B-x\nb B-x\n")
-    sidecar = prepare_ner([path], options(), input_format="conll", **DEFAULTS)
+    sidecar = prepare_ner([path], options())
     assert (sidecar.counts["entities"], sidecar.counts["kept_entities"]) == (2, 1)
     assert (sidecar.counts["truncated_rows"], sidecar.counts["words"]) == (1, 7)
 
@@ -90,9 +90,8 @@ def test_entities_that_truncation_takes_away_show_in_the_counts(write, options):
 def test_the_tag_order_of_other_records_can_be_taken_over(write, options):
     train = write("train.txt", "a B-x\nb I-x\nc B-y\nd O\n")
     dev = write("dev.txt", "a B-y\n")
-    prepare_ner([train], options("train"), input_format="conll", **DEFAULTS)
-    taken = {"labels": None, "labels_from": options("train").output}
-    sidecar = prepare_ner([dev], options("dev"), input_format="conll", **taken)
+    prepare_ner([train], options("train"))
+    sidecar = prepare_ner([dev], options("dev"), labels_from=options("train").output)
     assert sidecar.task.labels == ("O", "B-x", "I-x", "B-y")
     assert sidecar.task.label_counts == (0, 0, 0, 1)
     assert sort_tags(["I-a", "B-b", "B-a", "O"]) == ["O", "B-a", "I-a", "B-b"]
@@ -186,6 +185,6 @@ def test_an_unknown_entity_type_names_the_line_and_the_tags(write, options):
 def test_a_bad_conll_line_is_one_clear_error(content, message, write, options):
     path = write("dev", content)
     with pytest.raises(InputError) as error:
-        prepare_ner([path], options(), input_format="conll", **DEFAULTS)
+        prepare_ner([path], options())
     assert str(error.value) == message.format(path)
     assert not options().output.exists()

@@ -4,12 +4,11 @@ import json
 import numpy as np
 import pytest
 
-from tests.prepare.conftest import CLS, QUOTE, SEP, TABLE, A, B, C, D
+from tests.prepare.conftest import CLS, QUOTE, SEP, A, B, C, D, prepare_glue, prepare_table
 from tinybert.data.labels import labels
 from tinybert.data.sidecar import load_sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.glue import GLUE_TASKS
-from tinybert.prepare.sentences import prepare_glue, prepare_table
 
 MNLI_HEADER = (
     "index promptID pairID genre sentence1_binary_parse sentence2_binary_parse "
@@ -38,7 +37,7 @@ RAW = {  # a training or dev file of each task, as its header and columns are pu
 @pytest.mark.parametrize("task", RAW)
 def test_every_glue_task_is_read_by_its_own_columns(task, write, options, read_batch):
     path = write("dev.tsv", RAW[task])
-    sidecar = prepare_glue(task, [path], options(), label_names=None)
+    sidecar = prepare_glue(task, [path], options())
     kind = sidecar.task.label
     batch = read_batch(options().output, kind)
     pair = "text_pair" in sidecar.task.columns
@@ -69,7 +68,7 @@ def test_label_orders_are_those_of_the_published_baselines():
 
 def test_records_json_says_what_the_labels_mean(write, options):
     path = write("train.tsv", "sentence\tlabel\na b c d e a b c d\t1\nc x\t0\n\nd\t1")
-    prepare_glue("SST-2", [path], options(), label_names=None)
+    prepare_glue("SST-2", [path], options())
     written = json.loads((options().output / "records.json").read_bytes())
     assert written["task"] == {
         "name": "SST-2",
@@ -93,7 +92,7 @@ def test_records_json_says_what_the_labels_mean(write, options):
 
 def test_quotes_are_characters(write, options, read_batch):
     path = write("dev.tsv", 'sentence\tlabel\n"a b\t1\nc " "\t0\n')
-    prepare_glue("SST-2", [path], options(), label_names=None)
+    prepare_glue("SST-2", [path], options())
     assert read_batch(options().output, "class").input_ids.tolist() == [
         [CLS, QUOTE, A, B, SEP, 0, 0, 0],
         [CLS, C, QUOTE, QUOTE, SEP, 0, 0, 0],
@@ -103,7 +102,7 @@ def test_quotes_are_characters(write, options, read_batch):
 def test_only_qqp_leaves_out_broken_rows_and_keeps_empty_questions(write, options, read_batch):
     rows = "1\t2\t3\ta\t\t1\n4\t5\t6\tc d\n and e\t0\n7\t8\t9\tb\tc\t0\n"
     path = write("train.tsv", RAW["QQP"].split("\n")[0] + "\n" + rows)
-    sidecar = prepare_glue("QQP", [path], options(), label_names=None)
+    sidecar = prepare_glue("QQP", [path], options())
     assert (sidecar.rows, sidecar.counts["left_out_rows"]) == (2, 2)
     batch = read_batch(options().output, "class")
     assert batch.input_ids[0].tolist() == [CLS, A, SEP, SEP, 0, 0, 0, 0]
@@ -118,9 +117,7 @@ def test_both_record_formats_hold_the_same_rows_and_the_same_bytes_each_time(
     path = write("dev.tsv", RAW["STS-B" if kind == "number" else "MNLI"])
     task = "STS-B" if kind == "number" else "MNLI"
     for output in ("one", "two"):
-        prepare_glue(
-            task, [path], options(output, format=format, rows_per_file=1), label_names=None
-        )
+        prepare_glue(task, [path], options(output, format=format, rows_per_file=1))
     one, two = options("one").output, options("two").output
     names = sorted(file.name for file in one.iterdir())
     assert names == sorted(file.name for file in two.iterdir())
@@ -230,48 +227,48 @@ def test_a_bad_file_is_one_clear_error_and_leaves_nothing(
 ):
     path = write("raw", content)
     with pytest.raises(InputError) as error:
-        prepare_glue(task, [path], options(), label_names=None)
+        prepare_glue(task, [path], options())
     assert str(error.value) == message.format(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["raw", "vocab.txt"]
 
 
 def test_the_output_is_replaced_only_when_asked_and_only_by_a_whole_one(tmp_path, write, options):
     good, bad = write("good", RAW["RTE"]), write("bad", RAW["RTE"] + "2\ta\n")
-    prepare_glue("RTE", [good], options(), label_names=None)
+    prepare_glue("RTE", [good], options())
     before = {path.name: path.read_bytes() for path in options().output.iterdir()}
     with pytest.raises(UsageError, match="the output exists"):
-        prepare_glue("RTE", [good], options(), label_names=None)
+        prepare_glue("RTE", [good], options())
     with pytest.raises(InputError, match="the row has 2 columns, not 4"):
-        prepare_glue("RTE", [bad], options(force=True), label_names=None)
+        prepare_glue("RTE", [bad], options(force=True))
     assert {path.name: path.read_bytes() for path in options().output.iterdir()} == before
-    assert prepare_glue("RTE", [good, good], options(force=True), label_names=None).rows == 4
+    assert prepare_glue("RTE", [good, good], options(force=True)).rows == 4
 
 
 def test_missing_files_and_short_rows_are_errors(tmp_path, options):
     with pytest.raises(InputError) as error:
-        prepare_glue("RTE", [tmp_path / "no.tsv"], options(), label_names=None)
+        prepare_glue("RTE", [tmp_path / "no.tsv"], options())
     assert str(error.value) == (
         f"cannot be read: No such file or directory\n  --> {tmp_path / 'no.tsv'}"
     )
     with pytest.raises(UsageError, match="seq_length is at least 5, rows_per_file at least 1"):
-        prepare_glue("RTE", [tmp_path / "no.tsv"], options(seq_length=4), label_names=None)
+        prepare_glue("RTE", [tmp_path / "no.tsv"], options(seq_length=4))
 
 
 def test_the_tokenizer_options_of_the_model_are_taken_and_recorded(vocab, write, options):
     path = write("in.tsv", "t\tl\na\tx\nb\ty\n")
     write("tokenizer_config.json", json.dumps({"do_lower_case": True, "strip_accents": False}))
-    sidecar = prepare_table([path], options(lowercase=None), **TABLE)
+    sidecar = prepare_table([path], options(lowercase=None))
     assert (sidecar.vocabulary.lowercase, sidecar.vocabulary.strip_accents) == (True, False)
     assert sidecar == load_sidecar(options().output)
     same = options("same", lowercase=True, strip_accents=False, tokenize_chinese_chars=True)
-    assert prepare_table([path], same, **TABLE).vocabulary == sidecar.vocabulary
+    assert prepare_table([path], same).vocabulary == sidecar.vocabulary
     for name, value in (
         ("lowercase", False),
         ("strip_accents", True),
         ("tokenize_chinese_chars", False),
     ):
         with pytest.raises(UsageError) as error:
-            prepare_table([path], options("other", **{"lowercase": None, name: value}), **TABLE)
+            prepare_table([path], options("other", **{"lowercase": None, name: value}))
         assert str(error.value) == (
             "tokenizer_config.json beside the vocabulary has other options: --lowercase "
             f"--no-strip-accents\n  --> {vocab.parent / 'tokenizer_config.json'}\n"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.prepare.conftest import CLS, SEP, TABLE, UNK, A, B, C
+from tests.prepare.conftest import CLS, SEP, UNK, A, B, C, prepare_table
 from tinybert.data.labels import labels
 from tinybert.errors import InputError, UsageError
-from tinybert.prepare.sentences import prepare_table, sort_labels
+from tinybert.prepare.sentences import sort_labels
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from tinybert.prepare.sentences import prepare_table, sort_labels
 )
 def test_a_table_is_read_by_the_names_of_its_columns(name, content, write, options, read_batch):
     path = write(name, content)
-    sidecar = prepare_table([path, path], options(), **TABLE)
+    sidecar = prepare_table([path, path], options())
     assert sidecar.task.labels == ("no", "yes")
     batch = read_batch(options().output, "class")
     assert batch.input_ids[:, :4].tolist() == [[CLS, A, B, SEP], [CLS, C, SEP, 0]] * 2
@@ -28,7 +28,7 @@ def test_a_table_is_read_by_the_names_of_its_columns(name, content, write, optio
 def test_a_table_may_hold_pairs_and_numbers(write, options, read_batch):
     path = write("in.json", '{"t": "a", "u": "b", "l": 1.5}\n{"t": "c", "u": 3, "l": "-2"}\n')
     changes = {"text_pair": "u", "label_kind": "number"}
-    sidecar = prepare_table([path], options(), **{**TABLE, **changes})
+    sidecar = prepare_table([path], options(), **changes)
     assert sidecar.task.columns == {"text": "t", "text_pair": "u", "label": "l"}
     assert sidecar.task.labels is sidecar.task.label_counts is labels(options().output) is None
     batch = read_batch(options().output, "number")
@@ -39,22 +39,21 @@ def test_a_table_may_hold_pairs_and_numbers(write, options, read_batch):
 def test_the_label_order_is_given_taken_over_or_sorted(write, options):
     train = write("train.tsv", "t\tl\na\t10\nb\t9\nc\t1\n")
     dev = write("dev.tsv", "t\tl\na\t9\n")
-    assert prepare_table([train], options("train"), **TABLE).task.labels == ("1", "9", "10")
-    taken = {**TABLE, "labels_from": options("train").output}
-    assert prepare_table([dev], options("dev"), **taken).task.label_counts == (0, 1, 0)
-    given = {**TABLE, "labels": ["9", "8"]}
-    assert prepare_table([dev], options("given"), **given).task.labels == ("9", "8")
+    assert prepare_table([train], options("train")).task.labels == ("1", "9", "10")
+    taken = options("train").output
+    assert prepare_table([dev], options("dev"), labels_from=taken).task.label_counts == (0, 1, 0)
+    assert prepare_table([dev], options("given"), labels=["9", "8"]).task.labels == ("9", "8")
     assert sort_labels({"b", "10", "9"}) == ["10", "9", "b"]
     assert sort_labels({"\u0662", "10", "9"}) == ["10", "9", "\u0662"]
 
 
 def test_equal_numbers_are_one_label(write, options, read_batch):
     path = write("in.jsonl", '{"t": "a", "l": 1}\n{"t": "b", "l": 1.0}\n{"t": "c", "l": 0}\n')
-    assert prepare_table([path], options(), **TABLE).task.labels == ("0", "1")
+    assert prepare_table([path], options()).task.labels == ("0", "1")
     assert read_batch(options().output, "class").label_ids.tolist() == [1, 1, 0]
     path = write("in.tsv", "t\tl\na\t1\nb\t1.0\n")
     with pytest.raises(InputError) as error:
-        prepare_table([path], options("other"), **TABLE)
+        prepare_table([path], options("other"))
     assert str(error.value) == (
         "labels `1` and `1.0` are the same number\n"
         "help: write it in one way, or name the labels with --labels"
@@ -99,12 +98,9 @@ def test_equal_numbers_are_one_label(write, options, read_batch):
 def test_a_bad_table_is_one_clear_error(name, content, changes, message, write, options):
     path = write(name, content)
     with pytest.raises((InputError, UsageError)) as error:
-        prepare_table([path], options(), **{**TABLE, **changes})
+        prepare_table([path], options(), **changes)
     assert str(error.value) == message.format(path)
     assert not options().output.exists()
-
-
-SETS = {**TABLE, "label_kind": "classes"}
 
 
 @pytest.mark.parametrize("dataset_type", ["tfrecord", "mindrecord"])
@@ -124,8 +120,8 @@ def test_a_row_may_have_any_number_of_labels(
     name, content, separator, dataset_type, write, options, read_batch
 ):
     made = options(format=dataset_type)
-    changes = {"label_separator": separator}
-    sidecar = prepare_table([write(name, content)], made, **{**SETS, **changes})
+    path = write(name, content)
+    sidecar = prepare_table([path], made, label_kind="classes", label_separator=separator)
     assert (sidecar.task.label, sidecar.task.labels) == ("classes", ("x", "y", "z"))
     assert sidecar.task.label_counts == (1, 2, 1)
     assert sidecar.counts["rows_without_labels"] == 1
@@ -153,5 +149,5 @@ def test_a_row_may_have_any_number_of_labels(
 )
 def test_labels_that_cannot_be_read_are_errors(content, changes, message, write, options):
     with pytest.raises((InputError, UsageError)) as caught:
-        prepare_table([write("in.tsv", content)], options(), **{**SETS, **changes})
+        prepare_table([write("in.tsv", content)], options(), **{"label_kind": "classes", **changes})
     assert message in f"{caught.value.where}: {caught.value.message}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tinybert.atomic import atomic_directory, write_bytes
 from tinybert.data.sidecar import Sidecar
@@ -28,11 +28,11 @@ from tinybert.new.sources import (
 from tinybert.plan.parent_runs import recipe_links
 from tinybert.plan.plan import checkpoint_problems, make_plan
 from tinybert.prepare.corpus import prepare_corpus
-from tinybert.prepare.ner import prepare_ner
+from tinybert.prepare.ner import ner_texts
 from tinybert.prepare.qa import prepare_qa
 from tinybert.prepare.reading import Part
-from tinybert.prepare.records import PrepareOptions
-from tinybert.prepare.sentences import prepare_table
+from tinybert.prepare.records import PrepareOptions, write_task
+from tinybert.prepare.sentences import TableOptions, table_texts
 from tinybert.prepare.tokenizer_files import read_tokenizer
 from tinybert.recipe.load import resolve
 from tinybert.recipe.network_tables import StudentInit
@@ -50,21 +50,17 @@ def new(
     init: StudentInit | None,
     data: Path,
     dev: Path | None,
-    text: str | None,
-    text_pair: str | None,
-    label: str | None,
-    label_kind: Literal["class", "number", "classes"],
-    label_separator: str | None,
-    tags: Literal["cluener", "conll"] | None,
-    questions: AnswerTask | None,
     corpus: Sequence[str],
     seq_length: int,
     lowercase: bool | None,
     device: str,
     root: Path,
     force: bool,
+    **raw: Any,
 ) -> str:
     """Prepare what is raw, write the recipes, and return what they are and how to run them.
+
+    `raw` has the fields of `RawTask`.
 
     Raises:
         InputError: A file is missing or damaged, or does not go with the others.
@@ -85,8 +81,7 @@ def new(
         raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
     builder = RecordsBuilder(root, root / "data" / name, teacher, seq_length, lowercase, force)
     with _removed_on_failure(builder.folder):
-        raw = RawTask(text, text_pair, label, label_kind, label_separator, tags, questions)
-        records = builder.task(data, dev, raw)
+        records = builder.task(data, dev, RawTask(**raw))
         chain = Chain(
             name=name,
             teacher=described,
@@ -174,14 +169,10 @@ class RawTask:
                 self.questions, [file], options, stride=None, max_question_length=64, part=part
             )
         if self.tags is not None:
-            return prepare_ner(
-                [file],
-                options,
-                input_format=self.tags,
-                labels=None,
-                labels_from=labels_from,
-                part=part,
+            tagged = ner_texts(
+                [file], input_format=self.tags, labels=None, labels_from=labels_from, part=part
             )
+            return write_task(tagged, options)
         if self.text is None or self.label is None:
             raise UsageError(
                 "a table needs the names of its columns",
@@ -189,19 +180,17 @@ class RawTask:
                 cure="name them: --text COLUMN --label COLUMN; or --tags, where words have tags; "
                 "or --questions, where contexts have questions",
             )
-        return prepare_table(
-            [file],
-            options,
+        table = TableOptions(
             text=self.text,
             text_pair=self.text_pair,
             label=self.label,
             label_kind=self.label_kind,
+            label_separator=self.label_separator,
             labels=None,
             labels_from=labels_from if self.label_kind != "number" else None,
             input_format=None,
-            label_separator=self.label_separator,
-            part=part,
         )
+        return write_task(table_texts([file], table, part=part), options)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import UsageError
-from tinybert.prepare.records import PrepareOptions, TaskTexts
+from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
 from tinybert.terminal import print_text
+
+Options = TypeVar("Options")
 
 
 def prepare(what: str, **options: Any) -> str:
@@ -22,22 +25,15 @@ def prepare(what: str, **options: Any) -> str:
 
         return f"{options['output']}: {prepare_vocabulary(**options):,} tokens"
     from tinybert.prepare.corpus import prepare_corpus
-    from tinybert.prepare.ner import prepare_ner
     from tinybert.prepare.qa import prepare_qa
-    from tinybert.prepare.sentences import prepare_glue, prepare_table
 
-    kinds: dict[str, Callable[..., Sidecar]] = {
-        "augment": augment,
-        "corpus": prepare_corpus,
-        "glue": prepare_glue,
-        "ner": prepare_ner,
-        "qa": prepare_qa,
-        "table": prepare_table,
-    }
-    common = PrepareOptions(
-        **{field: options.pop(field) for field in PrepareOptions.__dataclass_fields__}
-    )
-    made = kinds[what](options=common, **options)
+    common = _take(PrepareOptions, options)
+    if what in ("augment", "corpus", "qa"):
+        kinds: dict[str, Callable[..., Sidecar]]
+        kinds = {"augment": augment, "corpus": prepare_corpus, "qa": prepare_qa}
+        made = kinds[what](options=common, **options)
+    else:
+        made = write_task(_reader_of_texts(what, options)(), common)
     if common.case_is_missing():
         print_text(
             f"warning: no token of {common.vocab} has a capital: without --lowercase every word "
@@ -54,8 +50,7 @@ def augment(kind: str, *, options: PrepareOptions, **settings: Any) -> Sidecar:
     Args:
         kind: `glue` or `table`.
         options: The options of every `prepare`.
-        settings: The fields of `AugmentOptions`, and the other arguments of `glue_texts` or
-            `table_texts`.
+        settings: The fields of `AugmentOptions`, and what `prepare` of the kind takes.
 
     Raises:
         DeviceError: The processor has no portable arithmetic.
@@ -65,10 +60,8 @@ def augment(kind: str, *, options: PrepareOptions, **settings: Any) -> Sidecar:
     from tinybert.augment.options import AugmentOptions
     from tinybert.augment.prepare_augmented import prepare_augmented
     from tinybert.prepare.glue import GLUE_TASKS
-    from tinybert.prepare.sentences import glue_texts, table_texts
 
-    names = AugmentOptions.__dataclass_fields__
-    how = AugmentOptions(**{name: settings.pop(name) for name in names})
+    how = _take(AugmentOptions, settings)
     samples = how.samples
     if samples is None and kind == "glue":
         samples = GLUE_TASKS[settings["task"]].samples
@@ -76,5 +69,22 @@ def augment(kind: str, *, options: PrepareOptions, **settings: Any) -> Sidecar:
         raise UsageError(
             "it is not known how many rows are to be made of each", cure="say so: --samples N"
         )
-    texts: Callable[..., TaskTexts] = glue_texts if kind == "glue" else table_texts
-    return prepare_augmented(partial(texts, **settings), options, how, samples)
+    return prepare_augmented(_reader_of_texts(kind, settings), options, how, samples)
+
+
+def _reader_of_texts(kind: str, options: dict[str, Any]) -> Callable[[], TaskTexts]:
+    """Return what reads the rows of `glue`, `ner` or `table`, from the beginning at each call."""
+    from tinybert.prepare.ner import ner_texts
+    from tinybert.prepare.sentences import TableOptions, glue_texts, table_texts
+
+    if kind == "table":
+        table = _take(TableOptions, options)
+        return partial(table_texts, table=table, **options)
+    texts: Callable[..., TaskTexts] = glue_texts if kind == "glue" else ner_texts
+    return partial(texts, **options)
+
+
+def _take(kind: type[Options], options: dict[str, Any]) -> Options:
+    """Return a dataclass of the options that are its fields, and remove them from `options`."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names})

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.data.labels import IGNORED, choose_labels, label_ids, unknown_label
-from tinybert.data.sidecar import PreparedTask, Sidecar
+from tinybert.data.sidecar import PreparedTask
 from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
 from tinybert.prepare.reading import BLANKS, Advance, Part, part_of, read_lines, read_objects
-from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
+from tinybert.prepare.records import TaskTexts
 
 CLUENER_TYPES = (
     *("address", "book", "company", "game", "government"),
@@ -31,16 +31,15 @@ Sentence = tuple[str, list[str], list[str]]
 """Its place, its words, their tags."""
 
 
-def prepare_ner(
+def ner_texts(
     inputs: Sequence[Path],
-    options: PrepareOptions,
     *,
     input_format: Literal["cluener", "conll"],
     labels: Sequence[str] | None,
     labels_from: Path | None,
     part: Part | None = None,
-) -> Sidecar:
-    """Make records of token classification; return the content of records.json.
+) -> TaskTexts:
+    """Return the sentences of files with a tag a word.
 
     `conll` files have a word a line, with its tag last, and a blank line after each sentence.
     Columns part at tabs if the first word's line has one, else at spaces; all lines of a file have
@@ -49,8 +48,8 @@ def prepare_ner(
     I. `part` is the one of the files' sentences to take.
 
     Raises:
-        InputError: A file or the vocabulary cannot be read, or a line does not have the format.
-        UsageError: The options contradict each other, or the output may not be replaced.
+        InputError: A file cannot be read, or a line does not have the format.
+        UsageError: The options contradict each other.
     """
     read = _read_cluener if input_format == "cluener" else _read_conll
     counts: Counter[str] = Counter(words=0, entities=0)
@@ -72,7 +71,7 @@ def prepare_ner(
         ignored_label=IGNORED,
         columns={"text": "text", "label": "label"} if input_format == "cluener" else {},
     )
-    texts = TaskTexts(
+    return TaskTexts(
         inputs,
         prepared,
         lambda path, advance: _examples(
@@ -80,7 +79,6 @@ def prepare_ner(
         ),
         counts,
     )
-    return write_task(texts, options)
 
 
 def sort_tags(tags: Iterable[str]) -> list[str]:

@@ -3,18 +3,20 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from tinybert.data.labels import choose_labels, label_ids, rename_labels, unknown_label
-from tinybert.data.sidecar import PreparedTask, Sidecar
+from tinybert.data.sidecar import PreparedTask
 from tinybert.errors import InputError, UsageError
-from tinybert.prepare.encode import Example
+from tinybert.prepare.encode import Example, ExampleLabel
 from tinybert.prepare.glue import GLUE_TASKS
 from tinybert.prepare.reading import BLANKS, Advance, Part, TableFormat, part_of, read_table
-from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
+from tinybert.prepare.records import TaskTexts
 from tinybert.strict_json import parse_json
 
 _FORMATS: dict[str, TableFormat] = {
@@ -24,28 +26,11 @@ _FORMATS: dict[str, TableFormat] = {
     ".jsonl": "jsonl",
 }
 
+TableRow = tuple[str, list[str]]
+"""The place of a row, and its cells."""
+LabelReader = Callable[[str, str], ExampleLabel]
+"""Returns the label in a cell, which is at this place."""
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-def prepare_glue(
-    task: str,
-    inputs: Sequence[Path],
-    options: PrepareOptions,
-    *,
-    label_names: Sequence[str] | None,
-    unlabelled: bool = False,
-    part: Part | None = None,
-) -> Sidecar:
-    """Make records of one of `GLUE_TASKS` from its raw files; return the content of records.json.
-
-    The arguments are those of `glue_texts`.
-
-    Raises:
-        InputError: A file or the vocabulary cannot be read, or a row does not fit the task.
-        UsageError: A name is none, or the output exists and may not be replaced.
-    """
-    texts = glue_texts(task, inputs, label_names=label_names, unlabelled=unlabelled, part=part)
-    return write_task(texts, options)
 
 
 def glue_texts(
@@ -54,7 +39,7 @@ def glue_texts(
     *,
     label_names: Sequence[str] | None,
     unlabelled: bool = False,
-    part: Part | None,
+    part: Part | None = None,
 ) -> TaskTexts:
     """Return the rows of one of `GLUE_TASKS` in its raw files.
 
@@ -85,14 +70,12 @@ def glue_texts(
         labels=names,
         columns=_columns(facts.texts, None if unlabelled else facts.label),
     )
-    read_examples = _unlabelled if unlabelled else partial(_examples, names=facts.labels)
-    return TaskTexts(
-        inputs,
-        prepared,
-        lambda path, advance: read_examples(part_of(rows(path, advance=advance), part, left_out)),
-        left_out,
-        facts.damaged,
-    )
+
+    def read(path: Path, advance: Advance) -> Iterator[Example]:
+        taken = part_of(rows(path, advance=advance), part, left_out)
+        return _unlabelled(taken) if unlabelled else _examples(taken, _label_reader(facts.labels))
+
+    return TaskTexts(inputs, prepared, read, left_out, facts.damaged)
 
 
 def _renamings(texts: Sequence[str]) -> dict[str, str]:
@@ -107,123 +90,95 @@ def _renamings(texts: Sequence[str]) -> dict[str, str]:
     return renamed
 
 
-def prepare_table(
-    inputs: Sequence[Path],
-    options: PrepareOptions,
-    *,
-    text: str,
-    text_pair: str | None,
-    label: str | None,
-    label_kind: Literal["class", "number", "classes"],
-    labels: Sequence[str] | None,
-    labels_from: Path | None,
-    input_format: TableFormat | None,
-    label_separator: str | None = None,
-    part: Part | None = None,
-) -> Sidecar:
-    """Make records from any TSV, CSV or JSON lines; return the content of records.json.
+@dataclass(frozen=True)
+class TableOptions:
+    """How tables are read: TSV, CSV or JSON lines."""
 
-    The arguments are those of `table_texts`.
+    text: str
+    """Column of the text."""
+    text_pair: str | None
+    """Column of the second text; None: rows have one text."""
+    label: str | None
+    """Column of the label; None: the rows can only be predicted."""
+    label_kind: Literal["class", "number", "classes"]
+    """What a label is: a class, a number, or any number of classes."""
+    label_separator: str | None
+    """Separates the `classes` of a row; None: they are a JSON list."""
+    labels: Sequence[str] | None
+    """Label names in the order of their ids."""
+    labels_from: Path | None
+    """Prepared records with the same label order; without both, the labels found are sorted."""
+    input_format: TableFormat | None
+    """None: as the ending of each file's name says."""
 
-    Raises:
-        InputError: A file or the vocabulary cannot be read, or a row does not fit the columns.
-        UsageError: The options contradict each other, or the output may not be replaced.
-    """
-    texts = table_texts(
-        inputs,
-        text=text,
-        text_pair=text_pair,
-        label=label,
-        label_kind=label_kind,
-        labels=labels,
-        labels_from=labels_from,
-        input_format=input_format,
-        label_separator=label_separator,
-        part=part,
-    )
-    return write_task(texts, options)
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns of the text, or of both texts of a pair."""
+        return (self.text,) if self.text_pair is None else (self.text, self.text_pair)
+
+    def label_names(self, cell: str, where: str) -> list[str]:
+        """Return the names in a cell of the label column: one, or any number of `classes`.
+
+        Raises:
+            InputError: The cell is empty, or is no list.
+        """
+        if self.label_kind == "classes":
+            return _labels(cell, self.label_separator, where)
+        return [_label(cell, where)]
 
 
 def table_texts(
-    inputs: Sequence[Path],
-    *,
-    text: str,
-    text_pair: str | None,
-    label: str | None,
-    label_kind: Literal["class", "number", "classes"],
-    labels: Sequence[str] | None,
-    labels_from: Path | None,
-    input_format: TableFormat | None,
-    label_separator: str | None = None,
-    part: Part | None,
+    inputs: Sequence[Path], table: TableOptions, *, part: Part | None = None
 ) -> TaskTexts:
-    """Return the labelled rows of any TSV, CSV or JSON lines.
-
-    `text`, `text_pair` and `label` name columns; without `label`, rows can only be predicted. The
-    ids of classes are in the order of `labels`, or of the prepared records `labels_from`; else the
-    labels of the input are sorted: by value if all are whole numbers. Rows with any number of
-    `classes` have them parted by `label_separator`, or as a JSON list. `part` is the one of the
-    files' rows to take.
+    """Return the rows of tables; `part` is the one of the files' rows to take.
 
     Raises:
         InputError: A file cannot be read, or a row does not fit the columns.
         UsageError: The options contradict each other.
     """
-    texts = (text,) if text_pair is None else (text, text_pair)
-    formats = {path: input_format or _format_by_name(path) for path in inputs}
-    if label is None:
-        return _unlabelled_texts(inputs, texts, formats, part)
-    several = label_kind == "classes"
-    if label_separator is not None and not several:
+    formats = {path: table.input_format or _format_by_name(path) for path in inputs}
+    several = table.label is not None and table.label_kind == "classes"
+    if table.label is not None and table.label_separator is not None and not several:
         raise UsageError("--label-separator is for --label-kind classes")
-    lists = (label,) if several and label_separator is None else ()
 
-    def rows(path: Path, advance: Advance) -> Iterator[tuple[str, list[str]]]:
-        return read_table(path, formats[path], (*texts, label), advance, lists=lists)
-
-    def labels_in(cell: str, where: str) -> list[str]:
-        return _labels(cell, label_separator, where) if several else [_label(cell, where)]
-
-    def read_labels() -> set[str]:
-        read = (rows(path, lambda size: None) for path in inputs)
-        return {
-            name for file in read for where, cells in file for name in labels_in(cells[-1], where)
-        }
+    def rows(path: Path, advance: Advance) -> Iterator[TableRow]:
+        label = [] if table.label is None else [table.label]
+        lists = label if several and table.label_separator is None else []
+        return read_table(path, formats[path], [*table.texts, *label], advance, lists=lists)
 
     counts: Counter[str] = Counter(rows_without_labels=0) if several else Counter()
-    names = None
-    if label_kind != "number":
-        names = choose_labels(labels, labels_from, read_labels, sort_labels)
-    elif labels is not None or labels_from is not None:
-        raise UsageError("labels that are numbers have no names", cure="leave out --labels")
+    names = _table_labels(
+        table, chain.from_iterable(rows(path, lambda size: None) for path in inputs)
+    )
     prepared = PreparedTask(
-        name="table", label=label_kind, labels=names, columns=_columns(texts, label)
+        name="table",
+        label=None if table.label is None else table.label_kind,
+        labels=names,
+        columns=_columns(table.texts, table.label),
     )
-    return TaskTexts(
-        inputs,
-        prepared,
-        lambda path, advance: _examples(
-            part_of(rows(path, advance), part, counts), names, labels_in if several else None
-        ),
-        counts,
-    )
-
-
-def _unlabelled_texts(
-    inputs: Sequence[Path],
-    texts: Sequence[str],
-    formats: Mapping[Path, TableFormat],
-    part: Part | None,
-) -> TaskTexts:
-    """Return the texts of tables alone."""
-    counts: Counter[str] = Counter()
 
     def read(path: Path, advance: Advance) -> Iterator[Example]:
-        rows = read_table(path, formats[path], texts, advance)
-        return _unlabelled(part_of(rows, part, counts))
+        taken = part_of(rows(path, advance), part, counts)
+        if table.label is None:
+            return _unlabelled(taken)
+        return _examples(taken, _label_reader(names, table.label_names if several else None))
 
-    prepared = PreparedTask(name="table", label=None, labels=None, columns=_columns(texts, None))
     return TaskTexts(inputs, prepared, read, counts)
+
+
+def _table_labels(table: TableOptions, rows: Iterable[TableRow]) -> tuple[str, ...] | None:
+    """Return the label names of a table in the order of their ids; None: it has no classes."""
+    if table.label is None:
+        return None
+    if table.label_kind == "number":
+        if table.labels is not None or table.labels_from is not None:
+            raise UsageError("labels that are numbers have no names", cure="leave out --labels")
+        return None
+
+    def found() -> set[str]:
+        return {name for where, cells in rows for name in table.label_names(cells[-1], where)}
+
+    return choose_labels(table.labels, table.labels_from, found, sort_labels)
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
@@ -245,32 +200,35 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
     return names
 
 
-def _unlabelled(rows: Iterable[tuple[str, list[str]]]) -> Iterator[Example]:
+def _unlabelled(rows: Iterable[TableRow]) -> Iterator[Example]:
     return (Example(where, texts, None) for where, texts in rows)
 
 
-def _examples(
-    rows: Iterable[tuple[str, list[str]]],
-    names: Sequence[str] | None,
-    labels_in: Callable[[str, str], list[str]] | None = None,
-) -> Iterator[Example]:
-    """Yield the examples of rows; `labels_in` reads a cell and its place if it has many labels."""
-    ids = None if names is None else label_ids(names)
+def _examples(rows: Iterable[TableRow], read_label: LabelReader) -> Iterator[Example]:
+    """Yield the examples of rows, whose last cell is the label."""
     for where, (*texts, cell) in rows:
-        if labels_in is not None and ids is not None:
-            labels = labels_in(cell, where)
-            for unknown in labels:
-                if unknown not in ids:
-                    raise unknown_label(unknown, ids, where)
-            yield Example(where, texts, frozenset(ids[name] for name in labels))
-            continue
-        label = _label(cell, where)
-        if ids is None:
-            yield Example(where, texts, _number(label, where))
-        elif label in ids:
-            yield Example(where, texts, ids[label])
-        else:
-            raise unknown_label(label, ids, where)
+        yield Example(where, texts, read_label(cell, where))
+
+
+def _label_reader(
+    names: Sequence[str] | None, split: Callable[[str, str], list[str]] | None = None
+) -> LabelReader:
+    """Return what reads a label's cell: a number without `names`, otherwise the id of a class.
+
+    Where `split` returns the names in a cell and its place, it is a set of classes.
+    """
+    if names is None:
+        return _number
+    ids = label_ids(names)
+
+    def id_of(name: str, where: str) -> int:
+        if name not in ids:
+            raise unknown_label(name, ids, where)
+        return ids[name]
+
+    if split is None:
+        return lambda cell, where: id_of(_label(cell, where), where)
+    return lambda cell, where: frozenset(id_of(name, where) for name in split(cell, where))
 
 
 def _label(cell: str, where: str) -> str:
@@ -295,7 +253,8 @@ def _labels(cell: str, separator: str | None, where: str) -> list[str]:
     return names
 
 
-def _number(label: str, where: str) -> float:
+def _number(cell: str, where: str) -> float:
+    label = _label(cell, where)
     number = float(label) if _NUMBER.fullmatch(label) else math.nan
     if not math.isfinite(number):
         raise InputError(f"label `{label}` is no finite number", where=where)
