@@ -126,7 +126,7 @@ def _reader(
 def _index(texts: TaskTexts, reader: WordReader, row_maker: MaskedRowMaker | None) -> TextIndex:
     """Return the distinct texts of all rows."""
     index = TextIndex()
-    examples = texts.examples(lambda size: None)
+    examples = texts.examples()
     while block := list(islice(examples, _EXAMPLES_AT_A_TIME)):
         new: dict[str, str] = {}
         for example in block:

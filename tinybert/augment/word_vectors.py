@@ -33,7 +33,7 @@ def read_word_vectors(path: Path) -> WordVectors:
     places: dict[str, int] = {}
     values = array("f")
     width = 0
-    for number, line in read_lines(path, lambda size: None):
+    for number, line in read_lines(path):
         where = f"{path}:{number}"
         cells = line.rstrip(" ").split(" ")
         if number == 1:

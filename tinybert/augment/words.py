@@ -144,6 +144,6 @@ def read_kept_words(path: Path, tokenizer: Tokenizer) -> frozenset[str]:
     normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
     return frozenset(
         word
-        for _, line in read_lines(path, lambda size: None)
+        for _, line in read_lines(path)
         for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(line))
     )

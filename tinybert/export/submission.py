@@ -107,18 +107,14 @@ def _read(wanted: Submission, test: Path) -> Iterator[tuple[str | int, Text]]:
         return
     facts = GLUE_TASKS.get(wanted.task)
     if facts is None or facts.format == "jsonl":
-        for where, value in read_objects(test, _ignore):
+        for where, value in read_objects(test):
             text = value.get("text" if facts is None else facts.texts[0])
             if not isinstance(text, str) or type(value.get("id")) is not int:
                 raise InputError("the line has no `id`, or no text", where=where)
             yield value["id"], Text(where, text)
         return
-    for where, (index, *texts) in read_table(test, "tsv", ("index", *facts.texts), _ignore):
+    for where, (index, *texts) in read_table(test, "tsv", ("index", *facts.texts)):
         yield index, Text(where, PAIR.join(texts))
-
-
-def _ignore(size: int) -> None:
-    return None
 
 
 def _encode(

@@ -17,7 +17,15 @@ from tinybert.data.sidecar import PreparedTask
 from tinybert.errors import InputError
 from tinybert.metrics.entities import check_tags, find_entities
 from tinybert.prepare.encode import Example
-from tinybert.prepare.reading import BLANKS, Advance, Part, part_of, read_lines, read_objects
+from tinybert.prepare.reading import (
+    BLANKS,
+    Advance,
+    Part,
+    ignore_advance,
+    part_of,
+    read_lines,
+    read_objects,
+)
 from tinybert.prepare.records import TaskTexts
 
 CLUENER_TYPES = (
@@ -59,7 +67,7 @@ def ner_texts(
     def read_tags() -> set[str]:
         if input_format == "cluener":
             return {"O", *(f"{place}-{kind}" for place in "BI" for kind in CLUENER_TYPES)}
-        files = (read(path, lambda size: None, Counter()) for path in inputs)
+        files = (read(path, ignore_advance, Counter()) for path in inputs)
         return {tag for sentences in files for _, _, tags in sentences for tag in tags}
 
     names = choose_labels(labels, labels_from, read_tags, sort_tags)

@@ -28,7 +28,11 @@ Advance = Callable[[int], object]
 """Called with the number of bytes read."""
 
 
-def read_lines(path: Path, advance: Advance) -> Iterator[tuple[int, str]]:
+def ignore_advance(size: int) -> None:
+    """Ignore how many bytes were read."""
+
+
+def read_lines(path: Path, advance: Advance = ignore_advance) -> Iterator[tuple[int, str]]:
     """Yield (number, text) of every line, without its end and without a byte order mark.
 
     Only a line feed ends a line.
@@ -67,7 +71,9 @@ def part_of(items: Iterable[Item], part: Part | None, counts: Counter[str]) -> I
             counts["rows_of_other_part"] += 1
 
 
-def read_objects(path: Path, advance: Advance) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_objects(
+    path: Path, advance: Advance = ignore_advance
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, object) of every line of a JSON lines file; blank lines are left out.
 
     Raises:
@@ -90,7 +96,7 @@ def read_table(
     path: Path,
     format: TableFormat,
     wanted: Sequence[str],
-    advance: Advance,
+    advance: Advance = ignore_advance,
     *,
     columns: Sequence[str] = (),
     damaged: Counter[str] | None = None,

@@ -29,7 +29,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.files import writing
 from tinybert.metrics.entities import find_entities
 from tinybert.prepare.encode import EncodedRow, Encoder, Example
-from tinybert.prepare.reading import Advance
+from tinybert.prepare.reading import Advance, ignore_advance
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, read_tokenizer
 from tinybert.prepare.vocabulary import Vocabulary, build_tokenizer, load_vocabulary
 from tinybert.prepare.writer import listed_file, write_rows
@@ -130,7 +130,7 @@ class TaskTexts:
     allow_empty: bool = False
     """Whether texts without tokens are no errors."""
 
-    def examples(self, advance: Advance) -> Iterator[Example]:
+    def examples(self, advance: Advance = ignore_advance) -> Iterator[Example]:
         """Yield the examples of all files.
 
         Raises:
@@ -283,8 +283,4 @@ def progress(paths: Sequence[Path]) -> Iterator[Advance]:
     sizes = [path.stat().st_size for path in paths if path.is_file()]  # the rest fails when read
     with bar:
         task = bar.add_task("", total=sum(sizes))
-        yield (lambda size: bar.advance(task, size)) if console.is_terminal else _ignore_advance
-
-
-def _ignore_advance(size: int) -> None:
-    """Ignore how many bytes were read."""
+        yield (lambda size: bar.advance(task, size)) if console.is_terminal else ignore_advance

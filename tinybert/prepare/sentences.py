@@ -15,7 +15,15 @@ from tinybert.data.sidecar import PreparedTask
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import Example, ExampleLabel
 from tinybert.prepare.glue import GLUE_TASKS
-from tinybert.prepare.reading import BLANKS, Advance, Part, TableFormat, part_of, read_table
+from tinybert.prepare.reading import (
+    BLANKS,
+    Advance,
+    Part,
+    TableFormat,
+    ignore_advance,
+    part_of,
+    read_table,
+)
 from tinybert.prepare.records import TaskTexts
 from tinybert.strict_json import parse_json
 
@@ -141,15 +149,13 @@ def table_texts(
     if table.label is not None and table.label_separator is not None and not several:
         raise UsageError("--label-separator is for --label-kind classes")
 
-    def rows(path: Path, advance: Advance) -> Iterator[TableRow]:
+    def rows(path: Path, advance: Advance = ignore_advance) -> Iterator[TableRow]:
         label = [] if table.label is None else [table.label]
         lists = label if several and table.label_separator is None else []
         return read_table(path, formats[path], [*table.texts, *label], advance, lists=lists)
 
     counts: Counter[str] = Counter(rows_without_labels=0) if several else Counter()
-    names = _table_labels(
-        table, chain.from_iterable(rows(path, lambda size: None) for path in inputs)
-    )
+    names = _table_labels(table, chain.from_iterable(map(rows, inputs)))
     prepared = PreparedTask(
         name="table",
         label=None if table.label is None else table.label_kind,

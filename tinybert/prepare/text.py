@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from tinybert.errors import InputError
-from tinybert.prepare.reading import Advance, read_lines, read_objects
+from tinybert.prepare.reading import Advance, ignore_advance, read_lines, read_objects
 
 TextFormat = Literal["text", "wiki", "jsonl"]
 Paragraphs = Iterator[tuple[int, str]]
@@ -56,7 +56,9 @@ def find_texts(inputs: Sequence[str]) -> list[Path]:
     return texts
 
 
-def paragraphs(path: Path, input_format: TextFormat | None, advance: Advance) -> Paragraphs:
+def paragraphs(
+    path: Path, input_format: TextFormat | None, advance: Advance = ignore_advance
+) -> Paragraphs:
     """Yield the paragraphs of a file, without blank ones and without white space around them.
 
     Raises:
@@ -77,7 +79,7 @@ def paragraphs(path: Path, input_format: TextFormat | None, advance: Advance) ->
 
 
 def _format_by_first_line(path: Path) -> TextFormat:
-    first = next((line for _, line in read_lines(path, lambda size: None) if line.strip()), "")
+    first = next((line for _, line in read_lines(path) if line.strip()), "")
     if first.lstrip().startswith(_DOC):
         return "wiki"
     return "jsonl" if first.lstrip().startswith("{") else "text"

@@ -78,7 +78,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 def _read_lines(path: Path) -> dict[str, int]:
     """Return the ids of a vocab.txt."""
-    lines = [text for _, text in read_lines(path, lambda size: None)]
+    lines = [text for _, text in read_lines(path)]
     while lines and not lines[-1].strip(BLANKS):
         lines.pop()
     ids: dict[str, int] = {}
@@ -141,11 +141,7 @@ def prepare_vocabulary(
         )
     options = TokenizerOptions.resolve(bool(lowercase), strip_accents, tokenize_chinese_chars)
     tokenizer = build_tokenizer(Vocabulary({UNK: 0}, ""), options)
-    texts = [
-        text
-        for path in find_texts(inputs)
-        for _, text in paragraphs(path, input_format, lambda size: None)
-    ]
+    texts = [text for path in find_texts(inputs) for _, text in paragraphs(path, input_format)]
     used: set[str] = set()
     for text in texts:
         used.update(tokenizer.normalizer.normalize_str(text))
