@@ -17,7 +17,7 @@ from tinybert.data.sidecar import PreparedPairs, Sidecar
 from tinybert.prepare.encode import EncodedRow
 from tinybert.prepare.pairs import RECENT, SHORT, pair_rows
 from tinybert.prepare.reading import Advance
-from tinybert.prepare.records import PrepareOptions, progress, write_directory
+from tinybert.prepare.records import PrepareOptions, RecordContent, progress, write_directory
 from tinybert.prepare.text import TextFormat, find_texts, paragraphs, split_sentences
 from tinybert.prepare.vocabulary import CLS, SEP, UNK, build_tokenizer, load_vocabulary
 
@@ -54,17 +54,19 @@ def prepare_corpus(
     rows: Iterator[EncodedRow]
     with progress(paths) as advance:
         sentences = _counted(_sentences(paths, input_format, tokenizer, advance), counts, unknown)
+        pairs = None
         if single_segments:
             packed = pack(sentences, options.seq_length, cls, sep, counts)
             rows = (EncodedRow(row, [0] * len(row)) for row in packed)
-            return write_directory(inputs, rows, options, vocabulary, counts)
-        documents = (
-            [sentence for _, sentence in group]
-            for _, group in groupby(sentences, key=lambda item: item[0])
-        )
-        rows = pair_rows(documents, options.seq_length, cls, sep, seed, counts)
-        pairs = PreparedPairs(seed=seed, short_documents=SHORT, recent_documents=RECENT)
-        return write_directory(inputs, rows, options, vocabulary, counts, pairs=pairs)
+        else:
+            documents = (
+                [sentence for _, sentence in group]
+                for _, group in groupby(sentences, key=lambda item: item[0])
+            )
+            rows = pair_rows(documents, options.seq_length, cls, sep, seed, counts)
+            pairs = PreparedPairs(seed=seed, short_documents=SHORT, recent_documents=RECENT)
+        content = RecordContent(inputs, rows, vocabulary, counts, pairs=pairs)
+        return write_directory(content, options)
 
 
 def pack(

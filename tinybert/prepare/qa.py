@@ -20,7 +20,7 @@ from tinybert.data.sidecar import PreparedTask, PreparedWindows, Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.encode import EncodedRow, split_windows
 from tinybert.prepare.reading import Part, part_of
-from tinybert.prepare.records import PrepareOptions, progress, write_directory
+from tinybert.prepare.records import PrepareOptions, RecordContent, progress, write_directory
 from tinybert.prepare.vocabulary import CLS, SEP, UNK, Vocabulary, build_tokenizer, load_vocabulary
 from tinybert.recipe.task_types import AnswerTask, LabelKind
 from tinybert.strict_json import read_json
@@ -96,16 +96,12 @@ def prepare_qa(
                 yield from part_of(passages_of(path), part, counts)
                 advance(path.stat().st_size)
 
-        return write_directory(
-            inputs,
-            encoder.rows(passages()),
-            options,
-            vocabulary,
-            counts,
-            task=prepared,
+        content = RecordContent(
+            *(inputs, encoder.rows(passages()), vocabulary, counts, prepared),
             windows=windows,
             write_beside=lambda directory: encoder.question_set().save(directory),
         )
+        return write_directory(content, options)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from tinybert.data.sidecar import (
     PreparedWindows,
     RecordedVocabulary,
     Sidecar,
+    SidecarFile,
     TokenizerOptions,
 )
 from tinybert.data.source import DatasetType
@@ -149,6 +150,10 @@ class Augmentation:
     """The file that `expand` writes, which is then moved to the records."""
     facts: PreparedAugmentation
 
+    def move_table(self, directory: Path) -> list[Path]:
+        """Move the table into the directory of the records; returns where it is."""
+        return [self.table.replace(directory / self.facts.table)]
+
 
 def write_task(
     texts: TaskTexts, options: PrepareOptions, augmentation: Augmentation | None = None
@@ -170,85 +175,102 @@ def write_task(
     )
     with progress(texts.inputs) as advance:
         examples = texts.examples(advance)
-        rows = encoder.rows(examples if augmentation is None else augmentation.expand(examples))
-        return write_directory(
-            *(texts.inputs, rows, options, vocabulary, counts),
-            task=texts.task,
-            augmentation=augmentation,
+        if augmentation is not None:
+            examples = augmentation.expand(examples)
+        content = RecordContent(
+            *(texts.inputs, encoder.rows(examples), vocabulary, counts, texts.task),
+            augmentation=None if augmentation is None else augmentation.facts,
+            write_beside=None if augmentation is None else augmentation.move_table,
+        )
+        return write_directory(content, options)
+
+
+@dataclass(frozen=True)
+class RecordContent:
+    """What a directory of records is made of, beside the options."""
+
+    inputs: Sequence[Path | str]
+    """The raw files, as the user named them."""
+    rows: Iterator[EncodedRow]
+    vocabulary: Vocabulary
+    counts: Counter[str]
+    """What was counted of the inputs; complete when `rows` end."""
+    task: PreparedTask | None = None
+    """What the labels mean, without their counts."""
+    pairs: PreparedPairs | None = None
+    windows: PreparedWindows | None = None
+    augmentation: PreparedAugmentation | None = None
+    write_beside: Callable[[Path], Sequence[Path]] | None = None
+    """Writes more files into the directory when `rows` have ended, and returns them."""
+
+    def row_format(self, seq_length: int) -> RowFormat:
+        """Return the format of the rows; rows that are shorter are padded to `seq_length` (S)."""
+        label = None if self.task is None else self.task.label
+        classes = None if self.task is None or self.task.labels is None else len(self.task.labels)
+        return RowFormat(
+            seq_length=seq_length,
+            vocab_size=len(self.vocabulary.ids),
+            type_vocab_size=_SEGMENTS,
+            input_mask_from_dataset=True,
+            token_type_ids_from_dataset=True,
+            label=label,
+            num_labels=classes if label == "classes" else None,
         )
 
 
-def write_directory(
-    inputs: Sequence[Path | str],
-    rows: Iterator[EncodedRow],
-    options: PrepareOptions,
-    vocabulary: Vocabulary,
-    counts: Counter[str],
-    *,
-    task: PreparedTask | None = None,
-    pairs: PreparedPairs | None = None,
-    augmentation: Augmentation | None = None,
-    windows: PreparedWindows | None = None,
-    write_beside: Callable[[Path], Sequence[Path]] | None = None,
-) -> Sidecar:
+def write_directory(content: RecordContent, options: PrepareOptions) -> Sidecar:
     """Make a directory of records, their schema, vocabulary, and records.json, which is returned.
-
-    `rows` are read from `inputs`, as the user named them; `counts` are complete when they end, and
-    so is what `write_beside` writes into the directory; it returns the files.
 
     Raises:
         InputError: There is no row, or the directory cannot be written.
     """
-    label = None if task is None else task.label
-    classes = None if task is None or task.labels is None else len(task.labels)
-    row_format = RowFormat(
-        seq_length=options.seq_length,
-        vocab_size=len(vocabulary.ids),
-        type_vocab_size=_SEGMENTS,
-        input_mask_from_dataset=True,
-        token_type_ids_from_dataset=True,
-        label=label,
-        num_labels=classes if label == "classes" else None,
-    )
-    labels: Counter[int] = Counter()
+    task, rows, label_counts = content.task, content.rows, Counter[int]()
     if task is not None and task.labels is not None and task.label is not None:
-        rows = _with_counts(rows, task.labels, labels, counts)
-    output = options.output
+        rows = _with_counts(rows, task.labels, label_counts, content.counts)
+    output, row_format = options.output, content.row_format(options.seq_length)
     with writing(output), atomic_directory(output, replace=options.force) as directory:
         files = write_rows(directory, rows, row_format, options.format, options.rows_per_file)
-        if write_beside is not None:
-            files += tuple(listed_file(path, None) for path in write_beside(directory))
         if not any(file.rows for file in files):
-            what = "text" if task is None else "rows"
-            raise InputError(f"the input holds no {what}", where=", ".join(map(str, inputs)))
-        if task is not None and task.labels is not None and task.label is not None:
-            label_counts = tuple(labels[index] for index in range(len(task.labels)))
-            task = task.model_copy(update={"label_counts": label_counts})
-        framework = options.format == "mindrecord"
-        if augmentation is not None:
-            table = directory / augmentation.facts.table
-            augmentation.table.replace(table)
-            files = (*files, listed_file(table, None))
-            framework |= augmentation.facts.one_piece_words == "masked_lm"
-        programs = ["tokenizers"] + ["mindspore"] * framework
-        sidecar = Sidecar(
-            dataset_type=options.format,
-            seq_length=options.seq_length,
-            rows=sum(file.rows or 0 for file in files),
-            vocabulary=RecordedVocabulary.of(
-                vocabulary.sha256, len(vocabulary.ids), options.tokenizer()
-            ),
-            task=task,
-            pairs=pairs,
-            augmentation=None if augmentation is None else augmentation.facts,
-            windows=windows,
-            counts=dict(counts),
-            versions={program: version(program) for program in programs},
-            files=files,
-        )
-        (directory / VOCABULARY).write_bytes(vocabulary.encode())
+            what, where = "text" if task is None else "rows", ", ".join(map(str, content.inputs))
+            raise InputError(f"the input holds no {what}", where=where)
+        if content.write_beside is not None:
+            files += tuple(listed_file(path, None) for path in content.write_beside(directory))
+        sidecar = _sidecar(content, options, files, label_counts)
+        (directory / VOCABULARY).write_bytes(content.vocabulary.encode())
         (directory / NAME).write_bytes(sidecar.to_bytes())
     return sidecar
+
+
+def _sidecar(
+    content: RecordContent,
+    options: PrepareOptions,
+    files: tuple[SidecarFile, ...],
+    label_counts: Counter[int],
+) -> Sidecar:
+    """Return the content of records.json."""
+    task, vocabulary, augmentation = content.task, content.vocabulary, content.augmentation
+    if task is not None and task.labels is not None and task.label is not None:
+        counts = tuple(label_counts[index] for index in range(len(task.labels)))
+        task = task.model_copy(update={"label_counts": counts})
+    programs = ["tokenizers"]
+    predicted = augmentation is not None and augmentation.one_piece_words == "masked_lm"
+    if predicted or options.format == "mindrecord":
+        programs.append("mindspore")
+    return Sidecar(
+        dataset_type=options.format,
+        seq_length=options.seq_length,
+        rows=sum(file.rows or 0 for file in files),
+        vocabulary=RecordedVocabulary.of(
+            vocabulary.sha256, len(vocabulary.ids), options.tokenizer()
+        ),
+        task=task,
+        pairs=content.pairs,
+        augmentation=augmentation,
+        windows=content.windows,
+        counts=dict(content.counts),
+        versions={program: version(program) for program in programs},
+        files=files,
+    )
 
 
 def _with_counts(
