@@ -33,9 +33,8 @@ class AugmentOptions:
     """Probability by which a word is replaced (p)."""
     candidates: int
     """Most candidates for a word (M)."""
-    samples: int | None
-    """Rows that are made of a row (N); None: as many as TinyBERT's own program makes of the task's.
-    """
+    samples: int
+    """Rows that are made of a row (N)."""
     seed: int
     """Of which words are replaced, and by which candidates."""
     keep_words: Path | None
@@ -68,5 +67,5 @@ class AugmentOptions:
             raise UsageError("--context is of --masked-lm: nothing else reads more than a word")
         if not 0 < self.threshold <= 1:
             raise UsageError(f"--threshold is a probability above 0, not {self.threshold}")
-        if self.candidates < 1 or (self.samples is not None and self.samples < 1):
+        if self.candidates < 1 or self.samples < 1:
             raise UsageError("--candidates and --samples are at least 1")

@@ -6,6 +6,7 @@ Which ones is a function of (seed, row, sample, word), drawn from a counter; see
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,56 +48,40 @@ def draw_candidates(
     return drawn
 
 
+@dataclass(frozen=True)
 class RowAugmenter:
-    """Makes augmented rows of examples, and writes the table of all rows.
+    """Makes augmented rows of examples, and writes the table of all rows."""
 
-    Args:
-        reader: Finds the words of texts.
-        candidates: Returns the candidates (words, M) for the words of a text.
-        text_of: Returns a candidate as a word.
-        table: The file of the table, JSON lines.
-        roles: What the texts of a row are called in it: `text`, `text_pair`.
-        labels: Label names in the order of their ids; None for numbers.
-        counts: Counts rows and words.
-        seed: Keys the draws.
-        samples: Augmented rows of a row (N).
-        threshold: Probability by which a word is replaced (p).
-    """
-
-    def __init__(
-        self,
-        reader: WordReader,
-        candidates: Callable[[str], Int32Array],
-        text_of: Callable[[int], str],
-        table: Path,
-        *,
-        roles: Sequence[str],
-        labels: Sequence[str] | None,
-        counts: Counter[str],
-        seed: int,
-        samples: int,
-        threshold: float,
-    ) -> None:
-        self._reader = reader
-        self._candidates = candidates
-        self._text_of = text_of
-        self._table = table
-        self._roles = roles
-        self._labels = labels
-        self._counts = counts
-        self._seed = seed
-        self._samples = samples
-        self._threshold = threshold
+    reader: WordReader
+    """Finds the words of texts."""
+    candidates: Callable[[str], Int32Array]
+    """Returns the candidates (words, M) for the words of a text."""
+    text_of: Callable[[int], str]
+    """Returns a candidate as a word."""
+    table: Path
+    """The file of the table, JSON lines."""
+    roles: Sequence[str]
+    """What the texts of a row are called in it: `text`, `text_pair`."""
+    labels: Sequence[str] | None
+    """Label names in the order of their ids; None for numbers."""
+    counts: Counter[str]
+    """Counts rows and words."""
+    seed: int
+    """Keys the draws."""
+    samples: int
+    """Augmented rows of a row (N)."""
+    threshold: float
+    """Probability by which a word is replaced (p)."""
 
     def expand(self, examples: Iterable[Example]) -> Iterator[Example]:
         """Yield examples, each followed by those that are made of it.
 
         One that says what an earlier one of the same row says, or the row itself, is left out.
         """
-        counts = self._counts
+        counts = self.counts
         counts.update(original_rows=0, augmented_rows=0, duplicate_rows=0)
         counts.update(words=0, words_without_candidates=0)
-        with open(self._table, "w", encoding="utf-8") as file:
+        with open(self.table, "w", encoding="utf-8") as file:
             for row, example in enumerate(examples):
                 texts = [text for text in example.texts if isinstance(text, str)]
                 counts["original_rows"] += 1
@@ -115,37 +100,35 @@ class RowAugmenter:
     def _variants(self, row: int, texts: Sequence[str]) -> Iterator[list[str]]:
         """Yield the texts of each sample of a row."""
         words = [
-            (text, word)
-            for text, read in enumerate(self._reader.read(texts))
-            for word in read.words
+            (text, word) for text, read in enumerate(self.reader.read(texts)) for word in read.words
         ]
-        found = np.concatenate([self._candidates(text) for text in texts])
+        found = np.concatenate([self.candidates(text) for text in texts])
         available = (found != NONE).sum(axis=1)
-        self._counts["words"] += len(words)
-        self._counts["words_without_candidates"] += int((available == 0).sum())
-        drawn = draw_candidates(self._seed, row, self._samples, available, self._threshold)
+        self.counts["words"] += len(words)
+        self.counts["words_without_candidates"] += int((available == 0).sum())
+        drawn = draw_candidates(self.seed, row, self.samples, available, self.threshold)
         for places in drawn:
             replacements: list[list[tuple[Word, str]]] = [[] for _ in texts]
             for index in np.flatnonzero(places != NONE):
                 text, word = words[index]
-                other = self._text_of(int(found[index, places[index]]))
+                other = self.text_of(int(found[index, places[index]]))
                 replacements[text].append((word, other))
             yield [
-                self._reader.replace(text, some)
+                self.reader.replace(text, some)
                 for text, some in zip(texts, replacements, strict=True)
             ]
 
     def _line(self, row: int, sample: int, texts: Sequence[str], label: ExampleLabel) -> str:
-        content = {"row": row, "sample": sample, **dict(zip(self._roles, texts, strict=True))}
+        content = {"row": row, "sample": sample, **dict(zip(self.roles, texts, strict=True))}
         if label is not None:
             content["label"] = self._named(label)
         return json.dumps(content, ensure_ascii=False) + "\n"
 
     def _named(self, label: ExampleLabel) -> object:
         """Return a label as a table has it: a number, a name, or a list of names."""
-        if self._labels is None:
+        if self.labels is None:
             return label
         if isinstance(label, frozenset):
-            return [self._labels[each] for each in sorted(label)]
+            return [self.labels[each] for each in sorted(label)]
         assert isinstance(label, int)
-        return self._labels[label]
+        return self.labels[label]

@@ -61,15 +61,14 @@ def augment(kind: str, *, options: PrepareOptions, **settings: Any) -> Sidecar:
     from tinybert.augment.prepare_augmented import prepare_augmented
     from tinybert.prepare.glue import GLUE_TASKS
 
-    how = _take(AugmentOptions, settings)
-    samples = how.samples
-    if samples is None and kind == "glue":
-        samples = GLUE_TASKS[settings["task"]].samples
-    if samples is None:
+    if settings["samples"] is None and kind == "glue":
+        settings["samples"] = GLUE_TASKS[settings["task"]].samples
+    if settings["samples"] is None:
         raise UsageError(
             "it is not known how many rows are to be made of each", cure="say so: --samples N"
         )
-    return prepare_augmented(_reader_of_texts(kind, settings), options, how, samples)
+    how = _take(AugmentOptions, settings)
+    return prepare_augmented(_reader_of_texts(kind, settings), options, how)
 
 
 def _reader_of_texts(kind: str, options: dict[str, Any]) -> Callable[[], TaskTexts]:
