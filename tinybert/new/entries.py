@@ -200,23 +200,33 @@ def batch(rows: int) -> int:
     return min(BATCH, rows)
 
 
-def training(
-    table: str,
-    rows: int,
-    learning_rate: float,
-    origin: str,
-    epochs: int,
-    least_steps: int,
-    *,
-    evaluated: bool = False,
-) -> dict[str, list[Entry]]:
-    """Return the tables of a training, whose names begin with `table`.
+@dataclass(frozen=True)
+class TrainingPreset:
+    """Learning rate and length of a training."""
 
-    With few rows the published `epochs` would be a few steps: then there are more.
-    """
+    learning_rate: float
+    origin: str
+    """Of the learning rate."""
+    epochs: int
+    """Published: in the BERT paper (appendix A.3), or in the TinyBERT paper (section 4.2)."""
+    least_steps: int
+    """Where few rows have fewer steps in so many epochs, there are more epochs."""
+
+
+FINETUNE = TrainingPreset(5e-5, "bert", 3, 100)
+GENERAL = TrainingPreset(5e-4, "here", 3, 300)
+PHASE1 = TrainingPreset(5e-4, "here", 20, 300)
+PHASE2 = TrainingPreset(2e-4, "here", 3, 150)
+
+
+def training(
+    table: str, rows: int, preset: TrainingPreset, *, evaluated: bool = False
+) -> dict[str, list[Entry]]:
+    """Return the tables of a training on so many rows, whose names begin with `table`."""
     an_epoch = math.ceil(rows / batch(rows))
-    enough = max(epochs, math.ceil(least_steps / an_epoch))
-    published = "bert" if origin == "bert" else "paper"
+    enough = max(preset.epochs, math.ceil(preset.least_steps / an_epoch))
+    published = "bert" if preset.origin == "bert" else "paper"
+    epochs_origin = published if enough == preset.epochs else f"here: {preset.least_steps} steps"
     return {
         f"{table}optimizer": [
             ("optimizer", "AdamWeightDecay", "bert"),
@@ -228,7 +238,7 @@ def training(
             ("no_decay", ["layernorm", "bias"], "bert"),
         ],
         f"{table}optimizer.schedule": [
-            ("learning_rate", learning_rate, origin),
+            ("learning_rate", preset.learning_rate, preset.origin),
             ("end_learning_rate", 0.0, published),
             ("power", 1.0, published),
             ("warmup_ratio", 0.1, published),
@@ -239,9 +249,7 @@ def training(
             ("scale_factor", 2, "here"),
             ("scale_window", 1000, "here"),
         ],
-        f"{table}training": [
-            ("epoch_size", enough, published if enough == epochs else f"here: {least_steps} steps")
-        ],
+        f"{table}training": [("epoch_size", enough, epochs_origin)],
         f"{table}checkpoints": [
             ("save_ckpt_step", an_epoch if evaluated else an_epoch * enough, "here"),
             ("max_ckpt_num", 1, "here"),

@@ -13,10 +13,6 @@ from tinybert.recipe.keys import as_toml
 
 WIDTH = 100
 """Columns of a comment."""
-FINETUNE_STEPS, PHASE1_STEPS, PHASE2_STEPS, GENERAL_STEPS = 100, 300, 150, 300
-"""Steps at least, where the published epochs of few rows have fewer."""
-PUBLISHED = {"finetune": 3, "phase1": 20, "phase2": 3, "general": 3}
-"""Epochs: of the BERT paper (appendix A.3), and of the TinyBERT paper (section 4.2)."""
 ORIGINS = (
     "behind each value: `teacher` or `student`, its config.json; `records`, the records.json of "
     "the data; `paper`, TinyBERT (arXiv 1909.10351, section 4); `bert`, BERT (arXiv 1810.04805, "
@@ -50,15 +46,7 @@ def _finetune(chain: Chain) -> str:
             "teacher": [("load_teacher_ckpt_path", chain.teacher.place, "you"), *teacher],
             "task": entries.task(chain),
             "data": [*entries.task_data(chain), ("global_batch_size", entries.batch(rows), "bert")],
-            **entries.training(
-                "",
-                rows,
-                5e-5,
-                "bert",
-                PUBLISHED["finetune"],
-                FINETUNE_STEPS,
-                evaluated=True,
-            ),
+            **entries.training("", rows, entries.FINETUNE, evaluated=True),
             **entries.machine(chain),
             "expect": [("finite_loss", True, "here")],
         },
@@ -95,7 +83,7 @@ def _general(chain: Chain, corpus: RecordsPlace) -> str:
                 ("global_batch_size", entries.batch(rows), "here"),
             ],
             "distill": entries.losses(chain),
-            **entries.training("", rows, 5e-4, "here", PUBLISHED["general"], GENERAL_STEPS),
+            **entries.training("", rows, entries.GENERAL),
             **entries.machine(chain),
             "expect": [("finite_loss", True, "here")],
         },
@@ -132,21 +120,13 @@ def _distill(chain: Chain) -> str:
             "data": entries.task_data(chain),
             "phase1": [batch],
             "phase1.distill": entries.losses(chain),
-            **entries.training("phase1.", rows, 5e-4, "here", PUBLISHED["phase1"], PHASE1_STEPS),
+            **entries.training("phase1.", rows, entries.PHASE1),
             "phase2": [batch],
             "phase2.distill": [
                 ("temperature", 1.0, "paper"),
                 ("hard_label_weight", hard, "paper"),
             ],
-            **entries.training(
-                "phase2.",
-                rows,
-                2e-4,
-                "here",
-                PUBLISHED["phase2"],
-                PHASE2_STEPS,
-                evaluated=True,
-            ),
+            **entries.training("phase2.", rows, entries.PHASE2, evaluated=True),
             **entries.machine(chain, cache=True),
             "expect": [("finite_loss", True, "here")],
         },
