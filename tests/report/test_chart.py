@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tinybert.report.chart import BOTTOM, HEIGHT, TOP, Line, Mark, chart
+from tinybert.report.chart import BOTTOM, HEIGHT, TOP, Frame, Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve, points, spans
 
 
@@ -48,7 +48,7 @@ def test_a_short_curve_keeps_every_step_and_breaks_where_it_is_lost() -> None:
 )
 def test_any_values_can_be_drawn_inside_the_chart(values: list[float]) -> None:
     line = Line("a", Curve(range(len(values)), values))
-    svg = ET.fromstring(chart("c", "x", [line], reach=(0, len(values) - 1)))
+    svg = ET.fromstring(chart("c", "x", [line], Frame((0, len(values) - 1))))
     for path in svg.iter("path"):
         if path.get("class") == "line a":
             heights = [float(pair.split()[1]) for pair in (path.get("d") or "")[1:].split("L")]
@@ -64,14 +64,14 @@ def test_any_values_can_be_drawn_inside_the_chart(values: list[float]) -> None:
 def test_a_quantity_above_zero_that_spans_decades_is_logarithmic(
     values: list[float], scale: str
 ) -> None:
-    svg = ET.fromstring(chart("c", "x", [Line("a", Curve([0, 1], values))], reach=(0, 1)))
+    svg = ET.fromstring(chart("c", "x", [Line("a", Curve([0, 1], values))], Frame((0, 1))))
     assert svg[1].text and svg[1].text.endswith(f"{scale} scale.")
 
 
 def test_marks_stay_inside_and_are_text() -> None:
     line = Line("a", Curve([0, 1], [1.0, 2.0]))
     marks = [Mark(0, "a & b"), Mark(1, "end"), Mark(9, "beyond")]
-    svg = ET.fromstring(chart("c", "<x>", [line], reach=(0, 1), marks=marks))
+    svg = ET.fromstring(chart("c", "<x>", [line], Frame((0, 1), marks)))
     texts = {text.text: text.get("class") for text in svg.iter("text")}
     assert (texts["a & b"], texts["end"]) == ("after", "before")
     assert "beyond" not in texts

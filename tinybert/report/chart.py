@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 from markupsafe import Markup, escape
 
@@ -37,27 +38,30 @@ class Mark:
     text: str
 
 
-def chart(
-    identity: str,
-    title: str,
-    lines: Sequence[Line],
-    *,
-    reach: tuple[float, float],
-    marks: Sequence[Mark] = (),
-    dots: bool = False,
-    over: str = "step",
-) -> Markup:
+@dataclass(frozen=True)
+class Frame:
+    """What the charts of a group share."""
+
+    reach: tuple[float, float]
+    """First and last step."""
+    marks: Sequence[Mark] = ()
+    """Steps with a name."""
+    dots: bool = False
+    """Whether each step has a dot, for few steps."""
+    over: Literal["step", "second"] = "step"
+    """What the curves are over; the axis of values over seconds begins with zero."""
+
+
+def chart(identity: str, title: str, lines: Sequence[Line], frame: Frame) -> Markup:
     """Return a chart with title and description for those who cannot see it.
 
     Args:
         identity: Names the chart in the page.
         title: The quantity.
         lines: One curve a run.
-        reach: First and last step of the chart.
-        marks: Steps with a name.
-        dots: Whether each step has a dot, for few steps.
-        over: What the curves are over: `step`; or `second`, and then their axis begins with zero.
+        frame: Its steps and their marks.
     """
+    reach, over = frame.reach, frame.over
     y = values_axis(
         [line.curve for line in lines], (HEIGHT - BOTTOM, TOP), from_zero=over != "step"
     )
@@ -67,10 +71,10 @@ def chart(
         f'<desc id="{identity}-desc">{escape(description(lines, y, over))}</desc>',
         *_grid(x, y, over),
     ]
-    inside = [mark for mark in marks if reach[0] <= mark.step <= reach[1]]
+    inside = [mark for mark in frame.marks if reach[0] <= mark.step <= reach[1]]
     parts += [_mark_line(mark, x) for mark in inside]
     for line in lines:
-        parts.extend(_line(line, x, y, dots, over))
+        parts.extend(_line(line, x, y, frame))
         parts.extend(_events(line.events, "overflow", line.name, x))
         parts.extend(_events(line.curve.lost, f"{title} not finite", "lost", x))
     parts += [_mark_text(mark, x) for mark in inside]
@@ -110,7 +114,7 @@ def _grid(x: Axis, y: Axis, over: str) -> Iterator[str]:
     yield f'<text class="step" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{over}{plural}</text>'
 
 
-def _line(line: Line, x: Axis, y: Axis, dots: bool, over: str) -> Iterator[str]:
+def _line(line: Line, x: Axis, y: Axis, frame: Frame) -> Iterator[str]:
     """Yield band, line, and points that stand alone."""
     every = points(line.curve)
     touched = len(every) <= TOUCHED
@@ -123,12 +127,12 @@ def _line(line: Line, x: Axis, y: Axis, dots: bool, over: str) -> Iterator[str]:
         path = "L".join(_pair(x, y, point.step, point.mean) for point in run)
         if len(run) > 1:
             yield f'<path class="line {line.name}" d="M{path}"/>'
-        seen = dots or len(run) == 1
+        seen = frame.dots or len(run) == 1
         look = f"{line.name}" if seen else "touch"
         for point in run if seen or touched else ():
             where, height = place_text(x.place(point.step)), place_text(y.place(point.mean))
             owner = f"{line.run}: " if line.run else ""
-            title = f"<title>{owner}{point.mean!r} at {over} {point.step:g}</title>"
+            title = f"<title>{owner}{point.mean!r} at {frame.over} {point.step:g}</title>"
             radius = 3 if seen else 6
             yield f'<circle class="{look}" cx="{where}" cy="{height}" r="{radius}">{title}</circle>'
 

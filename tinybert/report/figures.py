@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from markupsafe import Markup
 
-from tinybert.report.chart import Line, Mark, chart
+from tinybert.report.chart import Frame, Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve
 from tinybert.report.recorded import ROWS_A_SECOND, apart
 from tinybert.report.shown import number
@@ -95,7 +96,8 @@ def step_groups(subject: Subject) -> Iterator[FigureGroup]:
                     lines.setdefault(name, []).append(line)
         if lines:
             title = phase.replace("phase", "Phase ")
-            yield _group(f"curve-{phase or 'all'}", title, lines, list(_marks(subject)))
+            frame = Frame(_reach(lines), list(_marks(subject)))
+            yield _group(f"curve-{phase or 'all'}", title, lines, frame)
 
 
 def difference_figure(subject: Subject) -> Figure | None:
@@ -107,7 +109,7 @@ def difference_figure(subject: Subject) -> Figure | None:
         return None
     reach = curve.steps[0], curve.steps[-1]
     title = "relative difference of the losses, where they differ"
-    return _figure("apart", title, [Line("apart", curve)], reach, [])
+    return _figure("apart", title, [Line("apart", curve)], Frame(reach))
 
 
 def evaluation_group(subject: Subject) -> FigureGroup | None:
@@ -116,14 +118,14 @@ def evaluation_group(subject: Subject) -> FigureGroup | None:
     lines = _lines(subject, evaluations)
     if not lines:
         return None
-    marks = list(_best_marks(subject))
-    return _group("evaluation", "", lines, marks if len(subject.runs) < 3 else [], dots=True)
+    marks = list(_best_marks(subject)) if len(subject.runs) < 3 else []
+    return _group("evaluation", "", lines, Frame(_reach(lines), marks, dots=True))
 
 
 def pace_group(subject: Subject) -> FigureGroup | None:
     """Return the charts of speed and memory over time."""
     lines = _lines(subject, [paged.steps.pace for paged in subject.runs])
-    return _group("pace", "", lines, [], over="second") if lines else None
+    return _group("pace", "", lines, Frame(_reach(lines), over="second")) if lines else None
 
 
 def legend(subject: Subject) -> list[LegendEntry]:
@@ -217,22 +219,20 @@ def _best_marks(subject: Subject) -> Iterator[Mark]:
         yield Mark(step, "best" if every else f"best of {', '.join(letters)}")
 
 
+def _reach(lines: Mapping[str, Sequence[Line]]) -> tuple[float, float]:
+    """Return the first and the last step of all curves."""
+    every = [line.curve.steps for line in chain.from_iterable(lines.values())]
+    return min(steps[0] for steps in every), max(steps[-1] for steps in every)
+
+
 def _group(
-    identity: str,
-    title: str,
-    lines: Mapping[str, Sequence[Line]],
-    marks: Sequence[Mark],
-    *,
-    dots: bool = False,
-    over: str = "step",
+    identity: str, title: str, lines: Mapping[str, Sequence[Line]], frame: Frame
 ) -> FigureGroup:
     """Return a group of charts over the same steps; constants are named, and not drawn."""
-    every = [line.curve for of_name in lines.values() for line in of_name]
-    reach = min(curve.steps[0] for curve in every), max(curve.steps[-1] for curve in every)
     figures, constants, equals = [], [], list[tuple[str, str]]()
     drawn: list[tuple[str, Sequence[Line]]] = []
     for place, (name, of_name) in enumerate(lines.items()):
-        if all(_is_flat(line) for line in of_name) and not dots:
+        if all(_is_flat(line) for line in of_name) and not frame.dots:
             constants.append(_constant(name, of_name))
             continue
         known = [other for other, its_lines in drawn if _are_equal(of_name, its_lines)]
@@ -241,8 +241,9 @@ def _group(
             continue
         drawn.append((name, of_name))
         own = f"{identity}-{place}"
-        figures.append(_figure(own, quantity_title(name), of_name, reach, marks, dots, over))
-    shortened = any(len(curve.steps) > BUCKETS for curve in every)
+        figures.append(_figure(own, quantity_title(name), of_name, frame))
+    every = chain.from_iterable(lines.values())
+    shortened = any(len(line.curve.steps) > BUCKETS for line in every)
     return FigureGroup(title, figures, constants, equals, shortened)
 
 
@@ -269,20 +270,12 @@ def _constant(name: str, lines: Sequence[Line]) -> Constant:
     return Constant(title, [(letter, number(value)) for letter, value in values])
 
 
-def _figure(
-    identity: str,
-    title: str,
-    lines: Sequence[Line],
-    reach: tuple[float, float],
-    marks: Sequence[Mark],
-    dots: bool = False,
-    over: str = "step",
-) -> Figure:
+def _figure(identity: str, title: str, lines: Sequence[Line], frame: Frame) -> Figure:
     same = ""
     if len(lines) > 1 and all(_is_equal(line, lines[0]) for line in lines):
         same = ", ".join(line.run for line in lines)
         lines = [replace(lines[0], run="")]
-    svg = chart(identity, title, lines, reach=reach, marks=marks, dots=dots, over=over)
+    svg = chart(identity, title, lines, frame)
     overflows = sum(len(line.events) for line in lines)
     ends = [
         Ends(line.run, line.name, number(extent.first[0]), number(extent.last[0]))
