@@ -1,7 +1,7 @@
 """What a run will do, and every problem with its files, before anything is built."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -118,8 +118,8 @@ def make_plan(
     networks = {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
     records = dict(_records(recipe, root, networks, problems))
     sources = list(_checkpoints(resolved, root, pending, problems))
-    checkpoints = {which: path for which, path, _ in sources}
-    parents = {which: run for which, _, run in sources if run is not None}
+    checkpoints = {role: path for role, path, _ in sources}
+    parents = {role: run for role, _, run in sources if run is not None}
     phases: list[TrainingPhase] = []
     for training in trainings(recipe) if "data" in records else ():
         try:
@@ -134,9 +134,8 @@ def make_plan(
             Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
         except InputError as error:
             problems.append(error)
-    labels = _agreement(recipe, networks, records, checkpoints, parents, problems)
-    plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), labels)
-    return plan, problems
+    plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), None)
+    return replace(plan, labels=_agreed_labels(plan, problems)), problems
 
 
 def _length_problems(
@@ -206,18 +205,17 @@ def _checkpoints(
     resolved: ResolvedRecipe, root: Path, pending: Collection[Role], problems: list[InputError]
 ) -> Iterator[tuple[str, Path, LinkedRun | None]]:
     """Yield where each network's weights come from, if not from the seed."""
-    for which in ROLES:
-        if which in pending:
+    for role in ROLES:
+        if role in pending:
             continue
-        at: Source | None = getattr(
-            getattr(resolved.recipe, which), f"load_{which}_ckpt_path", None
-        )
+        table = getattr(resolved.recipe, role)
+        source: Source | None = getattr(table, f"load_{role}_ckpt_path", None)
         try:
-            if isinstance(at, str):
-                yield which, _existing(root / at), None
-            elif at is not None:
-                run = find_parent_run(at, root, resolved.device)
-                yield which, run.checkpoint, run
+            if isinstance(source, str):
+                yield role, _existing(root / source), None
+            elif source is not None:
+                run = find_parent_run(source, root, resolved.device)
+                yield role, run.checkpoint, run
         except InputError as error:
             problems.append(error)
 
@@ -229,27 +227,21 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _agreement(
-    recipe: AnyRecipe,
-    networks: Mapping[Role, NetworkConfig],
-    records: Mapping[str, RecordSet],
-    checkpoints: Mapping[str, Path],
-    parents: Mapping[str, LinkedRun],
-    problems: list[InputError],
-) -> tuple[str, ...] | None:
+def _agreed_labels(plan: Plan, problems: list[InputError]) -> tuple[str, ...] | None:
     """Return the label names of the records, if all agree on them and on the vocabulary."""
+    recipe, records = plan.resolved.recipe, plan.records
     try:
         prepared = [pair for found in records.values() for pair in found.source.sidecars()]
     except InputError:  # already among the problems
         return None
     complete = not problems
     try:
-        vocab_size = min(config.vocab_size for config in networks.values())
-        problems.extend(vocabulary_problems(prepared, vocab_size, checkpoints, parents))
+        vocab_size = min(config.vocab_size for config in plan.networks.values())
+        problems += vocabulary_problems(prepared, vocab_size, plan.checkpoints, plan.parents)
         if not isinstance(recipe, GeneralDistill):
             if recipe.task.task_type == "question_answering" and "eval_data" in records:
                 find_questions(records["eval_data"].source)
-            return agreed_labels(recipe, prepared, checkpoints, complete=complete)
+            return agreed_labels(recipe, prepared, plan.checkpoints, complete=complete)
     except InputError as error:
         problems.append(error)
     return None
@@ -330,15 +322,15 @@ def describe(plan: Plan) -> str:
         f"recipe       {plan.resolved.path} ({plan.resolved.recipe.stage})",
         f"device       {topology.device}, {processes} process{'es' * (processes > 1)}",
     ]
-    for which, config in plan.networks.items():
+    for role, config in plan.networks.items():
         shape = f"{config.num_hidden_layers} x {config.hidden_size}"
-        origin = plan.checkpoints.get(which, "the seed")
-        if which == "student" and plan.copied_layers is not None:
+        origin = plan.checkpoints.get(role, "the seed")
+        if role == "student" and plan.copied_layers is not None:
             origin = f"layers {', '.join(map(str, plan.copied_layers))} of the teacher"
-        lines.append(f"{which:<12} {shape}, from {origin}")
-    for role, records in plan.records.items():
+        lines.append(f"{role:<12} {shape}, from {origin}")
+    for name, records in plan.records.items():
         files = len(records.source.paths)
-        lines.append(f"{role:<12} {records.rows:,} rows in {files} file{'s' * (files > 1)}")
+        lines.append(f"{name:<12} {records.rows:,} rows in {files} file{'s' * (files > 1)}")
     parts = f" in {plan.micro_batches} micro-batches" if plan.micro_batches else ""
     for phase in plan.phases:
         lines.append(
