@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinybert.compare.measured import metric_problems
-from tinybert.compare.traced import TracedTraining, differs, trace_problems, traced_losses
+from tinybert.compare.traced import TracedRun, TracedTraining, differs, traced_losses
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError, RecipeError
@@ -29,7 +29,6 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
-from tinybert.manifest.trace import Commitment
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, network, padding_indices
@@ -60,7 +59,6 @@ def consistency(run: Run, *, same_program: bool) -> Consistency:
     problems = [*_inputs(manifest.inputs), *_outcome(manifest)]
     trained: list[TracedTraining] = []
     recipe: AnyRecipe | None = None
-    commitments: dict[int, Commitment] = {}
     notes = []
     try:
         resolved = _resolved(manifest.inputs)
@@ -81,11 +79,12 @@ def consistency(run: Run, *, same_program: bool) -> Consistency:
         else:
             notes.append("the recipe is not one of this version: what follows was not computed")
     read = manifest.outcome.trace_digest is not None and run.folder.is_dir()
-    different = [*trace_problems(run, trained, commitments)] if read else []
+    trace = TracedRun(run, trained)
+    different = [*trace.problems()] if read else []
     if recipe is not None and manifest.outcome.status in ENDED and not different:
         losses = traced_losses(manifest.inputs.stage, trained) if read or not trained else None
         different += metric_problems(run, recipe, losses)
-    return Consistency([*problems, *different], notes, commitments.keys())
+    return Consistency([*problems, *different], notes, trace.commitments.keys())
 
 
 def _resolved(inputs: Inputs) -> ResolvedRecipe:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -57,64 +57,82 @@ class TracedTraining:
             self.clean_steps = 0
 
 
-def trace_problems(
-    run: Run, trained: list[TracedTraining], commitments: dict[int, Commitment]
-) -> Iterator[str]:
-    """Compare the trace with the outcome and, where it is known, with the recipe.
+class TracedRun:
+    """What the trace of a run holds.
 
-    `trained` and `commitments`, by the steps of the run before them, take what is read.
+    Args:
+        run: The run.
+        trained: Its trainings, in order, which take their records; none where the recipe is not
+            known.
     """
-    outcome, files = run.manifest.outcome, run.manifest.volatile.checkpoint_files
-    begun = run.manifest.inputs.begins_with  # whose steps had another recipe's learning rate
-    ends = np.cumsum([training.phase.total_steps for training in trained])
-    kept = {checkpoint.step for checkpoint in outcome.checkpoints}
-    chains: dict[int, str] = {}
-    problem: str | None = None
-    steps = overflows = nonfinite = 0
-    chain = hashlib.sha256().hexdigest()
-    try:
-        for record in read_trace(run.folder / TRACE):
-            place = f"{TRACE}, line {steps + 1}: global_step"
-            problem = problem or next(differs(place, record.global_step, steps, "its place"), None)
-            steps += 1
-            overflows += record.overflow
-            nonfinite += not math.isfinite(record.loss)
-            chain = record.chain
-            if steps in kept:
-                chains[steps] = chain
-            if record.checkpoint is not None:
-                commitments[steps] = record.checkpoint
-            index = int(np.searchsorted(ends, steps))
-            if begun is not None and steps == begun.step:
-                place = f"inputs.begins_with.trace_digest of {TRACE}, line {steps}"
-                problem = problem or next(differs(place, begun.trace_digest, chain, "it"), None)
-            if index < len(trained):
-                if begun is None or steps > begun.step:
-                    problem = problem or next(trained[index].differences(record), None)
-                trained[index].take(record)
-    except ManifestError as error:
-        yield f"{TRACE}: {error.message}"
-        return
-    if chain != outcome.trace_digest:
-        yield f"{TRACE}: another trace: digest {chain}, not {outcome.trace_digest}"
-        return
-    if problem is not None:
-        yield problem
-    for name, recorded, computed in (
-        ("steps", outcome.steps, steps),
-        ("overflows", outcome.overflows, overflows),
-        ("nonfinite_losses", outcome.nonfinite_losses, nonfinite),
-    ):
-        yield from differs(f"outcome.{name}", recorded, computed, "the trace")
-    for checkpoint in outcome.checkpoints:
-        file = files.get(checkpoint.file)
-        if file is not None and checkpoint.step in chains:
-            path = f"volatile.checkpoint_files.{checkpoint.file}.trace_digest"
-            yield from differs(path, file.trace_digest, chains[checkpoint.step], "the trace")
-    yield from _committed(outcome, commitments)
-    for training in trained:
-        if len({tuple(record.parts) for record in training.last}) > 1:
-            yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
+
+    def __init__(self, run: Run, trained: Sequence[TracedTraining]) -> None:
+        self._run = run
+        self._trained = trained
+        self._ends = np.cumsum([training.phase.total_steps for training in trained])
+        self._kept = {checkpoint.step for checkpoint in run.manifest.outcome.checkpoints}
+        self._chain = hashlib.sha256().hexdigest()
+        self._chains: dict[int, str] = {}  # of the steps before the checkpoints that are kept
+        self._steps = self._overflows = self._nonfinite = 0
+        self.commitments: dict[int, Commitment] = {}
+        """By the steps of the run before them."""
+
+    def problems(self) -> Iterator[str]:
+        """Read the trace; yield what contradicts the outcome or, where it is known, the recipe."""
+        outcome = self._run.manifest.outcome
+        first: str | None = None
+        try:
+            for record in read_trace(self._run.folder / TRACE):
+                wrong = self._take(record)
+                first = first or wrong
+        except ManifestError as error:
+            yield f"{TRACE}: {error.message}"
+            return
+        if self._chain != outcome.trace_digest:
+            yield f"{TRACE}: another trace: digest {self._chain}, not {outcome.trace_digest}"
+            return
+        if first is not None:
+            yield first
+        for name, recorded, computed in (
+            ("steps", outcome.steps, self._steps),
+            ("overflows", outcome.overflows, self._overflows),
+            ("nonfinite_losses", outcome.nonfinite_losses, self._nonfinite),
+        ):
+            yield from differs(f"outcome.{name}", recorded, computed, "the trace")
+        files = self._run.manifest.volatile.checkpoint_files
+        for checkpoint in outcome.checkpoints:
+            file, chain = files.get(checkpoint.file), self._chains.get(checkpoint.step)
+            if file is not None and chain is not None:
+                path = f"volatile.checkpoint_files.{checkpoint.file}.trace_digest"
+                yield from differs(path, file.trace_digest, chain, "the trace")
+        yield from _committed(outcome, self.commitments)
+        for training in self._trained:
+            if len({tuple(record.parts) for record in training.last}) > 1:
+                yield f"{TRACE}: records of {training.phase.name} have other parts of the loss"
+
+    def _take(self, record: Record) -> str | None:
+        """Count a record; return the first thing that is wrong with it."""
+        place = f"{TRACE}, line {self._steps + 1}: global_step"
+        wrong = [*differs(place, record.global_step, self._steps, "its place")]
+        self._steps += 1
+        self._overflows += record.overflow
+        self._nonfinite += not math.isfinite(record.loss)
+        self._chain = record.chain
+        if self._steps in self._kept:
+            self._chains[self._steps] = record.chain
+        if record.checkpoint is not None:
+            self.commitments[self._steps] = record.checkpoint
+        begun = self._run.manifest.inputs.begins_with
+        if begun is not None and self._steps == begun.step:
+            place = f"inputs.begins_with.trace_digest of {TRACE}, line {self._steps}"
+            wrong += differs(place, begun.trace_digest, record.chain, "it")
+        index = int(np.searchsorted(self._ends, self._steps))
+        if index < len(self._trained):
+            # The steps of the run that this one begins with had another recipe's learning rate.
+            if begun is None or self._steps > begun.step:
+                wrong += self._trained[index].differences(record)
+            self._trained[index].take(record)
+        return wrong[0] if wrong else None
 
 
 def _committed(outcome: Outcome, commitments: Mapping[int, Commitment]) -> Iterator[str]:
