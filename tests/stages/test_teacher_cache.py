@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from structlog.testing import capture_logs
 
 from tests.conftest import NARROW, ROOT, SHIPPED, Runner, read_json
-from tests.manifest.test_circumstances import PORTABLE
+from tests.manifest.test_bit_relevance import PORTABLE
 from tests.parity.ours import GATES
 from tests.stages.contexts import context_of
 from tinybert.files import digest_file

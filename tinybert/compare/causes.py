@@ -14,7 +14,7 @@ from typing import Any
 
 from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import differing_names, tensor_tables
-from tinybert.manifest.circumstances import is_bit_relevant
+from tinybert.manifest.bit_relevance import is_bit_relevant
 from tinybert.manifest.leaf import Kind, Section, iterate_facts
 from tinybert.manifest.model import InputFile, Inputs, Manifest, Number
 from tinybert.recipe.identity import has_effect

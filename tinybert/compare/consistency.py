@@ -15,6 +15,7 @@ from tinybert.compare.traced import TracedRun, TracedTraining, differs, traced_l
 from tinybert.data.phases import TrainingPhase, training_phase, trainings
 from tinybert.data.sampler import Sampler
 from tinybert.errors import InputError, RecipeError
+from tinybert.manifest.bit_relevance import bits_digest
 from tinybert.manifest.built import (
     ArithmeticFacts,
     Effective,
@@ -26,7 +27,6 @@ from tinybert.manifest.built import (
     TrainingFacts,
 )
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve

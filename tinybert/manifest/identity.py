@@ -11,6 +11,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from tinybert.files import digest_files
+from tinybert.manifest.bit_relevance import bits_digest
 from tinybert.manifest.built import (
     ArithmeticFacts,
     Environment,
@@ -20,7 +21,6 @@ from tinybert.manifest.built import (
     TopologyFacts,
 )
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.circumstances import bits_digest
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.model import Code
 

@@ -29,10 +29,10 @@ from tinybert.device import GIB
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.outputs import TeacherLayerOutputs
 from tinybert.kernels import loops
+from tinybert.manifest.bit_relevance import facts_with_effect
 from tinybert.manifest.built import TeacherCacheFacts
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
-from tinybert.manifest.circumstances import facts_with_effect
 from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.model import cpu_operators
 from tinybert.model.bert import BertEncoder

@@ -8,8 +8,8 @@ import pytest
 from tests.fake_runs import ENVIRONMENT
 from tinybert.compare.verdict import compare_pair
 from tinybert.compare.verify import expectation_failures
+from tinybert.manifest.bit_relevance import bits_digest, is_bit_relevant
 from tinybert.manifest.built import ArithmeticFacts, Environment, Processor, ThreadFacts
-from tinybert.manifest.circumstances import bits_digest, is_bit_relevant
 from tinybert.manifest.document import Run
 
 PORTABLE = replace(

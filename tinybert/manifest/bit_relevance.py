@@ -1,4 +1,4 @@
-"""Which facts of an environment results depend on, and which are circumstances without effect."""
+"""Which facts of an environment results depend on, and which have no effect on a bit."""
 
 import re
 from collections.abc import Mapping
