@@ -9,8 +9,8 @@ from tinybert.manifest.document import Run
 from tinybert.report.facts import unmet
 from tinybert.report.lineage import Ancestor, ancestors, parent_links
 from tinybert.report.networks import networks_of
+from tinybert.report.numbers import count_text, number
 from tinybert.report.runs import main_metric
-from tinybert.report.shown import count_text, number
 from tinybert.report.subject import Subject
 from tinybert.report.words import STAGES, metric_words
 

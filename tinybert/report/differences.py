@@ -10,7 +10,7 @@ from tinybert.compare.steps import StepDifference
 from tinybert.compare.tensors import TensorDifference
 from tinybert.report.consequences import RootCause, explain_differences
 from tinybert.report.figures import Figure, difference_figure
-from tinybert.report.shown import digest_text, value_text
+from tinybert.report.numbers import digest_text, value_text
 from tinybert.report.subject import Subject
 
 

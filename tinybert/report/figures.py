@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from tinybert.report.chart import Frame, Line, Mark, chart
 from tinybert.report.curves import BUCKETS, Curve
+from tinybert.report.numbers import number
 from tinybert.report.recorded import ROWS_A_SECOND, apart
-from tinybert.report.shown import number
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import METRICS
 

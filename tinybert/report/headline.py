@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from tinybert.report.badges import Badge, comparison_badge, run_badge
 from tinybert.report.facts import duration, unmet
+from tinybert.report.numbers import number
 from tinybert.report.runs import main_metric
-from tinybert.report.shown import number
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.tiles import Tile, tiles
 from tinybert.report.words import (

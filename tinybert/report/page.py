@@ -17,8 +17,8 @@ from tinybert.report.chart import SERIES
 from tinybert.report.facts import LISTED
 from tinybert.report.figures import NUMBERS
 from tinybert.report.headline import headline
+from tinybert.report.numbers import number, with_short_numbers
 from tinybert.report.sections import SECTIONS
-from tinybert.report.shown import number, with_short_numbers
 from tinybert.report.subject import read_subject
 
 FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from tinybert.report.badges import Badge, run_badge
 from tinybert.report.facts import duration, final_metrics
+from tinybert.report.numbers import number
 from tinybert.report.results import NONE, Cells, ResultTable, result_words
 from tinybert.report.runs import is_loss, main_metric
 from tinybert.report.seeds import differing_options, short_keys
-from tinybert.report.shown import number
 from tinybert.report.strip import Strip, strips
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words

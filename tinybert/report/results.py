@@ -12,8 +12,8 @@ from tinybert.manifest.document import Run
 from tinybert.metrics.intervals import Interval
 from tinybert.recipe.tables import Bounds
 from tinybert.report.facts import final_metrics, unmet
+from tinybert.report.numbers import INTERVAL, difference, interval_text, number
 from tinybert.report.runs import is_loss
-from tinybert.report.shown import INTERVAL, difference, interval_text, number
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words
 

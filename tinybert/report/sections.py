@@ -31,9 +31,9 @@ from tinybert.report.figures import (
     pace_group,
     step_groups,
 )
+from tinybert.report.numbers import digest_text
 from tinybert.report.ranking import ranking, spreads
 from tinybert.report.results import results
-from tinybert.report.shown import digest_text
 from tinybert.report.subject import PagedRun, Subject
 
 DIGEST = re.compile("[0-9a-f]{40,64}")

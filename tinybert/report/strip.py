@@ -8,8 +8,8 @@ from markupsafe import Markup, escape
 from tinybert.report.axes import Axis, place_text
 from tinybert.report.curves import finite
 from tinybert.report.facts import final_metrics
+from tinybert.report.numbers import number
 from tinybert.report.seeds import SeedGroup
-from tinybert.report.shown import number
 
 WIDTH, HEIGHT, EDGE = 320, 30, 10
 

@@ -10,10 +10,7 @@ from tinybert.manifest.document import Run
 from tinybert.manifest.model import MemoryFacts, ThroughputFacts
 from tinybert.report.facts import seconds_taken, unmet
 from tinybert.report.networks import ARROW, networks_of, teacher_of
-from tinybert.report.paired import PairedRuns
-from tinybert.report.runs import is_loss, main_metric, size_text
-from tinybert.report.seeds import SeedGroup
-from tinybert.report.shown import (
+from tinybert.report.numbers import (
     INTERVAL,
     clock_text,
     count_text,
@@ -22,6 +19,9 @@ from tinybert.report.shown import (
     number,
     seconds_text,
 )
+from tinybert.report.paired import PairedRuns
+from tinybert.report.runs import is_loss, main_metric, size_text
+from tinybert.report.seeds import SeedGroup
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tinybert.report.shown import count_text, number, seconds_text, short_number
+from tinybert.report.numbers import count_text, number, seconds_text, short_number
 from tinybert.report.words import summary_of
 
 MINUS = "\N{MINUS SIGN}"
