@@ -66,19 +66,13 @@ def new(
         InputError: A file is missing or damaged, or does not go with the others.
         UsageError: Something must be named that is not, or the output may not be replaced.
     """
-    if not NAME.fullmatch(name):
-        raise UsageError(f"`{name}` is no name of a chain", cure="use letters, digits, _ and -")
     folder = root / "recipes" / name
-    if folder.exists() and not force:
-        cure = "choose another name, or replace it with --force"
-        raise UsageError("there are recipes of this name", where=relative_to_cwd(folder), cure=cure)
+    _require_free(name, folder, force=force)
     configure("console")
     described = Pretrained.read(teacher, root, "teacher")
     wanted = Student.read(student, described, root, init)
-    positions = min(each.config.max_position_embeddings for each in (described, wanted))
-    if seq_length > positions and not data.is_dir():
-        message = f"the networks have {positions:,} positions, fewer than --seq-length {seq_length}"
-        raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
+    if not data.is_dir():
+        _require_positions(seq_length, described, wanted)
     builder = RecordsBuilder(root, root / "data" / name, teacher, seq_length, lowercase, force)
     with _removed_on_failure(builder.folder):
         records = builder.task(data, dev, RawTask(**raw))
@@ -101,6 +95,23 @@ def new(
     elsewhere = [] if root.resolve() == PROGRAM else ["--root", str(root)]
     run = shlex.join(["python", "runner.py", "run", "--with-parents", places[-1], *elsewhere])
     return "\n".join([*_described(records), *places, f"run them: {run}"])
+
+
+def _require_free(name: str, folder: Path, *, force: bool) -> None:
+    """Raise a UsageError unless a chain may have this name, and its recipes this folder."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"`{name}` is no name of a chain", cure="use letters, digits, _ and -")
+    if folder.exists() and not force:
+        cure = "choose another name, or replace it with --force"
+        raise UsageError("there are recipes of this name", where=relative_to_cwd(folder), cure=cure)
+
+
+def _require_positions(seq_length: int, teacher: Pretrained, student: Student) -> None:
+    """Raise a UsageError unless both networks read rows of so many tokens."""
+    positions = min(each.config.max_position_embeddings for each in (teacher, student))
+    if seq_length > positions:
+        message = f"the networks have {positions:,} positions, fewer than --seq-length {seq_length}"
+        raise UsageError(message, cure=f"--seq-length {positions}, or less: longer rows are cut")
 
 
 @contextmanager
