@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinybert.commands.argument_types import Commands, Parser, RunName, add_root, integer
-from tinybert.commands.data_arguments import (
-    add_case,
-    add_label_kind,
-    add_networks,
-    add_prepare,
-)
+from tinybert.commands.data_arguments import add_case, add_label_kind, add_prepare
 from tinybert.commands.manifest_arguments import add_manifests
+from tinybert.commands.network_arguments import add_networks
 from tinybert.errors import UsageError
 from tinybert.recipe.task_types import ANSWER_TASKS
 
