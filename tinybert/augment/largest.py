@@ -1,4 +1,4 @@
-"""The largest of many scores, in an order that nothing is left to chance in."""
+"""The largest of many scores, in a deterministic order."""
 
 import numpy as np
 import numpy.typing as npt

@@ -28,12 +28,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def integer(text: str) -> int:
-    """Read an integer that counts something: what is not below 2^31 counts nothing here."""
+    """Read an integer below 2^31, such as a count."""
     return _below(1 << 31, text)
 
 
 def seed(text: str) -> int:
-    """Read a seed, which JSON files keep: it is below 2^53, as in a recipe."""
+    """Read a seed: an integer below 2^53, which JSON keeps exactly."""
     return _below(1 << 53, text)
 
 

@@ -28,7 +28,7 @@ def attest(manifest: Path, key: Path, output: Path | None, force: bool) -> str:
         What to print.
 
     Raises:
-        InputError: The key is none, or a file is not as it was recorded.
+        InputError: The file holds no key, or a file is not as it was recorded.
         ManifestError: The manifest cannot be read, or is not where its run put it.
         UsageError: The run is not finished, or the envelope's file is not free.
     """

@@ -62,7 +62,7 @@ def audit(
         processes: Processes of this host that replay; None: as many as the run had. Others
             give its bits where the recipe has micro-batches.
         threads: Threads of an operator; None: as many as the run had.
-        sign: The private key of who signs the report; None: nobody does.
+        sign: The private key that signs the report; None: it is not signed.
         output: The signed statement's file; None: beside the manifest.
         force: Replace a statement that is there.
 

@@ -19,7 +19,7 @@ CACHES = {"store": "imported records", "teacher": "a teacher's outputs"}
 
 @dataclass(frozen=True)
 class Unneeded:
-    """A folder that may go."""
+    """A folder that may be removed."""
 
     folder: Path
     why: str

@@ -1,4 +1,4 @@
-"""The predictions that an evaluation kept, compared with what its manifest says of them."""
+"""The predictions that an evaluation kept, checked by the digest in its manifest."""
 
 from tinybert.errors import InputError
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table

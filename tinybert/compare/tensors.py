@@ -1,4 +1,4 @@
-"""Where the weights of two runs part: the first tensor in network order."""
+"""Where the weights of two runs first differ: the first tensor in network order."""
 
 import re
 from dataclasses import dataclass

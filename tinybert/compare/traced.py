@@ -16,13 +16,13 @@ from tinybert.manifest.trace import MEAN_STEPS, Commitment, Record, final_losses
 
 
 def differs(path: str, recorded: object, computed: object, source: str) -> Iterator[str]:
-    """Yield that a recorded fact is not the one that is computed, unless it is."""
+    """Yield a message if a recorded fact differs from the computed one."""
     if recorded != computed:
         yield f"{path} is {recorded!r}; {source} gives {computed!r}"
 
 
 class TracedTraining:
-    """What the records of one training must be, step by step."""
+    """Computes what the records of one training must be, step by step."""
 
     def __init__(self, phase: TrainingPhase) -> None:
         self.phase = phase
@@ -32,7 +32,7 @@ class TracedTraining:
         self.last: deque[Record] = deque(maxlen=MEAN_STEPS)
 
     def differences(self, record: Record) -> Iterator[str]:
-        """Yield what a record has otherwise than the recipe."""
+        """Yield how a record differs from what the recipe asks for."""
         rate = float(np.float32(self.phase.schedule(self.optimizer_step)))
         for name, recorded, computed in (
             ("optimizer_step", record.optimizer_step, self.optimizer_step),

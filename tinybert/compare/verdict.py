@@ -85,7 +85,7 @@ def compare_pair(a: Path, b: Path, *, across_topology: bool = False) -> Comparis
     seen and their order, initial weights, masks.
 
     Raises:
-        ManifestError: A manifest is missing, or is none.
+        ManifestError: A file is missing, or is no manifest.
     """
     first, second = Run.load(a), Run.load(b)
     x, y = first.manifest, second.manifest
@@ -116,7 +116,7 @@ def compare_pair(a: Path, b: Path, *, across_topology: bool = False) -> Comparis
 
 
 def first_step(a: Run, b: Run) -> tuple[StepDifference | None, list[str]]:
-    """Return the first differing step of two runs, and why it could not be looked for."""
+    """Return the first differing step of two runs, and why it is not known."""
     if a.manifest.outcome.trace_digest == b.manifest.outcome.trace_digest:
         return None, []
     first, second = (

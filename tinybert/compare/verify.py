@@ -46,7 +46,7 @@ def verify(
 
     Raises:
         ManifestError: The file is missing, or is no manifest.
-        InputError: The signature is not one by this key, or one of their files is none.
+        InputError: Another key signed, or a file holds no signature or no key.
         UsageError: One of the two is not named.
     """
     if RECORD.fullmatch(manifest.name) and signature is None:
@@ -82,7 +82,7 @@ def _signed(
 
 
 def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
-    """Return what of a run does not hold, and lines about what was not checked."""
+    """Return the problems of a run, and lines about what was not checked."""
     code = changed_code(run)
     problems, trusted = changed_inputs(run, rehash=rehash)
     notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []

@@ -1,4 +1,4 @@
-"""Directories of arrays that are made once, addressed by what they depend on and by their content.
+"""Content-addressed directories of arrays, each of which is made once.
 
     <root>/<key>-<digest>/<index>     JSON with the SHA-256 of each array
                           <name>.bin  the arrays
@@ -29,7 +29,7 @@ from tinybert.strict_json import read_json
 
 @dataclass(frozen=True)
 class Addressed:
-    """A kind of such directories."""
+    """A kind of content-addressed directories."""
 
     name: str
     """What messages call it."""

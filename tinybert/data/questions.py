@@ -1,4 +1,4 @@
-"""The questions behind records of answers: texts, and where each row's tokens lie in them.
+"""The questions of records of answers: texts, and where each row's tokens lie in them.
 
     questions.json       contexts; questions with their context and the answers that count
     windows.safetensors  token_spans     (tokens, 2) int32, first character and end of every token,

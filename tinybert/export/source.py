@@ -45,7 +45,7 @@ class SourceRequest:
     vocab: Path | None
     """The vocab.txt, or tokenizer.json, that belongs to the network."""
     lowercase: bool | None
-    """How the user says that texts are read; None: unsaid."""
+    """How the user says that texts are read; None: the user does not say it."""
 
 
 @dataclass(frozen=True)

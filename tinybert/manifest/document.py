@@ -32,7 +32,7 @@ START = "start"
 RUN_TIME = "%Y%m%dT%H%M%SZ"
 """The time in a run id."""
 RUN_ID = len("-20260301T120000Z-abcdef.json")
-"""Characters of a manifest's name behind that of its recipe."""
+"""Characters of a manifest's name after that of its recipe."""
 LIVE = ("planned", "running")
 """States in which a process carries out a run, or did when it was killed."""
 LOCK = "lock"
@@ -235,7 +235,7 @@ def _reader() -> "TypeAdapter[Manifest]":
 
 
 def _first(error: "ValidationError") -> str:
-    """Return the first of the model's complaints in one line."""
+    """Return the first validation error in one line."""
     problem = error.errors()[0]
     place = ".".join(str(key) for key in problem["loc"])
     return f"`{place}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}"

@@ -130,7 +130,7 @@ class Exported:
         """Read a record, and compare it with its seal.
 
         Raises:
-            ManifestError: It is missing, is none, or was edited.
+            ManifestError: It is missing, is no such record, or was edited.
         """
         cure = "use the record as the export wrote it"
         record, _ = read_sealed(path, ExportRecord, name="record", of="an export", cure=cure)

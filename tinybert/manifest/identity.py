@@ -91,7 +91,7 @@ def code_identity(root: Path) -> tuple[Code, bytes]:
 
 
 def why_unknown(root: Path) -> str:
-    """Return why nobody knows whether the program below `root` is that of a commit."""
+    """Return why it is unknown whether the program below `root` is that of a commit."""
     try:
         tags = _tags(root)
         _git(root, "rev-parse", "HEAD")

@@ -39,7 +39,7 @@ class Pace:
 
 
 class PaceWriter:
-    """Appends lines to the file, of which a full disk leaves out some.
+    """Appends lines to the file; a full disk loses some of them.
 
     Args:
         path: The file; it is created with the first line.
@@ -95,7 +95,7 @@ class PaceWriter:
 
 
 def read_pace(path: Path) -> Iterator[Pace]:
-    """Yield the stretches of a run; lines that are none, such as a torn one, are passed over."""
+    """Yield the stretches of a run; damaged lines, such as a torn one, are skipped."""
     try:
         with open_file(path) as file:
             lines = file.readlines()

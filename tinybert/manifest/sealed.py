@@ -35,7 +35,7 @@ def read_sealed(
         The record and its seal, 64 hex digits.
 
     Raises:
-        ManifestError: It is missing, is none, or was edited.
+        ManifestError: It is missing, is no such record, or was edited.
     """
     try:
         content = read_json(path, exact_integers=True)

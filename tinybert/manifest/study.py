@@ -71,7 +71,7 @@ class Study:
         """Read a record, and compare it with its seal, whose beginning is in its name.
 
         Raises:
-            ManifestError: It is missing, is none, or was edited.
+            ManifestError: It is missing, is no such record, or was edited.
         """
         cure = "use the record as `study` wrote it; other values are another study"
         record, seal = read_sealed(path, StudyRecord, name="study", of="a study", cure=cure)
@@ -86,7 +86,7 @@ class Study:
         return self.path.absolute().parent.parent
 
     def runs(self) -> list[Run]:
-        """Return the runs that say that they are of this study, the newest first."""
+        """Return the runs whose manifests name this study, the newest first."""
         runs = load_runs(self.root, self.record.recipe)
         return [run for run in runs if run.manifest.inputs.study == self.digest]
 

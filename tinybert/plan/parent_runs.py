@@ -62,7 +62,7 @@ class LinkedRun(Run):
 def find_parent_run(
     link: ManifestLink | RecipeLink, root: Path, device: str | None = None
 ) -> LinkedRun:
-    """Return the run that a link of a recipe means.
+    """Return the run that a link of a recipe names.
 
     Args:
         link: The link.

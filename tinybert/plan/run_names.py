@@ -21,7 +21,7 @@ def find_record(name: str, root: Path) -> Path:
 
 
 def find_manifest(name: str, root: Path) -> Path:
-    """Return the manifest of the run that a name means.
+    """Return the manifest of the run with a name.
 
     A path that is there, or could be one, is taken as it is: who reads it reports what is wrong.
     The name of a checkpoint could be one unless it begins the name of a run.

@@ -18,8 +18,8 @@ KEPT = "tokenizer"
 def keep_tokenizer(plan: Plan, folder: Path) -> None:
     """Write what is known of vocabulary and tokenizer into a run's folder.
 
-    A tokenizer that this program has not is none of what is known: who reads texts for the network
-    must name one.
+    Nothing is written of a tokenizer that this program does not have: to read texts for the
+    network, a vocabulary and the case must then be named.
 
     Raises:
         InputError: A records.json is damaged.
@@ -62,7 +62,7 @@ def stated_by(sidecar: Sidecar) -> StatedTokenizer:
 def _vocabularies(places: list[Path], recorded: Sidecar | None) -> Iterator[Path]:
     """Yield each vocabulary in these directories that is the one of the records, if there are any.
 
-    Another one, or a damaged one, is none of this run's.
+    Others, and damaged ones, are skipped.
     """
     for place in places:
         try:

@@ -176,7 +176,7 @@ def truncate(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def _first_pieces(text: Encoding, labels: Sequence[int]) -> list[int]:
-    """Return one label a token: its word's on the first of the word's tokens."""
+    """Return the label of each token: its word's on the first of the word's tokens."""
     words = text.word_ids
     return [
         IGNORED if word is None or word == before else labels[word]

@@ -56,7 +56,7 @@ def glue_texts(
     rows to take.
 
     Raises:
-        UsageError: A name is none.
+        UsageError: A name is not `LABEL=NAME`, or the labels are numbers.
     """
     facts = GLUE_TASKS[task]
     left_out: Counter[str] = Counter(left_out_rows=0) if facts.damaged else Counter()
@@ -245,7 +245,7 @@ def _label(cell: str, where: str) -> str:
 
 
 def _labels(cell: str, separator: str | None, where: str) -> list[str]:
-    """Return the labels in a cell, parted by a separator, or a JSON list without one."""
+    """Return the labels in a cell: separated, or as a JSON list without a separator."""
     if separator is not None:
         parts = [part.strip(BLANKS) for part in cell.split(separator)]
         return [part for part in parts if part]

@@ -112,7 +112,7 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
 
 
 def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a tokenizer_config.json has that this program has not."""
+    """Yield options of a tokenizer_config.json that this program does not have."""
     names = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIALS, strict=True))
     specials = {f"{name}_token": token for name, token in names.items()}
     for key, value in config.items():
@@ -129,7 +129,7 @@ def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fast_problems(content: Mapping[str, Any], vocabulary: Path) -> Iterator[str]:
-    """Yield what a tokenizer.json has that this program has not.
+    """Yield parts of a tokenizer.json that this program does not have.
 
     The options of its normalizer are not read: transformers puts those of
     tokenizer_config.json in their place.

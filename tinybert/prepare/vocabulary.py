@@ -127,7 +127,7 @@ def prepare_vocabulary(
     tokenize_chinese_chars: bool | None,
     force: bool,
 ) -> int:
-    """Make a vocab.txt from text files, named as for `prepare corpus`; return its tokens' number.
+    """Make a vocab.txt from text files, named as for `prepare corpus`; return the number of tokens.
 
     It has at most `size` tokens, the five special ones included.
 

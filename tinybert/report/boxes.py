@@ -41,7 +41,7 @@ class Box:
 
 
 def lineage_columns(subject: Subject) -> list[list[Box]] | None:
-    """Return the runs that led to the page's run, the earliest first, and it at last.
+    """Return the runs that led to the page's run, the earliest first, and the run itself last.
 
     Runs that are as many links away from it are in one column. None: there are no such runs, or
     the page is about several.

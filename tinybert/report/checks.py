@@ -19,7 +19,7 @@ class ExpectationCheck:
 
 
 def checks(subject: Subject) -> list[tuple[PagedRun, list[ExpectationCheck]]] | None:
-    """Return, for each finished run that expects anything, what that is; failures come first."""
+    """Return the expectations of each finished run that has any; failures come first."""
     checked = [
         (paged, sorted(_checks(paged.run), key=lambda check: check.holds))
         for paged in subject.runs
@@ -29,7 +29,7 @@ def checks(subject: Subject) -> list[tuple[PagedRun, list[ExpectationCheck]]] | 
 
 
 def _checks(run: Run) -> Iterator[ExpectationCheck]:
-    """Yield every failure in its words, and what holds."""
+    """Yield the expectations that failed, and then those that hold."""
     expect, failures = expectations(run.manifest), expectation_failures(run)
     yield from (ExpectationCheck(False, failure) for failure in failures)
     outcome = run.manifest.outcome

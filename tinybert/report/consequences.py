@@ -86,11 +86,11 @@ class Explained:
     together: list[Cause]
     """What was built otherwise, for more than one of these reasons."""
     harmless: list[Cause]
-    """Differences without effect that follow from nothing that somebody changed."""
+    """Differences without effect that do not follow from a change by the user."""
 
 
 def explain_differences(causes: Sequence[Cause], harmless: Sequence[Cause] = ()) -> Explained:
-    """Return which differences are somebody's, and which follow from them."""
+    """Return which differences the user made, and which follow from them."""
     roots = [
         RootCause(cause, KINDS.get(cause.rank, ""), _name(cause), [])
         for cause in causes
@@ -125,7 +125,7 @@ def _follows_from_parent(cause: Cause, causes: Sequence[Cause]) -> bool:
 
 
 def _explains(root: Cause, cause: Cause) -> bool:
-    """Return whether a difference follows from what somebody changed."""
+    """Return whether a difference follows from another one, which the user made."""
     if cause is root:
         return False
     if root.rank == PARENT:

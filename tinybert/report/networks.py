@@ -27,7 +27,7 @@ class NetworkFacts:
 
     @property
     def sizes(self) -> str:
-        """Layers and width, of a student behind those of its teacher."""
+        """Layers and width, of a student after those of its teacher."""
         own = self.size or "-"
         return own if self.teacher is None else f"{self.teacher.size} {ARROW} {own}"
 

@@ -34,7 +34,7 @@ def report(manifests: Sequence[Path], *, output: Path | None, force: bool) -> tu
         The page's path, and exit code 0 whatever the verdict.
 
     Raises:
-        ManifestError: A manifest is missing, or is none.
+        ManifestError: A file is missing, or is no manifest.
         UsageError: The file exists and `force` is not given, or its folder does not; or there are
             too many runs.
     """
@@ -60,7 +60,7 @@ def html(manifests: Sequence[Path], folder: Path = Path()) -> str:
         folder: Where the page will be: its links are relative to it.
 
     Raises:
-        ManifestError: A manifest is missing, or is none.
+        ManifestError: A file is missing, or is no manifest.
         UsageError: There are too many runs.
     """
     subject = read_subject(manifests, folder)

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and what tells others apart: options, parents, place."""
+"""Runs that differ in their seed alone, and the options and facts in which others differ."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ class SeedGroup:
     """Runs that differ in their seed alone."""
 
     options: dict[str, str]
-    """What tells them from the other runs."""
+    """Their values of the options in which the groups differ."""
     runs: list[Run]
     spreads: dict[str, Spread]
     """By metric."""
@@ -59,7 +59,7 @@ class SeedGroup:
 def over_seeds(runs: Sequence[Run]) -> Iterator[SeedGroup]:
     """Yield the groups of runs of equal options and parents, whatever their seeds."""
     options = [options_of(run) for run in runs]
-    telling = [key for key in _keys(options) if key != "seed" and _differs(options, key)]
+    differing = [key for key in _keys(options) if key != "seed" and _differs(options, key)]
     groups: dict[str, list[int]] = {}
     for place, (run, own) in enumerate(zip(runs, options, strict=True)):
         parents = {each.role: each.outcome_digest for each in run.manifest.inputs.parents}
@@ -69,7 +69,7 @@ def over_seeds(runs: Sequence[Run]) -> Iterator[SeedGroup]:
         members = [runs[place] for place in places]
         metrics = [final_metrics(run) for run in members]
         yield SeedGroup(
-            {key: options[places[0]].get(key, ABSENT) for key in telling},
+            {key: options[places[0]].get(key, ABSENT) for key in differing},
             members,
             {
                 name: Spread.of([values[name] for values in metrics])

@@ -31,7 +31,7 @@ def compare(
     """Return runs side by side; with `output`, write their page too.
 
     Raises:
-        ManifestError: A manifest is missing, or is none.
+        ManifestError: A file is missing, or is no manifest.
         UsageError: There are too many runs, or the page may not be written.
     """
     if len(manifests) > MAX_RUNS:

@@ -80,7 +80,7 @@ def read_subject(sources: Sequence[Path], folder: Path) -> Subject:
         folder: Where the page will be.
 
     Raises:
-        ManifestError: A manifest is missing, or is none.
+        ManifestError: A file is missing, or is no manifest.
         UsageError: There are too many runs, none of a study, or a study beside others.
     """
     studies = [path for path in sources if RECORD.fullmatch(path.name)]

@@ -98,7 +98,7 @@ def lineage(manifest: Path) -> tuple[str, int]:
     """Return the chain of runs that led to a run or an export, and 0, or 1 if a link is broken.
 
     Raises:
-        ManifestError: The manifest or the export's record is missing, or is none.
+        ManifestError: The file is missing, or is neither a manifest nor an export's record.
     """
     if manifest.name == exported.RECORD_FILE:
         record = exported.Exported.load(manifest)

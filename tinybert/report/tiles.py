@@ -30,7 +30,7 @@ NARROW = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Tile:
-    """A fact in large letters."""
+    """A fact at the top of a page."""
 
     label: str
     value: Markup | str

@@ -55,7 +55,7 @@ def device_words(run: Run) -> str:
 
 
 def time_words(run: Run) -> str:
-    """Return when a run was begun, in UTC."""
+    """Return when a run began, in UTC."""
     created = run.manifest.volatile.created
     try:
         time = datetime.fromisoformat(created.replace("Z", "+00:00"))
