@@ -6,7 +6,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.export.source import Source, SourceRequest, find_network
 from tinybert.model.names import MASKED_LM
 from tinybert.prepare.records import PrepareOptions
-from tinybert.prepare.vocabulary import MASK, Vocabulary, load_vocabulary
+from tinybert.prepare.vocabulary import MASK, Vocabulary, load_vocabulary, require_room
 
 
 def load_network(
@@ -37,14 +37,12 @@ def load_network(
 
 
 def _check_vocabulary(source: Source, records: PrepareOptions, vocabulary: Vocabulary) -> None:
-    where, tokens = str(records.vocab), source.network.config.vocab_size
-    if len(vocabulary.ids) > tokens:
-        message = f"the vocabulary has {len(vocabulary.ids):,} tokens, the network {tokens:,}"
-        raise InputError(message, where=where, cure="name the network's vocabulary: --vocab")
+    vocab_size = source.network.config.vocab_size
+    require_room(vocabulary, records.vocab, vocab_size, "name the network's vocabulary: --vocab")
     if source.vocab is not None and load_vocabulary(source.vocab).sha256 != vocabulary.sha256:
         raise InputError(
             "the vocabulary is not the network's",
-            where=where,
+            where=str(records.vocab),
             cure=f"name the one that is kept with the network: --vocab {source.vocab}",
         )
 

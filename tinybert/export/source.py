@@ -22,7 +22,7 @@ from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.plan.run_names import find_manifest
 from tinybert.plan.tokenizer import KEPT, kept_vocabulary, stated_by
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
-from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary, require_room
 from tinybert.recipe.load import load
 from tinybert.recipe.model import STAGES, AnyRecipe, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, Role, head, network
@@ -254,11 +254,7 @@ def _check_vocabulary(path: Path | None, vocab_size: int, sidecar: Sidecar | Non
     if path is None:
         return
     vocabulary = load_vocabulary(path)
-    if len(vocabulary.ids) > vocab_size:
-        raise InputError(
-            f"the vocabulary has {len(vocabulary.ids):,} tokens, the network {vocab_size:,}",
-            where=str(path),
-        )
+    require_room(vocabulary, path, vocab_size)
     if sidecar is not None and sidecar.vocabulary.sha256 != vocabulary.sha256:
         raise InputError(
             "the vocabulary is not the one that the run's records were made with",

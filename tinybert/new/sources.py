@@ -9,7 +9,7 @@ from tinybert.errors import InputError, UsageError
 from tinybert.files import relative_to
 from tinybert.model.checkpoint_files import WEIGHTS
 from tinybert.model.description import DESCRIPTION, Description
-from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
+from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary, require_room
 from tinybert.recipe.network import NetworkConfig, Role
 from tinybert.recipe.network_tables import StudentInit
 
@@ -63,10 +63,7 @@ class Pretrained:
             raise InputError(message, where=str(directory / DESCRIPTION)) from error
         if role == "teacher":
             vocabulary = require_vocabulary(directory)
-            tokens = len(load_vocabulary(vocabulary).ids)
-            if tokens > config.vocab_size:
-                message = f"the vocabulary has {tokens:,} tokens, the network {config.vocab_size:,}"
-                raise InputError(message, where=str(vocabulary))
+            require_room(load_vocabulary(vocabulary), vocabulary, config.vocab_size)
         dropout = description.classifier_dropout
         return cls(
             relative_to(directory, root),

@@ -76,6 +76,13 @@ def load_vocabulary(path: Path) -> Vocabulary:
     return Vocabulary(ids, hashlib.sha256(_bytes(ids)).hexdigest())
 
 
+def require_room(vocabulary: Vocabulary, path: Path, vocab_size: int, cure: str = "") -> None:
+    """Raise an InputError if the vocabulary in a file has more tokens than a network."""
+    if len(vocabulary.ids) > vocab_size:
+        message = f"the vocabulary has {len(vocabulary.ids):,} tokens, the network {vocab_size:,}"
+        raise InputError(message, where=str(path), cure=cure)
+
+
 def _read_lines(path: Path) -> dict[str, int]:
     """Return the ids of a vocab.txt."""
     lines = [text for _, text in read_lines(path)]
