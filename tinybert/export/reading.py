@@ -74,11 +74,8 @@ class TextReader:
             UsageError: The network has no head, or it is not known how to read texts for it, or
                 windows are asked for that it has no use for.
         """
-        head = require_head(source)
-        encoder, pairs = (
-            _encoder(source, read_as.allow_empty),
-            bool(read_as.pairs or source.texts.pairs),
-        )
+        head, encoder = require_head(source), _encoder(source, read_as.allow_empty)
+        pairs = bool(read_as.pairs or source.texts.pairs)
         if read_as.windows is not None:
             _check_windows(read_as.windows, head, pairs, encoder.seq_length)
         return cls(
@@ -243,13 +240,12 @@ def _check_windows(windows: Windows, head: HeadConfig, pairs: bool, seq_length: 
 
 def _encoder(source: Source, allow_empty: bool) -> Encoder:
     """Return what makes rows of texts, as the network's training had them."""
-    vocab, tokenizer = source.require_tokenizer()
-    options = tokenizer.options
-    assert options is not None
+    vocab, stated = source.require_tokenizer()
+    assert stated.options is not None
     vocabulary = load_vocabulary(vocab)
-    seq_length = min(source.texts.seq_length, tokenizer.model_max_length or source.texts.seq_length)
-    tokenizer_ = build_tokenizer(vocabulary, options)
-    return Encoder(tokenizer_, vocabulary, seq_length, Counter(), allow_empty=allow_empty)
+    tokenizer = build_tokenizer(vocabulary, stated.options)
+    seq_length = min(source.texts.seq_length, stated.model_max_length or source.texts.seq_length)
+    return Encoder(tokenizer, vocabulary, seq_length, Counter(), allow_empty=allow_empty)
 
 
 def _most_probable(

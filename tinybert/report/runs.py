@@ -54,7 +54,7 @@ def runs(
     Manifests that cannot be read are named at the end.
     """
     listed, damaged = [], []
-    shown = {}
+    took = {}
     for path in newest_first(root):
         if not path.name.startswith(name):
             continue
@@ -65,12 +65,12 @@ def runs(
             continue
         if status in (None, run.status):
             listed.append(_listed(run))
-            shown[path.stem] = duration(run) or "-"
+            took[path.stem] = duration(run) or "-"
     listed.sort(key=_KEYS[sort])
     if format == "json":
         return json.dumps(to_json(listed), indent=2, allow_nan=False) + "\n"
     head = ("run", "stage", "status", "steps", "result", "took", "size")
-    rows = [_row(each, shown[each.name]) for each in listed]
+    rows = [_row(each, took[each.name]) for each in listed]
     lines = list(as_table([head, *rows])) if rows else ["no runs"]
     return "\n".join([*lines, *damaged]) + "\n"
 
