@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from tinybert.atomic import atomic_replace
 from tinybert.errors import InputError
 from tinybert.files import writing
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import Run, parse_utc
 from tinybert.manifest.pace import PACE, read_pace
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import Record, read_trace
@@ -102,10 +101,8 @@ def clock(run: Run) -> Callable[[int], float]:
 
 def seconds_since_1970(time: str | None) -> float | None:
     """Return a time of a manifest in seconds; None where it has none."""
-    try:
-        return datetime.fromisoformat((time or "").replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
+    parsed = parse_utc(time)
+    return None if parsed is None else parsed.timestamp()
 
 
 def _rank(name: str) -> int:

@@ -278,6 +278,14 @@ def utc_text(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
+def parse_utc(text: str | None) -> datetime | None:
+    """Return a time of a manifest; None where there is none."""
+    try:
+        return datetime.fromisoformat((text or "").replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
 def _stamp(path: Path) -> tuple[int, int] | None:
     try:
         state = path.stat()

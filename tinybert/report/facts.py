@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from tinybert.compare.causes import format_value
 from tinybert.compare.verify import expectation_failures
-from tinybert.manifest.document import LIVE, Run
+from tinybert.manifest.document import LIVE, Run, parse_utc
 from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
 from tinybert.recipe.load import leaves
 
@@ -59,10 +58,8 @@ def seconds_taken(run: Run) -> float | None:
     """Return the time that a run's processes took; None while it is unknown."""
     segments, seconds = run.manifest.volatile.segments, 0.0
     for segment in segments:
-        try:
-            ended = datetime.fromisoformat((segment.ended or "").replace("Z", "+00:00"))
-            began = datetime.fromisoformat(segment.started.replace("Z", "+00:00"))
-        except ValueError:
+        began, ended = parse_utc(segment.started), parse_utc(segment.ended)
+        if began is None or ended is None:
             return None  # killed: its end is not recorded
         seconds += max(0.0, (ended - began).total_seconds())  # the clock may go back
     return seconds if segments else None  # of a reference, none are kept

@@ -1,12 +1,11 @@
 """Names of stages, metrics, devices and times for people."""
 
 import re
-from datetime import datetime
 from typing import Any
 
 from markupsafe import Markup
 
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import Run, parse_utc
 
 STAGES = {
     "general_distill": "General distillation",
@@ -57,9 +56,8 @@ def device_words(run: Run) -> str:
 def time_words(run: Run) -> str:
     """Return when a run began, in UTC."""
     created = run.manifest.volatile.created
-    try:
-        time = datetime.fromisoformat(created.replace("Z", "+00:00"))
-    except ValueError:
+    time = parse_utc(created)
+    if time is None:
         return created
     return f"{time.day} {time:%B %Y, %H:%M} UTC"
 
