@@ -64,3 +64,8 @@ def add_root(
         metavar="DIR",
         help=f"{what} (default: beside runner.py)",
     )
+
+
+def add_force(command: argparse.ArgumentParser) -> None:
+    """Add the option by which a command replaces what is there."""
+    command.add_argument("--force", action="store_true", help="replace what is there")

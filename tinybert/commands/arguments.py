@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from tinybert.commands.argument_types import Commands, Parser, RunName, add_root, integer
+from tinybert.commands.argument_types import Commands, Parser, RunName, add_force, add_root, integer
 from tinybert.commands.data_arguments import add_case, add_label_kind, add_prepare
 from tinybert.commands.manifest_arguments import add_manifests
 from tinybert.commands.network_arguments import add_networks
@@ -141,7 +141,7 @@ def _new(commands: Commands, program: Path) -> None:
     )
     add_case(new)
     new.add_argument("--device", choices=("CPU", "Ascend"), default="CPU", help="(default: CPU)")
-    new.add_argument("--force", action="store_true", help="replace what is there")
+    add_force(new)
     add_root(new, program, "where recipes/ and data/ are")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tinybert.commands.argument_types import (
     Commands,
     Parser,
+    add_force,
     integer,
     seed,
 )
@@ -174,4 +175,4 @@ def _text(kind: argparse.ArgumentParser) -> None:
         ("tokenize-chinese-chars", "every Chinese character is a word (default: yes)"),
     ):
         kind.add_argument(f"--{option}", action=argparse.BooleanOptionalAction, help=what)
-    kind.add_argument("--force", action="store_true", help="replace what is there")
+    add_force(kind)

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from tinybert.commands.argument_types import RUN_NAME, Commands, RunName, add_root, integer
+from tinybert.commands.argument_types import (
+    RUN_NAME,
+    Commands,
+    RunName,
+    add_force,
+    add_root,
+    integer,
+)
 
 
 def add_manifests(commands: Commands, program: Path) -> None:
@@ -49,7 +56,7 @@ def _attest(commands: Commands, program: Path) -> None:
     attest.add_argument(
         "--output", type=Path, metavar="FILE", help="the envelope (default: beside the manifest)"
     )
-    _add_force(attest)
+    add_force(attest)
 
 
 def _audit(commands: Commands, program: Path) -> None:
@@ -79,7 +86,7 @@ def _audit(commands: Commands, program: Path) -> None:
     audit.add_argument(
         "--output", type=Path, metavar="FILE", help="the statement (default: beside the manifest)"
     )
-    _add_force(audit)
+    add_force(audit)
 
 
 def _report(commands: Commands, program: Path) -> None:
@@ -97,7 +104,7 @@ def _report(commands: Commands, program: Path) -> None:
         metavar="FILE",
         help="the page (default: named after the runs, in the current directory)",
     )
-    _add_force(report)
+    add_force(report)
     _add_runs_root(report, program)
 
 
@@ -111,7 +118,7 @@ def _trace(commands: Commands, program: Path) -> None:
         metavar="PATH",
         help="the CSV file, or the directory of TensorBoard's files",
     )
-    _add_force(trace)
+    add_force(trace)
 
 
 def _mlflow(commands: Commands, program: Path) -> None:
@@ -152,7 +159,7 @@ def _compare(commands: Commands, program: Path) -> None:
         "--output", type=Path, metavar="FILE", help="an HTML page with their curves, too"
     )
     compare.add_argument("--format", choices=("text", "json"), default="text")
-    _add_force(compare)
+    add_force(compare)
     _add_runs_root(compare, program)
 
 
@@ -182,7 +189,3 @@ def _of_run(commands: Commands, program: Path, name: str, what: str) -> argparse
 
 def _add_runs_root(command: argparse.ArgumentParser, program: Path) -> None:
     add_root(command, program, "where manifests/ is, for names of runs", dest="runs_root")
-
-
-def _add_force(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--force", action="store_true", help="replace what is there")

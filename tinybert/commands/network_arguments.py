@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from tinybert.commands.argument_types import RUN_NAME, Commands, add_root, integer
+from tinybert.commands.argument_types import RUN_NAME, Commands, add_force, add_root, integer
 from tinybert.commands.data_arguments import add_case
 from tinybert.export import Format
 from tinybert.export.leaderboards import SUBMISSIONS
@@ -22,7 +22,7 @@ def add_networks(commands: Commands, program: Path) -> None:
     for command in (convert, export):
         _source(command, program)
         command.add_argument("--output", type=Path, required=True, metavar="PATH")
-        command.add_argument("--force", action="store_true", help="replace what is there")
+        add_force(command)
     _predict(commands, program)
 
 
@@ -57,7 +57,7 @@ def _predict(commands: Commands, program: Path) -> None:
     )
     predict.add_argument("--test", type=Path, metavar="FILE", help="its official test file")
     predict.add_argument("--output", type=Path, metavar="DIR", help="where its file goes")
-    predict.add_argument("--force", action="store_true", help="replace what is there")
+    add_force(predict)
     predict.add_argument(
         "--windows",
         choices=("mean", "max", "central"),
