@@ -76,11 +76,12 @@ def found(cell, padding):
 
 
 def check(cell, padding, expected):
-    """Compare the parts, and the loss with the sum of the parts times their factors."""
+    """Compare parts, and the loss with the sum of all parts times their factors; return it."""
     outputs = found(cell, padding)
     assert {name: outputs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     weighted = sum(f * outputs[n] for f, n in zip(cell.factors, cell.part_names, strict=True))
     assert outputs["loss"] == pytest.approx(weighted, rel=1e-6)
+    return outputs["loss"]
 
 
 @pytest.mark.parametrize("padding", ["include", "ignore"])
@@ -148,8 +149,11 @@ def test_attention_probabilities_are_compared_where_the_recipe_says_so(padding):
         attention += np.concatenate(squares).mean()
     cell = build(padding=padding, attention_target="probs")
     check(cell, padding, {"attention_loss": attention})
-    scores = build(padding=padding, attention_target="scores")
-    assert found(scores, padding)["attention_loss"] == pytest.approx(by_hand(padding=padding)[0])
+
+
+def test_attention_scores_are_compared_where_the_recipe_says_so():
+    cell = build(attention_target="scores")
+    check(cell, "include", {"attention_loss": by_hand()[0]})
 
 
 def test_probabilities_of_scores_that_lack_the_mask_are_the_same():
@@ -164,21 +168,36 @@ def test_probabilities_of_scores_that_lack_the_mask_are_the_same():
     assert not ours.asnumpy()[0, ..., 2:].any()
 
 
-@pytest.mark.parametrize("padding", ["include", "ignore"])
-@pytest.mark.parametrize(("kind", "name"), [(0, "query_query"), (1, "key_key"), (2, "value_value")])
-def test_relations_of_one_kind_are_those_by_hand(kind, name, padding):
-    cell = build(padding=padding, relations=relations(3, 8, **{name: 0.5}))
-    assert cell.part_names == ("attention_loss", "hidden_loss", f"{name}_loss")
-    check(cell, padding, {f"{name}_loss": relation_by_hand(kind, 8, 3, padding=padding)})
+RELATIONS = ("query_query", "key_key", "value_value")
+
+
+@pytest.mark.parametrize(
+    ("names", "padding"),
+    [
+        (("key_key",), "include"),
+        (("query_query", "value_value"), "include"),
+        (RELATIONS, "ignore"),
+    ],
+)
+def test_relations_with_a_factor_are_those_by_hand(names, padding):
+    factors = (0.5, 1.0, 2.0)
+    table = relations(3, 8, **dict(zip(names, factors, strict=False)))
+    cell = build(padding=padding, relations=table)
+    assert cell.part_names == ("attention_loss", "hidden_loss", *(f"{n}_loss" for n in names))
+    expected = {
+        f"{name}_loss": relation_by_hand(RELATIONS.index(name), 8, 3, padding=padding)
+        for name in names
+    }
+    check(cell, padding, expected)
 
 
 def test_networks_of_other_heads_and_widths_share_relation_heads():
-    names = ("query_query", "key_key", "value_value")
-    table = relations(2, 4, **dict.fromkeys(names, 1.5))
+    table = relations(2, 4, **dict.fromkeys(RELATIONS, 1.5))
     cell = build(OTHER_HEADS, factors=(0.0, 0.0), relations=table)
-    assert cell.part_names == ("hidden_loss", *(f"{name}_loss" for name in names))
+    assert cell.part_names == ("hidden_loss", *(f"{name}_loss" for name in RELATIONS))
     expected = {
-        f"{name}_loss": relation_by_hand(kind, 4, 2, OTHER_HEADS) for kind, name in enumerate(names)
+        f"{name}_loss": relation_by_hand(kind, 4, 2, OTHER_HEADS)
+        for kind, name in enumerate(RELATIONS)
     }
     check(cell, "include", expected)
 
@@ -190,8 +209,8 @@ def test_minilm_compares_distributions_and_values_of_the_last_layers(padding):
     table = relations(4, 4, attention_distribution=1.0, value_value=1.0)
     cell = build(padding=padding, factors=(0.0, 0.0), relations=table)
     value = relation_by_hand(2, 4, 4, padding=padding)
-    check(cell, padding, {"attention_distribution_loss": distribution, "value_value_loss": value})
-    assert found(cell, padding)["loss"] == pytest.approx(distribution + value, rel=1e-5)
+    expected = {"attention_distribution_loss": distribution, "value_value_loss": value}
+    assert check(cell, padding, expected) == pytest.approx(distribution + value, rel=1e-5)
 
 
 def test_the_divergence_is_from_the_student_to_the_teacher():
@@ -207,8 +226,7 @@ def test_the_divergence_is_from_the_student_to_the_teacher():
 
 def test_half_precision_keeps_relations_in_float32():
     student = tiny(compute_type="float16", dtype="float16")
-    names = ("attention_distribution", "query_query", "key_key", "value_value")
-    table = relations(4, 4, **dict.fromkeys(names, 1.0))
+    table = relations(4, 4, **dict.fromkeys(("attention_distribution", *RELATIONS), 1.0))
     exact = build(relations=table, cosine=1.0, attention_target="probs")
     cell = build(student, relations=table, cosine=1.0, attention_target="probs")
     gradient = ms.value_and_grad(cell, None, cell.trainable_params(), has_aux=True)

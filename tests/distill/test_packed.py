@@ -166,10 +166,26 @@ LOSSES = {
 }
 
 
+FAST = {
+    *("layers", "all losses of layers", "labels of a classification", "labels of a ner"),
+    *("answers", "logits of tags"),
+}
+"""Of layers, of an output a row, a token and a side of an answer, and of a teacher's beside."""
+
+
+FAST_KINDS = (("classification", "ner"), ("classification", "ner", ANSWERS))
+"""Of padded rows and of packed ones."""
+
+
+def unless_fast(*case, fast):
+    """Return a case that is slow, unless it is one that stands for the others."""
+    return pytest.param(*case, marks=() if fast else pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("loss", "described"),
     [
-        pytest.param(loss, described, marks=() if described[0] == "r" else pytest.mark.slow)
+        unless_fast(loss, described, fast=loss in FAST and described == "relative positions")
         for loss in LOSSES
         for described in NETWORKS
     ],
@@ -219,8 +235,14 @@ def test_packed_masks_are_the_rows_of_the_padded_masks(task_type):
         assert (~mask).any() and (~mask).sum() <= len(mask) * size
 
 
-@pytest.mark.parametrize("task_type", ["classification", "regression", SETS, ANSWERS, "ner"])
-@pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    ("task_type", "is_packed"),
+    [
+        unless_fast(kind, packed, fast=kind in FAST_KINDS[packed])
+        for kind in ("classification", "regression", SETS, ANSWERS, "ner")
+        for packed in (False, True)
+    ],
+)
 def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_packed):
     distiller, loss_inputs, _ = logits(task_type, NETWORKS["plain"])
     batch = loss_inputs(rows(task_type), FILLED)
@@ -233,8 +255,15 @@ def test_logits_that_were_computed_before_stand_for_the_teacher(task_type, is_pa
     check_equal(outputs_and_gradients(distiller, inputs), computed)
 
 
-@pytest.mark.parametrize("others", [{}, EVERY_LOSS], ids=["published", "all losses"])
-@pytest.mark.parametrize("is_packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(
+    ("is_packed", "others"),
+    [
+        (True, {}),  # padded ones are those of a whole run, in test_teacher_cache.py
+        (False, EVERY_LOSS),
+        (True, EVERY_LOSS),
+    ],
+    ids=["packed", "all losses", "all losses, packed"],
+)
 def test_layers_that_were_computed_before_stand_for_the_teacher(is_packed, others):
     distiller, loss_inputs, _ = layers(NETWORKS["plain"], **others)
     batch = loss_inputs(rows("classification"), FILLED)
