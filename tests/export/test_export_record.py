@@ -28,7 +28,7 @@ def test_the_chain_of_an_export_begins_with_its_run(exported, student_run, tmp_p
     assert (code, text) == (
         0,
         "DIR/models/a/export.json  huggingface\n"
-        f"  network: {student_run.name}  general_distill  finished\n",
+        f"  network: {student_run.stem}  general_distill  finished\n",
     )
     student_run.unlink()
     code, text = ask(capsys, tmp_path, "lineage", exported / "export.json")

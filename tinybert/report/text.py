@@ -18,6 +18,7 @@ from tinybert.report.assessed_text import assessment_lines, paired_lines
 from tinybert.report.facts import LISTED, code_text, final_metrics, kept_checkpoints, unmet
 from tinybert.report.lineage import ParentLink, ancestors, parent_links
 from tinybert.report.paired import pair_runs
+from tinybert.report.runs import main_metric
 from tinybert.report.table import as_table
 
 
@@ -127,14 +128,14 @@ def _links(start: Path, links: Sequence[ParentLink]) -> Iterator[tuple[str, str]
 
 
 def _run_line(run: Run) -> str:
-    """Return a run in one line, with the metrics of the checkpoint that other runs take from it."""
+    """Return a run in one line, with the metric that it is judged by; `show` has the others."""
+    metric, value = main_metric(run)
+    start = f"{run.path.stem}  {run.manifest.inputs.stage}  {run.status}"
+    if value is None:
+        return start
     outcome = run.manifest.outcome
-    metrics, best = outcome.metrics, ""
-    if outcome.best_metrics:
-        metrics, best = outcome.best_metrics, f"best, step {outcome.best_step} of {outcome.steps}: "
-    values = ", ".join(f"{name} {float(value):.6g}" for name, value in metrics.items())
-    start = f"{run.path.name}  {run.manifest.inputs.stage}  {run.status}"
-    return f"{start}  {best}{values}".rstrip()
+    best = f", step {outcome.best_step} of {outcome.steps}" if metric.startswith("best ") else ""
+    return f"{start}  {metric} {value:.6g}{best}"
 
 
 def _diff_lines(comparison: Comparison, a: Path, b: Path) -> Iterator[str]:
