@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from tinybert.errors import of_machine
+from tinybert.errors import counted, of_machine
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
@@ -33,3 +33,7 @@ def test_too_little_memory_is_one_message():
     assert str(of_machine(MemoryError())) == (
         "there is not enough memory\nhelp: allow more, or use less at once"
     )
+
+
+def test_one_thing_has_no_plural():
+    assert [counted(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]

@@ -172,6 +172,11 @@ def at_most(count: int, items: Sequence[str]) -> list[str]:
     return [*items[:count], f"and {more} more"] if more > 0 else list(items)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: `1 run`, `2 runs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def all_of(problems: Sequence[TinybertError]) -> TinybertError:
     """Return one error that lists all problems, with the exit code of the first."""
     if len(problems) == 1:

@@ -28,7 +28,7 @@ def test_a_true_run_is_the_same_and_leaves_nothing_behind(narrow, straight):
     assert code == 0
     assert first.startswith("same: 10 of 200 steps (5.0%) replayed in ")
     assert lines[0].startswith("  steps ") and lines[1].startswith("  steps ")
-    assert lines[2].startswith("  compared: 10 record(s), ")
+    assert lines[2].startswith("  compared: 10 records, ")
     assert lines[3].startswith("drawn: 2 of 2 stretches, by the outcome ")
     assert lines[3].endswith(" and --nonce 7")
     left = set((narrow.root / "runs").rglob("*")) - set(before)
@@ -43,7 +43,7 @@ def test_a_copy_from_another_machine_is_audited_up_to_the_committed_end(straight
     assert lines[2] == "  steps 181 to 200 of general_distill, from " + (
         "checkpoints/step-00000180.safetensors"
     )
-    assert lines[3] == "  compared: 40 record(s), 2 state(s) after them, and the metrics"
+    assert lines[3] == "  compared: 40 records, 2 states after them, and the metrics"
 
 
 def test_a_forged_loss_is_named_and_signed(straight, tmp_path, narrow):

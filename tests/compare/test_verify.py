@@ -51,7 +51,7 @@ def test_inputs_with_recorded_times_are_trusted_unless_rehashed(pretend: Any) ->
     changed = [f"records: SHA-256 {now}, not {then}"]
     assert changed_inputs(Run.load(record.path), rehash=True) == (changed, 0)
     text, _ = verify(record.path)
-    assert "note: 1 inputs trusted by size and time; --rehash reads them\n" in text
+    assert "note: 1 input trusted by size and time; --rehash reads them\n" in text
     assert "note: [expect] not checked: the run is abandoned\n" in text
 
 

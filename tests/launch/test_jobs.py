@@ -118,7 +118,7 @@ def test_a_dry_run_says_who_does_what(tmp_path):
     runner = make_runner(tmp_path)
     code, out, _ = runner.ask(runner.free, "--root", tmp_path, "--dry-run", *processes(4))
     assert code == 0
-    assert "processes    4 on 1 host(s); 0 to 3 on this one, host 0\n" in out
+    assert "processes    4 on 1 host; 0 to 3 on this one, host 0\n" in out
     assert "shards       general_distill: process r takes rows 4 r to 4 r + 4\n" in out
     assert "  ok  memory   about " in out
     assert not list(tmp_path.glob("manifests/free-*"))

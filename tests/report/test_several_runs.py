@@ -204,7 +204,7 @@ def test_a_run_that_others_are_built_on_is_not_removed(tmp_path, capsys):
     stand_in_run(tmp_path, SHIPPED["tiny_task_distill"], parents={"teacher": teacher})
     out = call(capsys, "prune", "--root", tmp_path, "--yes")
     assert "repeated, with the same outcome" in out
-    assert out.splitlines()[-1].startswith("removed: 1 folder(s), ")
+    assert out.splitlines()[-1].startswith("removed: 1 folder, ")
     assert not Run.load(child).folder.exists()
     assert Run.load(teacher).folder.is_dir()
 
@@ -236,7 +236,7 @@ def test_a_run_that_is_named_twice_is_removed_and_counted_once(pretend, capsys):
     run = pretend("a").run()
     again = run.parent / ".." / "manifests" / run.name
     out = call(capsys, "prune", run, again, "--root", run.parent.parent, "--yes")
-    assert out.splitlines()[-1].startswith("removed: 1 folder(s), ")
+    assert out.splitlines()[-1].startswith("removed: 1 folder, ")
     assert not Run.load(run).folder.exists()
 
 

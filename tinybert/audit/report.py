@@ -7,6 +7,7 @@ from typing import Any
 
 from tinybert.audit.replay import ReplayResult
 from tinybert.audit.stretches import Stretch, certainty, one_step_certainty
+from tinybert.errors import counted
 
 SHARES = (0.01, 0.05, 0.2, 0.5)
 """Shares of forged steps for which the report says how surely they are found."""
@@ -92,8 +93,8 @@ class Audit:
             start = stretch.checkpoint or "the first weights"
             steps = f"{stretch.first_step + 1} to {stretch.end}"
             yield f"  steps {steps} of {stretch.phase}, from {start}"
-        compared = f"{result.records} record(s), {result.states} state(s) after them"
-        yield f"  compared: {compared}, and the metrics"
+        records, states = counted(result.records, "record"), counted(result.states, "state")
+        yield f"  compared: {records}, {states} after them, and the metrics"
         yield (
             f"drawn: {len(self.drawn)} of {len(self.stretches)} stretches, by the outcome "
             f"{self.outcome[:12]} and --nonce {self.nonce}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert.errors import ManifestError, UsageError
+from tinybert.errors import ManifestError, UsageError, counted
 from tinybert.files import relative_to_cwd
 from tinybert.manifest.document import Run, is_locked, newest_first, require_own_place
 from tinybert.recipe.identity import changes
@@ -52,7 +52,7 @@ def prune(manifests: Sequence[Path], *, caches: bool, yes: bool, root: Path) -> 
         (size_text(size), relative_to_cwd(each.folder), each.why)
         for size, each in zip(sizes, unneeded, strict=True)
     ]
-    total = f"{len(unneeded)} folder(s), {size_text(sum(sizes))}"
+    total = f"{counted(len(unneeded), 'folder')}, {size_text(sum(sizes))}"
     if not yes:
         print("\n".join(as_table(rows)), file=sys.stderr)
         if not sys.stdin.isatty():

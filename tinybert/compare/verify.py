@@ -9,7 +9,7 @@ from tinybert.attest.statement import Statement, root_of
 from tinybert.compare.causes import NOTE, environment_causes
 from tinybert.compare.consistency import consistency
 from tinybert.compare.verdict import expectations, first_step, out_of_tolerance
-from tinybert.errors import InputError, ManifestError, UsageError
+from tinybert.errors import InputError, ManifestError, UsageError, counted
 from tinybert.files import PROGRAM, digest_change, digest_file, digest_files
 from tinybert.manifest import exported
 from tinybert.manifest.checkpoints import (
@@ -85,7 +85,9 @@ def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
     """Return the problems of a run, and lines about what was not checked."""
     code = changed_code(run)
     problems, trusted = changed_inputs(run, rehash=rehash)
-    notes = [f"{trusted} inputs trusted by size and time; --rehash reads them"] if trusted else []
+    notes = []
+    if trusted:
+        notes.append(f"{counted(trusted, 'input')} trusted by size and time; --rehash reads them")
     if run.folder.is_dir():
         problems += _changed_outputs(run, rehash)
         notes += [] if rehash else _unread(run)
@@ -237,9 +239,9 @@ def _unread(run: Run) -> Iterator[str]:
     files = [checkpoint.file for checkpoint in run.manifest.outcome.every_checkpoint()]
     sized = sum(file in run.manifest.volatile.checkpoint_files for file in files)
     if sized:
-        yield f"{sized} checkpoints compared by size alone; --rehash reads them"
+        yield f"{counted(sized, 'checkpoint')} compared by size alone; --rehash reads them"
     if sized < len(files):
-        yield f"{len(files) - sized} checkpoints not read; --rehash reads them"
+        yield f"{counted(len(files) - sized, 'checkpoint')} not read; --rehash reads them"
 
 
 def _changed_table(name: str, recorded: str, run: Run) -> Iterator[str]:

@@ -11,7 +11,7 @@ from signal import SIGTERM
 import structlog
 
 from tinybert.data.importing import STORES, import_records
-from tinybert.errors import StoppedError, TinybertError, TrainingError
+from tinybert.errors import StoppedError, TinybertError, TrainingError, counted
 from tinybert.files import PROGRAM, relative_to_cwd
 from tinybert.launch.hosts import OtherHosts, gather, join, take_secret
 from tinybert.launch.job import Job
@@ -177,8 +177,8 @@ def describe_job(plan: Plan, cluster: Cluster) -> str:
     topology = plan.resolved.recipe.topology
     variables = {n: v for n, v in cluster.variables(topology.device).items() if n != "PATH"}
     lines = [
-        f"processes    {cluster.processes} on {cluster.hosts} host(s); {first} to {last} on this "
-        f"one, host {cluster.host_rank}",
+        f"processes    {cluster.processes} on {counted(cluster.hosts, 'host')}; {first} to {last} "
+        f"on this one, host {cluster.host_rank}",
         f"meeting at   {cluster.address}:{cluster.port}",
         f"environment  {' '.join(f'{name}={value}' for name, value in variables.items())}",
     ]
