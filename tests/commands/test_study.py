@@ -83,7 +83,7 @@ def test_every_run_is_written_down_and_then_run(root, studied, capsys):
     lines = out.splitlines()
     assert lines[0] == f"manifests/{study.path.name}: 6 of 6 runs finished"
     assert lines[2].split("  ")[0] == "optimizer.schedule.learning_rate = 0.001"
-    assert "0.6 ± 0.1 (3 runs), 95 % interval of the mean 0.3516 to 0.8484" in lines[2]
+    assert "0.6 ± 0.1 (3 seeds), 95 % interval of the mean 0.3516 to 0.8484" in lines[2]
     assert lines[-1] == "best by the mean of accuracy: optimizer.schedule.learning_rate = 0.002"
     assert runner.main(["verify", str(study.path)]) == 0
     assert studied(*RATES) == 0
@@ -208,7 +208,7 @@ def test_the_best_loss_is_the_least(pretend):
 def test_a_mean_that_is_no_number_is_the_worst(studied, monkeypatch, capsys, place):
     monkeypatch.setitem(ACCURACIES, place, math.nan)
     assert studied(*RATES) == 0
-    assert "nan (3 runs)" in (text := capsys.readouterr().out)
+    assert "nan (3 seeds)" in (text := capsys.readouterr().out)
     best = "optimizer.schedule.learning_rate = " + ("0.002" if place == 0 else "0.001")
     assert text.splitlines()[-1] == f"best by the mean of accuracy: {best}"
     assert studied(*RATES, "--format", "json") == 0

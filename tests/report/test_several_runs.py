@@ -94,7 +94,7 @@ def test_values_that_are_not_finite_are_written_as_manifests_have_them(root, cap
     compared = parse_json(call(capsys, "compare", *manifests(root), "--format", "json"))
     means = [each["metrics"]["mean_loss"] for each in compared["over_seeds"] if each["metrics"]]
     assert {"mean": "float:NaN", "deviation": None, "interval": None} in means
-    assert "nan (3 runs)\n" in call(capsys, "compare", *manifests(root))
+    assert "nan (3 seeds)\n" in call(capsys, "compare", *manifests(root))
 
 
 def test_a_damaged_manifest_is_named(root, capsys):
@@ -125,6 +125,17 @@ def test_runs_of_other_options_or_parents_are_no_group(root):
     assert [len(group.runs) for group in groups] == [2, 2]
     losses = [float(run.manifest.outcome.metrics["mean_loss"]) for run in runs]
     assert groups[0].spreads["mean_loss"].mean == pytest.approx(sum(losses[:2]) / 2)
+
+
+def test_a_repeated_seed_counts_once(root, pretend, capsys):
+    first, second = manifests(root)[:2]
+    again = pretend("a").run()
+    assert "over seeds" not in call(capsys, "compare", first, again)
+    groups = list(over_seeds([Run.load(path) for path in (first, second, again)]))
+    assert [(len(group.runs), group.seeds) for group in groups] == [(3, 2)]
+    (once,) = over_seeds([Run.load(path) for path in (first, second)])
+    assert groups[0].spreads == once.spreads
+    assert "(2 seeds), 95 % interval" in call(capsys, "compare", first, second, again)
 
 
 def test_curves_lie_over_each_other(root, capsys, tmp_path):

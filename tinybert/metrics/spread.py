@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from tinybert.errors import counted
+
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What several runs measured."""
+    """What runs of several seeds measured."""
 
     count: int
     mean: float
@@ -33,10 +35,11 @@ class Spread:
 
     def __str__(self) -> str:
         """Return it in one line."""
+        seeds = counted(self.count, "seed")
         if self.deviation is None or self.interval is None:
-            return f"{self.mean:.4g} ({self.count} run{'s' if self.count > 1 else ''})"
+            return f"{self.mean:.4g} ({seeds})"
         low, high = self.interval
         return (
-            f"{self.mean:.4g} ± {self.deviation:.2g} ({self.count} runs), 95 % interval of the "
-            f"mean {low:.4g} to {high:.4g}"
+            f"{self.mean:.4g} ± {self.deviation:.2g} ({seeds}), 95 % interval of the mean "
+            f"{low:.4g} to {high:.4g}"
         )

@@ -96,7 +96,7 @@ def ranking(subject: Subject) -> Ranking | None:
 
 def spreads(subject: Subject) -> Spreads | None:
     """Return means and intervals over seeds; None where no runs differ in their seed alone."""
-    repeated = [group for group in subject.groups if len(group.runs) > 1]
+    repeated = [group for group in subject.groups if group.seeds > 1]
     metrics = {main_metric(group.runs[0])[0] for group in repeated}
     if len(metrics) != 1:
         return None

@@ -22,7 +22,12 @@ class SeedGroup:
     """Their values of the options in which the groups differ."""
     runs: list[Run]
     spreads: dict[str, Spread]
-    """By metric."""
+    """By metric, over the seeds: runs that repeat a seed count once, by their mean."""
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the runs have."""
+        return len({_seed(run) for run in self.runs})
 
     @property
     def name(self) -> str:
@@ -67,7 +72,7 @@ def over_seeds(runs: Sequence[Run]) -> Iterator[SeedGroup]:
         groups.setdefault(json.dumps([fixed, parents], sort_keys=True), []).append(place)
     for places in groups.values():
         members = [runs[place] for place in places]
-        metrics = [final_metrics(run) for run in members]
+        metrics = _metrics_by_seed(members)
         yield SeedGroup(
             {key: options[places[0]].get(key, ABSENT) for key in differing},
             members,
@@ -77,6 +82,25 @@ def over_seeds(runs: Sequence[Run]) -> Iterator[SeedGroup]:
                 if all(name in values for values in metrics)
             },
         )
+
+
+def _metrics_by_seed(runs: Sequence[Run]) -> list[dict[str, float]]:
+    """Return for each seed the means of what its runs measured, of the metrics that all have."""
+    seeds: dict[object, list[dict[str, float]]] = {}
+    for run in runs:
+        seeds.setdefault(_seed(run), []).append(final_metrics(run))
+    return [
+        {
+            name: sum(each[name] for each in measured) / len(measured)
+            for name in measured[0]
+            if all(name in each for each in measured)
+        }
+        for measured in seeds.values()
+    ]
+
+
+def _seed(run: Run) -> object:
+    return run.manifest.inputs.recipe.values.get("seed")
 
 
 def differing_options(runs: Sequence[Run]) -> Iterator[Row]:

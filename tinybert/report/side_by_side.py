@@ -76,7 +76,7 @@ def _lines(
     yield "results"
     rows = [(name, *_shown(values)) for name, values in measured]
     yield from as_table([("", *names), *rows], indent=2) if rows else ["  none"]
-    repeated = [group for group in groups if len(group.runs) > 1]
+    repeated = [group for group in groups if group.seeds > 1]
     if repeated:
         yield "over seeds"
         yield from as_table([row for group in repeated for row in group.rows()], indent=2)
