@@ -138,7 +138,15 @@ def test_rerun_repeats_what_a_manifest_says(runner, first):
     assert (code, out.splitlines()[0]) == (0, "bitwise: the outcomes are equal")
 
 
-def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path, monkeypatch):
+CHANGED = ("--set", "training.train_steps=2")
+DROP = (
+    "help: where --set makes it another run, --set expect.KEY= removes what no longer holds: "
+    "expect.steps, expect.metrics, expect.reference\n"
+)
+
+
+@pytest.mark.parametrize(("changed", "cure"), [((), ""), (CHANGED, DROP)])
+def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path, monkeypatch, changed, cure):
     def finish(plan, record, stop, **options):
         record.start(EFFECTIVE, ENVIRONMENT)
         record.finish(metrics={"loss": 1.95})
@@ -149,10 +157,11 @@ def test_a_missed_expectation_has_its_own_exit_code(narrow, tmp_path, monkeypatc
     strict = tmp_path / "strict.toml"
     bounds = "[expect]\nmetrics = { loss = { max = 0.5 } }\n"
     strict.write_text(narrow.free.read_text() + bounds)
-    code, out, err = narrow.ask(strict, "--root", narrow.root)
+    code, out, err = narrow.ask(strict, "--root", narrow.root, *changed)
     assert (code, out) == (3, "")
     message = "the run finished, but not as its [expect] says:\n  - loss is 1.95, above 0.5\n"
     assert f"error: {message}  --> manifests/strict-" in err
+    assert err.partition(".json\n")[2] == cure
 
 
 SILENT = """

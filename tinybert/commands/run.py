@@ -24,6 +24,7 @@ from tinybert.errors import (
     UsageError,
     all_of,
     bulleted,
+    counted,
 )
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require, require_space
@@ -50,6 +51,11 @@ log = structlog.get_logger()
 
 DIFFERENT = 3
 """Exit code of `rerun` where the verdict is not that the runs agree."""
+OTHER_RUN = (
+    "where --set makes it another run, --set expect.KEY= removes what no longer holds: "
+    "expect.steps, expect.metrics, expect.reference"
+)
+"""What to do where a changed recipe fails the expectations of the unchanged one."""
 
 
 def run(recipes: Sequence[str], with_parents: bool, **options: Any) -> str:
@@ -137,7 +143,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
         raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
     several = device_count(topology) > 1
     if not 0 <= options.host_rank < topology.hosts:
-        message = f"no host {options.host_rank} in a run of {topology.hosts} host(s)"
+        message = f"no host {options.host_rank} in a run of {counted(topology.hosts, 'host')}"
         raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
     first = None if options.continues is None else shorter_run(options.continues, plan)
     cluster = cluster_of(topology, options.host_rank)
@@ -164,6 +170,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
         raise ExpectationError(
             "the run finished, but not as its [expect] says:" + bulleted(failures),
             where=manifest,
+            cure=OTHER_RUN if options.overrides else "",
         )
     return manifest
 
