@@ -30,8 +30,13 @@ def final_metrics(run: Run) -> dict[str, float]:
 
 
 def kept_checkpoints(run: Run) -> list[tuple[str, Checkpoint]]:
-    """Return the checkpoints that a run left, each with its name; the best one comes last."""
+    """Return the checkpoints that a run left, each with its name; the best one comes last.
+
+    That of an evaluation holds its predictions.
+    """
     outcome = run.manifest.outcome
+    if run.manifest.inputs.stage == "evaluate":
+        return [("predictions", checkpoint) for checkpoint in outcome.checkpoints]
     kept = [(f"step {checkpoint.step}", checkpoint) for checkpoint in outcome.checkpoints]
     best = outcome.best_checkpoint
     return kept if best is None else [*kept, (f"best, step {best.step}", best)]
