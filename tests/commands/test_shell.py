@@ -1,5 +1,8 @@
 """What a shell and a newcomer see: help, version, completion."""
 
+import os
+import pty
+import select
 import subprocess
 
 import pytest
@@ -75,3 +78,50 @@ def test_python_programs_of_others_are_left_alone():
 def test_zsh_takes_the_same_functions():
     assert completion("zsh").startswith("# source <(python runner.py completion zsh)\nautoload")
     assert "_tinybert() {" in completion("zsh")
+
+
+def typed(tmp_path, line):
+    """Return what an interactive bash with the completion shows after a line and the tab key."""
+    script = tmp_path / "completion.bash"
+    script.write_text(completion("bash"))
+    controller, terminal = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        cwd=ROOT,
+        env={**os.environ, "PS1": "$ ", "TERM": "dumb"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    try:
+        os.write(controller, f"source '{script}'; echo 'rea''dy'\n".encode())
+        read_until(controller, b"ready\r\n$ ")
+        os.write(controller, line.encode() + b"\t#")
+        return read_until(controller, b"#").decode().rpartition("$ ")[2]
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(controller)
+
+
+def read_until(file, end):
+    """Return what a terminal shows, up to an end; fail where it does not come within a minute."""
+    shown = b""
+    while end not in shown:
+        assert select.select([file], [], [], 60)[0], shown
+        shown += os.read(file, 4096)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("line", "after"),
+    [
+        ("python runn", "python runner.py #"),
+        ("python READ", "python README.md #"),
+        ("python runner.py expo", "python runner.py export #"),
+    ],
+)
+def test_python_still_completes_its_own_files(tmp_path, line, after):
+    assert typed(tmp_path, line) == after

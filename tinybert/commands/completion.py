@@ -25,7 +25,7 @@ _tinybert() {{
     fi
     COMPREPLY=($(compgen -W "$options" -- "$current") $(compgen -f -- "$current"))
 }}
-complete -o filenames -F _tinybert runner.py ./runner.py python python3
+complete -o filenames -o default -F _tinybert runner.py ./runner.py python python3
 """
 ZSH = "# source <(python runner.py completion zsh)\nautoload -U +X bashcompinit && bashcompinit\n"
 
