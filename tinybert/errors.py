@@ -13,7 +13,7 @@ TinybertError            70  never raised itself: an error without a class is ou
 ├── ChainError           any  one of several runs that failed, with its exit code
 └── StoppedError         130  a run that the user stopped (143 for SIGTERM)
 
-Commands other than `run`, `rerun` and `audit` answer every one of them with 2.
+Commands other than `run`, `study`, `rerun` and `audit` answer every one of them with 2.
 """
 
 import errno
