@@ -30,7 +30,7 @@ def test_an_evaluation_is_shown_with_intervals_confusions_and_worst_rows(tmp_pat
     (accuracy,) = (line for line in lines if line.startswith("  accuracy"))
     # 2 of 7 by Wilson's formula
     assert accuracy.endswith("  95 % interval 0.08222 to 0.6411 (Wilson)")
-    assert "  predictions       predictions.safetensors" in lines
+    assert "  predictions  predictions.safetensors" in lines
     at = lines.index("confusions: what is true in rows, what was predicted in columns")
     assert lines[at + 1 : at + 11] == [
         "            indoors  outdoors",
