@@ -92,8 +92,10 @@ def test_another_key_and_other_files_are_refused_by_name(keys, tmp_path):
     path.write_bytes(sign(PAYLOAD, private))
     with pytest.raises(InputError) as caught:
         read_payload(path, read_public_key(other))
-    own = f"{key_id(public)!r}, not {key_id(read_public_key(other))}"
-    assert str(caught.value) == f"signed with another key: {own}\n  --> {path}"
+    own = f"{key_id(public)!r}, not {key_id(read_public_key(other))!r}"
+    help_line = "help: name the public key of who signed"
+    expected = f"signed with another key: {own}\n  --> {path}\n{help_line}"
+    assert str(caught.value) == expected
     for read, message in (
         (read_public_key, "file is no public key"),
         (read_private_key, "file is no private key without a password"),

@@ -59,7 +59,9 @@ def read_payload(path: Path, key: Ed25519PublicKey) -> bytes:
     if not whole or kind != PAYLOAD_TYPE:
         raise InputError("the envelope holds no in-toto statement", where=str(path))
     if keyid != key_id(key):
-        raise InputError(f"signed with another key: {keyid!r}, not {key_id(key)}", where=str(path))
+        message = f"signed with another key: {keyid!r}, not {key_id(key)!r}"
+        cure = "name the public key of who signed"
+        raise InputError(message, where=str(path), cure=cure)
     if not is_signed_by(key, signature, _signed_bytes(payload)):
         cure = "get envelope and public key again from who signed"
         message = "the signature is not one of this statement by this key"
