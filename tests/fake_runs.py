@@ -23,7 +23,7 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
-from tinybert.manifest.model import Code, InputFile, Inputs
+from tinybert.manifest.model import Code, InputFile, Inputs, Parent
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import Commitment, final_losses, read_trace
 from tinybert.recipe.keys import as_toml
@@ -222,6 +222,18 @@ class PretendedRun:
                 metrics=final_losses(read_trace(record.directory / TRACE)),
             )
         return record.path
+
+
+def child(run: PretendedRun, *parents: tuple[str, Path, str]) -> Path:
+    """Return the manifest of a finished run that names parents: role, manifest, outcome."""
+    run.write_inputs()
+    links = [
+        Parent(role=role, manifest=str(path), stage="general_distill", outcome_digest=outcome)
+        for role, path, outcome in parents
+    ]
+    with RunRecord.plan(run.root, replace(run.inputs(), parents=links)) as record:
+        record.finish(metrics={"accuracy": 0.5})
+    return Path(record.path)
 
 
 @pytest.fixture
