@@ -286,8 +286,7 @@ def test_layers_that_were_computed_before_stand_for_the_teacher(is_packed, other
     inputs = pack_batch(batch, LAYOUT) if is_packed else batch
     computed = outputs_and_gradients(distiller, inputs)
     outputs = TeacherLayerOutputs(distiller.teacher, distiller.compared)
-    returned = outputs(*map(ms.Tensor, batch[:3]), *[None] * 3)
-    states, scores = outputs.completion.wait(returned)
+    states, scores = outputs.results(*map(ms.Tensor, batch[:3]), *[None] * 3)
     batch = batch._replace(
         teacher_hidden_states=states.asnumpy(), teacher_attention_scores=scores.asnumpy()
     )

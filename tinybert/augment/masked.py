@@ -20,10 +20,10 @@ from tinybert.data.batch import FloatArray
 from tinybert.data.rows import Int32Array
 from tinybert.errors import InputError
 from tinybert.export.source import Source
+from tinybert.model.awaited import AwaitedGraph, Tensors
 from tinybert.model.bert import BertEncoder
-from tinybert.model.completion import Completion
 from tinybert.model.heads import MaskedTokenNetwork
-from tinybert.model.layers import Cell, load_into
+from tinybert.model.layers import load_into
 from tinybert.model.names import MASKED_LM, WORD_EMBEDDINGS
 from tinybert.model.parameters import encoder_shapes
 
@@ -33,19 +33,16 @@ HEAD_ROWS = 96
 """Positions that the head is computed at, whatever the number of rows."""
 
 
-class _Compiled(Cell):
+class _Compiled(AwaitedGraph):
     """A network that predicts masked tokens, compiled."""
 
     def __init__(self, network: MaskedTokenNetwork) -> None:
         super().__init__()
         self.network = network
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ...]:
-        """Return the logits (B, T) float32 of the network's inputs; see `Completion`."""
-        passed: tuple[ms.Tensor, ...] = self.completion((self.network(*inputs),))
-        return passed
+    def compute(self, *inputs: ms.Tensor | None) -> Tensors:
+        """Return the logits (B, T) float32 of the network's inputs."""
+        return (self.network(*inputs),)
 
 
 def masked_token_network(source: Source, token_ids: Sequence[int]) -> MaskedTokenNetwork:
@@ -136,5 +133,5 @@ class MaskedWords:
             input_mask[index, :tokens] = 1
             positions[index] = index * length + row.position
         inputs = map(ms.Tensor, (input_ids, segment_ids, input_mask, positions))
-        (logits,) = self._network.completion.wait(self._network(*inputs))
+        (logits,) = self._network.results(*inputs)
         return np.asarray(logits.asnumpy()[: len(rows)])

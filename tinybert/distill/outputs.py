@@ -4,12 +4,10 @@ import mindspore as ms
 from mindspore import ops
 
 from tinybert.distill.relations import joined_heads
+from tinybert.model.awaited import AwaitedGraph, Tensors
 from tinybert.model.bert import BertEncoder, Vectors
-from tinybert.model.completion import Completion
 from tinybert.model.layers import Cell
 from tinybert.recipe.distill_tables import Relations
-
-Tensors = tuple[ms.Tensor, ...]
 
 
 class ComparedOutputs(Cell):
@@ -52,7 +50,7 @@ class ComparedOutputs(Cell):
         return states, scores
 
 
-class TeacherLayerOutputs(Cell):
+class TeacherLayerOutputs(AwaitedGraph):
     """What a distillation of layers compares of a teacher, compiled.
 
     Args:
@@ -64,20 +62,12 @@ class TeacherLayerOutputs(Cell):
         super().__init__()
         self.teacher = teacher
         self.compared = compared
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(
-        self,
-        input_ids: ms.Tensor,
-        segment_ids: ms.Tensor,
-        input_mask: ms.Tensor,
-        row_ids: ms.Tensor | None,
-        position_ids: ms.Tensor | None,
-        first_positions: ms.Tensor | None,
-    ) -> Tensors:
-        """Return states (B, N, S, H) and scores (B, M, A, S, S), float32; see `Completion`."""
-        outputs = self.teacher(input_ids, segment_ids, input_mask, row_ids, position_ids)
-        states, scores = self.compared(*outputs)
-        passed: Tensors = self.completion((ops.stack(states, 1), ops.stack(scores, 1)))
-        return passed
+    def compute(self, *rows: ms.Tensor | None) -> Tensors:
+        """Return states (B, N, S, H) and scores (B, M, A, S, S), float32.
+
+        Args:
+            rows: The first six fields of `Batch`, of which an encoder takes all but the last.
+        """
+        states, scores = self.compared(*self.teacher(*rows[:-1]))
+        return ops.stack(states, 1), ops.stack(scores, 1)

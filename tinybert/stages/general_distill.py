@@ -9,8 +9,7 @@ from mindspore import ops
 from tinybert.data.batch import Batch, FloatArray
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
-from tinybert.model.completion import Completion
-from tinybert.model.layers import Cell
+from tinybert.model.awaited import AwaitedGraph, Tensors
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages.build import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
@@ -36,25 +35,21 @@ def general_distill(recipe: GeneralDistill, context: RunContext) -> StageResult:
     return replace(result, metrics=result.metrics | held_out)
 
 
-class _Losses(Cell):
+class _Losses(AwaitedGraph):
     """The distiller without dropout, compiled; it returns the losses of every process's rows."""
 
     def __init__(self, distiller: Distiller, world: World) -> None:
         super().__init__()
         self.distiller = distiller
         self.processes = AllGatherRows(world)
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *batch: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
-        """Return the distiller's outputs (processes, outputs); see `Completion`."""
-        outputs = ops.stack(self.distiller(*batch)).reshape(1, -1)
-        passed: tuple[ms.Tensor, ...] = self.completion((self.processes(outputs),))
-        return passed
+    def compute(self, *batch: ms.Tensor | None) -> Tensors:
+        """Return the distiller's outputs (processes, outputs)."""
+        return (self.processes(ops.stack(self.distiller(*batch)).reshape(1, -1)),)
 
     def of(self, batch: Batch) -> FloatArray:
         """Return the distiller's outputs (processes, outputs)."""
-        (outputs,) = self.completion.wait(self(*batch.tensors()))
+        (outputs,) = self.results(*batch.tensors())
         return np.asarray(outputs.asnumpy())
 
 

@@ -227,9 +227,7 @@ def _layers(
             width, lengths = store.seq_length, store.batch_lengths(rows, BATCH_SIZE)
             layouts = [Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)]
         (layout,) = layouts
-        states, scores = (
-            output.asnumpy() for output in cell.completion.wait(cell(*batch.tensors()))
-        )
+        states, scores = (output.asnumpy() for output in cell.results(*batch.tensors()))
         for first, length in zip(layout.firsts, layout.lengths[: len(rows)], strict=False):
             block, start = divmod(int(first), layout.block_length)
             here = slice(start, start + int(length))

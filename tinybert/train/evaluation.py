@@ -24,9 +24,8 @@ from tinybert.metrics.answers import (
 )
 from tinybert.metrics.metrics import predicted_labels, task_metrics
 from tinybert.metrics.predictions import Predictions
-from tinybert.model.completion import Completion
+from tinybert.model.awaited import AwaitedGraph, Tensors
 from tinybert.model.heads import TaskNetwork
-from tinybert.model.layers import Cell
 from tinybert.recipe.task_types import AnswerTask, TaskType
 from tinybert.train.world import ALONE, AllGatherRows, World
 
@@ -44,30 +43,27 @@ class Measure:
     """In the order of their ids, if they are known."""
 
 
-class Prediction(Cell):
+class Prediction(AwaitedGraph):
     """A network without dropout, compiled."""
 
     def __init__(self, network: TaskNetwork, world: World) -> None:
         super().__init__()
         self.network = network
         self.rows = AllGatherRows(world)
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *rows: ms.Tensor | None) -> tuple[ms.Tensor, ...]:
-        """Return the logits of the rows of all processes, float32; see `Completion`.
+    def compute(self, *rows: ms.Tensor | None) -> Tensors:
+        """Return the logits of the rows of all processes, float32.
 
         (N * B, C); for tags (N * B, S, C), or (N * P, S, C) of packed rows.
 
         Args:
             rows: The first six fields of `Batch`, of this process's own rows.
         """
-        passed: tuple[ms.Tensor, ...] = self.completion((self.rows(self.network(*rows)),))
-        return passed
+        return (self.rows(self.network(*rows)),)
 
     def logits(self, batch: Batch) -> Logits:
         """Return the logits of a batch without labels."""
-        (logits,) = self.completion.wait(self(*batch.tensors()))
+        (logits,) = self.results(*batch.tensors())
         return np.asarray(logits.asnumpy())
 
     def uncompiled_logits(self, batch: Batch) -> Logits:

@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
 from tinybert.kernels.adam import adam, sum_of_squares
 from tinybert.kernels.loops import Floats
-from tinybert.model.completion import Completion
-from tinybert.model.layers import Cell
+from tinybert.model.awaited import AwaitedGraph
 from tinybert.train.step import TrainingStep
 from tinybert.train.world import AllReduceSum, Tensors, World
 
@@ -42,9 +40,7 @@ class HostUpdate:
         threads: They share the elements; the bits do not depend on them.
     """
 
-    def __init__(
-        self, step: TrainingStep, world: World, *, in_pairs: bool, threads: int = 1
-    ) -> None:
+    def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool, threads: int) -> None:
         self._step = step
         self._threads = ThreadPoolExecutor(threads)
         self._total = None if world.size == 1 else _Total(AllReduceSum(world, in_pairs=in_pairs))
@@ -56,7 +52,7 @@ class HostUpdate:
             sums: Gradients, the network's outputs, and how many processes were asked to stop.
         """
         if self._total is not None:
-            sums = self._total.completion.wait(self._total(*sums))
+            sums = self._total.results(*sums)
         step, count = self._step, len(self._step.optimizer.parameters)
         gradients = [gradient.asnumpy().reshape(-1) for gradient in sums[:count]]
         outputs = [output.asnumpy().item() for output in sums[count:]]
@@ -114,18 +110,16 @@ class HostUpdate:
         step.global_step.asnumpy()[...] += 1
 
 
-class _Total(Cell):
+class _Total(AwaitedGraph):
     """Sums over all processes, compiled."""
 
     def __init__(self, total: AllReduceSum) -> None:
         super().__init__()
         self.total = total
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *tensors: Tensor) -> Tensors:
-        """Return the sum of each tensor; see `Completion`."""
-        sums: Tensors = self.completion(self.total(tensors))
+    def compute(self, *tensors: Tensor | None) -> Tensors:
+        """Return the sum of each tensor."""
+        sums: Tensors = self.total(tensors)
         return sums
 
 

@@ -14,7 +14,7 @@ from mindspore import Tensor, ops
 
 from tinybert.data.batch import Batch
 from tinybert.model import cpu_operators
-from tinybert.model.completion import Completion
+from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.layers import Cell
 from tinybert.train.host_update import HostUpdate, add_in_place
 from tinybert.train.step import Parts, StepOutputs, TrainingStep
@@ -37,22 +37,19 @@ def tree_sum(items: Iterable[T], add: Callable[[T, T], T]) -> T:
     return total
 
 
-class PartGradients(Cell):
+class PartGradients(AwaitedGraph):
     """Forward and backward pass of one part of a global batch, compiled."""
 
     def __init__(self, step: TrainingStep) -> None:
         super().__init__()
         self.step = step
-        self.completion = Completion()
 
-    @ms.jit  # type: ignore[untyped-decorator]
-    def construct(self, *part: Tensor | None) -> Tensors:
+    def compute(self, *part: Tensor | None) -> Tensors:
         """Return gradients of the scaled loss, then the network's outputs, float32."""
         results: Tensors = ()
         for result in self.step.gradients(self.step.loss_scale + 0.0, *part):
             results += (ops.cast(result, ms.float32),)
-        passed: Tensors = self.completion(results)
-        return passed
+        return results
 
 
 class Sum(Cell):
@@ -136,7 +133,7 @@ class MicroBatchStep:
 
     def _results(self, part: Batch) -> Tensors:
         """Return what `PartGradients` does of one part, computed before the next is begun."""
-        return self._gradients.completion.wait(self._gradients(*part.tensors()))
+        return self._gradients.results(*part.tensors())
 
 
 def _number(scalar: Tensor | float) -> float:
