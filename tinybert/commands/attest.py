@@ -9,7 +9,7 @@ from tinybert.attest.envelope import sign
 from tinybert.attest.keys import key_id, read_private_key
 from tinybert.attest.statement import Statement, envelope_of, export_statement, run_statement
 from tinybert.compare.verify import verify
-from tinybert.errors import InputError, UsageError
+from tinybert.errors import InputError, UsageError, counted
 from tinybert.files import relative_to_cwd, require_free_file, writing
 from tinybert.manifest.document import Run, require_own_place
 from tinybert.manifest.exported import RECORD_FILE, Exported
@@ -65,5 +65,5 @@ def write_envelope(target: Path, statement: Statement, key: Ed25519PrivateKey) -
     """
     with writing(target):
         write_bytes(target, sign(statement.encode(), key))
-    files, by = len(statement.subjects), key_id(key.public_key())
-    return f"{relative_to_cwd(target)}: {files} files, signed with key {by}\n"
+    files, by = counted(len(statement.subjects), "file"), key_id(key.public_key())
+    return f"{relative_to_cwd(target)}: {files}, signed with key {by}\n"

@@ -73,7 +73,8 @@ def _signed(
         raise UsageError("a signature is checked with a public key", cure=cure)
     key = read_public_key(public_key)
     statement = Statement.decode(read_payload(signature, key), signature)
-    lines = [f"signed: with key {key_id(key)}, {len(statement.subjects)} files", *statement.lines]
+    files = counted(len(statement.subjects), "file")
+    lines = [f"signed: with key {key_id(key)}, {files}", *statement.lines]
     if manifest.name == exported.RECORD_FILE:
         source = exported.Exported.load(manifest).content.source
         if source.sha256 in statement.subjects.values():  # by who ran the run that left it
