@@ -18,6 +18,9 @@ from tinybert.stages.finetune import label_training
 
 RECIPE = ROOT / "recipes" / "minilm" / "minilm_sst2_finetune.toml"
 ROWS = 6400
+PASSES = 11
+"""So many steps as one pass over all of SST-2 has: for as many, the plan chooses the numbers of
+blocks that it chooses there."""
 CHECKED = 5
 """Steps whose losses are compared."""
 
@@ -27,6 +30,7 @@ def ours(given: Material, dropout: float, **changes: object) -> Training:
     values = given.changes | {"teacher.load_teacher_ckpt_path": str(given.encoder)}
     values |= {f"optimizer.{key}": value for key, value in TRANSFORMERS.items()}
     values |= {f"teacher.{key}": dropout for key in DROPOUT} | {"loss_scale.loss_scale_value": 1}
+    values |= {"training.epoch_size": PASSES}
     with edited(RECIPE) as recipe:
         context = run_context(recipe, values | changes, given.work)
     return Training(context, label_training(context.plan.resolved.recipe, context))

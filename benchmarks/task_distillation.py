@@ -13,16 +13,15 @@ import time
 from typing import Any
 
 from benchmarks import measuring
-from benchmarks.fine_tuning import CHECKED
+from benchmarks.fine_tuning import CHECKED, PASSES, ROWS
 from benchmarks.material import Material, add_arguments, classifier, material
 from benchmarks.trainings import DROPOUT, ROOT, TRANSFORMERS, Training, edited, run_context
 from tinybert.data.teacher_outputs import TEACHERS
 from tinybert.distill.layer_map import layer_map
 from tinybert.stages.task_distill import phase_training
 
-ROWS = 6400
-PASSES = 3
-"""Of phase 2 over the rows."""
+PASSES_OF_PHASE = {"phase1": 1, "phase2": 3}
+"""Over all rows, which share the time that the teacher takes."""
 CHAIN = "recipes/minilm/minilm_sst2_"
 RECIPES = {"phase1": f"{CHAIN}td1.toml", "phase2": f"{CHAIN}td2.toml"}
 
@@ -38,6 +37,7 @@ class Distillation(Training):
         values |= {f"{phase}.optimizer.{key}": value for key, value in TRANSFORMERS.items()}
         values |= {f"student.{key}": dropout for key in DROPOUT}
         values |= {f"{phase}.loss_scale.loss_scale_value": 1}
+        values |= {f"{phase}.training.epoch_size": PASSES * PASSES_OF_PHASE[phase]}
         shutil.rmtree(given.work / TEACHERS, ignore_errors=True)
         student = {"phase1": f"{CHAIN}gd.toml", "phase2": RECIPES["phase1"]}[phase]
         links = {
@@ -95,7 +95,7 @@ def measure_phase(phase: str, arguments: argparse.Namespace) -> measuring.Compar
         arguments.rounds,
     )
     later = rates.pop(measuring.OURS)
-    passes = 1 if phase == "phase1" else PASSES
+    passes = PASSES_OF_PHASE[phase]
     teacher = training.teacher_seconds / (passes * ROWS)
     first = [1 / (1 / rate + teacher) for rate in later]
     with_teacher = "tinybert, first pass" if passes == 1 else f"tinybert, {passes} passes"
