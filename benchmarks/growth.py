@@ -9,6 +9,7 @@ of SST-2 in batches of 8 to 128, which PyTorch pads to the longest of a batch.
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +20,8 @@ from benchmarks.measuring import ROOT
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCHES = (8, 16, 32, 64, 128)
 LENGTHS_BATCH = 8
+ROWS = 160
+"""Of one length."""
 STEPS = 4
 OVER = {"tokens a row, batches of 8": LENGTHS, "rows of SST-2 a batch": BATCHES}
 """What the rate is measured over, and where."""
@@ -33,7 +36,8 @@ def full_rows(given: Material, length: int) -> Material:
         words = " ".join(
             row.rpartition("\t")[0] for row in given.texts.read_text(encoding="utf-8").splitlines()
         ).split()
-        rows = [words[start : start + length] for start in range(0, 160 * length, length)]
+        endless = cycle(words)
+        rows = [list(islice(endless, length)) for _ in range(ROWS)]
         lines = [f"{' '.join(row)}\t{number % 2}\n" for number, row in enumerate(rows)]
         texts.write_text("".join(["sentence\tlabel\n", *lines]), encoding="utf-8")
         prepare = [sys.executable, str(ROOT / "runner.py"), "prepare", "glue", "SST-2", str(texts)]

@@ -27,7 +27,7 @@ torch.set_num_threads(2)
 texts = [line.rstrip("\\n") for line in open(sys.argv[2], encoding="utf-8")]
 predict = pipeline("text-classification", model=sys.argv[1], device="cpu")
 for found in predict(texts, batch_size=32, truncation=True, max_length=512):
-    print(found["label"])
+    print(found["label"].removeprefix("LABEL_"))
 """
 BERT = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 STUDENT = {"hidden_size": 312, "num_hidden_layers": 4, "intermediate_size": 1200}

@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measuring import ROOT, command
 
@@ -61,13 +63,31 @@ def material(arguments: argparse.Namespace, rows: int) -> Material:
 
 def classifier(given: Material) -> Path:
     """Return the encoder with a head of two classes, of first weights, in Hugging Face's files."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    folder = given.work / "classifier"
+    def build() -> Any:
+        return AutoModelForSequenceClassification.from_pretrained(given.encoder, num_labels=2)
+
+    return _saved(given, "classifier", build)
+
+
+def student(given: Material) -> Path:
+    """Return an encoder of 3 layers of width 312, of first weights, in Hugging Face's files."""
+    from transformers import AutoModel, BertConfig
+
+    sizes = {"num_hidden_layers": 3, "hidden_size": 312, "intermediate_size": 1200}
+    config = BertConfig.from_pretrained(given.encoder, **sizes)
+    return _saved(given, "student", lambda: AutoModel.from_config(config))
+
+
+def _saved(given: Material, name: str, build: Callable[[], Any]) -> Path:
+    """Return a folder with a network and the encoder's tokenizer, built once."""
+    import torch
+    from transformers import AutoTokenizer
+
+    folder = given.work / name
     if not (folder / "model.safetensors").exists():
         torch.manual_seed(1)
-        model = AutoModelForSequenceClassification.from_pretrained(given.encoder, num_labels=2)
-        model.save_pretrained(folder)
+        build().save_pretrained(folder)
         AutoTokenizer.from_pretrained(given.encoder).save_pretrained(folder)
     return folder

@@ -26,13 +26,22 @@ def checkout(commit: str, work: Path) -> Path:
     return folder
 
 
+def copied(recipe: Path, folder: Path) -> Path:
+    """Return a copy of a recipe that expects nothing."""
+    text = recipe.read_text(encoding="utf-8").partition("\n[expect]")[0] + "\n"
+    (folder / recipe.name).write_text(text, encoding="utf-8")
+    return folder / recipe.name
+
+
 def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
     """Return runs a second, of a tiny run and of one step of a fine-tuning."""
     given = material(arguments, fine_tuning.ROWS)
-    sides = {measuring.OURS: ROOT, f"at {arguments.before}": checkout(arguments.before, given.work)}
-    text = fine_tuning.RECIPE.read_text(encoding="utf-8").partition("\n[expect]")[0] + "\n"
-    recipe = given.work / "one_step.toml"
-    recipe.write_text(text)
+    before = checkout(arguments.before, given.work)
+    sides = {measuring.OURS: ROOT, f"at {arguments.before}": before}
+    tiny, fine_tune = (
+        copied(before / recipe, given.work)  # which both sides understand
+        for recipe in ("recipes/tiny.toml", fine_tuning.RECIPE.relative_to(ROOT))
+    )
     values = given.changes | {"teacher.load_teacher_ckpt_path": str(given.encoder)}
     changes = [f"--set={key}={value}" for key, value in values.items()]
     changes += ["--set=training.epoch_size=", "--set=training.train_steps=1"]
@@ -43,9 +52,9 @@ def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
         measuring.command(command, cwd=folder)
         return 1 / (time.perf_counter() - began)
 
-    tiny = ["recipes/tiny.toml", "--set=expect.reference="]
     found = []
-    for work, command in (("tiny.toml", tiny), ("one step of 6 x 384", [str(recipe), *changes])):
+    works = {"tiny.toml": [str(tiny)], "one step of 6 x 384": [str(fine_tune), *changes]}
+    for work, command in works.items():
         rates = measuring.in_turn(
             {name: lambda _, f=folder, c=command: run(f, c) for name, folder in sides.items()},
             arguments.rounds,

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import measuring
 from benchmarks.fine_tuning import CHECKED, PASSES, ROWS
-from benchmarks.material import Material, add_arguments, classifier, material
+from benchmarks.material import Material, add_arguments, classifier, material, student
 from benchmarks.trainings import DROPOUT, ROOT, TRANSFORMERS, Training, edited, run_context
 from tinybert.data.teacher_outputs import TEACHERS
 from tinybert.distill.layer_map import layer_map
@@ -39,10 +39,10 @@ class Distillation(Training):
         values |= {f"{phase}.loss_scale.loss_scale_value": 1}
         values |= {f"{phase}.training.epoch_size": PASSES * PASSES_OF_PHASE[phase]}
         shutil.rmtree(given.work / TEACHERS, ignore_errors=True)
-        student = {"phase1": f"{CHAIN}gd.toml", "phase2": RECIPES["phase1"]}[phase]
+        before = {"phase1": f"{CHAIN}gd.toml", "phase2": RECIPES["phase1"]}[phase]
         links = {
             f'{{ recipe = "{CHAIN}finetune.toml" }}': f'"{classifier(given)}"',
-            f'load_student_ckpt_path = {{ recipe = "{student}" }}': 'init = "seeded"',
+            f'{{ recipe = "{before}" }}': f'"{student(given)}"',
         }
         with edited(ROOT / RECIPES[phase], links) as recipe:
             context = run_context(recipe, values, given.work)
