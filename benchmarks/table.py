@@ -28,15 +28,17 @@ def _rows(comparisons: Iterable[Comparison]) -> Iterable[str]:
     yield "| work | ours | beside it | its rate | ours by its rate | lowest to highest |"
     yield "|---|---|---|---|---|---|"
     for comparison in comparisons:
-        ours = [name for name in comparison.rates if name.startswith(("tinybert", "student"))]
+        first, *_ = comparison.rates
+        ours = [name for name in comparison.rates if name.startswith("tinybert")] or [first]
         for mine in ours:
+            rate = f"{_number(comparison.rates[mine])} {comparison.unit}"
+            kind = mine.removeprefix("tinybert") if mine.startswith("tinybert") else f": {mine}"
             for other in comparison.rates:
                 if other in ours:
                     continue
                 ratios = comparison.ratios(other, mine)
-                work = comparison.work + mine.removeprefix("tinybert")
                 yield (
-                    f"| {work} | {_number(comparison.rates[mine])} {comparison.unit} | {other} "
+                    f"| {comparison.work}{kind} | {rate} | {other} "
                     f"| {_number(comparison.rates[other])} | **{median(ratios):.2f}** "
                     f"| {min(ratios):.2f} to {max(ratios):.2f} |"
                 )
