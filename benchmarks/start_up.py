@@ -27,8 +27,9 @@ def checkout(commit: str, work: Path) -> Path:
 
 
 def copied(recipe: Path, folder: Path) -> Path:
-    """Return a copy of a recipe that expects nothing."""
+    """Return a copy of a recipe that expects nothing; of a fine-tuning, of one step."""
     text = recipe.read_text(encoding="utf-8").partition("\n[expect]")[0] + "\n"
+    text = text.replace("epoch_size = 1", "train_steps = 1")
     (folder / recipe.name).write_text(text, encoding="utf-8")
     return folder / recipe.name
 
@@ -44,7 +45,6 @@ def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
     )
     values = given.changes | {"teacher.load_teacher_ckpt_path": str(given.encoder)}
     changes = [f"--set={key}={value}" for key, value in values.items()]
-    changes += ["--set=training.epoch_size=", "--set=training.train_steps=1"]
 
     def run(folder: Path, arguments: list[str]) -> float:
         began = time.perf_counter()
