@@ -73,7 +73,7 @@ def measure(over: str, size: int, arguments: argparse.Namespace) -> measuring.Co
 
 def draw(found: Sequence[measuring.Comparison], file: Path) -> None:
     """Draw both rates over each size."""
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(1, len(OVER), figsize=(9, 3.4), layout="constrained")
     for (over, sizes), plot in zip(OVER.items(), axes, strict=True):
@@ -83,6 +83,8 @@ def draw(found: Sequence[measuring.Comparison], file: Path) -> None:
         plot.set(xscale="log", yscale="log", xlabel=over, ylabel="rows a second")
         plot.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         plot.minorticks_off()
+        plot.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+        plot.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         plot.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(file, dpi=110)
