@@ -13,6 +13,9 @@ from benchmarks import fine_tuning, measuring
 from benchmarks.material import add_arguments, material
 from benchmarks.measuring import ROOT
 
+EVALUATED = 32
+"""Rows after the only step."""
+
 
 def checkout(commit: str, work: Path) -> Path:
     """Return the files of a commit."""
@@ -36,14 +39,15 @@ def copied(recipe: Path, folder: Path) -> Path:
 
 def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
     """Return runs a second, of a tiny run and of one step of a fine-tuning."""
-    given = material(arguments, fine_tuning.ROWS)
+    given, evaluated = material(arguments, fine_tuning.ROWS), material(arguments, EVALUATED)
     before = checkout(arguments.before, given.work)
     sides = {measuring.OURS: ROOT, f"at {arguments.before}": before}
     tiny, fine_tune = (
         copied(before / recipe, given.work)  # which both sides understand
         for recipe in ("recipes/tiny.toml", fine_tuning.RECIPE.relative_to(ROOT))
     )
-    values = given.changes | {"teacher.load_teacher_ckpt_path": str(given.encoder)}
+    values = given.changes | {"data.eval_data_dir": str(evaluated.records)}
+    values |= {"teacher.load_teacher_ckpt_path": str(given.encoder)}
     changes = [f"--set={key}={value}" for key, value in values.items()]
 
     def run(folder: Path, arguments: list[str]) -> float:
