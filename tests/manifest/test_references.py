@@ -20,6 +20,7 @@ def test_a_reference_is_of_the_recipe_as_it_reads_now(path: Path) -> None:
     assert recipe.overrides == []
     now = load(ROOT / recipe.path)
     assert identity(recipe.values) == identity(now.values)
+    assert now.values["expect"]["reference"] == str(path.relative_to(ROOT))
 
 
 def test_the_parents_in_references_are_the_references_of_their_recipes() -> None:
