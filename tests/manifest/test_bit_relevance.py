@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.fake_runs import ENVIRONMENT
+from tinybert.compare.expectations import expectation_failures
 from tinybert.compare.verdict import compare_pair
-from tinybert.compare.verify import expectation_failures
 from tinybert.manifest.bit_relevance import bits_digest, is_bit_relevant
 from tinybert.manifest.built import ArithmeticFacts, Environment, Processor, ThreadFacts
 from tinybert.manifest.document import Run
@@ -98,6 +98,6 @@ def test_a_portable_reference_is_met_bit_for_bit_on_another_processor(pretend: A
     other = replace(PORTABLE, cpu=WITHOUT_EFFECT["cpu"])  # type: ignore[arg-type]
     run = run_on(pretend, "b", other, noise=1e-9, expect=expect)
     failure = f"the outcome is not that of {reference.path.name}, on an equal environment"
-    assert expectation_failures(run) == [failure]
+    assert [each.message for each in expectation_failures(run)] == [failure]
     native = run_on(pretend, "c", NATIVE, noise=1e-9, expect=expect)
     assert expectation_failures(native) == []

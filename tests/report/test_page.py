@@ -289,6 +289,14 @@ def test_expectations_that_were_not_met_are_listed(pretend: Any) -> None:
     assert texts(section(page, "checks"), "good") == ["✓ Loss at most 99"]
 
 
+def test_an_expectation_of_a_metric_that_was_not_measured_fails(pretend: Any) -> None:
+    bounds = {"attention_loss": {"min": 0.5}, "mean_hidden_loss": {"max": 99.0}}
+    checks = section(html([pretend("a", expect={"metrics": bounds}).run()]), "checks")
+    (failed,) = texts(checks, "bad")
+    assert failed.startswith("✖ failed: there is no metric attention_loss, only loss, ")
+    assert texts(checks, "good") == ["✓ Mean hidden loss at most 99"]
+
+
 def test_a_long_trace_gives_a_small_page_with_its_extremes(pretend: Any) -> None:
     page = html([long_run(pretend("a"), 5_000)])
     assert len(page) < 200_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tinybert.compare.verify import expectation_failures
+from tinybert.compare.expectations import expectation_failures
 from tinybert.errors import ChainError, InputError, StoppedError, TinybertError, UsageError, all_of
 from tinybert.files import PROGRAM, relative_to_cwd
 from tinybert.launch.msrun import end_with_parent

@@ -13,7 +13,8 @@ import structlog
 from tinybert.arithmetic import require_instruction_sets
 from tinybert.atomic import write_bytes
 from tinybert.commands.chain import run_chain
-from tinybert.compare.verify import changed_inputs, expectation_failures
+from tinybert.compare.expectations import expectation_failures
+from tinybert.compare.verify import changed_inputs
 from tinybert.device import require_address_space, require_ascend
 from tinybert.errors import (
     DeviceError,
@@ -168,7 +169,8 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
                 raise StoppedError("stopped, and saved", signum=stop.signum)
     if failures := expectation_failures(Run.load(record.path)):
         raise ExpectationError(
-            "the run finished, but not as its [expect] says:" + bulleted(failures),
+            "the run finished, but not as its [expect] says:"
+            + bulleted(failure.message for failure in failures),
             where=manifest,
             cure=OTHER_RUN if options.overrides else "",
         )

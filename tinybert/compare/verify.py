@@ -6,9 +6,8 @@ from pathlib import Path
 from tinybert.attest.envelope import read_payload
 from tinybert.attest.keys import key_id, read_public_key
 from tinybert.attest.statement import Statement, root_of
-from tinybert.compare.causes import NOTE, environment_causes
 from tinybert.compare.consistency import consistency
-from tinybert.compare.verdict import expectations, first_step, out_of_tolerance
+from tinybert.compare.expectations import expectation_failures
 from tinybert.errors import InputError, ManifestError, UsageError, counted
 from tinybert.files import PROGRAM, digest_change, digest_file, digest_files
 from tinybert.manifest import exported
@@ -20,7 +19,6 @@ from tinybert.manifest.checkpoints import (
 from tinybert.manifest.document import START, Run, read_manifest
 from tinybert.manifest.model import Checkpoint
 from tinybert.manifest.study import RECORD, Study
-from tinybert.recipe.tables import Bounds, Tolerance
 
 
 def verify(
@@ -98,7 +96,7 @@ def _run_problems(run: Run, rehash: bool) -> tuple[list[str], list[str]]:
     agreement = consistency(run, same_program=code is None)
     problems, notes = [*problems, *wrong, *agreement.problems], [*notes, *unknown, *agreement.notes]
     if run.status == "finished":
-        problems += [f"[expect] {failure}" for failure in expectation_failures(run)]
+        problems += [f"[expect] {failure.message}" for failure in expectation_failures(run)]
     else:
         notes.append(f"[expect] not checked: the run is {run.status}")
     notes += [code] if code else []
@@ -132,54 +130,6 @@ def changed_inputs(run: Run, *, rehash: bool) -> tuple[list[str], int]:
         if change := digest_change(digest.sha256, file.sha256):
             changed.append(f"{file.path}: {change}")
     return changed, trusted
-
-
-def expectation_failures(run: Run) -> list[str]:
-    """Return how a finished run differs from its `[expect]`; empty if it holds or there is none."""
-    expect, outcome = expectations(run.manifest), run.manifest.outcome
-    failures = []
-    if expect.finite_loss and outcome.nonfinite_losses:
-        failures.append(f"the loss was not finite in {outcome.nonfinite_losses} steps")
-    if expect.steps not in (None, outcome.steps):
-        failures.append(f"{outcome.steps} steps ran, not {expect.steps}")
-    for name, bounds in (expect.metrics or {}).items():
-        failures += _out_of_bounds(name, bounds, run)
-    if expect.reference is not None:
-        failures += _other_than_reference(run.root / expect.reference, expect.tolerance, run)
-    return failures
-
-
-def _out_of_bounds(name: str, bounds: Bounds, run: Run) -> list[str]:
-    metrics = run.manifest.outcome.metrics
-    if name not in metrics:
-        return [f"there is no metric {name}, only {', '.join(metrics) or 'none'}"]
-    value = float(metrics[name])
-    if bounds.min is not None and not value >= bounds.min:
-        return [f"{name} is {value!r}, below {bounds.min!r}"]
-    if bounds.max is not None and not value <= bounds.max:
-        return [f"{name} is {value!r}, above {bounds.max!r}"]
-    return []
-
-
-def _other_than_reference(path: Path, tolerance: Tolerance | None, run: Run) -> list[str]:
-    """Compare with a reference: bit for bit on an equal environment, within tolerance elsewhere.
-
-    Environments are equal where all is that results depend on.
-    """
-    try:
-        reference = Run.load(path)
-    except ManifestError as error:
-        return [f"reference: {error.message} ({path})"]
-    mine, other = run.manifest, reference.manifest
-    if mine.digests.outcome == other.digests.outcome:
-        return []
-    if all(cause.rank == NOTE for cause in environment_causes(mine, other)):
-        return [f"the outcome is not that of {path.name}, on an equal environment"]
-    if tolerance is None:
-        return [f"the outcome is not that of {path.name}, and [expect] has no tolerance"]
-    step, _ = first_step(reference, run)
-    apart = out_of_tolerance(other, mine, tolerance, step)
-    return [f"out of tolerance of A = {path.name}: {failure}" for failure in apart]
 
 
 def changed_code(run: Run, program: Path = PROGRAM) -> str | None:

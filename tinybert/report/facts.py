@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tinybert.compare.causes import format_value
-from tinybert.compare.verify import expectation_failures
+from tinybert.compare.expectations import ExpectationFailure, expectation_failures
 from tinybert.manifest.document import LIVE, Run, parse_utc
 from tinybert.manifest.model import Checkpoint, MemoryFacts, ThroughputFacts
 from tinybert.recipe.load import leaves
@@ -42,8 +42,8 @@ def kept_checkpoints(run: Run) -> list[tuple[str, Checkpoint]]:
     return kept if best is None else [*kept, (f"best, step {best.step}", best)]
 
 
-def unmet(run: Run) -> list[str]:
-    """Return how a run that finished differs from its `[expect]`."""
+def unmet(run: Run) -> list[ExpectationFailure]:
+    """Return which expectations a run that finished fails; of other runs, none."""
     return expectation_failures(run) if run.status == "finished" else []
 
 

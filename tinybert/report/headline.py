@@ -155,7 +155,7 @@ def _alerts(subject: Subject) -> list[Alert]:
     unmet_lines, alerts = list[str](), list[Alert]()
     for paged in subject.runs:
         owner = f"{paged.letter}: " if paged.letter else ""
-        unmet_lines += [f"{owner}{failure}" for failure in unmet(paged.run)]
+        unmet_lines += [f"{owner}{failure.message}" for failure in unmet(paged.run)]
         if error := paged.run.manifest.outcome.error:
             lines = [line for line in error.message.splitlines() if line.strip()]
             at = f" after step {error.step}" if error.step is not None else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tinybert.compare.expectations import ExpectationFailure
 from tinybert.compare.steps import relative_difference
 from tinybert.compare.verdict import expectations
 from tinybert.manifest.document import Run
@@ -87,14 +88,16 @@ def _losses_of(run: Run) -> ResultTable | None:
     return _without_empty_columns(["loss", "last step", "mean of the last steps", "expected"], rows)
 
 
-def expected_text(name: str, bounds: Mapping[str, Bounds], failures: Sequence[str]) -> Markup:
+def expected_text(
+    name: str, bounds: Mapping[str, Bounds], failures: Sequence[ExpectationFailure]
+) -> Markup:
     """Return the bounds of a metric, and whether they hold; empty without any."""
     bound = bounds.get(name)
     if bound is None:
         return Markup()
     words = [] if bound.min is None else [f"at least {bound.min:g}"]
     words += [] if bound.max is None else [f"at most {bound.max:g}"]
-    failed = any(failure.startswith(f"{name} is ") for failure in failures)
+    failed = any(failure.key == f"metrics.{name}" for failure in failures)
     look, mark = ("bad", "\N{MULTIPLICATION X}") if failed else ("good", "\N{CHECK MARK}")
     return Markup('<span class="{}">{} {}</span>').format(look, mark, ", ".join(words))
 

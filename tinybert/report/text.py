@@ -81,7 +81,7 @@ def show(manifest: Path) -> tuple[str, int]:
         interval = assessed.intervals.get(name)
         rows.append((name, exact_value(value) + (f"  {interval}" if interval else "")))
     rows += [(name, checkpoint.file) for name, checkpoint in kept_checkpoints(run)]
-    rows += [("[expect]", failure) for failure in unmet(run)]
+    rows += [("[expect]", failure.message) for failure in unmet(run)]
     if error := outcome.error:
         rows.append(("error", f"{error.type}: {error.message}"))
         if error.rank is not None:

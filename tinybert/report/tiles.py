@@ -71,8 +71,8 @@ def _result(paged: PagedRun) -> Tile:
 
 def _fails(run: Run, name: str) -> bool:
     """Return whether a metric is out of the bounds that its run expects."""
-    start = f"{name.removeprefix('best ')} is "
-    return any(failure.startswith(start) for failure in unmet(run))
+    key = f"metrics.{name.removeprefix('best ')}"
+    return any(failure.key == key for failure in unmet(run))
 
 
 def _kept_of_teacher(run: Run, name: str, value: float) -> Markup:
