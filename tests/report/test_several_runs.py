@@ -10,7 +10,7 @@ import pytest
 
 import runner
 from tests.conftest import SHIPPED
-from tests.report.pages import parsed, section, sections, texts
+from tests.report.pages import parsed, section, sections, text_of, texts
 from tests.stand_ins import stand_in_run
 from tinybert.errors import UsageError
 from tinybert.manifest.document import Run, acquire
@@ -117,6 +117,20 @@ def test_what_differs_is_beside_each_other(root, capsys):
     assert "data.seq_length" not in rows
     assert "  optimizer.weight_decay = 0.0001  mean_loss " in out
     assert out.splitlines()[3].endswith(", but not as its [expect] says")
+
+
+def test_options_that_not_every_stage_has_are_counted_alone(tmp_path, capsys):
+    paths = [
+        stand_in_run(tmp_path, SHIPPED[name]) for name in ("tiny_finetune", "tiny_task_distill")
+    ]
+    before, _, after = call(capsys, "compare", *paths).partition("  and ")
+    rows = [line.split() for line in before.splitlines() if line.startswith("  ")]
+    assert ["stage", "finetune", "task_distill"] in rows
+    assert not any("-" in row[1:] for row in rows)
+    count = re.match(r"(\d+) options that not every stage has\nresults\n", after)
+    assert count and int(count[1]) > len(rows)
+    ranking = section(html([*paths, paths[0]]), "ranking")
+    assert f"Not in the table: {count[1]} options that not every stage has." in text_of(ranking)
 
 
 def test_runs_of_other_options_or_parents_are_no_group(root):

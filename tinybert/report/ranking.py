@@ -11,7 +11,7 @@ from tinybert.report.facts import duration, final_metrics
 from tinybert.report.numbers import number
 from tinybert.report.results import NONE, Cells, ResultTable, result_words
 from tinybert.report.runs import is_loss, main_metric
-from tinybert.report.seeds import differing_options, short_keys
+from tinybert.report.seeds import differing_options, short_keys, unshared_text
 from tinybert.report.strip import Strip, strips
 from tinybert.report.subject import PagedRun, Subject
 from tinybert.report.words import metric_words
@@ -38,6 +38,8 @@ class Ranking:
 
     heads: list[Markup | str]
     runs: list[RankedRun]
+    unshared: str
+    """How many options are not in the table because not every stage has them; mostly empty."""
     absent: list[str]
     """What the runs of a study that are not here change."""
     every: ResultTable
@@ -59,7 +61,7 @@ def ranking(subject: Subject) -> Ranking | None:
     if subject.alone is not None or subject.comparison is not None:
         return None
     paged, runs = subject.runs, [each.run for each in subject.runs]
-    options = list(differing_options(runs))
+    options, unshared = differing_options(runs)
     keys = [row[0] for row in options]
     option_heads = [
         Markup('<span title="{}">{}</span>').format(key, short)
@@ -89,6 +91,7 @@ def ranking(subject: Subject) -> Ranking | None:
     return Ranking(
         heads=[*map(metric_words, columns), *option_heads, "took"],
         runs=[replace(ranked[place], best=place == best) for place in order],
+        unshared=unshared_text(unshared),
         absent=list(_absent(subject)),
         every=ResultTable(["metric", *(each.letter for each in paged)], list(_every(metrics))),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinybert.compare.causes import ABSENT, format_value
+from tinybert.errors import counted
 from tinybert.manifest.document import Run
 from tinybert.metrics.spread import Spread
 from tinybert.recipe.identity import has_effect
@@ -103,12 +104,27 @@ def _seed(run: Run) -> object:
     return run.manifest.inputs.recipe.values.get("seed")
 
 
-def differing_options(runs: Sequence[Run]) -> Iterator[Row]:
-    """Yield name and values of every option and fact that is not the same in all runs."""
+def differing_options(runs: Sequence[Run]) -> tuple[list[Row], int]:
+    """Return what is not the same in all runs, of the options and facts that every stage has.
+
+    Returns:
+        Name and values of each, and how many others there are that not every stage has.
+    """
     options = [options_of(run) | _facts(run) for run in runs]
+    stages = [run.manifest.inputs.stage for run in runs]
+    rows, unshared = list[Row](), 0
     for key in _keys(options):
-        if _differs(options, key):
-            yield (key, *(each.get(key, "-") for each in options))
+        having = {stage for stage, own in zip(stages, options, strict=True) if key in own}
+        if len(having) < len(set(stages)):
+            unshared += 1
+        elif _differs(options, key):
+            rows.append((key, *(own.get(key, "-") for own in options)))
+    return rows, unshared
+
+
+def unshared_text(unshared: int) -> str:
+    """Return how many options not every stage has; empty where every stage has all of them."""
+    return f"{counted(unshared, 'option')} that not every stage has" if unshared else ""
 
 
 def short_keys(keys: Sequence[str]) -> list[str]:

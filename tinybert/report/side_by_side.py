@@ -14,7 +14,13 @@ from tinybert.report.assessed_text import paired_lines
 from tinybert.report.facts import Row, ending, final_metrics
 from tinybert.report.page import write_page
 from tinybert.report.paired import PairedRuns, pair_runs
-from tinybert.report.seeds import SeedGroup, differing_options, options_of, over_seeds
+from tinybert.report.seeds import (
+    SeedGroup,
+    differing_options,
+    options_of,
+    over_seeds,
+    unshared_text,
+)
 from tinybert.report.table import as_table
 
 MAX_RUNS = len(ascii_uppercase)
@@ -40,7 +46,6 @@ def compare(
         )
     runs = [Run.load(path) for path in manifests]
     groups = list(over_seeds(runs))
-    differing, measured = list(differing_options(runs)), list(_metrics(runs))
     if output is not None:
         write_page(manifests, output, force=force)
     assessed = [AssessedRun(run) for run in runs]
@@ -48,33 +53,28 @@ def compare(
     if format == "json":
         document = to_json(_document(assessed, groups, pairs))
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
-    lines = [*_lines(runs, differing, measured, groups), *_paired_lines(pairs)]
+    lines = [*_lines(runs, groups), *_paired_lines(pairs)]
     return "\n".join(lines) + "\n"
 
 
-def _metrics(runs: Sequence[Run]) -> Iterator[tuple[str, list[float | None]]]:
+def _metrics(runs: Sequence[Run]) -> Iterator[Row]:
+    """Yield name and values of every metric of the runs."""
     metrics = [final_metrics(run) for run in runs]
     for name in dict.fromkeys(name for each in metrics for name in each):
-        yield name, [each.get(name) for each in metrics]
+        yield (name, *(f"{each[name]:.6g}" if name in each else "-" for each in metrics))
 
 
-def _shown(values: Sequence[float | None]) -> list[str]:
-    return ["-" if value is None else f"{value:.6g}" for value in values]
-
-
-def _lines(
-    runs: Sequence[Run],
-    differing: Sequence[Row],
-    measured: Sequence[tuple[str, list[float | None]]],
-    groups: Sequence[SeedGroup],
-) -> Iterator[str]:
+def _lines(runs: Sequence[Run], groups: Sequence[SeedGroup]) -> Iterator[str]:
     names = ascii_uppercase[: len(runs)]
+    differing, unshared = differing_options(runs)
     for letter, run in zip(names, runs, strict=True):
         yield f"{letter}  {run.path}  {ending(run)}"
     yield "what differs"
     yield from as_table([("", *names), *differing], indent=2) if differing else ["  nothing"]
+    if unshared:
+        yield f"  and {unshared_text(unshared)}"
     yield "results"
-    rows = [(name, *_shown(values)) for name, values in measured]
+    rows = list(_metrics(runs))
     yield from as_table([("", *names), *rows], indent=2) if rows else ["  none"]
     repeated = [group for group in groups if group.seeds > 1]
     if repeated:
