@@ -1,4 +1,4 @@
-"""What an audit did, what it found, and how sure it is."""
+"""The report of an audit: what was replayed, what differs, how probably a forgery is found."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from tinybert.audit.stretches import Stretch, certainty, one_step_certainty
 from tinybert.errors import counted
 
 SHARES = (0.01, 0.05, 0.2, 0.5)
-"""Shares of forged steps for which the report says how surely they are found."""
+"""Shares of forged steps for which the report has the probability of finding them."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Audit:
     """All that could have been drawn."""
     drawn: Sequence[Stretch]
     contradictions: Sequence[str]
-    """What the manifest says against itself or its trace; then nothing was replayed."""
+    """How the manifest contradicts itself or its trace; then nothing was replayed."""
     result: ReplayResult | None
     seconds: float
     """What the replay took, with compilation and evaluation."""
@@ -53,7 +53,7 @@ class Audit:
 
     @property
     def one_step_certainty(self) -> float:
-        """The probability of finding one forged step, if every step is equally likely it."""
+        """The probability of finding one forged step, which is any step with equal chances."""
         return one_step_certainty(self.stretches, len(self.drawn), self.total_steps)
 
     @property
@@ -100,13 +100,12 @@ class Audit:
             f"{self.outcome[:12]} and --nonce {self.nonce}"
         )
         yield f"one forged step, anywhere: found with probability {self.one_step_certainty:.3f}"
-        yield "forged steps, placed by who knows all but the draw: found with probability at least"
-        yield "  " + ", ".join(
-            f"{self.certainty(share):.3f} of {share:.0%} of the steps" for share in SHARES
-        )
+        yield "forged steps, where the draw is least likely to find them: with probability at least"
+        least, *more = (f"{self.certainty(share):.3f} if {share:.0%}" for share in SHARES)
+        yield f"  {', '.join([f'{least} of all steps are forged', *more])}"
         unseen = self.total_steps - sum(stretch.checked for stretch in self.stretches)
         if unseen:
             yield (
-                f"note: {unseen} steps are checked by no stretch; longer ones (--steps), and more "
-                "kept checkpoints (max_ckpt_num), check more"
+                f"note: {unseen} steps are checked by no stretch; longer stretches (--steps) and "
+                "more kept checkpoints (max_ckpt_num) check more"
             )

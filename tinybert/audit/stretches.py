@@ -3,7 +3,7 @@
 A stretch begins where the state is known: with the first step of a training, or after a checkpoint
 that was kept. It has at most N steps and ends before the next beginning, so that no two stretches
 share a step. Of all M stretches K are drawn, by SHA-256 of the outcome's digest, the nonce and the
-stretch's first step: the K least. Who made the run did not know the nonce.
+stretch's first step: the K least. Whoever made the run did not know the nonce.
 """
 
 import hashlib
@@ -83,9 +83,9 @@ def draw(stretches: Sequence[Stretch], count: int, outcome: str, nonce: str) -> 
 def certainty(stretches: Sequence[Stretch], count: int, total_steps: int, forged: int) -> float:
     """Return the least probability that drawing `count` stretches finds a forgery.
 
-    Least, because who forged `forged` of the `total_steps` steps may know all but the draw: then
-    they lie in steps that no stretch checks, as far as there are any, and beyond these in as few
-    stretches as can hold them.
+    The least, because whoever forged `forged` of the `total_steps` steps may know everything but
+    the draw: then they are steps that no stretch checks, as many as there are, and the others are
+    in as few stretches as can hold them.
     """
     checked = sorted((stretch.checked for stretch in stretches), reverse=True)
     left = forged - (total_steps - sum(checked))
@@ -97,5 +97,5 @@ def certainty(stretches: Sequence[Stretch], count: int, total_steps: int, forged
 
 
 def one_step_certainty(stretches: Sequence[Stretch], count: int, total_steps: int) -> float:
-    """Return the probability of finding one forged step, if every step is equally likely it."""
+    """Return the probability of finding one forged step, which is any step with equal chances."""
     return count / len(stretches) * sum(stretch.checked for stretch in stretches) / total_steps
