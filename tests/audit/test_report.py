@@ -12,7 +12,7 @@ STRETCHES = [
 
 def test_a_report_has_what_was_replayed_and_how_probably_a_forgery_is_found():
     result = ReplayResult(findings=[], records=8, states=1)
-    audit = Audit("ab" * 32, 48, "7", STRETCHES, STRETCHES[1:], [], result, 38.4)
+    audit = Audit("ab" * 32, 48, "7", STRETCHES, STRETCHES[1:], result=result, seconds=38.4)
     assert audit.text.splitlines() == [
         "same: 8 of 48 steps (16.7%) replayed in 38 s, every bit as in the trace",
         "  steps 41 to 48 of general_distill, from checkpoints/step-00000040.safetensors",

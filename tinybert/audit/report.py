@@ -22,13 +22,13 @@ class Audit:
     total_steps: int
     """Steps of the run."""
     nonce: str
-    stretches: Sequence[Stretch]
+    stretches: Sequence[Stretch] = ()
     """All that could have been drawn."""
-    drawn: Sequence[Stretch]
-    contradictions: Sequence[str]
+    drawn: Sequence[Stretch] = ()
+    contradictions: Sequence[str] = ()
     """How the manifest contradicts itself or its trace; then nothing was replayed."""
-    result: ReplayResult | None
-    seconds: float
+    result: ReplayResult | None = None
+    seconds: float = 0.0
     """What the replay took, with compilation and evaluation."""
 
     @property

@@ -43,6 +43,7 @@ from tinybert.signals import StopRequest
 
 def audit(
     manifest: Path,
+    *,
     segments: int,
     steps: int,
     nonce: str | None,
@@ -133,7 +134,7 @@ def carry_out_audit(
     outcome, digest = run.manifest.outcome, run.manifest.digests.outcome
     agreement = consistency(run, same_program=changed_code(run) is None)
     if agreement.problems:
-        return Audit(digest, outcome.steps, nonce, [], [], agreement.problems, None, 0.0)
+        return Audit(digest, outcome.steps, nonce, contradictions=agreement.problems)
     if not agreement.committed:
         cure = "an earlier version of the program wrote it: `rerun` repeats the run whole"
         message = "the trace has no digests of states"
@@ -147,7 +148,7 @@ def carry_out_audit(
     options = replace(options, replay=ReplayJob(run.path.absolute(), tuple(drawn)))
     result = _replay(run, plan, options, stop)
     seconds = time.monotonic() - began
-    return Audit(digest, outcome.steps, nonce, stretches, drawn, [], result, seconds)
+    return Audit(digest, outcome.steps, nonce, stretches, drawn, result=result, seconds=seconds)
 
 
 def _require_auditable(run: Run) -> None:
