@@ -121,9 +121,7 @@ def regrow(run: Run, records: list[Record]) -> None:
     chains = {}
     writer = TraceWriter(run.folder / TRACE)
     for record in records:
-        fields = asdict(record) | {"checkpoint": record.checkpoint}
-        del fields["chain"]
-        writer.append(**fields)
+        writer.append(record, record.checkpoint)
         chains[record.global_step + 1] = writer.digest
     writer.close()
     outcome, volatile = run.manifest.outcome, run.manifest.volatile

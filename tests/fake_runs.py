@@ -25,7 +25,7 @@ from tinybert.manifest.canonical import digest
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table, write_tensor_table
 from tinybert.manifest.model import Code, InputFile, Inputs, Parent
 from tinybert.manifest.record import TRACE, RunRecord
-from tinybert.manifest.trace import Commitment, final_losses, read_trace
+from tinybert.manifest.trace import Commitment, TracedStep, final_losses, read_trace
 from tinybert.recipe.keys import as_toml
 from tinybert.recipe.load import resolve
 from tinybert.run.resume import recipe_facts
@@ -164,7 +164,7 @@ class PretendedRun:
         for step in range(first, last):
             batch = self.batch(step)
             saves = (step + 1) % 6 == 0
-            record.trace.append(
+            traced = TracedStep(
                 global_step=step,
                 optimizer_step=step,
                 loss=self.loss(step, batch),
@@ -174,8 +174,8 @@ class PretendedRun:
                 learning_rate=np.float32(1e-3 * STEPS * step / STEPS),
                 gradient_norm=1.0,
                 batch_digest=hashlib.sha256(batch.tobytes()).hexdigest(),
-                checkpoint=self.commitment(step + 1) if saves else None,
             )
+            record.trace.append(traced, self.commitment(step + 1) if saves else None)
             if saves:
                 self.save(record, step + 1)
 

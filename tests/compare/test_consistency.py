@@ -309,8 +309,8 @@ def test_a_trace_that_was_written_anew_is_compared_with_the_recipe(
     trace.unlink()
     writer = TraceWriter(trace)
     for record in records:
-        values = {name: value for name, value in vars(record).items() if name != "chain"}
-        writer.append(**values | (change if record.global_step == 5 else {}))
+        step = replace(record, **change) if record.global_step == 5 else record
+        writer.append(step, record.checkpoint)
     writer.close()
     changed: Outcome = replace(manifest.outcome, trace_digest=writer.digest)
     path.write_bytes(encode_manifest(replace_sections(manifest, outcome=changed)))

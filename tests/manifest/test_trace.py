@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +9,28 @@ import numpy as np
 import pytest
 
 from tinybert.errors import ManifestError
-from tinybert.manifest.trace import TraceWriter, read_trace, trace_digest
+from tinybert.manifest.trace import TracedStep, TraceWriter, read_trace, trace_digest
 
 
-def fields(step: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "global_step": step,
-        "optimizer_step": step,
-        "loss": 3.0 + step,
-        "parts": {"attention_loss": 1.0, "hidden_loss": 2.0 + step},
-        "loss_scale": 256.0,
-        "overflow": False,
-        "learning_rate": 5e-5,
-        "gradient_norm": 0.1,
-        "batch_digest": f"{step:064x}",
-        **changes,
-    }
+def traced(step: int, **changes: Any) -> TracedStep:
+    plain = TracedStep(
+        global_step=step,
+        optimizer_step=step,
+        loss=3.0 + step,
+        parts={"attention_loss": 1.0, "hidden_loss": 2.0 + step},
+        loss_scale=256.0,
+        overflow=False,
+        learning_rate=5e-5,
+        gradient_norm=0.1,
+        batch_digest=f"{step:064x}",
+    )
+    return replace(plain, **changes)
 
 
 def write(path: Path, count: int) -> str:
     writer = TraceWriter(path)
     for step in range(count):
-        writer.append(**fields(step))
+        writer.append(traced(step))
     writer.close()
     return writer.digest
 
@@ -59,8 +60,8 @@ def test_the_digest_is_that_of_the_lines_without_their_chain(tmp_path: Path) -> 
 
 def test_numbers_come_back_exactly(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path / "t")
-    writer.append(**fields(0, loss=np.float32(0.1), learning_rate=math.pi, gradient_norm=-0.0))
-    writer.append(**fields(1, loss=math.inf, parts={"hidden_loss": math.nan}, overflow=True))
+    writer.append(traced(0, loss=np.float32(0.1), learning_rate=math.pi, gradient_norm=-0.0))
+    writer.append(traced(1, loss=math.inf, parts={"hidden_loss": math.nan}, overflow=True))
     writer.close()
     first, second = read_trace(tmp_path / "t")
     assert first.loss == float(np.float32(0.1))
@@ -79,7 +80,7 @@ def test_a_resumed_trace_is_the_straight_one(tmp_path: Path, kept: int) -> None:
         file.write('{"global_step":5,"opt')  # killed while writing
     writer = TraceWriter(tmp_path / "t", records=kept)
     for step in range(kept, 6):
-        writer.append(**fields(step))
+        writer.append(traced(step))
     writer.close()
     assert writer.digest == straight
     assert (tmp_path / "t").read_bytes() == (tmp_path / "straight").read_bytes()

@@ -14,6 +14,7 @@ from tinybert.errors import ManifestError, UsageError
 from tinybert.manifest.document import LOCK, read_manifest
 from tinybert.manifest.model import Parent
 from tinybert.manifest.record import RunRecord
+from tinybert.manifest.trace import TracedStep
 from tinybert.report.chart import LEFT, RIGHT, WIDTH
 from tinybert.report.page import html, report
 
@@ -22,18 +23,18 @@ ROOT = Path(__file__).parents[2]
 
 
 def step(record: RunRecord, number: int, **facts: Any) -> None:
-    given = {
-        "global_step": number,
-        "optimizer_step": number,
-        "loss": 2.0,
-        "parts": {"hidden_loss": 1.0},
-        "loss_scale": 1024.0,
-        "overflow": False,
-        "learning_rate": 1e-3,
-        "gradient_norm": 1.0,
-        "batch_digest": "0" * 64,
-    }
-    record.trace.append(**{**given, **facts})
+    plain = TracedStep(
+        global_step=number,
+        optimizer_step=number,
+        loss=2.0,
+        parts={"hidden_loss": 1.0},
+        loss_scale=1024.0,
+        overflow=False,
+        learning_rate=1e-3,
+        gradient_norm=1.0,
+        batch_digest="0" * 64,
+    )
+    record.trace.append(replace(plain, **facts))
 
 
 def long_run(run: Any, steps: int) -> Path:

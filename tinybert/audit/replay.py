@@ -9,13 +9,13 @@ from pydantic import TypeAdapter
 from tinybert.atomic import write_bytes
 from tinybert.audit.stretches import Stretch
 from tinybert.compare.causes import exact_value
-from tinybert.compare.steps import differing_quantities
+from tinybert.compare.steps import differing_quantities, step_quantities
 from tinybert.files import read_file
 from tinybert.manifest.built import TrainingFacts
 from tinybert.manifest.document import Run
 from tinybert.manifest.model import Checkpoint, Number
 from tinybert.manifest.record import TRACE
-from tinybert.manifest.trace import Commitment, Record, read_trace
+from tinybert.manifest.trace import Commitment, Record, TracedStep, read_trace
 
 RESULT = "audit.json"
 """The result of a replay, in the folder of its record."""
@@ -108,13 +108,14 @@ class Replay:
             return effective
         return effective.phases.get(phase)
 
-    def compare(self, replayed: Record) -> None:
-        """Compare the record of a step."""
-        recorded = self.records[replayed.global_step]
+    def compare(self, step: TracedStep, checkpoint: Commitment | None) -> None:
+        """Compare a step, and the checkpoint after it, with their record."""
+        recorded = self.records[step.global_step]
         self.compared += 1
-        self.states += replayed.checkpoint is not None
-        for fact, pair in differing_quantities(recorded, replayed).items():
-            self.find(replayed.global_step, fact, *pair)
+        self.states += checkpoint is not None
+        sides = step_quantities(recorded, recorded.checkpoint), step_quantities(step, checkpoint)
+        for fact, pair in differing_quantities(*sides).items():
+            self.find(step.global_step, fact, *pair)
             break  # the others follow from it
 
     def compare_facts(

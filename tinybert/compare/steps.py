@@ -2,12 +2,19 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinybert.errors import ManifestError
 from tinybert.files import read_file
-from tinybert.manifest.trace import Commitment, Record, parse_record, trace_digest
+from tinybert.manifest.trace import (
+    Commitment,
+    Record,
+    TracedStep,
+    parse_record,
+    trace_digest,
+)
 
 BLOCK = 1 << 16  # bytes
 LOSS = re.compile(rb'"loss":"([^"]*)"')
@@ -112,11 +119,15 @@ def first_difference(a: Trace, b: Trace) -> StepDifference | None:
     first, second = a.record(start), b.record(start)
     record = first or second
     assert record is not None
+    values: dict[str, tuple[Quantity, Quantity]] = {}
+    if first is not None and second is not None:
+        sides = (step_quantities(each, each.checkpoint) for each in (first, second))
+        values = differing_quantities(*sides)
     batches = a.batches(start), b.batches(start)
     pairs = enumerate(zip(*batches, strict=False), record.global_step)
     return StepDifference(
         global_step=record.global_step,
-        values=differing_quantities(first, second) if first and second else {},
+        values=values,
         ended=None if first and second else ("A" if second else "B"),
         batches_from=next((step for step, (x, y) in pairs if x != y), None),
         same_batches=sorted(batches[0]) == sorted(batches[1]),
@@ -143,24 +154,26 @@ def _common_prefix(a: bytes, b: bytes) -> int | None:
     return None if len(a) == len(b) else min(len(a), len(b))
 
 
-def differing_quantities(a: Record, b: Record) -> dict[str, tuple[Quantity, Quantity]]:
-    """Return what differs in two records, with both values."""
-    first, second = _quantities(a), _quantities(b)
-    pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
+def differing_quantities(
+    a: Mapping[str, Quantity], b: Mapping[str, Quantity]
+) -> dict[str, tuple[Quantity, Quantity]]:
+    """Return the quantities of two steps that differ, with both values."""
+    pairs = {name: (a.get(name), b.get(name)) for name in {**a, **b}}
     return {name: (x, y) for name, (x, y) in pairs.items() if not _same_bits(x, y)}
 
 
-def _quantities(record: Record) -> dict[str, Quantity]:
+def step_quantities(step: TracedStep, checkpoint: Commitment | None) -> dict[str, Quantity]:
+    """Return what a trace has of a step and of the checkpoint after it, by name."""
     return {
-        "batch_digest": record.batch_digest,
-        "loss": record.loss,
-        **{f"parts.{name}": value for name, value in record.parts.items()},
-        "loss_scale": record.loss_scale,
-        "overflow": record.overflow,
-        "learning_rate": record.learning_rate,
-        "gradient_norm": record.gradient_norm,
-        "optimizer_step": record.optimizer_step,
-        **_committed(record.checkpoint),
+        "batch_digest": step.batch_digest,
+        "loss": step.loss,
+        **{f"parts.{name}": value for name, value in step.parts.items()},
+        "loss_scale": step.loss_scale,
+        "overflow": step.overflow,
+        "learning_rate": step.learning_rate,
+        "gradient_norm": step.gradient_norm,
+        "optimizer_step": step.optimizer_step,
+        **_committed(checkpoint),
     }
 
 

@@ -50,19 +50,32 @@ class Commitment:
 
 
 @dataclass(frozen=True)
-class Record:
-    """One step of a run."""
+class TracedStep:
+    """What a trace has of each step of a run."""
 
     global_step: int
+    """Steps of the run before this one."""
     optimizer_step: int
+    """Updates of the training before this one."""
     loss: float
     parts: Mapping[str, float]
+    """The loss's parts, before their weights."""
     loss_scale: float
+    """Loss scale of this step."""
     overflow: bool
+    """Whether a gradient was not finite, so that nothing was updated."""
     learning_rate: float
     gradient_norm: float
+    """L2 norm of all gradients, unscaled and unclipped."""
     batch_digest: str
+
+
+@dataclass(frozen=True)
+class Record(TracedStep):
+    """A line of a trace."""
+
     chain: str
+    """SHA-256 of all lines so far."""
     checkpoint: Commitment | None = None
     """Of the checkpoint after this step, if the recipe has one there."""
 
@@ -106,33 +119,23 @@ class TraceWriter:
         """The SHA-256 of the records so far, without their `chain`."""
         return self._running.hexdigest()
 
-    def append(
-        self,
-        *,
-        global_step: int,
-        optimizer_step: int,
-        loss: float,
-        parts: Mapping[str, float],
-        loss_scale: float,
-        overflow: bool,
-        learning_rate: float,
-        gradient_norm: float,
-        batch_digest: str,
-        checkpoint: Commitment | None = None,
-    ) -> None:
-        """Add the record of one step; numbers are Python's, or NumPy scalars of any width."""
-        loss = float(loss)
+    def append(self, step: TracedStep, checkpoint: Commitment | None = None) -> None:
+        """Add the record of one step, and of the checkpoint after it, if the recipe has one there.
+
+        Numbers are Python's, or NumPy scalars of any width.
+        """
+        loss = float(step.loss)
         record: dict[str, object] = {
-            "global_step": int(global_step),
-            "optimizer_step": int(optimizer_step),
+            "global_step": int(step.global_step),
+            "optimizer_step": int(step.optimizer_step),
             "loss": loss.hex(),
             "loss_value": to_json(loss),
-            "parts": _hex(parts),
-            "loss_scale": float(loss_scale).hex(),
-            "overflow": bool(overflow),
-            "learning_rate": float(learning_rate).hex(),
-            "gradient_norm": float(gradient_norm).hex(),
-            "batch_digest": batch_digest,
+            "parts": _hex(step.parts),
+            "loss_scale": float(step.loss_scale).hex(),
+            "overflow": bool(step.overflow),
+            "learning_rate": float(step.learning_rate).hex(),
+            "gradient_norm": float(step.gradient_norm).hex(),
+            "batch_digest": step.batch_digest,
         }
         if checkpoint is not None:
             record["checkpoint"] = {
@@ -144,7 +147,7 @@ class TraceWriter:
         self._running.update(body + b"\n")
         self._file.write(body[:-1] + CHAIN + self.digest.encode() + b'"}\n')
         self.records += 1
-        self.overflows += bool(overflow)
+        self.overflows += bool(step.overflow)
         self.nonfinite += not math.isfinite(loss)
 
     def flush(self) -> None:

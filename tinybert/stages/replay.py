@@ -8,7 +8,6 @@ from tinybert.audit.stretches import Stretch
 from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint
-from tinybert.manifest.trace import Record
 from tinybert.model.parameters import Array
 from tinybert.stages.build import RunContext
 from tinybert.train.checkpoint import BestMetric, Check, CheckpointFolder, assign_arrays
@@ -96,7 +95,7 @@ class TrainingReplay:
             if self._selection is not None and math.isfinite(result.loss):
                 metrics = self._selection.metrics()
             commitment = self._checkpoints.commitment(self._checkpoints.table(), metrics)
-        self._replay.compare(Record(**result.traced(), chain="", checkpoint=commitment))
+        self._replay.compare(result, commitment)
         self._context.on_step(result)
         self._stopped = result.stops
 

@@ -325,11 +325,10 @@ class CheckpointManager:
 
     def after_step(self, result: StepResult) -> None:
         """Write the step down, and evaluate and save where it is time."""
-        fields = result.traced()
         done = result.global_step + 1 - self.steps_before
         due = done % self.checkpoints.every == 0 or done == self.total_steps
         if not (due or result.stops):
-            self.record.trace.append(**fields)
+            self.record.trace.append(result)
             return
         commitment, metrics = None, dict[str, float]()
         if due and math.isfinite(result.loss):
@@ -338,7 +337,7 @@ class CheckpointManager:
         table = self.checkpoints.table()
         if due:
             commitment = self.checkpoints.commitment(table, metrics)
-        self.record.trace.append(**fields, checkpoint=commitment)
+        self.record.trace.append(result, commitment)
         self._save(done, table, interim=not due)
 
     def _evaluate(self, step: int) -> dict[str, float]:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tinybert.errors import TrainingError
+from tinybert.manifest.trace import TracedStep
 from tinybert.prefetch import prefetch
 from tinybert.train.feed import StepInputs
 from tinybert.train.step import CompiledStep, StepOutputs
@@ -19,35 +19,15 @@ def ignore_activity(activity: str) -> None:
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StepResult(TracedStep):
     """What one step did."""
 
-    global_step: int
-    """Steps of the run before this one."""
-    optimizer_step: int
-    """Updates of the training before this one."""
-    loss: float
-    parts: dict[str, float]
-    """The loss's parts, before their weights."""
-    loss_scale: float
-    """Loss scale of this step."""
-    overflow: bool
-    """Whether a gradient was not finite, so that nothing was updated."""
-    learning_rate: float
-    gradient_norm: float
-    """L2 norm of all gradients, unscaled and unclipped."""
-    batch_digest: str
     rows: int
     """Rows of the global batch."""
     stops: bool
     """Whether the training ends here because a process was asked to stop."""
     ends_call: bool = True
     """Whether weights and state are those after this step: the last of a call of the device."""
-
-    def traced(self) -> dict[str, Any]:
-        """Return the fields of the step's trace record."""
-        untraced = ("rows", "stops", "ends_call")
-        return {name: value for name, value in vars(self).items() if name not in untraced}
 
 
 def train(
