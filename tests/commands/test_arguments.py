@@ -17,7 +17,7 @@ from tinybert.prepare.ner import ner_texts
 from tinybert.prepare.qa import prepare_qa
 from tinybert.prepare.records import PrepareOptions
 from tinybert.prepare.sentences import TableOptions, glue_texts, table_texts
-from tinybert.prepare.vocabulary import prepare_vocabulary
+from tinybert.prepare.vocabulary_training import VocabularyOptions, prepare_vocabulary
 from tinybert.recipe.explain import explain
 from tinybert.recipe.validate import validate
 from tinybert.report.page import report
@@ -97,6 +97,8 @@ def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
         take(options, AugmentOptions)
     if function is table_texts:
         options["table"] = take(options, TableOptions)
+    if function is prepare_vocabulary:
+        options["options"] = take(options, VocabularyOptions)
     if records:
         common = take(options, PrepareOptions)
         options |= {} if function in (glue_texts, ner_texts, table_texts) else {"options": common}

@@ -13,15 +13,10 @@ from tinybert.data.sidecar import load_sidecar
 from tinybert.data.tfrecord import read_records
 from tinybert.errors import InputError, UsageError
 from tinybert.prepare.corpus import pack
-from tinybert.prepare.vocabulary import load_vocabulary, prepare_vocabulary
+from tinybert.prepare.vocabulary import load_vocabulary
+from tinybert.prepare.vocabulary_training import VocabularyOptions, prepare_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "recipes" / "tiny"
-VOCABULARY = {
-    "input_format": None,
-    "lowercase": True,
-    "strip_accents": None,
-    "tokenize_chinese_chars": None,
-}
 WIKI = "help: it was read as wiki; name another format with --input-format"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three", "four", "five", ".", "##s"]
 PAD, UNK, CLS, SEP, ONE, TWO, THREE, FOUR, FIVE, DOT, S = range(11)
@@ -44,6 +39,11 @@ def prepare(write, options, corpus):
         return corpus([source], options(output, lowercase=True, **changes), **settings)
 
     return prepare_text
+
+
+def make_vocabulary(text, output, size, *, force=False):
+    options = VocabularyOptions(output, size, None, True, None, None, force)
+    return prepare_vocabulary([str(text)], options)
 
 
 def read_rows(directory, seq_length):
@@ -117,7 +117,7 @@ def test_the_committed_records_can_be_made_again_byte_for_byte(tmp_path, options
 
 def test_the_committed_vocabulary_can_be_made_again_byte_for_byte(tmp_path):
     path = tmp_path / "vocab.txt"
-    tokens = prepare_vocabulary([str(TINY / "text")], path, 800, **VOCABULARY, force=False)
+    tokens = make_vocabulary(TINY / "text", path, 800)
     assert tokens == len(load_vocabulary(path).ids) == 800
     assert path.read_bytes() == (TINY / "vocab.txt").read_bytes()
 
@@ -240,22 +240,16 @@ def test_missing_inputs_are_errors(tmp_path, vocab):
         f"cannot be read: No such file or directory\n  --> {tmp_path / 'no.txt'}"
     )
     with pytest.raises(InputError) as error:
-        prepare_vocabulary(
-            [str(tmp_path / "no*")],
-            tmp_path / "v",
-            99,
-            **VOCABULARY,
-            force=False,
-        )
+        make_vocabulary(tmp_path / "no*", tmp_path / "v", 99)
     assert str(error.value) == f"the input names no text file\n  --> {tmp_path / 'no*'}"
 
 
 def test_a_vocabulary_is_not_replaced_unless_asked_and_has_room_for_the_letters(tmp_path, vocab):
     before = vocab.read_bytes()
     with pytest.raises(UsageError, match="the file exists"):
-        prepare_vocabulary([str(vocab)], vocab, 99, **VOCABULARY, force=False)
+        make_vocabulary(vocab, vocab, 99)
     with pytest.raises(UsageError, match="has at least 49 tokens, not 9"):
-        prepare_vocabulary([str(vocab)], vocab, 9, **VOCABULARY, force=True)
+        make_vocabulary(vocab, vocab, 9, force=True)
     assert vocab.read_bytes() == before
 
 

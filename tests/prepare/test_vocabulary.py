@@ -53,7 +53,7 @@ def test_tokens_are_those_of_transformers(lowercase, strip_accents, chinese):
 )
 def test_every_option_decides_over_tokens(lowercase, strip_accents, chinese, tokens):
     words = "[PAD] [UNK] fur f\u00fcr Fur F\u00fcr \u4e2d \u56fd \u4e2d\u56fd".split()
-    vocabulary = Vocabulary({word: id for id, word in enumerate(words)}, "")
+    vocabulary = Vocabulary({word: id for id, word in enumerate(words)})
     tokenizer = build_tokenizer(vocabulary, TokenizerOptions(lowercase, strip_accents, chinese))
     assert tokenizer.encode("F\u00fcr \u4e2d\u56fd").tokens == tokens.split()
 

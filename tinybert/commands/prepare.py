@@ -21,9 +21,10 @@ def prepare(what: str, **options: Any) -> str:
         What was made.
     """
     if what == "vocab":
-        from tinybert.prepare.vocabulary import prepare_vocabulary
+        from tinybert.prepare.vocabulary_training import VocabularyOptions, prepare_vocabulary
 
-        return f"{options['output']}: {prepare_vocabulary(**options):,} tokens"
+        how = _take(VocabularyOptions, options)
+        return f"{how.output}: {prepare_vocabulary(options=how, **options):,} tokens"
     from tinybert.prepare.corpus import prepare_corpus
     from tinybert.prepare.qa import prepare_qa
 

@@ -1,22 +1,18 @@
-"""WordPiece vocabularies: reading, checking, tokenising, and making one from text."""
+"""WordPiece vocabularies: reading and checking them, and the tokenizer of one."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.trainers import WordPieceTrainer
 
-from tinybert.atomic import write_bytes
 from tinybert.data.sidecar import VOCABULARY, TokenizerOptions
-from tinybert.errors import InputError, UsageError
-from tinybert.files import writing
+from tinybert.errors import InputError
 from tinybert.prepare.reading import BLANKS, read_lines
-from tinybert.prepare.text import TextFormat, find_texts, paragraphs
 from tinybert.prepare.tokenizer_json import TOKENIZER, has_wordpiece, read_wordpiece
 
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -24,15 +20,18 @@ PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MAS
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of a vocab.txt; a token's id is its line, from 0."""
+    """The ids of the tokens, ascending: a token's id is its line in a vocab.txt, from 0."""
 
     ids: dict[str, int]
-    sha256: str
-    """Of the tokens, each with a line feed: the digest of a file without anything else."""
 
     def encode(self) -> bytes:
-        """Return the content of a vocab.txt with nothing else in it."""
-        return _bytes(self.ids)
+        """Return the content of a vocab.txt with nothing else in it: a token a line."""
+        return "".join(f"{token}\n" for token in self.ids).encode()
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of that content."""
+        return hashlib.sha256(self.encode()).hexdigest()
 
     @property
     def lacks_capitals(self) -> bool:
@@ -73,7 +72,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
             where=str(path) if in_json else f"{path}:{ids[PAD] + 1}",
             cure="padding is id 0: let the vocabulary begin with [PAD]",
         )
-    return Vocabulary(ids, hashlib.sha256(_bytes(ids)).hexdigest())
+    return Vocabulary(ids)
 
 
 def require_room(vocabulary: Vocabulary, path: Path, vocab_size: int, cure: str = "") -> None:
@@ -103,10 +102,6 @@ def _read_lines(path: Path) -> dict[str, int]:
     return ids
 
 
-def _bytes(tokens: Iterable[str]) -> bytes:
-    return "".join(f"{token}\n" for token in tokens).encode()
-
-
 def build_tokenizer(vocabulary: Vocabulary, options: TokenizerOptions) -> Tokenizer:
     """Return BERT's WordPiece tokenizer; it adds no special tokens.
 
@@ -121,48 +116,3 @@ def build_tokenizer(vocabulary: Vocabulary, options: TokenizerOptions) -> Tokeni
     )
     tokenizer.pre_tokenizer = BertPreTokenizer()
     return tokenizer
-
-
-def prepare_vocabulary(
-    inputs: Sequence[str],
-    output: Path,
-    size: int,
-    *,
-    input_format: TextFormat | None,
-    lowercase: bool | None,
-    strip_accents: bool | None,
-    tokenize_chinese_chars: bool | None,
-    force: bool,
-) -> int:
-    """Make a vocab.txt from text files, named as for `prepare corpus`; return the number of tokens.
-
-    It has at most `size` tokens, the five special ones included.
-
-    Raises:
-        InputError: A text cannot be read.
-        UsageError: The file exists and `force` is not given, or `size` is too small.
-    """
-    if output.exists() and not force:
-        raise UsageError(
-            "the file exists", where=str(output), cure="name another, or replace it with --force"
-        )
-    options = TokenizerOptions.resolve(bool(lowercase), strip_accents, tokenize_chinese_chars)
-    tokenizer = build_tokenizer(Vocabulary({UNK: 0}, ""), options)
-    texts = [text for path in find_texts(inputs) for _, text in paragraphs(path, input_format)]
-    used: set[str] = set()
-    for text in texts:
-        used.update(tokenizer.normalizer.normalize_str(text))
-    letters = sorted(used - {" "})
-    # The trainer numbers letters in the order of a hash map and breaks ties by number: numbered
-    # here, as if they were special tokens, they make its result a function of the text.
-    fixed = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters)]
-    if size < len(fixed):
-        raise UsageError(f"a vocabulary of this text has at least {len(fixed)} tokens, not {size}")
-    trainer = WordPieceTrainer(
-        vocab_size=size, special_tokens=fixed, min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    with writing(output):
-        write_bytes(output, _bytes(token for token, _ in tokens))
-    return len(tokens)
