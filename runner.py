@@ -33,7 +33,7 @@ COMMANDS = {
     "prepare": "tinybert.commands.prepare",
     "convert": "tinybert.commands.networks",
     "export": "tinybert.commands.networks",
-    "predict": "tinybert.commands.networks",
+    "predict": "tinybert.commands.predict",
     "diff": "tinybert.report.text",
     "runs": "tinybert.report.runs",
     "compare": "tinybert.report.side_by_side",

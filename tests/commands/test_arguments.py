@@ -8,8 +8,10 @@ import pytest
 from runner import COMMANDS
 from tests.conftest import ROOT
 from tinybert.augment.options import AugmentOptions
+from tinybert.commands.argument_types import take
 from tinybert.commands.arguments import parser
-from tinybert.commands.networks import convert, export, predict
+from tinybert.commands.networks import convert, export
+from tinybert.commands.predict import PredictInput, ReadOptions, predict
 from tinybert.compare.verify import verify
 from tinybert.export.source import SourceRequest
 from tinybert.prepare.corpus import prepare_corpus
@@ -55,7 +57,6 @@ def test_the_options_of_run_are_those_of_each_run():
     [
         ("convert a --to mindspore --output b", convert),
         ("export a --format onnx --output b", export),
-        ("predict a", predict),
     ],
 )
 def test_the_other_options_of_a_network_are_what_names_it(line, function):
@@ -65,15 +66,21 @@ def test_the_other_options_of_a_network_are_what_names_it(line, function):
     assert source.keys() == SourceRequest.__dataclass_fields__.keys()
 
 
+def test_the_options_of_predict_are_an_input_how_it_is_read_and_what_names_a_network():
+    options = vars(parser(ROOT).parse_args(["predict", "a"]))
+    del options["command"]
+    bound = inspect.signature(predict).bind(**options).arguments
+    assert bound.keys() == {"format", "options"}
+    for kind in (PredictInput, ReadOptions):
+        take(kind, bound["options"])
+    assert bound["options"].keys() == SourceRequest.__dataclass_fields__.keys()
+
+
 def test_every_command_has_a_function_of_its_name():
     (commands,) = (action for action in parser(ROOT)._actions if action.dest == "command")
     assert commands.choices.keys() == COMMANDS.keys()
     for name, module in COMMANDS.items():
         assert callable(getattr(import_module(module), name))
-
-
-def take(options, kind):
-    return kind(**{field: options.pop(field) for field in kind.__dataclass_fields__})
 
 
 @pytest.mark.parametrize(
@@ -94,13 +101,13 @@ def test_the_options_of_prepare_are_the_parameters_of_its_kinds(line, function):
     options = vars(parser(ROOT).parse_args(["prepare", *line.split(), *records]))
     del options["command"], options["what"]
     if options.pop("kind", None) is not None:
-        take(options, AugmentOptions)
+        take(AugmentOptions, options)
     if function is table_texts:
-        options["table"] = take(options, TableOptions)
+        options["table"] = take(TableOptions, options)
     if function is prepare_vocabulary:
-        options["options"] = take(options, VocabularyOptions)
+        options["options"] = take(VocabularyOptions, options)
     if records:
-        common = take(options, PrepareOptions)
+        common = take(PrepareOptions, options)
         options |= {} if function in (glue_texts, ner_texts, table_texts) else {"options": common}
     bound = inspect.signature(function).bind(**options).arguments
     assert bound.keys() == options.keys()

@@ -1,9 +1,10 @@
-"""Kinds of arguments, and what the parsers of all commands share."""
+"""Kinds of arguments, and what the parsers and the functions of several commands share."""
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from tinybert.terminal import printable
 
@@ -16,6 +17,7 @@ RUN_NAME = "a manifest, the beginning of a run's name, `latest`, or a recipe"
 
 _INTEGER = re.compile(r"-?[0-9]{1,25}")
 
+Options = TypeVar("Options")
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
@@ -69,3 +71,9 @@ def add_root(
 def add_force(command: argparse.ArgumentParser) -> None:
     """Add the option by which a command replaces what is there."""
     command.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def take(kind: type[Options], options: dict[str, Any]) -> Options:
+    """Return a dataclass of the options that are its fields, and remove them from `options`."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names})

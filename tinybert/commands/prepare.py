@@ -2,16 +2,14 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
+from tinybert.commands.argument_types import take
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import UsageError
 from tinybert.prepare.records import PrepareOptions, TaskTexts, write_task
 from tinybert.terminal import print_text
-
-Options = TypeVar("Options")
 
 
 def prepare(what: str, **options: Any) -> str:
@@ -23,12 +21,12 @@ def prepare(what: str, **options: Any) -> str:
     if what == "vocab":
         from tinybert.prepare.vocabulary_training import VocabularyOptions, prepare_vocabulary
 
-        how = _take(VocabularyOptions, options)
+        how = take(VocabularyOptions, options)
         return f"{how.output}: {prepare_vocabulary(options=how, **options):,} tokens"
     from tinybert.prepare.corpus import prepare_corpus
     from tinybert.prepare.qa import prepare_qa
 
-    common = _take(PrepareOptions, options)
+    common = take(PrepareOptions, options)
     if what in ("augment", "corpus", "qa"):
         kinds: dict[str, Callable[..., Sidecar]]
         kinds = {"augment": augment, "corpus": prepare_corpus, "qa": prepare_qa}
@@ -68,7 +66,7 @@ def augment(kind: str, *, options: PrepareOptions, **settings: Any) -> Sidecar:
         raise UsageError(
             "it is not known how many rows are to be made of each", cure="say so: --samples N"
         )
-    how = _take(AugmentOptions, settings)
+    how = take(AugmentOptions, settings)
     return prepare_augmented(_reader_of_texts(kind, settings), options, how)
 
 
@@ -78,13 +76,7 @@ def _reader_of_texts(kind: str, options: dict[str, Any]) -> Callable[[], TaskTex
     from tinybert.prepare.sentences import TableOptions, glue_texts, table_texts
 
     if kind == "table":
-        table = _take(TableOptions, options)
+        table = take(TableOptions, options)
         return partial(table_texts, table=table, **options)
     texts: Callable[..., TaskTexts] = glue_texts if kind == "glue" else ner_texts
     return partial(texts, **options)
-
-
-def _take(kind: type[Options], options: dict[str, Any]) -> Options:
-    """Return a dataclass of the options that are its fields, and remove them from `options`."""
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: options.pop(name) for name in names})
