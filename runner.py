@@ -43,8 +43,8 @@ COMMANDS = {
     "verify": "tinybert.compare.verify",
     "attest": "tinybert.commands.attest",
     "report": "tinybert.report.page",
-    "trace": "tinybert.commands.leaving",
-    "mlflow": "tinybert.commands.leaving",
+    "trace": "tinybert.commands.run_exports",
+    "mlflow": "tinybert.commands.run_exports",
     "doctor": "tinybert.commands.doctor",
     "completion": "tinybert.commands.completion",
 }

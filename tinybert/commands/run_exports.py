@@ -1,4 +1,4 @@
-"""The commands `trace` and `mlflow`: a run's curves and facts in the programs of others."""
+"""The commands `trace` and `mlflow`: curves and facts of a run in other programs."""
 
 from pathlib import Path
 from typing import Literal
