@@ -8,6 +8,7 @@ import pytest
 
 from tinybert.compare.verdict import compare_pair
 from tinybert.manifest.built import TrainingFacts
+from tinybert.manifest.document import Run
 from tinybert.report.text import diff
 
 
@@ -95,7 +96,7 @@ def test_the_number_of_processes_is_no_cause_where_micro_batches_are_equal(
             run.cut(count)
     runs[1].use_two_processes()
     runs[1].noise = 1e-7  # so that there must be a cause
-    comparison = compare_pair(*(run.run() for run in runs))
+    comparison = compare_pair(*(Run.load(run.run()) for run in runs))
     processes = {
         "inputs.recipe.values.topology.devices_per_host",
         "inputs.recipe.values.topology.device_count",

@@ -9,11 +9,11 @@ from tinybert.manifest.document import Run
 
 
 def test_tensors_of_a_checkpoint_that_was_changed_are_not_measured(pretend: Any) -> None:
-    a, b = pretend("a").run(), pretend("b", noise=1e-3).run()
+    a, b = (Run.load(run.run()) for run in (pretend("a"), pretend("b", noise=1e-3)))
     measured = compare_pair(a, b).tensor
     assert measured is not None and measured.absolute is not None
     file = Path("checkpoints", f"step-{measured.step:08d}.safetensors")
-    shutil.copy(Run.load(a).folder / file, Run.load(b).folder / file)
+    shutil.copy(a.folder / file, b.folder / file)
     assert compare_pair(a, b).tensor == replace(measured, absolute=None, relative=None)
 
 

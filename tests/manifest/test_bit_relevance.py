@@ -61,7 +61,7 @@ def run_on(pretend: Any, root: str, environment: Environment, **facts: Any) -> R
 def test_a_difference_lists_the_processor_as_one_without_effect(pretend: Any) -> None:
     a = run_on(pretend, "a", PORTABLE, weight_decay=1e-3)
     b = run_on(pretend, "b", replace(PORTABLE, **WITHOUT_EFFECT))  # type: ignore[arg-type]
-    comparison = compare_pair(a.path, b.path)
+    comparison = compare_pair(a, b)
     assert [cause.path for cause in comparison.causes] == [
         "inputs.recipe.values.optimizer.weight_decay"
     ]
@@ -82,7 +82,7 @@ def test_with_portable_arithmetic_all_that_was_built_counts_but_for_harmless_pro
     b.use_two_processes()
     effective = replace(b.effective(), warmup_steps=3, graph_digest="another")
     b.effective = lambda: effective
-    comparison = compare_pair(a.run(), b.run())
+    comparison = compare_pair(Run.load(a.run()), Run.load(b.run()))
     built = {cause.path for cause in comparison.causes}
     assert built == {"effective.warmup_steps", "effective.graph_digest"}
     harmless = {cause.path for cause in comparison.harmless}

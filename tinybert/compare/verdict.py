@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -78,20 +77,19 @@ class Comparison:
         return f"{self.verdict}: {'; '.join(causes)}"
 
 
-def compare_pair(a: Path, b: Path, *, across_topology: bool = False) -> Comparison:
+def compare_pair(a: Run, b: Run, *, across_topology: bool = False) -> Comparison:
     """Compare two runs by the `[expect.tolerance]` of A, or of B if A has none.
 
     With `across_topology`, compare what two topologies share instead of bits: global batch, samples
     seen and their order, initial weights, masks.
 
     Raises:
-        ManifestError: A file is missing, or is no manifest.
+        ManifestError: A recorded `[expect]`, or a record of a trace, is not one.
     """
-    first, second = Run.load(a), Run.load(b)
-    x, y = first.manifest, second.manifest
-    folders = first.folder, second.folder
-    step, notes = first_step(first, second)
-    reasons = list(_incomparable(first, second))
+    x, y = a.manifest, b.manifest
+    folders = a.folder, b.folder
+    step, notes = first_step(a, b)
+    reasons = list(_incomparable(a, b))
     if reasons:
         verdict: Verdict = "incomparable"
     elif across_topology:

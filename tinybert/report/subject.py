@@ -99,7 +99,7 @@ def read_subject(sources: Sequence[Path], folder: Path) -> Subject:
             f"{len(runs)} runs are too many for a page", cure=f"name {MAX_RUNS} at most"
         )
     pair = len(runs) == 2 and study is None
-    comparison = compare_pair(runs[0].path, runs[1].path) if pair else None
+    comparison = compare_pair(runs[0], runs[1]) if pair else None
     groups = list(over_seeds(runs)) if len(runs) > 1 and comparison is None else []
     return Subject(list(_paged(runs, groups, study)), comparison, groups, study, folder)
 

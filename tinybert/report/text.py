@@ -39,12 +39,13 @@ def diff(
     Raises:
         ManifestError: A file is missing, or is no manifest.
     """
-    comparison = compare_pair(a, b, across_topology=across_topology)
+    runs = Run.load(a), Run.load(b)
+    comparison = compare_pair(*runs, across_topology=across_topology)
     same = {"bitwise", "equal"} | ({"within tolerance"} if require == "tolerance" else set())
     code = {"incomparable": 2}.get(comparison.verdict, 0 if comparison.verdict in same else 1)
     paired = None
     if comparison.verdict in ("different", "within tolerance"):
-        paired = pair_runs(AssessedRun(Run.load(a)), AssessedRun(Run.load(b)))
+        paired = pair_runs(*map(AssessedRun, runs))
     if format == "json":
         document = _document(comparison, a, b, code) | {"paired": to_json(paired)}
         return json.dumps(document, indent=2) + "\n", code
