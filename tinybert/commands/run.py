@@ -39,7 +39,7 @@ from tinybert.plan.parent_runs import LinkedRun
 from tinybert.plan.plan import Plan, changed_records, checkpoint_problems, describe, make_plan
 from tinybert.plan.tokenizer import keep_tokenizer
 from tinybert.recipe.load import ResolvedRecipe, load
-from tinybert.recipe.tables import device_count
+from tinybert.recipe.tables import Topology, device_count
 from tinybert.recipe.trial import trial_overrides
 from tinybert.report.text import diff
 from tinybert.run.execute import RunOptions, execute
@@ -128,24 +128,16 @@ def recorded_options(source: Run) -> RunOptions:
 def carry_out(options: RunOptions, stop: StopRequest) -> str:
     """Run a recipe; returns the manifest's path, or the plan of a dry run.
 
-    A request to stop is heard from the planning on.
+    A request to stop is honoured from the planning on.
 
     Raises:
         TinybertError: What went wrong; the manifest, if there is one yet, records it too.
     """
     events = configure(options.log_format)
-    resolved = load(options.recipe, options.overrides, options.device)
-    if options.trial is not None:
-        shorter = [*options.overrides, *trial_overrides(resolved, options.trial)]
-        resolved = load(options.recipe, shorter, options.device)
+    resolved = _resolve(options)
     plan = checked_plan(resolved, options)
     topology = resolved.recipe.topology
-    if options.profile is not None and options.profile < 1:
-        raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
-    several = device_count(topology) > 1
-    if not 0 <= options.host_rank < topology.hosts:
-        message = f"no host {options.host_rank} in a run of {counted(topology.hosts, 'host')}"
-        raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
+    _check_numbers(options, topology)
     first = None if options.continues is None else shorter_run(options.continues, plan)
     cluster = cluster_of(topology, options.host_rank)
     code, patch = code_identity(PROGRAM)
@@ -153,6 +145,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
         _require_clean(code)
     if options.dry_run:
         return "\n".join([describe(plan), describe_job(plan, cluster)])
+    several = device_count(topology) > 1
     if several:
         require(preflight(plan, cluster))
     if options.host_rank:
@@ -175,6 +168,24 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
             cure=OTHER_RUN if options.overrides else "",
         )
     return manifest
+
+
+def _resolve(options: RunOptions) -> ResolvedRecipe:
+    """Return the recipe with the changes of the command line, and of a trial."""
+    resolved = load(options.recipe, options.overrides, options.device)
+    if options.trial is None:
+        return resolved
+    shorter = [*options.overrides, *trial_overrides(resolved, options.trial)]
+    return load(options.recipe, shorter, options.device)
+
+
+def _check_numbers(options: RunOptions, topology: Topology) -> None:
+    """Raise a UsageError if a number of the command line does not fit the run."""
+    if options.profile is not None and options.profile < 1:
+        raise UsageError(f"no profile of {options.profile} steps", cure="give 1 or more")
+    if not 0 <= options.host_rank < topology.hosts:
+        message = f"no host {options.host_rank} in a run of {counted(topology.hosts, 'host')}"
+        raise UsageError(message, cure="count hosts from 0; see [topology] of the recipe")
 
 
 def checked_plan(resolved: ResolvedRecipe, options: RunOptions) -> Plan:
