@@ -152,7 +152,7 @@ def test_kept_words_stay(augment, network, tmp_path):
         ),
         (
             ("--embeddings", "BERT", "--context", "text_and_original"),
-            "--context is of --masked-lm: nothing else reads more than a word",
+            "--context is for --masked-lm: nothing else reads more than a word",
         ),
         (
             ("--embeddings", "BERT", "--threshold", "0"),
@@ -169,7 +169,7 @@ def test_kept_words_stay(augment, network, tmp_path):
         (
             ("--embeddings", "BERT", "--text-pair", "u"),
             "column `u` is missing; found: `t`, `l`\n  --> DIR/raw.tsv:1\n"
-            "help: name columns that are there; a test set may have no labels, where that is said",
+            "help: name existing columns; for a test set: --unlabelled, or no --label",
         ),
         (
             ("--masked-lm", "HEADLESS"),
@@ -262,7 +262,7 @@ def test_unfinished_work_of_other_arguments_is_named(augment, vectors, tmp_path,
     code, said = augment("--word-vectors", vectors, "--candidates", "7")
     assert (code, said) == (
         2,
-        "error: unfinished work of other arguments is there:\n"
+        "error: the folder has unfinished work with other arguments:\n"
         "  - `word_vectors_sha256` is another\n"
         "  - `candidates` was 15, and is 7\n"
         "  --> DIR/out.parts\n"

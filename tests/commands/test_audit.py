@@ -108,11 +108,11 @@ def test_what_cannot_be_audited_is_refused_by_name(pretend, tmp_path):
         return caught.value.message
 
     with pretend("a").planned() as record:
-        expected = "an audit is of a finished run; this one is planned"
+        expected = "only a finished run is audited; this one is planned"
         assert refusal(record.path, UsageError) == expected
     manifest = pretend("b").run()
     assert refusal(manifest, UsageError, steps=0) == "nothing to replay"
-    expected = "on another number of processes this run has other bits"
+    expected = "the bits of this run depend on the number of its processes"
     assert refusal(manifest, UsageError, processes=2) == expected
     private, _ = write_keys(tmp_path / "keys")
     (tmp_path / "statement").write_text("an earlier one")

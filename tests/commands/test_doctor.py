@@ -36,6 +36,6 @@ def test_code_without_a_commit_is_named_and_no_clean_code(monkeypatch, tmp_path)
     with pytest.raises(UsageError) as caught:
         run.run([str(SHIPPED["tiny"])], False, root=ROOT, require_clean=True)
     assert str(caught.value) == (
-        f"nobody knows whether the code is that of a commit: {reason}\n"
+        f"it is not known whether the code is that of a commit: {reason}\n"
         "help: run it in its repository, or leave out --require-clean"
     )

@@ -161,7 +161,7 @@ def test_a_run_is_read_back_from_mlflow(run, call, tmp_path, monkeypatch):
     assert Path(kept).read_bytes() == run.path.read_bytes()
     code, text = call("mlflow", run.path, "--tracking-uri", store, "--experiment", "films")
     assert code == 2
-    assert f"error: the run is there already: {found.info.run_id}\n" in text
+    assert f"error: the experiment has this run already: {found.info.run_id}\n" in text
 
 
 def test_what_mlflow_did_not_take_whole_is_taken_away(run, tmp_path, monkeypatch):

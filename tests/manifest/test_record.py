@@ -213,7 +213,7 @@ def test_what_cannot_be_reopened_says_why(pretend: Any) -> None:
     assert str(caught.value) == f"this run is finished\n  --> {path}"
     with run.planned() as record, pytest.raises(ManifestError) as caught:
         RunRecord.reopen(record.path)
-    assert str(caught.value) == f"another process is at this run\n  --> {record.path}"
+    assert str(caught.value) == f"another process is carrying out this run\n  --> {record.path}"
     (record.directory / "teacher.tensors.json").unlink()
     (record.directory / "lock").unlink()
     record.directory.rmdir()

@@ -145,7 +145,7 @@ GLUE_ERRORS = [
         "SST-2",
         "index\tsentence\n0\ta\n",
         "column `label` is missing; found: `index`, `sentence`\n  --> {0}:1\n"
-        "help: name columns that are there; a test set may have no labels, where that is said",
+        "help: name existing columns; for a test set: --unlabelled, or no --label",
     ),
     ("CoLA", "index\tsentence\n0\ta\n", "the row has 2 columns, not 4\n  --> {0}:1"),
     (
@@ -164,7 +164,7 @@ GLUE_ERRORS = [
         "SST-2",
         "",
         "column `sentence` is missing; found: none\n  --> {0}:1\n"
-        "help: name columns that are there; a test set may have no labels, where that is said",
+        "help: name existing columns; for a test set: --unlabelled, or no --label",
     ),
     ("SST-2", "sentence\tlabel\n", "the input holds no rows\n  --> {0}"),
     (

@@ -64,7 +64,7 @@ class AugmentOptions:
                 "encoder: --embeddings SOURCE",
             )
         if self.context != "text" and self.masked_lm is None:
-            raise UsageError("--context is of --masked-lm: nothing else reads more than a word")
+            raise UsageError("--context is for --masked-lm: nothing else reads more than a word")
         if not 0 < self.threshold <= 1:
             raise UsageError(f"--threshold is a probability above 0, not {self.threshold}")
         if self.candidates < 1 or self.samples < 1:

@@ -117,7 +117,7 @@ class CandidateParts:
         if differences := self._differences(file, arguments):
             if not force:
                 raise UsageError(
-                    "unfinished work of other arguments is there:" + bulleted(differences),
+                    "the folder has unfinished work with other arguments:" + bulleted(differences),
                     where=str(self.folder),
                     cure="go on with its arguments, name another output, or begin anew with "
                     "--force",

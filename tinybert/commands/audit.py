@@ -111,7 +111,7 @@ def _overrides(run: Run, processes: int | None, threads: int | None) -> list[str
     if (topology.hosts, topology.devices_per_host) == (1, processes):
         return overrides
     if has_effect("topology.hosts", resolved.values):
-        message = "on another number of processes this run has other bits"
+        message = "the bits of this run depend on the number of its processes"
         cure = "leave out --processes: the recipe has no `micro_batches`"
         raise UsageError(message, where=str(run.path), cure=cure)
     overrides += ["topology.hosts=1", f"topology.devices_per_host={processes}"]
@@ -156,7 +156,7 @@ def _require_auditable(run: Run) -> None:
     require_own_place(run)
     if (status := run.status) != "finished":
         raise UsageError(
-            f"an audit is of a finished run; this one is {status}", where=str(run.path)
+            f"only a finished run is audited; this one is {status}", where=str(run.path)
         )
     if run.manifest.inputs.begins_with is not None:
         cure = "audit that run, or `rerun` this one"

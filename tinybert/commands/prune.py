@@ -29,8 +29,8 @@ def prune(manifests: Sequence[Path], *, caches: bool, yes: bool, root: Path) -> 
     """Remove folders that nothing needs; manifests stay, as the record of what ran.
 
     Without names: of runs that failed, of those that were cut off before a later run of their
-    recipe, of those that a later run repeated bit for bit, and those without a manifest. What a
-    run is built on, and what a process is at, stays in any case.
+    recipe, of those that a later run repeated bit for bit, and those without a manifest. Folders
+    that a run is built on, and those of runs that a process carries out, stay in any case.
 
     Args:
         manifests: The runs whose folders are to go; without any, those that nothing needs.
@@ -40,7 +40,7 @@ def prune(manifests: Sequence[Path], *, caches: bool, yes: bool, root: Path) -> 
 
     Raises:
         UsageError: A named run is not below the root, or is one that others are built on, or that
-            a process is at; or a process is at a run that may read a cache.
+            a process carries out; or a process carries out a run that may read a cache.
     """
     every = list(_every_run(root))
     unneeded = list(_named(manifests, every) if manifests else _unneeded(every, root))
@@ -77,9 +77,9 @@ def _every_run(root: Path) -> Iterator[Run]:
 
 
 def _needed(runs: Sequence[Run]) -> dict[Path, str]:
-    """Return the folders that other runs are built on, or that a process is at, and why."""
+    """Return the folders that are needed: by other runs, or by a process; and why."""
     folders = {run.path.resolve(): run.folder for run in runs}
-    needed = {run.folder: "a process is at it" for run in runs if is_locked(run.folder)}
+    needed = {run.folder: "a process is carrying it out" for run in runs if is_locked(run.folder)}
     for run in runs:
         for parent in run.manifest.inputs.parents:
             folder = folders.get((run.root / parent.manifest).resolve())
@@ -144,7 +144,7 @@ def _caches(root: Path) -> Iterator[Unneeded]:
 
 
 def _require_unused(folder: Path) -> None:
-    """Check that no process is at the run of a folder, or at any run that may read a cache."""
+    """Check that no process carries out the run of a folder, or any run that may read a cache."""
     is_cache = folder.name in CACHES
     for used in folder.parent.glob("*/*") if is_cache else [folder]:
         if is_locked(used):

@@ -219,7 +219,7 @@ def _require_clean(code: Code) -> None:
         cure = "commit them, or leave out --require-clean"
         raise UsageError("the code has uncommitted changes", cure=cure)
     if code.dirty is None:
-        message = f"nobody knows whether the code is that of a commit: {why_unknown(PROGRAM)}"
+        message = f"it is not known whether the code is that of a commit: {why_unknown(PROGRAM)}"
         raise UsageError(message, cure="run it in its repository, or leave out --require-clean")
 
 

@@ -25,7 +25,7 @@ STATUS = {"finished": "FINISHED", "failed": "FAILED"}
 def log_run(run: Run, tracking_uri: str, experiment: str) -> str:
     """Write a run that has ended into an MLflow store; returns its id there.
 
-    What cannot be written whole is taken away again.
+    A run that cannot be written whole is deleted there again.
 
     Args:
         run: The run.
@@ -34,7 +34,7 @@ def log_run(run: Run, tracking_uri: str, experiment: str) -> str:
 
     Raises:
         InputError: The store cannot be reached or written, or the trace is not the manifest's.
-        UsageError: MLflow is not installed, the run is going on, or it is there already.
+        UsageError: MLflow is not installed, the run has not ended, or the experiment has it.
     """
     if find_spec("mlflow") is None:
         cure = "install it: pip install mlflow-skinny sqlalchemy alembic"
@@ -84,7 +84,7 @@ def _write(run: Run, table: TraceTable | None, tracking_uri: str, experiment: st
     run_id = volatile.run_id
     for other in client.search_runs([where], f"tags.`{RUN_ID}` = '{run_id}'"):
         raise UsageError(
-            f"the run is there already: {other.info.run_id}",
+            f"the experiment has this run already: {other.info.run_id}",
             where=f"{tracking_uri}, experiment {experiment}",
             cure="name another experiment, or delete it there",
         )

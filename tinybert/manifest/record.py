@@ -148,7 +148,7 @@ class RunRecord:
 
         Raises:
             ManifestError: The manifest cannot be read or is elsewhere, the run's folder is gone,
-                the run finished, or another process is at it.
+                the run finished, or another process is carrying it out.
         """
         run = Run.load(path)
         require_own_place(run)
@@ -158,8 +158,8 @@ class RunRecord:
             raise ManifestError(message, where=str(path))
         lock = acquire(directory)
         if lock is None:
-            raise ManifestError("another process is at this run", where=str(path))
-        manifest = read_manifest(path)  # again: until now another process may have been at it
+            raise ManifestError("another process is carrying out this run", where=str(path))
+        manifest = read_manifest(path)  # again: until now another process may have changed it
         if manifest.outcome.status == "finished":
             os.close(lock)
             raise ManifestError("this run is finished", where=str(path))

@@ -183,5 +183,5 @@ def _missing(name: str, columns: Iterable[str], where: str) -> InputError:
     return InputError(
         f"column `{name}` is missing; found: {quoted(columns)}",
         where=where,
-        cure="name columns that are there; a test set may have no labels, where that is said",
+        cure="name existing columns; for a test set: --unlabelled, or no --label",
     )
