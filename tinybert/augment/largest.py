@@ -26,9 +26,9 @@ def largest(scores: npt.NDArray[np.float32], count: int) -> Int32Array:
     ascending = np.where(bits & _SIGN, ~bits, bits | _SIGN)  # in the order of the numbers
     places = np.arange(scores.shape[1], dtype=np.uint64)
     keys = (~ascending).astype(np.uint64) << np.uint64(32) | places
-    count_found = min(count, scores.shape[1])
-    if count_found < scores.shape[1]:
-        keys = np.partition(keys, count_found - 1, axis=1)[:, :count_found]
-    found = (np.sort(keys, axis=1) & np.uint64(0xFFFFFFFF)).astype(np.int32)
-    found[np.isneginf(np.take_along_axis(scores, found, axis=1))] = NONE
-    return np.pad(found, ((0, 0), (0, count - count_found)), constant_values=NONE)
+    there = min(count, scores.shape[1])
+    if there < scores.shape[1]:
+        keys = np.partition(keys, there - 1, axis=1)[:, :there]
+    chosen = (np.sort(keys, axis=1) & np.uint64(0xFFFFFFFF)).astype(np.int32)
+    chosen[np.isneginf(np.take_along_axis(scores, chosen, axis=1))] = NONE
+    return np.pad(chosen, ((0, 0), (0, count - there)), constant_values=NONE)

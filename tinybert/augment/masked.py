@@ -116,8 +116,8 @@ class MaskedWords:
                 logits = self.logits([rows[place] for place in places], size, length)
                 if not np.isfinite(logits).all():
                     raise InputError("the network's outputs are not finite", where=self._where)
-                found = largest(logits, most)
-                predicted[places] = np.where(found == NONE, NONE, self._token_ids[found])
+                best = largest(logits, most)
+                predicted[places] = np.where(best == NONE, NONE, self._token_ids[best])
                 advance(len(places))
         return predicted
 

@@ -28,7 +28,7 @@ class Neighbours:
         normalize_rows(self._rows)
         self._row_of = {int(place): row for row, place in enumerate(self._places)}
         self._count = count
-        self._found: dict[int, Int32Array] = {}
+        self._nearest_to: dict[int, Int32Array] = {}
 
     def nearest(self, of: Sequence[int]) -> Int32Array:
         """Return the nearest to each of some vectors (Q, M) int32, nearest first.
@@ -36,13 +36,13 @@ class Neighbours:
         Of equally near ones the first comes first; a vector is not its own neighbour. `NONE` is
         after the last of each.
         """
-        new = [each for each in dict.fromkeys(of) if each not in self._found]
+        new = [each for each in dict.fromkeys(of) if each not in self._nearest_to]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self._found.update(zip(new, pool.map(self._nearest, new), strict=True))
-        found = [self._found[each] for each in of]
-        return np.array(found, np.int32).reshape(len(of), self._count)
+            self._nearest_to.update(zip(new, pool.map(self._find, new), strict=True))
+        nearest = [self._nearest_to[each] for each in of]
+        return np.array(nearest, np.int32).reshape(len(of), self._count)
 
-    def _nearest(self, of: int) -> Int32Array:
+    def _find(self, of: int) -> Int32Array:
         row = self._row_of.get(of)
         if row is None:
             return np.full(self._count, NONE, np.int32)

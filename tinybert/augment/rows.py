@@ -102,8 +102,8 @@ class RowAugmenter:
         words = [
             (text, word) for text, read in enumerate(self.reader.read(texts)) for word in read.words
         ]
-        found = np.concatenate([self.candidates(text) for text in texts])
-        available = (found != NONE).sum(axis=1)
+        candidates = np.concatenate([self.candidates(text) for text in texts])
+        available = (candidates != NONE).sum(axis=1)
         self.counts["words"] += len(words)
         self.counts["words_without_candidates"] += int((available == 0).sum())
         drawn = draw_candidates(self.seed, row, self.samples, available, self.threshold)
@@ -111,7 +111,7 @@ class RowAugmenter:
             replacements: list[list[tuple[Word, str]]] = [[] for _ in texts]
             for index in np.flatnonzero(places != NONE):
                 text, word = words[index]
-                other = self.text_of(int(found[index, places[index]]))
+                other = self.text_of(int(candidates[index, places[index]]))
                 replacements[text].append((word, other))
             yield [
                 self.reader.replace(text, some)

@@ -71,14 +71,14 @@ class CandidateSources:
             InputError: A network's outputs are not finite.
         """
         words = [word for text in texts for word in text.words]
-        found = np.full((len(words), self._count), NONE, np.int32)
+        candidates = np.full((len(words), self._count), NONE, np.int32)
         tokens = {place: word.token for place, word in enumerate(words) if word.token is not None}
         if self._predicted is not None:
             masked, row_maker = self._predicted
             rows = [row for text in texts for row in row_maker.rows(text)]
-            found[list(tokens)] = masked.predict(rows, self._count, advance)
+            candidates[list(tokens)] = masked.predict(rows, self._count, advance)
         elif self._by_token is not None:
-            found[list(tokens)] = self._by_token.nearest(list(tokens.values()))
+            candidates[list(tokens)] = self._by_token.nearest(list(tokens.values()))
             advance(len(tokens))
         else:
             tokens = {}
@@ -89,6 +89,6 @@ class CandidateSources:
                 if place not in tokens and word.text in self._places
             }
             nearest = self._by_word.nearest(list(places.values()))
-            found[list(places)] = np.where(nearest == NONE, NONE, nearest + self._tokens)
+            candidates[list(places)] = np.where(nearest == NONE, NONE, nearest + self._tokens)
         advance(len(words) - len(tokens))
-        return found
+        return candidates

@@ -16,7 +16,7 @@ def kept_predictions(run: Run) -> Predictions | None:
     if run.manifest.inputs.stage != "evaluate" or not outcome.checkpoints:
         return None
     kept = outcome.checkpoints[-1]
-    found = Predictions.load(run.folder / kept.file)
-    if tensor_digest(tensor_table(found.arrays())) != kept.tensor_digest:
+    predictions = Predictions.load(run.folder / kept.file)
+    if tensor_digest(tensor_table(predictions.arrays())) != kept.tensor_digest:
         raise InputError("other predictions", where=str(run.folder / kept.file))
-    return found
+    return predictions

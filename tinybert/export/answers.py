@@ -63,8 +63,8 @@ class ContextQuestions:
 
     def answers(self, logits: Sequence[Logits]) -> Iterator[AnswerPrediction]:
         """Yield the answer to every question from the logits (tokens, 2) of all rows."""
-        found = best_answers(self._encoder.question_set(), logits, self._options)
-        for text, cut, answer in zip(self._texts, self._cut, found, strict=True):
+        answers = best_answers(self._encoder.question_set(), logits, self._options)
+        for text, cut, answer in zip(self._texts, self._cut, answers, strict=True):
             yield answer_prediction(text.text, cut, answer)
 
 

@@ -153,8 +153,8 @@ def _measured(run: LinkedRun) -> Measured | None:
     """Return the newest evaluation of a run's network, or else what the run measured itself."""
     own = run.manifest.outcome
     for evaluation in _evaluations(run):
-        if found := _of(evaluation, evaluation.manifest.outcome.metrics, ""):
-            return found
+        if measured := _of(evaluation, evaluation.manifest.outcome.metrics, ""):
+            return measured
     best = own.best_checkpoint is not None and run.recorded == own.best_checkpoint
     return _of(run, own.best_metrics, "best ") if best else _of(run, own.metrics, "")
 

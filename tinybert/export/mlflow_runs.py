@@ -53,7 +53,7 @@ def tags(run: Run) -> dict[str, str]:
     """Return what identifies a run: its digests, and those of what it read and left."""
     manifest = run.manifest
     inputs, outcome = manifest.inputs, manifest.outcome
-    found = {
+    facts = {
         RUN_ID: manifest.volatile.run_id,
         "tinybert.manifest": run.path.name,
         "tinybert.stage": inputs.stage,
@@ -65,12 +65,12 @@ def tags(run: Run) -> dict[str, str]:
         "tinybert.outcome_digest": manifest.digests.outcome,
     }
     if outcome.trace_digest is not None:
-        found["tinybert.trace_digest"] = outcome.trace_digest
+        facts["tinybert.trace_digest"] = outcome.trace_digest
     if inputs.code.commit is not None:
-        found["mlflow.source.git.commit"] = inputs.code.commit
-    found |= {f"tinybert.parent.{p.role}": p.outcome_digest for p in inputs.parents}
+        facts["mlflow.source.git.commit"] = inputs.code.commit
+    facts |= {f"tinybert.parent.{p.role}": p.outcome_digest for p in inputs.parents}
     kept = outcome.every_checkpoint()
-    return found | {f"tinybert.tensors.{each.file}": each.tensor_digest for each in kept}
+    return facts | {f"tinybert.tensors.{each.file}": each.tensor_digest for each in kept}
 
 
 def _write(run: Run, table: TraceTable | None, tracking_uri: str, experiment: str) -> str:

@@ -84,16 +84,15 @@ def best_answers(
         logits: Start and end logits (S, 2) of each row.
         options: How an answer is chosen.
     """
-    spans: list[tuple[float, int, int, int]] = []
     nulls = np.full(len(questions.questions), np.inf)
     best: dict[int, tuple[float, int, int, int]] = {}
     for row, values in enumerate(logits):
         window = questions.window(row)
         exact = np.asarray(values, np.float64)
         nulls[window.question] = min(nulls[window.question], float(exact[CLS_POSITION].sum()))
-        found = (*_best_span(exact, window, options.max_answer_length), row)
-        if window.question not in best or found[0] > best[window.question][0]:
-            best[window.question] = found
+        span = (*_best_span(exact, window, options.max_answer_length), row)
+        if window.question not in best or span[0] > best[window.question][0]:
+            best[window.question] = span
     spans = [best[number] for number in range(len(questions.questions))]
     return [
         _answer(questions, span, float(null), np.asarray(logits[span[3]], np.float64), options)

@@ -90,10 +90,10 @@ class Assessment(ABC):
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The interval of every metric: Wilson's of the share of right rows, else by resamples."""
-        found = bootstrap(self.metrics_of, len(self.rows))
+        intervals = bootstrap(self.metrics_of, len(self.rows))
         if self.share_right is not None and self.right is not None:
-            found[self.share_right] = wilson(int(self.right.sum()), len(self.right))
-        return found
+            intervals[self.share_right] = wilson(int(self.right.sum()), len(self.right))
+        return intervals
 
     def mistakes(self) -> list[Mistake]:
         """Return the wrong rows, the worst first, those alike in their order."""
@@ -225,19 +225,19 @@ class TagAssessment(Assessment):
 
     def __init__(self, predictions: Predictions) -> None:
         super().__init__(predictions)
-        found, label_ids, names = (
+        predicted, label_ids, names = (
             predictions.predictions[self.rows],
             predictions.label_ids[self.rows],
             predictions.label_names,
         )
-        both = zip(found, label_ids, strict=True)
+        both = zip(predicted, label_ids, strict=True)
         self._tags = np.array([_flat_counts(*row, self.classes) for row in both])
         if names is None:
-            self.confusion = confuse_classes(found, label_ids, self.names)
-            self.right = np.asarray(((found == label_ids) | (label_ids == IGNORED)).all(axis=1))
+            self.confusion = confuse_classes(predicted, label_ids, self.names)
+            self.right = np.asarray(((predicted == label_ids) | (label_ids == IGNORED)).all(axis=1))
             self.entities = None
             return
-        self.entities = entity_rows(found, label_ids, names)
+        self.entities = entity_rows(predicted, label_ids, names)
         """The entities of each of `rows`; None without names."""
         self._counts = np.array([row.counts for row in self.entities])
         self.confusion = confuse_entities(self.entities)
@@ -259,20 +259,20 @@ class TagAssessment(Assessment):
                 if right[place] < true[place]:
                     yield Mistake(row, int(true[place] - right[place]))
                 continue
-            found = self.entities[place]
-            missed = tuple(sorted(found.true - found.predicted))
-            spurious = tuple(sorted(found.predicted - found.true))
+            entities = self.entities[place]
+            missed = tuple(sorted(entities.true - entities.predicted))
+            spurious = tuple(sorted(entities.predicted - entities.true))
             if missed or spurious:
                 size = len(missed) + len(spurious)
                 yield Mistake(row, size, missed=missed, spurious=spurious)
 
 
 def _flat_counts(
-    found: npt.NDArray[np.int32], label_ids: npt.NDArray[np.int32], classes: int
+    predicted: npt.NDArray[np.int32], label_ids: npt.NDArray[np.int32], classes: int
 ) -> npt.NDArray[np.int64]:
     """Return the counts of a row of tags: (3 C,)."""
     counted = label_ids != IGNORED
-    return np.concatenate(ClassCounts.of(found[counted], label_ids[counted], classes))
+    return np.concatenate(ClassCounts.of(predicted[counted], label_ids[counted], classes))
 
 
 def _correlation(x: Numbers, y: Numbers) -> float:

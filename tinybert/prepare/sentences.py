@@ -181,10 +181,10 @@ def _table_labels(table: TableOptions, rows: Iterable[TableRow]) -> tuple[str, .
             raise UsageError("labels that are numbers have no names", cure="leave out --labels")
         return None
 
-    def found() -> set[str]:
+    def names_in_rows() -> set[str]:
         return {name for where, cells in rows for name in table.label_names(cells[-1], where)}
 
-    return choose_labels(table.labels, table.labels_from, found, sort_labels)
+    return choose_labels(table.labels, table.labels_from, names_in_rows, sort_labels)
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:

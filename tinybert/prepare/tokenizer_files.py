@@ -84,7 +84,7 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
         InputError: One is damaged, or has an option or a token that this program has not.
     """
     config = read_tokenizer_file(directory / TOKENIZER_CONFIG)
-    problems = {
+    by_file = {
         TOKENIZER_CONFIG: list(_config_problems(config)),
         _ADDED: [
             f"token `{token}`"
@@ -95,10 +95,10 @@ def read_tokenizer(directory: Path) -> StatedTokenizer:
             _fast_problems(read_tokenizer_file(directory / TOKENIZER), directory / VOCABULARY)
         ),
     }
-    for name, found in problems.items():
-        if found:
+    for name, problems in by_file.items():
+        if problems:
             raise InputError(
-                "the tokenizer is not one that this program has:" + bulleted(found),
+                "the tokenizer is not one that this program has:" + bulleted(problems),
                 where=str(directory / name),
                 cure="take away what has no effect on the tokens; the rest cannot be honoured",
             )

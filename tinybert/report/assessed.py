@@ -76,10 +76,10 @@ class AssessedRun:
         if not rows or not by_rows or self.problem:
             return {}
         outcome = self.run.manifest.outcome
-        found = {"accuracy": outcome.metrics, "best accuracy": outcome.best_metrics}
+        accuracies = {"accuracy": outcome.metrics, "best accuracy": outcome.best_metrics}
         return {
             name: wilson(round(float(metrics["accuracy"]) * rows), rows)
-            for name, metrics in found.items()
+            for name, metrics in accuracies.items()
             if "accuracy" in metrics and 0 <= float(metrics["accuracy"]) <= 1
         }
 

@@ -80,7 +80,7 @@ def mistakes(subject: Subject) -> list[WrongRows] | None:
     """Return the worst rows of one run, or of two; or why they are not shown."""
     if len(subject.runs) > 2:
         return None
-    return [found for paged in subject.runs if (found := _wrong(paged)) is not None] or None
+    return [*filter(None, map(_wrong, subject.runs))] or None
 
 
 def changed(subject: Subject) -> ChangedRows | None:

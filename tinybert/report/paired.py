@@ -97,13 +97,14 @@ def _flips(
         in_a = bool(one.right[place])
         if spans:
             true = a.entity_text(row, spans[place][1], texts)
-            found = ("found", "missed") if in_a else ("missed", "found")
+            predicted = ("found", "missed") if in_a else ("missed", "found")
         elif isinstance(one, ClassAssessment):
             true = one.names[int(one.predictions.label_ids[row])]
-            found = _named(one, row), _named(other, row)
+            predicted = _named(one, row), _named(other, row)
         else:
-            true, found = "", ("right", "wrong") if in_a else ("wrong", "right")
-        flips.append((Flip(row, true, *found, "" if texts is None else texts.text(row)), in_a))
+            true, predicted = "", ("right", "wrong") if in_a else ("wrong", "right")
+        text = "" if texts is None else texts.text(row)
+        flips.append((Flip(row, true, *predicted, text), in_a))
     return flips, why
 
 

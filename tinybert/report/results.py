@@ -43,12 +43,12 @@ class Results:
 def results(subject: Subject) -> Results | None:
     """Return what one run measured with what was expected of it, or what two did."""
     if subject.alone is not None:
-        found = Results(_metrics_of(subject.alone), _losses_of(subject.alone.run))
+        tables = Results(_metrics_of(subject.alone), _losses_of(subject.alone.run))
     elif subject.comparison is not None:
-        found = Results(_compared(subject, losses=False), _compared(subject, losses=True))
+        tables = Results(_compared(subject, losses=False), _compared(subject, losses=True))
     else:
         return None
-    return found if found.metrics or found.losses else None
+    return tables if tables.metrics or tables.losses else None
 
 
 def _metrics_of(paged: PagedRun) -> ResultTable | None:
@@ -61,10 +61,10 @@ def _metrics_of(paged: PagedRun) -> ResultTable | None:
     for name in names:
         last, best = outcome.metrics.get(name), outcome.best_metrics.get(name)
         values = [NONE if value is None else number(float(value)) for value in (last, best)]
-        found = intervals.get(f"best {name}" if best is not None else name)
-        interval = "" if found is None else _interval_and_method(found)
+        interval = intervals.get(f"best {name}" if best is not None else name)
+        interval_cell = "" if interval is None else _interval_and_method(interval)
         expected = expected_text(name, bounds, failed)
-        rows.append((metric_words(name), *values, interval, expected))
+        rows.append((metric_words(name), *values, interval_cell, expected))
     best_head = f"best, step {outcome.best_step}"
     heads = ["metric", "last evaluation", best_head, INTERVAL, "expected"]
     if not outcome.best_metrics:
