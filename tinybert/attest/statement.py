@@ -1,4 +1,4 @@
-"""in-toto statements: which files they are about, and what they say of them.
+"""in-toto statements about runs, exports and audits.
 
 Sources: https://in-toto.io/Statement/v1; https://slsa.dev/provenance/v1. A subject is a file, named
 relative to the run's root, with its SHA-256.
@@ -20,7 +20,7 @@ from tinybert.strict_json import parse_json
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 AUDIT = "urn:tinybert:audit:v1"
-"""The type of what an auditor says of a run."""
+"""The type of an auditor's predicate about a run."""
 RUN_TYPE = "urn:tinybert:run:v1"
 EXPORT_TYPE = "urn:tinybert:export:v1"
 """What SLSA calls the type of a build: how to read its parameters."""
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Statement:
-    """What somebody says of some files."""
+    """A predicate about some files."""
 
     subjects: Mapping[str, str]
     """SHA-256 of each file, by its path relative to the run's root, or to the export."""
@@ -71,7 +71,7 @@ class Statement:
 
     @property
     def lines(self) -> list[str]:
-        """What an auditor's statement says, for people; empty for others."""
+        """The report in an auditor's statement; empty for other statements."""
         text = self.predicate.get("report") if self.kind == AUDIT else None
         return [f"  {line}" for line in text.splitlines()] if isinstance(text, str) else []
 
@@ -95,7 +95,7 @@ class Statement:
 
 
 def run_statement(run: Run) -> Statement:
-    """Return what is said of a finished run: that its inputs gave its manifest and checkpoints.
+    """Return the statement about a finished run: its inputs gave its manifest and checkpoints.
 
     Raises:
         InputError: One of its files is gone.
@@ -139,7 +139,7 @@ def run_statement(run: Run) -> Statement:
 
 
 def export_statement(export: Exported) -> Statement:
-    """Return what is said of an export: that a checkpoint gave its files.
+    """Return the statement about an export: a checkpoint gave its files.
 
     Raises:
         InputError: One of its files is gone.
@@ -166,7 +166,7 @@ def export_statement(export: Exported) -> Statement:
 
 
 def audit_statement(run: Run, predicate: Json) -> Statement:
-    """Return what an auditor says of a run."""
+    """Return the statement of an auditor about a run."""
     return Statement(_subjects([run.path], run.root), AUDIT, predicate)
 
 

@@ -67,7 +67,7 @@ class Audit:
 
     @property
     def predicate(self) -> dict[str, Any]:
-        """What the auditor's statement says."""
+        """The predicate of the auditor's statement."""
         return {
             "verdict": "same" if self.same else "different",
             "outcome_digest": self.outcome,

@@ -35,7 +35,7 @@ class AugmentInputs:
     """Gives candidates for words of one piece; None: word vectors give them."""
     vectors: WordVectors | None
     reader: WordReader
-    """Finds words: as far as records have them, and the network reads."""
+    """Finds words, in the part of a text that fits in a row and that the network reads."""
     row_maker: MaskedRowMaker | None
     """Makes what the network's head reads; None: its word embeddings are compared instead."""
 

@@ -1,4 +1,4 @@
-"""What the command line says about an augmentation."""
+"""The arguments of the command line about an augmentation."""
 
 from dataclasses import dataclass
 from pathlib import Path

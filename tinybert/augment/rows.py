@@ -76,7 +76,7 @@ class RowAugmenter:
     def expand(self, examples: Iterable[Example]) -> Iterator[Example]:
         """Yield examples, each followed by those that are made of it.
 
-        One that says what an earlier one of the same row says, or the row itself, is left out.
+        One with the texts of the row itself, or of an earlier one of the same row, is left out.
         """
         counts = self.counts
         counts.update(original_rows=0, augmented_rows=0, duplicate_rows=0)
@@ -85,14 +85,14 @@ class RowAugmenter:
             for row, example in enumerate(examples):
                 texts = [text for text in example.texts if isinstance(text, str)]
                 counts["original_rows"] += 1
-                said = {tuple(texts)}
+                before = {tuple(texts)}
                 file.write(self._line(row, 0, texts, example.label))
                 yield example
                 for sample, other in enumerate(self._variants(row, texts), start=1):
-                    if tuple(other) in said:
+                    if tuple(other) in before:
                         counts["duplicate_rows"] += 1
                         continue
-                    said.add(tuple(other))
+                    before.add(tuple(other))
                     counts["augmented_rows"] += 1
                     file.write(self._line(row, sample, other, example.label))
                     yield Example(f"{example.where}, sample {sample}", other, example.label)

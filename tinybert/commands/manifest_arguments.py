@@ -1,4 +1,4 @@
-"""The arguments of the commands about runs that are there."""
+"""The arguments of the commands about existing runs."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def add_manifests(commands: Commands, program: Path) -> None:
     _of_run(commands, program, "rerun", "the same run again, then the verdict on both")
     _audit(commands, program)
     _of_run(commands, program, "show", "one manifest, for people")
-    _of_run(commands, program, "lineage", "the chain of runs behind a run or an export")
+    _of_run(commands, program, "lineage", "the chain of runs that led to a run or an export")
     _report(commands, program)
     _trace(commands, program)
     _mlflow(commands, program)

@@ -225,14 +225,14 @@ def environment_causes(a: Manifest, b: Manifest) -> Iterator[Cause]:
         if name == "distributions.mindspore":
             continue  # the same fact as mindspore.version
         if name in OF_PROCESSES:
-            counts = _processes_have_effect(a, b)
+            relevant = _processes_have_effect(a, b)
         else:
-            counts = any(m.environment and is_bit_relevant(m.environment, name) for m in (a, b))
+            relevant = any(m.environment and is_bit_relevant(m.environment, name) for m in (a, b))
         name = name.replace("mindspore.version", "distributions.mindspore")
         name = name.replace("distributions.", "library ")
-        yield _cause(difference, name, ENVIRONMENT if counts else NOTE)
+        yield _cause(difference, name, ENVIRONMENT if relevant else NOTE)
 
 
 def _processes_have_effect(a: Manifest, b: Manifest) -> bool:
-    """Return whether results depend on the number of processes, by what the recipes say."""
+    """Return whether results depend on the number of processes, according to the recipes."""
     return has_effect("topology.hosts", a.inputs.recipe.values, b.inputs.recipe.values)

@@ -1,4 +1,4 @@
-"""Whether the files of a manifest are what they were, it agrees with itself, `[expect]` holds."""
+"""Whether a manifest's files are unchanged, it agrees with itself, and its `[expect]` holds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +63,7 @@ def verify(
 def _signed(
     manifest: Path, signature: Path | None, public_key: Path | None
 ) -> tuple[list[str], list[str]]:
-    """Return which files are not those of a signed statement, and what else it says."""
+    """Return which files are not those of a signed statement, and lines about the statement."""
     if signature is None and public_key is None:
         return [], []
     if signature is None or public_key is None:

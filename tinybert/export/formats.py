@@ -76,8 +76,7 @@ def export_network(source: Source, format: Format, output: Path) -> exported.Exp
     """Write a network into the directory `output`, run it, and record it.
 
     It will hold the model, the vocabulary and the tokenizer, as far as they are known, and
-    export.json. An existing one is replaced at the
-    end, when all is well.
+    export.json. An existing directory is replaced at the end, if nothing failed.
 
     Returns:
         What export.json holds.

@@ -32,7 +32,7 @@ def predict_texts(
 ) -> Iterator[TextPrediction]:
     """Yield what the network predicts for each text.
 
-    What the source does not know of how to read them, `read_as` must say.
+    `read_as` must state what the source does not know of how texts are read.
 
     Raises:
         InputError: A text has no tokens, the vocabulary or a tokenizer file is damaged, or the

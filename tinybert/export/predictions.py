@@ -34,7 +34,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class ReadAs:
-    """How the user says that texts are read; None: the user does not say it."""
+    """How texts are read, as the user states it; None: not stated."""
 
     pairs: bool | None = None
     """Whether a tab separates the two texts of a pair."""

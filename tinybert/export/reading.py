@@ -72,7 +72,7 @@ class TextReader:
         Raises:
             InputError: The vocabulary or a tokenizer file is damaged.
             UsageError: The network has no head, or it is not known how to read texts for it, or
-                windows are asked for that it has no use for.
+                its texts cannot be read in the windows that the user asks for.
         """
         head, encoder = require_head(source), _encoder(source, read_as.allow_empty)
         pairs = bool(read_as.pairs or source.texts.pairs)
@@ -108,10 +108,11 @@ class TextReader:
 
 
 def answer_keys(source: Source, read_as: ReadAs) -> AnswerKeys:
-    """Return how answers are chosen: as the user says, or as in the network's training.
+    """Return how answers are chosen: as the user states it, else as in the network's training.
 
     Raises:
-        UsageError: The user says it of a network that answers no questions, or a length is below 1.
+        UsageError: The user states it, and the network answers no questions; or a length is below
+            1.
     """
     if read_as.max_answer_length is not None and read_as.max_answer_length < 1:
         raise UsageError("--max-answer-length is at least 1")

@@ -32,7 +32,7 @@ from tinybert.recipe.tables import ManifestLink, RecipeLink
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """What the command line says about the network."""
+    """The arguments of the command line that name a network."""
 
     source: Path
     """A manifest, a recipe, a checkpoint, or a directory with model.safetensors."""
@@ -45,7 +45,7 @@ class SourceRequest:
     vocab: Path | None
     """The vocab.txt, or tokenizer.json, that belongs to the network."""
     lowercase: bool | None
-    """How the user says that texts are read; None: the user does not say it."""
+    """Whether texts are lower-cased, as the user states it; None: not stated."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class Source:
     sidecar: Sidecar | None = None
     """The records.json that the run read."""
     lowercase: bool | None = None
-    """How the user says that texts are read."""
+    """Whether texts are lower-cased, as the user states it; None: not stated."""
 
     def tokenizer(self) -> StatedTokenizer:
-        """Return how its training's tokenizer was set, as far as that is known or said.
+        """Return the options of its training's tokenizer, as far as files or the user state them.
 
         Raises:
             InputError: The files beside the checkpoint are of another tokenizer.
-            UsageError: What the user says is not how it was set.
+            UsageError: The user states another option than the files.
         """
         if self.sidecar is not None:
             stated = stated_by(self.sidecar)
@@ -82,7 +82,7 @@ class Source:
         return replace(stated, lowercase=agreed(option, stated.lowercase, self.lowercase))
 
     def require_tokenizer(self) -> tuple[Path, StatedTokenizer]:
-        """Return the vocabulary, and how the tokenizer was set, the case at least.
+        """Return the vocabulary and the tokenizer's options, of which the case is stated.
 
         Raises:
             InputError: As `tokenizer`.
@@ -114,7 +114,7 @@ def find_network(request: SourceRequest, *, pooler: bool = True) -> Source:
     """Return the network that the command line means, checked.
 
     Args:
-        request: What the command line says.
+        request: The arguments of the command line.
         pooler: Whether an encoder's file must have a pooler; a BertForMaskedLM's has none.
 
     Raises:

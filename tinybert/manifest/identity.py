@@ -116,7 +116,10 @@ def read_environment(
     determinism: Mapping[str, bool | str],
     arithmetic: ArithmeticFacts | NoFacts = NO_FACTS,
 ) -> Environment:
-    """Return what this process runs on; what the framework was told is given."""
+    """Return what this process runs on.
+
+    The arguments are the settings of the framework, which is not imported here.
+    """
     versions = {
         re.sub(r"[-_.]+", "-", installed.name).lower(): installed.version
         for installed in metadata.distributions()

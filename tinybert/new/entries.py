@@ -1,4 +1,4 @@
-"""What the recipes of a chain say: each table as keys with their values and origins."""
+"""The content of a chain's recipes: each table as keys with their values and origins."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ SHARED_KEYS = (
     *("vocab_size", "num_attention_heads", "hidden_act", "layer_norm_eps"),
     *("max_position_embeddings", "type_vocab_size", "initializer_range"),
 )
-"""What `[network]` says of both networks where they agree in it."""
+"""Keys of `[network]`, as far as both networks of a recipe have the same value."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The recipes of a chain: fine-tuning, general and task distillation, evaluation.
 
-Every value has its origin behind it; the comment that opens a recipe explains the origins.
+Every value is followed by its origin; the comment that opens a recipe explains the origins.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from tinybert.recipe.keys import as_toml
 WIDTH = 100
 """Columns of a comment."""
 ORIGINS = (
-    "behind each value: `teacher` or `student`, its config.json; `records`, the records.json of "
+    "after each value: `teacher` or `student`, its config.json; `records`, the records.json of "
     "the data; `paper`, TinyBERT (arXiv 1909.10351, section 4); `bert`, BERT (arXiv 1810.04805, "
     "appendix A.3); `here`, chosen for small data on one machine; `you`, the command above; "
     "`form`, what the files or the machine are."

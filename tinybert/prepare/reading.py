@@ -19,7 +19,7 @@ from tinybert.strict_json import parse_json
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
 Part = Literal["train", "dev"]
-"""Of a file that has no dev set beside it: one item of `HELD_OUT` is the dev set's."""
+"""Parts of a file without a dev set beside it: one of `HELD_OUT` items is the dev set's."""
 HELD_OUT = 10
 Item = TypeVar("Item")
 BLANKS = " \t\r"

@@ -86,9 +86,9 @@ class PrepareOptions:
         return stated
 
     def case_is_missing(self) -> bool:
-        """Return whether nothing says how to read texts for a vocabulary without capitals."""
-        unsaid = self.lowercase is None and read_tokenizer(self.vocab.parent).options is None
-        return unsaid and load_vocabulary(self.vocab).lacks_capitals
+        """Return whether the case is stated nowhere, and the vocabulary has no capitals."""
+        unstated = self.lowercase is None and read_tokenizer(self.vocab.parent).options is None
+        return unstated and load_vocabulary(self.vocab).lacks_capitals
 
     def check(self, min_seq_length: int) -> None:
         """Refuse a number that is too small, and an output that may not be replaced.

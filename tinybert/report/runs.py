@@ -29,7 +29,7 @@ class ListedRun:
     trial: bool
     """Whether it is a trial, which no link takes."""
     as_expected: bool
-    """Whether it met its [expect], as far as it finished."""
+    """Whether it met its [expect]; true of a run that did not finish."""
     steps: int
     metric: str
     """The task's own, or the loss."""
