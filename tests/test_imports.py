@@ -13,7 +13,7 @@ SINGLE_FILES = (
     *("errors", "atomic", "files", "prefetch", "strict_json", "terminal"),
     *("randomness", "arithmetic", "device", "signals"),
 )
-FLOORS = (
+LAYERS = (
     ("kernels",),
     SINGLE_FILES,
     ("recipe",),
@@ -37,9 +37,9 @@ FLOORS = (
     ("launch",),
     ("commands",),
 )
-"""The rooms of `tinybert/`, from the ground up: each imports from the rooms before it alone, a
+"""The packages of `tinybert/`, the lowest first: each imports from the packages before it alone, a
 single file from other single files too."""
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "tinybert").rglob("*.py"))
@@ -58,7 +58,7 @@ def imported_modules(path):
     return {name for name in found if name in MODULES and name != "tinybert"}
 
 
-def room_of(module):
+def package_of(module):
     return module.split(".")[1]
 
 
@@ -70,13 +70,13 @@ def test_imports_point_down(module):
     if module == "tinybert":
         assert IMPORTS[module] == set()
         return
-    room = room_of(module)
+    package = package_of(module)
     upwards = {
         other
         for other in IMPORTS[module]
-        if room_of(other) != room
-        and FLOOR[room_of(other)] >= FLOOR[room]
-        and not {room, room_of(other)} <= set(SINGLE_FILES)
+        if package_of(other) != package
+        and LAYER[package_of(other)] >= LAYER[package]
+        and not {package, package_of(other)} <= set(SINGLE_FILES)
     }
     assert upwards == set()
 
@@ -100,12 +100,12 @@ def test_each_public_name_stands_for_one_thing():
 
 def test_reading_back_does_not_know_the_recipe():
     for module in ("tinybert.train.effective", "tinybert.train.graph"):
-        assert "recipe" not in {room_of(other) for other in IMPORTS[module]}
+        assert "recipe" not in {package_of(other) for other in IMPORTS[module]}
 
 
 def test_commands_without_training_do_not_import_the_framework():
-    rooms = ("recipe", "manifest", "compare", "report")
-    modules = [module for module in MODULES if "." in module and room_of(module) in rooms]
+    packages = ("recipe", "manifest", "compare", "report")
+    modules = [module for module in MODULES if "." in module and package_of(module) in packages]
     code = (
         "import sys, importlib, runner\n"
         f"for module in {modules!r}:\n"

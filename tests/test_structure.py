@@ -7,19 +7,19 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_imports import FLOORS
+from tests.test_imports import LAYERS
 
 PAGE = (ROOT / "docs" / "structure.md").read_text(encoding="utf-8")
 PATHS = set(re.findall(r"`([\w/]+(?:\.py|/))`", PAGE))
 ROWS = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", PAGE.partition("## ")[0], re.M)[1:]
 
 
-def test_the_rooms_are_in_their_order():
-    for (name, contents, _), floor in zip(ROWS, FLOORS, strict=True):
+def test_the_packages_are_in_their_order():
+    for (name, contents, _), layer in zip(ROWS, LAYERS, strict=True):
         if name == "single files":
-            assert re.findall(r"`(\w+)\.py`", contents) == list(floor)
+            assert re.findall(r"`(\w+)\.py`", contents) == list(layer)
         else:
-            assert (name.strip("`/"),) == floor
+            assert (name.strip("`/"),) == layer
 
 
 @pytest.mark.parametrize("path", sorted(PATHS))
@@ -34,14 +34,14 @@ def test_names_of_code_are_in_the_files_named_beside_them():
         assert re.search(rf"\b{name}\b", (ROOT / "tinybert" / path).read_text()), name
 
 
-def test_the_rooms_that_are_marked_import_no_framework():
+def test_the_packages_that_are_marked_import_no_framework():
     code = """
 import importlib, pathlib, sys
-for room in sys.argv[1:]:
-    for path in sorted(pathlib.Path("tinybert", room).glob("*.py")):
-        importlib.import_module(f"tinybert.{room}.{path.stem}")
+for package in sys.argv[1:]:
+    for path in sorted(pathlib.Path("tinybert", package).glob("*.py")):
+        importlib.import_module(f"tinybert.{package}.{path.stem}")
 assert "mindspore" not in sys.modules
 """
     assert {answer for *_, answer in ROWS} == {"yes", "no"}
-    rooms = [name.strip("`/") for name, _, answer in ROWS if name[0] == "`" and answer == "no"]
-    subprocess.run([sys.executable, "-c", code, *rooms], cwd=ROOT, check=True)
+    packages = [name.strip("`/") for name, _, answer in ROWS if name[0] == "`" and answer == "no"]
+    subprocess.run([sys.executable, "-c", code, *packages], cwd=ROOT, check=True)
