@@ -8,9 +8,9 @@ import pytest
 import runner
 from tests.conftest import ROOT, SHIPPED
 from tests.stand_ins import stand_in_run
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import TOKENIZER_FOLDER, Run
 from tinybert.plan.plan import make_plan
-from tinybert.plan.tokenizer import KEPT, keep_tokenizer, kept_vocabulary
+from tinybert.plan.tokenizer import keep_tokenizer, kept_vocabulary
 from tinybert.prepare.vocabulary import load_vocabulary
 from tinybert.recipe.load import load
 
@@ -30,7 +30,7 @@ def kept(root, recipe="tiny_finetune"):
     assert problems == []
     (root / "run").mkdir()
     keep_tokenizer(plan, root / "run")
-    return {path.name: path for path in (root / "run").glob(f"{KEPT}/*")}
+    return {path.name: path for path in (root / "run").glob(f"{TOKENIZER_FOLDER}/*")}
 
 
 def test_they_are_those_of_the_records(root):

@@ -30,7 +30,7 @@ from tinybert.errors import (
 from tinybert.files import PROGRAM, relative_to, relative_to_cwd
 from tinybert.launch.preflight import preflight, process_bytes, require, require_space
 from tinybert.launch.processes import HostJob, cluster_of, describe_job
-from tinybert.manifest.document import Run, is_locked, require_own_place
+from tinybert.manifest.document import LOG, Run, is_locked, require_own_place
 from tinybert.manifest.identity import code_identity, read_processor, why_unknown
 from tinybert.manifest.model import Code, Inputs, Parent
 from tinybert.manifest.record import RunRecord
@@ -152,7 +152,7 @@ def carry_out(options: RunOptions, stop: StopRequest) -> str:
         return HostJob(options, plan, code, cluster, stop).run_other()
     with _record(options, plan, code, patch, first) as record:
         manifest = relative_to_cwd(record.path)
-        events.open(record.directory / "log.jsonl")
+        events.open(record.directory / LOG)
         log.info("run", recipe=options.recipe, manifest=manifest)
         with _recorded_errors(record, manifest):
             if several:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tinybert.data.sidecar import Sidecar
 from tinybert.errors import InputError, UsageError
 from tinybert.export.network import TrainedNetwork, assemble
+from tinybert.manifest.document import TOKENIZER_FOLDER
 from tinybert.model.checkpoint_files import StoredArrays, read_arrays
 from tinybert.model.description import (
     DESCRIPTION,
@@ -20,7 +21,7 @@ from tinybert.model.description import (
 from tinybert.model.weights import parameter_names
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.plan.run_names import find_manifest
-from tinybert.plan.tokenizer import KEPT, kept_vocabulary, stated_by
+from tinybert.plan.tokenizer import kept_vocabulary, stated_by
 from tinybert.prepare.tokenizer_files import StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary, require_room
 from tinybert.recipe.load import load
@@ -76,7 +77,7 @@ class Source:
         if self.sidecar is not None:
             stated = stated_by(self.sidecar)
         else:
-            kept = self.file.parent if self.run is None else self.run.folder / KEPT
+            kept = self.file.parent if self.run is None else self.run.folder / TOKENIZER_FOLDER
             stated = read_tokenizer(kept)
         option = "--lowercase" if self.lowercase else "--cased"
         return replace(stated, lowercase=agreed(option, stated.lowercase, self.lowercase))

@@ -37,6 +37,10 @@ LIVE = ("planned", "running")
 """States in which a process carries out a run, or did when it was killed."""
 LOCK = "lock"
 """The file in a run's folder that its process has locked."""
+LOG = "log.jsonl"
+"""The log, in a run's folder."""
+TOKENIZER_FOLDER = "tokenizer"
+"""The folder, in a run's folder, with vocabulary and tokenizer in the files of transformers."""
 ATTEMPTS = 20
 PAUSE = 0.05  # seconds; `is_locked` holds the lock for an instant
 

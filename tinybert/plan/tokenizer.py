@@ -6,13 +6,10 @@ from pathlib import Path
 from tinybert.atomic import write_bytes
 from tinybert.data.sidecar import VOCABULARY, Sidecar
 from tinybert.errors import InputError
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import TOKENIZER_FOLDER, Run
 from tinybert.plan.plan import Plan
 from tinybert.prepare.tokenizer_files import TOKENIZER_CONFIG, StatedTokenizer, read_tokenizer
 from tinybert.prepare.vocabulary import find_vocabulary, load_vocabulary
-
-KEPT = "tokenizer"
-"""The folder of a run with its vocabulary and tokenizer, in the files that transformers has."""
 
 
 def keep_tokenizer(plan: Plan, folder: Path) -> None:
@@ -28,7 +25,7 @@ def keep_tokenizer(plan: Plan, folder: Path) -> None:
     recorded = prepared[0][1] if prepared else None
     places = [directory for directory, _ in prepared]
     places += [path for path in plan.checkpoints.values() if path.is_dir()]
-    places += [run.folder / KEPT for run in plan.parents.values()]
+    places += [run.folder / TOKENIZER_FOLDER for run in plan.parents.values()]
     vocabulary = next(_vocabularies(places, recorded), None)
     if vocabulary is None:
         return
@@ -37,17 +34,17 @@ def keep_tokenizer(plan: Plan, folder: Path) -> None:
     except InputError:
         return
     content = load_vocabulary(vocabulary).encode()
-    (folder / KEPT).mkdir(exist_ok=True)
-    write_bytes(folder / KEPT / VOCABULARY, content)
+    (folder / TOKENIZER_FOLDER).mkdir(exist_ok=True)
+    write_bytes(folder / TOKENIZER_FOLDER / VOCABULARY, content)
     if kept.lowercase is not None:
         length = plan.resolved.recipe.data.seq_length
-        write_bytes(folder / KEPT / TOKENIZER_CONFIG, kept.encode(length))
+        write_bytes(folder / TOKENIZER_FOLDER / TOKENIZER_CONFIG, kept.encode(length))
 
 
 def kept_vocabulary(run: Run, prepared: list[tuple[Path, Sidecar]]) -> Path | None:
     """Return the vocabulary of a run, if it is kept: with the run, or with the records it read."""
     recorded = prepared[0][1] if prepared else None
-    places = [run.folder / KEPT, *(directory for directory, _ in prepared)]
+    places = [run.folder / TOKENIZER_FOLDER, *(directory for directory, _ in prepared)]
     return next(_vocabularies(places, recorded), None)
 
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from tinybert.compare.steps import StepDifference, relative_difference
 from tinybert.errors import ManifestError
 from tinybert.files import open_file
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import LOG, Run
 from tinybert.manifest.pace import PACE, read_pace
 from tinybert.manifest.record import TRACE
 from tinybert.manifest.trace import Record, read_trace
 from tinybert.report.curves import Curve
 from tinybert.strict_json import parse_json
 
-LOG = "log.jsonl"
-"""The log, in a run's folder; evaluations are nowhere else."""
 ROWS_A_SECOND = "rows a second"
 
 
@@ -96,9 +94,10 @@ def _read(records: Iterator[Record]) -> tuple[dict[str, Curve], list[int], str]:
 
 
 def _evaluations(path: Path) -> dict[str, Curve]:
-    """Return the metrics of a log's evaluations; of a step that was done twice, the later.
+    """Return the metrics of a log's evaluations, which are nowhere else.
 
-    Lines that are no evaluation, such as a torn one, are passed over.
+    Of a step that was done twice, they are those of the later evaluation. Lines that are no
+    evaluation, such as a torn one, are skipped.
     """
     metrics: dict[str, dict[int, float]] = {}
     try:

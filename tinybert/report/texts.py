@@ -13,10 +13,8 @@ from tinybert.data.sidecar import VOCABULARY, load_sidecar
 from tinybert.data.tfrecord import read_records
 from tinybert.errors import InputError
 from tinybert.files import digest_file, read_file
-from tinybert.manifest.document import Run
+from tinybert.manifest.document import TOKENIZER_FOLDER, Run
 
-KEPT = "tokenizer"
-"""The folder of a run with the vocabulary."""
 PIECE = "##"
 """What a piece begins with that continues a word."""
 _OUTER = ("[CLS]", "[PAD]")
@@ -104,7 +102,7 @@ def _payloads(run: Run) -> Iterator[bytes]:
 
 def _vocabulary(run: Run) -> list[str]:
     """Return the tokens of a run's vocabulary, which is that of its records if they name one."""
-    path = run.folder / KEPT / VOCABULARY
+    path = run.folder / TOKENIZER_FOLDER / VOCABULARY
     try:
         content = read_file(path)
         tokens = content.decode().split("\n")
