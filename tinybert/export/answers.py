@@ -61,7 +61,7 @@ class ContextQuestions:
             self.texts += [number] * len(rows)
             self._cut.append(self._encoder.counts["cut_questions"] > before)
 
-    def answers(self, logits: Sequence[Logits]) -> Iterator[AnswerPrediction]:
+    def predictions(self, logits: Sequence[Logits]) -> Iterator[AnswerPrediction]:
         """Yield the answer to every question from the logits (tokens, 2) of all rows."""
         answers = best_answers(self._encoder.question_set(), logits, self._options)
         for text, cut, answer in zip(self._texts, self._cut, answers, strict=True):

@@ -3,11 +3,10 @@
 A text that is longer than a row is cut, or read in windows whose predictions are joined.
 """
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -38,14 +37,13 @@ TextPrediction: TypeAlias = (
 )
 
 
-class Readings(ABC):
+class Readings(Protocol):
     """Some texts as rows."""
 
     rows: list[EncodedRow]
     texts: list[int]
     """Which of the texts each row is of, ascending."""
 
-    @abstractmethod
     def predictions(self, logits: Sequence[Logits]) -> Iterator[TextPrediction]:
         """Yield what the logits of all rows, (C,) or (tokens, C) each, predict for each text."""
 
@@ -95,9 +93,10 @@ class TextReader:
             InputError: A text has no tokens.
         """
         if self.head.task_type == "question_answering":
-            return _Questions(ContextQuestions(texts, self.encoder, self.answers))
-        kind = _TaggedTexts if self.head.task_type == "ner" else _LabelledTexts
-        return kind(self, texts)
+            return ContextQuestions(texts, self.encoder, self.answers)
+        if self.head.task_type == "ner":
+            return _TaggedTexts(self, texts)
+        return _LabelledTexts(self, texts)
 
     def windows_of(self, examples: Sequence[Example]) -> list[list[tuple[int, EncodedRow]]]:
         """Return the rows of each text, each with the first of the tokens that it reads."""
@@ -151,7 +150,7 @@ def label_prediction(
     return _most_probable(text, truncated, logits, names)
 
 
-class _LabelledTexts(Readings):
+class _LabelledTexts:
     """Texts, or pairs of texts, with labels or numbers."""
 
     def __init__(self, reader: TextReader, texts: Sequence[Text]) -> None:
@@ -174,7 +173,7 @@ class _LabelledTexts(Readings):
             first += count
 
 
-class _TaggedTexts(Readings):
+class _TaggedTexts:
     """Texts whose words are tagged; a word's tag is that of its first piece."""
 
     def __init__(self, reader: TextReader, texts: Sequence[Text]) -> None:
@@ -206,17 +205,6 @@ class _TaggedTexts(Readings):
                 tags[word] = self._reader.names[tag]
             cut = windows[0][1].cut_tokens > 0
             yield EntityPrediction(text.text, cut, _entities(words, tags, joint))
-
-
-class _Questions(Readings):
-    """Questions about contexts."""
-
-    def __init__(self, questions: ContextQuestions) -> None:
-        self._questions = questions
-        self.rows, self.texts = questions.rows, questions.texts
-
-    def predictions(self, logits: Sequence[Logits]) -> Iterator[TextPrediction]:
-        return self._questions.answers(logits)
 
 
 def _check_windows(windows: Windows, head: HeadConfig, pairs: bool, seq_length: int) -> None:
