@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -72,25 +72,24 @@ def ranking(subject: Subject) -> Ranking | None:
     shared = names.pop() if len(names) == 1 else ""
     losses = [n for n in OTHER_LOSSES if n != shared and any(n in each for each in metrics)][:1]
     columns = [*filter(None, [shared]), *losses]
-    ranked = [
-        RankedRun(
-            paged=each,
-            manifest=subject.link(each.run.path),
-            badge=run_badge(each.run),
-            best=False,
-            cells=[
-                *(number(own[name]) if name in own else NONE for name in columns),
-                *(row[1 + place] for row in options),
-                duration(each.run) or NONE,
-            ],
-        )
-        for place, (each, own) in enumerate(zip(paged, metrics, strict=True))
-    ]
     order = sorted(range(len(paged)), key=lambda place: _rank(metrics[place].get(shared), shared))
     best = order[0] if shared and shared in metrics[order[0]] else None
     return Ranking(
         heads=[*map(metric_words, columns), *option_heads, "took"],
-        runs=[replace(ranked[place], best=place == best) for place in order],
+        runs=[
+            RankedRun(
+                paged=paged[place],
+                manifest=subject.link(runs[place].path),
+                badge=run_badge(runs[place]),
+                best=place == best,
+                cells=[
+                    *_metric_cells(metrics[place], columns),
+                    *(row[1 + place] for row in options),
+                    duration(runs[place]) or NONE,
+                ],
+            )
+            for place in order
+        ],
         unshared=unshared_text(unshared),
         absent=list(_absent(subject)),
         every=ResultTable(["metric", *(each.letter for each in paged)], list(_every(metrics))),
@@ -127,6 +126,10 @@ def _rank(value: float | None, metric: str) -> float:
     if value is None or math.isnan(value):
         return math.inf
     return value if is_loss(metric) else -value
+
+
+def _metric_cells(metrics: dict[str, float], names: Sequence[str]) -> list[Markup | str]:
+    return [number(metrics[name]) if name in metrics else NONE for name in names]
 
 
 def _every(metrics: Sequence[dict[str, float]]) -> Iterator[Cells]:
