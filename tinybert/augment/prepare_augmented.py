@@ -71,7 +71,10 @@ def prepare_augmented(
     parts.begin(inputs.arguments(facts, index), force=records.force)
     sources = _find(inputs, index, parts)
     augmenter = RowAugmenter(
-        *(inputs.reader, parts.of, sources.text_of, parts.folder / TABLE),
+        reader=inputs.reader,
+        candidates=parts.of,
+        text_of=sources.text_of,
+        table=parts.folder / TABLE,
         roles=[role for role in rows.task.columns if role != "label"],
         labels=rows.task.labels,
         counts=rows.counts,
@@ -96,7 +99,8 @@ def _find(inputs: AugmentInputs, index: TextIndex, parts: CandidateParts) -> Can
     elif missing and network is not None and inputs.row_maker is not None:
         predicted = _masked_words(network, reader), inputs.row_maker
     sources = CandidateSources(
-        *(reader, inputs.options.candidates),
+        reader,
+        inputs.options.candidates,
         predicted=predicted,
         embeddings=embeddings,
         vectors=inputs.vectors,

@@ -97,7 +97,11 @@ def prepare_qa(
                 advance(path.stat().st_size)
 
         content = RecordContent(
-            *(inputs, encoder.rows(passages()), vocabulary, counts, prepared),
+            inputs=inputs,
+            rows=encoder.rows(passages()),
+            vocabulary=vocabulary,
+            counts=counts,
+            task=prepared,
             windows=windows,
             write_beside=lambda directory: encoder.question_set().save(directory),
         )

@@ -178,7 +178,11 @@ def write_task(
         if augmentation is not None:
             examples = augmentation.expand(examples)
         content = RecordContent(
-            *(texts.inputs, encoder.rows(examples), vocabulary, counts, texts.task),
+            inputs=texts.inputs,
+            rows=encoder.rows(examples),
+            vocabulary=vocabulary,
+            counts=counts,
+            task=texts.task,
             augmentation=None if augmentation is None else augmentation.facts,
             write_beside=None if augmentation is None else augmentation.move_table,
         )
