@@ -170,39 +170,40 @@ def _matrix(
 ) -> tuple[str, Mapping[str, list[Any]]]:
     """Return a study's recipe, and the values of each key, by a recipe or by a study's file."""
     matrix: dict[str, list[Any]] = {}
-    content = _toml(recipe)
-    if "recipe" in content:
-        try:
-            named = StudyFile.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise RecipeError(
-                f"no study: `{place}`: {first['msg'].lower()}", where=recipe
-            ) from None
-        recipe = relative_to_cwd(root / named.recipe)
-        for key, value in named.values.items():
+    if (file := _study_file(recipe)) is not None:
+        recipe = relative_to_cwd(root / file.recipe)
+        for key, value in file.values.items():
             matrix[key] = value if isinstance(value, list) else [value]
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise UsageError(f"`--set {override}` has no values", cure="write KEY=VALUE,VALUE")
         matrix[key.strip()] = list(_values(text))
-    runs = 1
-    for values in matrix.values():
-        runs *= len(values)
-    if not matrix or not 1 <= runs <= MAX_RUNS:
-        message = f"a study has 1 to {MAX_RUNS:,} runs, this one {runs if matrix else 0:,}"
+    runs = math.prod(map(len, matrix.values())) if matrix else 0
+    if not 1 <= runs <= MAX_RUNS:
+        message = f"a study has 1 to {MAX_RUNS:,} runs, this one {runs:,}"
         raise UsageError(message, cure="vary a value: --set seed=1,2,3")
     return recipe, matrix
 
 
-def _toml(path: str) -> dict[str, Any]:
-    """Return the content of a file; nothing if it is not TOML, which `load` reports."""
+def _study_file(path: str) -> StudyFile | None:
+    """Return a study's file; None of a recipe, or of what is no TOML, which `load` reports.
+
+    Raises:
+        RecipeError: It names a recipe, but is no study otherwise.
+    """
     try:
-        return tomli.loads(read_source(path).decode("utf-8", "replace"))
+        content = tomli.loads(read_source(path).decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return {}
+        return None
+    if "recipe" not in content:
+        return None
+    try:
+        return StudyFile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"no study: `{place}`: {first['msg'].lower()}", where=path) from None
 
 
 def _values(text: str) -> Sequence[Any]:
