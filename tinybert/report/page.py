@@ -4,15 +4,14 @@
 names its sections.
 """
 
-import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tinybert.atomic import write_bytes
-from tinybert.errors import UsageError
+from tinybert.files import require_free_file
 from tinybert.report.chart import SERIES
 from tinybert.report.facts import LISTED
 from tinybert.report.figures import NUMBERS
@@ -48,7 +47,7 @@ def report(manifests: Sequence[Path], *, output: Path | None, force: bool) -> tu
 
 def write_page(manifests: Sequence[Path], target: Path, *, force: bool) -> None:
     """Write the page about runs, or about a study, to a file; raises as `report`."""
-    _require_free(target, manifests, force=force)
+    require_free_file(target, dict.fromkeys(manifests, "a manifest"), what="the page", force=force)
     write_bytes(target, html(manifests, target.parent).encode())
 
 
@@ -75,21 +74,6 @@ def html(manifests: Sequence[Path], folder: Path = Path()) -> str:
         )
     )
     return FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", page)
-
-
-def _require_free(target: Path, sources: Iterable[Path], *, force: bool) -> None:
-    """Raise a UsageError unless a page may be written to a file."""
-    cure = "name another with --output"
-    if os.path.realpath(target) in map(os.path.realpath, sources):
-        raise UsageError("the page would replace a manifest", where=str(target), cure=cure)
-    if target.is_dir():
-        raise UsageError("the page's file is a directory", where=str(target), cure=cure)
-    if target.exists() and not force:
-        cure = f"{cure}, or replace it with --force"
-        raise UsageError("the file exists", where=str(target), cure=cure)
-    if not target.parent.is_dir():
-        cure = "create it, or name another with --output"
-        raise UsageError("the page's folder is missing", where=str(target.parent), cure=cure)
 
 
 def _templates() -> Environment:
