@@ -153,10 +153,12 @@ def _measured(run: LinkedRun) -> Measured | None:
     """Return the newest evaluation of a run's network, or else what the run measured itself."""
     own = run.manifest.outcome
     for evaluation in _evaluations(run):
-        if measured := _of(evaluation, evaluation.manifest.outcome.metrics, ""):
+        if measured := _recorded(evaluation, evaluation.manifest.outcome.metrics, ""):
             return measured
     best = own.best_checkpoint is not None and run.recorded == own.best_checkpoint
-    return _of(run, own.best_metrics, "best ") if best else _of(run, own.metrics, "")
+    if best:
+        return _recorded(run, own.best_metrics, "best ")
+    return _recorded(run, own.metrics, "")
 
 
 def _evaluations(run: Run) -> Iterator[Run]:
@@ -172,7 +174,7 @@ def _evaluations(run: Run) -> Iterator[Run]:
                 yield other
 
 
-def _of(run: Run, metrics: dict[str, Number], prefix: str) -> Measured | None:
+def _recorded(run: Run, metrics: dict[str, Number], prefix: str) -> Measured | None:
     """Return metrics of a run with their intervals, those of its last losses left out."""
     inputs, built = run.manifest.inputs, run.manifest.effective
     intervals = AssessedRun(run).intervals
