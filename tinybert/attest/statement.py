@@ -41,10 +41,7 @@ class Statement:
         """Return the statement's JSON."""
         document = {
             "_type": STATEMENT,
-            "subject": [
-                {"name": name, "digest": {"sha256": sha256}}
-                for name, sha256 in self.subjects.items()
-            ],
+            "subject": [_resource(name, sha256) for name, sha256 in self.subjects.items()],
             "predicateType": self.kind,
             "predicate": self.predicate,
         }
@@ -117,7 +114,7 @@ def run_statement(run: Run) -> Statement:
         },
         "resolvedDependencies": [
             _program(code.digest, code.commit),
-            *({"name": f.path, "digest": {"sha256": f.sha256}} for f in inputs.files),
+            *(_resource(file.path, file.sha256) for file in inputs.files),
         ],
     }
     details = {
@@ -127,7 +124,7 @@ def run_statement(run: Run) -> Statement:
             "startedOn": _second(volatile.created),
             "finishedOn": _second(volatile.ended or volatile.created),
         },
-        "byproducts": _described([run.folder / TRACE], run.root),
+        "byproducts": _byproducts([run.folder / TRACE], run.root),
     }
     digests = run.manifest.digests
     predicate = {
@@ -154,7 +151,7 @@ def export_statement(export: Exported) -> Statement:
             "internalParameters": {},
             "resolvedDependencies": [
                 _program(content.program.digest, content.program.commit),
-                {"name": source.checkpoint, "digest": {"sha256": source.sha256}},
+                _resource(source.checkpoint, source.sha256),
             ],
         },
         "runDetails": {
@@ -185,14 +182,20 @@ def _subjects(files: Iterable[Path], root: Path) -> dict[str, str]:
     return {relative_to(file.path, root): file.sha256 for file in digest_files(files)}
 
 
-def _described(files: Iterable[Path], root: Path) -> list[Json]:
+def _byproducts(files: Iterable[Path], root: Path) -> list[Json]:
+    """Return those of some files that exist."""
     subjects = _subjects([file for file in files if file.is_file()], root)
-    return [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()]
+    return [_resource(name, sha256) for name, sha256 in subjects.items()]
 
 
 def _program(digest: str, commit: str | None) -> Json:
-    own = {"sha256": digest} | ({} if commit is None else {"gitCommit": commit})
-    return {"name": "program", "digest": own}
+    other = {} if commit is None else {"gitCommit": commit}
+    return _resource("program", digest, **other)
+
+
+def _resource(name: str, sha256: str, **digests: str) -> Json:
+    """Return in-toto's descriptor of a file, or of the program, with further digests."""
+    return {"name": name, "digest": {"sha256": sha256, **digests}}
 
 
 def _second(time: str) -> str:
