@@ -23,7 +23,7 @@ from tinybert.export.predictions import (
     Text,
     ValuePrediction,
 )
-from tinybert.export.reading import TextPrediction, require_head
+from tinybert.export.reading import TextPrediction, label_names, require_head
 from tinybert.export.source import Source
 from tinybert.files import writing
 from tinybert.prepare.glue import GLUE_TASKS
@@ -82,8 +82,7 @@ def _official_labels(source: Source, wanted: Submission) -> dict[str, str]:
     if facts is None or facts.labels is None:
         return {}
     official = facts.labels
-    names = source.network.labels
-    ours = names or tuple(str(index) for index in range(head.num_labels))
+    names, ours = source.network.labels, label_names(source, head)
     if len(ours) == len(official):
         if sorted(map(str.casefold, ours)) == sorted(official):
             return {name: name.casefold() for name in ours}
