@@ -35,29 +35,32 @@ class Steps:
 
 
 def steps_of(run: Run) -> Steps:
-    """Read a run's trace, the evaluations of its log, and its pace.
+    """Read a run's trace, the evaluations of its log, and its pace."""
+    curves, overflows, note = _traced(run)
+    return Steps(curves, overflows, _evaluations(run.folder / LOG), _pace(run.folder / PACE), note)
+
+
+def _traced(run: Run) -> tuple[dict[str, Curve], list[int], str]:
+    """Return curves and overflows of a run's trace, and a note about them.
 
     A trace that is missing, damaged or another run's leaves no curves, but a note.
     """
     path, outcome = run.folder / TRACE, run.manifest.outcome
-    evaluations, pace = _evaluations(run.folder / LOG), _pace(run.folder / PACE)
     if not path.exists():
         trained = outcome.trace_digest is not None or outcome.steps > 0
-        note = f"no trace at hand ({path})" if trained else "it left no trace of a step"
-        return Steps({}, [], evaluations, pace, note)
+        return {}, [], f"no trace at hand ({path})" if trained else "it left no trace of a step"
     try:
         curves, overflows, chain = _read(read_trace(path))
     except ManifestError as error:
-        return Steps({}, [], evaluations, pace, f"{error.message} ({error.where})")
+        return {}, [], f"{error.message} ({error.where})"
     if not curves:
-        return Steps({}, [], evaluations, pace, "it left no trace of a step")
+        return {}, [], "it left no trace of a step"
     if outcome.trace_digest is None:
         note = f"the run has no final trace: {len(curves['loss'].steps)} steps were written"
-        return Steps(curves, overflows, evaluations, pace, note)
+        return curves, overflows, note
     if outcome.trace_digest != chain:
-        note = f"the trace at hand is not the one of this manifest ({path})"
-        return Steps({}, [], evaluations, pace, note)
-    return Steps(curves, overflows, evaluations, pace, "")
+        return {}, [], f"the trace at hand is not the one of this manifest ({path})"
+    return curves, overflows, ""
 
 
 def apart(step: StepDifference) -> Curve:
