@@ -86,18 +86,22 @@ def step_groups(subject: Subject) -> Iterator[FigureGroup]:
     for phase in dict.fromkeys(name for each in spans for name in each):
         lines: dict[str, list[Line]] = {}
         for paged, own in zip(subject.runs, spans, strict=True):
-            first, last = own.get(phase, (1, 0))
-            for name, curve in paged.steps.curves.items():
-                part = curve.within(first, last)
-                if len(part.steps) and (part.extent or part.lost):
-                    events = paged.steps.overflows if name == "loss_scale" else ()
-                    inside = [step for step in events if first <= step <= last]
-                    line = Line(paged.color, part, inside, paged.letter)
-                    lines.setdefault(name, []).append(line)
+            for name, line in _lines_between(paged, *own.get(phase, (1, 0))):
+                lines.setdefault(name, []).append(line)
         if lines:
             title = phase.replace("phase", "Phase ")
             frame = Frame(_reach(lines), list(_marks(subject)))
             yield _group(f"curve-{phase or 'all'}", title, lines, frame)
+
+
+def _lines_between(paged: PagedRun, first: int, last: int) -> Iterator[tuple[str, Line]]:
+    """Yield the curves of a run's trace from one step to another, each with its quantity."""
+    for name, curve in paged.steps.curves.items():
+        part = curve.within(first, last)
+        if len(part.steps):
+            events = paged.steps.overflows if name == "loss_scale" else ()
+            inside = [step for step in events if first <= step <= last]
+            yield name, Line(paged.color, part, inside, paged.letter)
 
 
 def difference_figure(subject: Subject) -> Figure | None:
