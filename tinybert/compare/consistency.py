@@ -32,7 +32,7 @@ from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
 from tinybert.recipe.network import ROLES, network, padding_indices
-from tinybert.recipe.tables import block_length, device_count, global_batch_size
+from tinybert.recipe.tables import Optimizer, block_length, device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
 """States of a run that has written down all that it counted."""
@@ -199,24 +199,25 @@ def _training(
             scale_window=table.scale_window,
         )
         pairs.append(("loss_scale", facts.loss_scale, scale))
-    if isinstance(facts.optimizer, OptimizerFacts):
-        optimizer = phase.optimizer
-        decays = {repr(optimizer.weight_decay), repr(0.0)}
-        pairs += [
-            ("optimizer.optimizer", facts.optimizer.optimizer, optimizer.optimizer),
-            ("optimizer.betas", facts.optimizer.betas, list(optimizer.betas)),
-            ("optimizer.eps", facts.optimizer.eps, optimizer.eps),
-            ("optimizer.clip_norm", facts.optimizer.clip_norm, optimizer.clip_norm),
-            ("optimizer.clip_by", facts.optimizer.clip_by, optimizer.clip_by or "norm"),
-            (
-                "optimizer.bias_correction",
-                facts.optimizer.bias_correction,
-                bool(optimizer.bias_correction),
-            ),
-            ("optimizer.decay_groups", set(facts.optimizer.decay_groups) - decays, set()),
-        ]
     for name, recorded, computed in pairs:
         yield from differs(f"{path}.{name}", recorded, computed, source)
+    if isinstance(facts.optimizer, OptimizerFacts):
+        yield from _optimizer(f"{path}.optimizer", facts.optimizer, phase.optimizer)
+
+
+def _optimizer(path: str, built: OptimizerFacts, asked: Optimizer) -> Iterator[str]:
+    """Compare an optimizer with the recipe's."""
+    decays = {repr(asked.weight_decay), repr(0.0)}
+    for name, recorded, computed in (
+        ("optimizer", built.optimizer, asked.optimizer),
+        ("betas", built.betas, list(asked.betas)),
+        ("eps", built.eps, asked.eps),
+        ("clip_norm", built.clip_norm, asked.clip_norm),
+        ("clip_by", built.clip_by, asked.clip_by or "norm"),
+        ("bias_correction", built.bias_correction, bool(asked.bias_correction)),
+        ("decay_groups", set(built.decay_groups) - decays, set()),
+    ):
+        yield from differs(f"{path}.{name}", recorded, computed, "the recipe")
 
 
 def _outcome(manifest: Manifest) -> Iterator[str]:
