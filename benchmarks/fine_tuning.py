@@ -49,13 +49,8 @@ def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
         f"PyTorch, {form}": FineTuning(training, given.encoder, 0.1, form)
         for form in (PADDED, LONGEST, SORTED)
     }
-    for side in sides.values():  # compiles, and warms up
-        side.steps(8)
-    found = measuring.in_turn(
-        {name: lambda _, side=side: side.steps(arguments.steps)[1] for name, side in sides.items()},
-        arguments.rounds,
-    )
-    return [measuring.Comparison("fine-tuning 6 x 384 on SST-2", "rows/s", found, off)]
+    rates = measuring.step_rates(sides, 8, arguments.steps, arguments.rounds)
+    return [measuring.Comparison("fine-tuning 6 x 384 on SST-2", "rows/s", rates, off)]
 
 
 def main() -> None:

@@ -7,11 +7,10 @@ clipping, update. The teacher is BERT-base with first weights, or the encoder.
 """
 
 import argparse
-import sys
 
 from benchmarks import measuring
 from benchmarks.fine_tuning import CHECKED
-from benchmarks.material import Material, add_arguments, material
+from benchmarks.material import Material, add_arguments, material, prepare_command
 from benchmarks.trainings import DROPOUT, ROOT, TRANSFORMERS, Training, edited, run_context
 from tinybert.distill.layer_map import layer_map
 from tinybert.recipe.network import NetworkConfig
@@ -37,10 +36,10 @@ def corpus(given: Material) -> Material:
     if not (records / "records.json").exists():
         rows = given.texts.read_text(encoding="utf-8").splitlines()[1:]
         text.write_text("".join(row.rpartition("\t")[0].strip() + "\n" for row in rows))
-        prepare = [sys.executable, str(ROOT / "runner.py"), "prepare", "corpus", str(text)]
-        options = ["--vocab", str(given.encoder / "vocab.txt"), "--lowercase", "--single-segments"]
-        length = ["--seq-length", str(SEQ_LENGTH), "--output", str(records)]
-        measuring.command([*prepare, *options, *length])
+        what = ("corpus", "--single-segments")
+        measuring.command(
+            prepare_command(given.encoder, text, records, what=what, seq_length=SEQ_LENGTH)
+        )
     return Material(given.encoder, given.texts, records, given.work)
 
 
@@ -96,13 +95,8 @@ def measure(
     off = measuring.largest_difference(plain.steps(CHECKED)[0], other.steps(CHECKED)[0])
     ours = Distillation(given, sizes, 0.1)
     sides = {measuring.OURS: ours, "PyTorch": theirs(ours, 0.1)}
-    for side in sides.values():
-        side.steps(3)
-    found = measuring.in_turn(
-        {name: lambda _, side=side: side.steps(arguments.steps)[1] for name, side in sides.items()},
-        arguments.rounds,
-    )
-    return measuring.Comparison(f"{work}, 8 x 128", "rows/s", found, off)
+    rates = measuring.step_rates(sides, 3, arguments.steps, arguments.rounds)
+    return measuring.Comparison(f"{work}, 8 x 128", "rows/s", rates, off)
 
 
 def main() -> None:

@@ -7,15 +7,13 @@ of SST-2 in batches of 8 to 128, which PyTorch pads to the longest of a batch.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
 from benchmarks import fine_tuning, measuring
-from benchmarks.material import Material, add_arguments, material
-from benchmarks.measuring import ROOT
+from benchmarks.material import SST2, Material, add_arguments, material, prepare_command
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCHES = (8, 16, 32, 64, 128)
@@ -40,10 +38,9 @@ def full_rows(given: Material, length: int) -> Material:
         rows = [list(islice(endless, length)) for _ in range(ROWS)]
         lines = [f"{' '.join(row)}\t{number % 2}\n" for number, row in enumerate(rows)]
         texts.write_text("".join(["sentence\tlabel\n", *lines]), encoding="utf-8")
-        prepare = [sys.executable, str(ROOT / "runner.py"), "prepare", "glue", "SST-2", str(texts)]
-        vocab = ["--vocab", str(given.encoder / "vocab.txt"), "--lowercase"]
-        out = ["--seq-length", str(length), "--output", str(records)]
-        measuring.command([*prepare, *vocab, *out])
+        measuring.command(
+            prepare_command(given.encoder, texts, records, what=SST2, seq_length=length)
+        )
     return Material(given.encoder, texts, records, given.work)
 
 
@@ -62,12 +59,7 @@ def measure(over: str, size: int, arguments: argparse.Namespace) -> measuring.Co
         }
     ours = fine_tuning.ours(given, 0.1, **changes)
     sides = {measuring.OURS: ours, "PyTorch": FineTuning(ours, given.encoder, 0.1, LONGEST)}
-    for side in sides.values():
-        side.steps(STEPS)
-    rates = measuring.in_turn(
-        {name: lambda _, side=side: side.steps(STEPS)[1] for name, side in sides.items()},
-        arguments.rounds,
-    )
+    rates = measuring.step_rates(sides, STEPS, STEPS, arguments.rounds)
     return measuring.Comparison(f"{size} {over}", "rows/s", rates)
 
 

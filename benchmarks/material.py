@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from benchmarks.measuring import ROOT, command
 
 SEQ_LENGTH = 64
 """That of the original TinyBERT for SST-2."""
+SST2 = ("glue", "SST-2")
+"""The kind of `prepare` for its files."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for prepared records")
 
 
+def prepare_command(
+    encoder: Path, source: Path, records: Path, *, what: Sequence[str], seq_length: int = SEQ_LENGTH
+) -> list[str]:
+    """Return the command that prepares texts for an encoder.
+
+    Args:
+        encoder: Has the vocabulary.
+        source: The file of the texts.
+        records: Where the records go.
+        what: The kind of `prepare`, and its own options.
+        seq_length: Tokens a row.
+    """
+    program = [sys.executable, str(ROOT / "runner.py"), "prepare", *what, str(source)]
+    vocab = ["--vocab", str(encoder / "vocab.txt"), "--lowercase"]
+    return [*program, *vocab, "--seq-length", str(seq_length), "--output", str(records)]
+
+
 def material(arguments: argparse.Namespace, rows: int) -> Material:
     """Return the first rows of SST-2, prepared; they stay in the work folder."""
     encoder, work = arguments.encoder.resolve(), arguments.work.resolve()
@@ -55,9 +74,7 @@ def material(arguments: argparse.Namespace, rows: int) -> Material:
         folder.mkdir(parents=True, exist_ok=True)
         with arguments.sst2.open(encoding="utf-8") as lines:
             texts.write_text("".join(line for _, line in zip(range(rows + 1), lines, strict=False)))
-        prepare = [sys.executable, str(ROOT / "runner.py"), "prepare", "glue", "SST-2", str(texts)]
-        vocab = ["--vocab", str(encoder / "vocab.txt"), "--lowercase"]
-        command([*prepare, *vocab, "--seq-length", str(SEQ_LENGTH), "--output", str(records)])
+        command(prepare_command(encoder, texts, records, what=SST2))
     return Material(encoder, texts, records, work)
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "tinybert"
@@ -51,6 +51,13 @@ class Comparison:
             print(line)
 
 
+class TimedTraining(Protocol):
+    """A training that goes on step by step."""
+
+    def steps(self, count: int) -> tuple[list[float], float]:
+        """Train on; return the losses, and rows a second."""
+
+
 def in_turn(sides: Mapping[str, Callable[[int], float]], rounds: int) -> dict[str, list[float]]:
     """Return the rates of some rounds; in each, every side is called with the round's number.
 
@@ -64,6 +71,23 @@ def in_turn(sides: Mapping[str, Callable[[int], float]], rounds: int) -> dict[st
             rate = f"{found[name][-1]:9.2f}"
             print(f"  round {number + 1}  {name:<44} {rate}", file=sys.stderr, flush=True)
     return found
+
+
+def step_rates(
+    trainings: Mapping[str, TimedTraining], warm_up: int, steps: int, rounds: int
+) -> dict[str, list[float]]:
+    """Return the rows a second of trainings by round, after steps that compile and warm up.
+
+    Args:
+        trainings: The trainings, by the name of their side.
+        warm_up: Steps of each before the first round.
+        steps: Steps of each in a round.
+        rounds: Rounds.
+    """
+    for training in trainings.values():
+        training.steps(warm_up)
+    sides = {name: lambda _, side=side: side.steps(steps)[1] for name, side in trainings.items()}
+    return in_turn(sides, rounds)
 
 
 def largest_difference(ours: list[float], theirs: list[float]) -> float:

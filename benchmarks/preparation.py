@@ -12,8 +12,7 @@ import sys
 import time
 
 from benchmarks import measuring
-from benchmarks.material import SEQ_LENGTH, add_arguments
-from benchmarks.measuring import ROOT
+from benchmarks.material import SEQ_LENGTH, SST2, add_arguments, prepare_command
 
 TOKENIZER = """
 import csv, sys, numpy as np
@@ -34,9 +33,7 @@ def measure(arguments: argparse.Namespace) -> measuring.Comparison:
     work, encoder, texts = arguments.work.resolve(), arguments.encoder, arguments.sst2
     rows = sum(1 for _ in texts.open(encoding="utf-8")) - 1
     output = work / "prepared"
-    ours = [sys.executable, str(ROOT / "runner.py"), "prepare", "glue", "SST-2", str(texts)]
-    ours += ["--vocab", str(encoder / "vocab.txt"), "--lowercase", "--output", str(output)]
-    ours += ["--seq-length", str(SEQ_LENGTH)]
+    ours = prepare_command(encoder, texts, output, what=SST2)
     arrays = str(work / "tokens.npz")
     theirs = [sys.executable, "-c", TOKENIZER, str(encoder), str(texts), str(SEQ_LENGTH), arrays]
 

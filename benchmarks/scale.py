@@ -28,7 +28,7 @@ RECIPE = "recipes/gd_bert_base_8p.toml"
 STEP_SECONDS = 35.4e-3
 """A step of the example on 8 cards with 32 rows of 128 tokens each, its messages included."""
 TOTAL_HOURS = 17.3
-EPOCHS = 3
+"""Of its 3 epochs."""
 PEAK_FLOPS = 256e12
 """Of a card, float16."""
 HCCS_BYTES = 240e9 / 8

@@ -88,12 +88,7 @@ def measure_phase(phase: str, arguments: argparse.Namespace) -> measuring.Compar
     sides = {measuring.OURS: training} | {
         f"PyTorch, {form}": theirs(phase, given, training, 0.1, form) for form in (PADDED, LONGEST)
     }
-    for side in sides.values():  # compiles, and warms up
-        side.steps(8)
-    rates = measuring.in_turn(
-        {name: lambda _, side=side: side.steps(arguments.steps)[1] for name, side in sides.items()},
-        arguments.rounds,
-    )
+    rates = measuring.step_rates(sides, 8, arguments.steps, arguments.rounds)
     later = rates.pop(measuring.OURS)
     passes = PASSES_OF_PHASE[phase]
     teacher = training.teacher_seconds / (passes * ROWS)

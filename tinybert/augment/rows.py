@@ -18,8 +18,6 @@ from tinybert.data.rows import Int32Array
 from tinybert.prepare.encode import Example, ExampleLabel
 from tinybert.randomness import key, threefry
 
-_ROWS_AT_A_TIME = 1024
-
 
 def draw_candidates(
     seed: int, row: int, samples: int, available: npt.NDArray[np.int64], threshold: float
