@@ -3,7 +3,6 @@
 TinybertError            70  never raised itself: an error without a class is our bug
 ├── UsageError            2  a command line that cannot be carried out
 ├── RecipeError           2  a recipe with problems; carries all of them
-├── StageError            2  a stage that this version cannot run
 ├── TrainingError         1  a run that started and could not finish
 ├── ExportError           1  an exported file that does not compute what the network does
 ├── ExpectationError      3  a run that finished and did not meet its [expect]
@@ -55,12 +54,6 @@ class UsageError(TinybertError):
 
 class RecipeError(TinybertError):
     """A recipe with problems; the message is the whole list, already laid out."""
-
-    exit_code = 2
-
-
-class StageError(TinybertError):
-    """A stage that this version cannot run."""
 
     exit_code = 2
 

@@ -158,8 +158,3 @@ def find_questions(source: RecordSource) -> tuple[Path, Sidecar]:
         where=str(source.paths[0].parent),
         cure="name that directory in [data]",
     )
-
-
-def question_rows(questions: QuestionSet) -> npt.NDArray[np.int64]:
-    """Return the first row of each question (Q,)."""
-    return np.searchsorted(questions.windows[:, 0], np.arange(len(questions.questions)))
