@@ -31,7 +31,7 @@ from tinybert.manifest.document import Run
 from tinybert.manifest.model import Inputs, Manifest, Number
 from tinybert.recipe.load import ResolvedRecipe, leaves, resolve
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
-from tinybert.recipe.network import ROLES, network, padding_indices
+from tinybert.recipe.network import networks, padding_indices
 from tinybert.recipe.tables import Optimizer, block_length, device_count, global_batch_size
 
 ENDED = ("finished", "interrupted")
@@ -175,7 +175,7 @@ def _block_length(recipe: AnyRecipe, training: str) -> int | None:
 def _training(
     path: str, facts: TrainingFacts, recipe: AnyRecipe, phase: TrainingPhase
 ) -> Iterator[str]:
-    source, schedule = "the recipe", phase.schedule
+    source, schedule, configs = "the recipe", phase.schedule, networks(recipe)
     rates = {step: float(np.float32(schedule(int(step)))) for step in facts.learning_rates}
     pairs: list[tuple[str, object, object]] = [
         ("total_steps", facts.total_steps, phase.total_steps),
@@ -183,13 +183,12 @@ def _training(
         ("decay_start", facts.decay_start, schedule.decay_start),
         ("global_batch_size", facts.global_batch_size, phase.global_batch_size),
         ("learning_rates", facts.learning_rates, rates),
-        ("padding_idx", facts.padding_idx, padding_indices(recipe)),
+        ("padding_idx", facts.padding_idx, padding_indices(configs)),
     ]
     if facts.num_attention_heads:  # older manifests do not have them
-        described = {r: network(recipe, r) for r in ROLES if getattr(recipe, r) is not None}
+        heads = {role: config.num_attention_heads for role, config in configs.items()}
         if isinstance(facts.teacher_cache, TeacherCacheFacts) and facts.teacher_cache.digest:
-            del described["teacher"]  # its outputs were read, so that the graph has none
-        heads = {role: config.num_attention_heads for role, config in described.items()}
+            del heads["teacher"]  # its outputs were read, so that the graph has no teacher
         pairs.append(("num_attention_heads", facts.num_attention_heads, heads))
     if isinstance(facts.loss_scale, LossScaleFacts):
         table = phase.loss_scale

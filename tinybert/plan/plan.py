@@ -21,7 +21,7 @@ from tinybert.plan.compatibility import agreed_labels, roles_with_trained_heads,
 from tinybert.plan.parent_runs import LinkedRun, find_parent_run
 from tinybert.recipe.load import ResolvedRecipe
 from tinybert.recipe.model import AnyRecipe, Evaluate, GeneralDistill, TaskDistill
-from tinybert.recipe.network import ROLES, NetworkConfig, Role, head, network
+from tinybert.recipe.network import ROLES, NetworkConfig, Role, head, networks
 from tinybert.recipe.tables import Source, block_length, device_count, global_batch_size
 from tinybert.recipe.task_types import TASK_KINDS
 
@@ -115,8 +115,8 @@ def make_plan(
         The plan, and every problem with its files; with problems, the plan lacks what they hide.
     """
     recipe, problems = resolved.recipe, list[InputError]()
-    networks = {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
-    records = dict(_records(recipe, root, networks, problems))
+    configs = networks(recipe)
+    records = dict(_records(recipe, root, configs, problems))
     sources = list(_checkpoints(resolved, root, pending, problems))
     checkpoints = {role: path for role, path, _ in sources}
     parents = {role: run for role, _, run in sources if run is not None}
@@ -134,7 +134,7 @@ def make_plan(
             Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
         except InputError as error:
             problems.append(error)
-    plan = Plan(resolved, root, networks, records, checkpoints, parents, tuple(phases), None)
+    plan = Plan(resolved, root, configs, records, checkpoints, parents, tuple(phases), None)
     return replace(plan, labels=_agreed_labels(plan, problems)), problems
 
 

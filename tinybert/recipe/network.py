@@ -1,5 +1,6 @@
 """One network's complete description, gathered from `[network]` and its own table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,7 +63,6 @@ def network(recipe: AnyRecipe, role: Role) -> NetworkConfig:
     """Return the description of the teacher or the student of a recipe that validates.
 
     A key comes from the network's own table or from `[network]`, where it is written once.
-    A network that is not trained has no dropout.
 
     Raises:
         ValueError: The recipe has no such network.
@@ -74,27 +74,27 @@ def network(recipe: AnyRecipe, role: Role) -> NetworkConfig:
     for key in NetworkKeys.model_fields:
         own = getattr(table, key)
         shared[key] = getattr(recipe.network, key) if own is None else own
-    trained = isinstance(table, Trained)
     return NetworkConfig(
         hidden_size=table.hidden_size,
         num_hidden_layers=table.num_hidden_layers,
         intermediate_size=table.intermediate_size,
-        hidden_dropout_prob=table.hidden_dropout_prob if trained else 0.0,
-        attention_probs_dropout_prob=table.attention_probs_dropout_prob if trained else 0.0,
+        hidden_dropout_prob=table.hidden_dropout_prob,
+        attention_probs_dropout_prob=table.attention_probs_dropout_prob,
         embedding_initializer_range=table.embedding_initializer_range,
         padding_idx=table.padding_idx if isinstance(table, Trained) else None,
         **shared,
     )
 
 
-def padding_indices(recipe: AnyRecipe) -> dict[str, int]:
+def networks(recipe: AnyRecipe) -> dict[Role, NetworkConfig]:
+    """Return the description of each network of a recipe, the teacher first."""
+    return {role: network(recipe, role) for role in ROLES if getattr(recipe, role) is not None}
+
+
+def padding_indices(configs: Mapping[Role, NetworkConfig]) -> dict[str, int]:
     """Return the `padding_idx` of each network that has one."""
-    tables = {"teacher": recipe.teacher, "student": recipe.student}
-    return {
-        role: table.padding_idx
-        for role, table in tables.items()
-        if isinstance(table, Trained) and table.padding_idx is not None
-    }
+    indices = {role: config.padding_idx for role, config in configs.items()}
+    return {role: index for role, index in indices.items() if index is not None}
 
 
 def head(recipe: AnyRecipe, role: Role) -> HeadConfig:

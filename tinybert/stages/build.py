@@ -262,7 +262,7 @@ def requested_training(
             for role, config in plan.networks.items()
             if role in built
         },
-        padding_idx=padding_indices(plan.resolved.recipe),
+        padding_idx=padding_indices(plan.networks),
         layers_from_teacher=facts.layers_from_teacher if copied is None else list(copied),
         total_steps=schedule.total_steps,
         warmup_steps=schedule.warmup_steps,
