@@ -121,7 +121,6 @@ class Training:
         train(
             self.step,
             feed,  # type: ignore[arg-type]
-            part_names=self.setup.part_names,
             first_step=self._done,
             total_steps=self._done + count,
             after_step=after_step,

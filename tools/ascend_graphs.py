@@ -166,7 +166,7 @@ def exported(options: Options) -> Made:
     return Compiled(Pooling(BertEncoder(config, ""))), _batch()[:3]
 
 
-def trained(made: Made, world: World = ALONE) -> Made:
+def trained(made: Made, world: World = ALONE, part_names: tuple[str, ...] = ()) -> Made:
     """Return the step that trains a network."""
     network, inputs = made
     optimizer = AdamWeightDecay(
@@ -179,6 +179,7 @@ def trained(made: Made, world: World = ALONE) -> Made:
     step = TrainingStep(
         network,
         optimizer,
+        part_names=part_names,
         schedule=Polynomial(0.1, 0.0, 1.0, warmup_steps=2, total_steps=20),
         loss_scale=LossScaleSettings(1024.0, 2.0, 3),
         clip_norm=1.0,
@@ -198,11 +199,11 @@ def masked(made: Made) -> Made:
     ]
 
 
-def sunk(made: Made, *, outputs: int) -> Made:
+def sunk(made: Made) -> Made:
     """Return two of a step in one call."""
     step, inputs = made
     stacked = [None if array is None else np.stack([array, array]) for array in inputs]
-    return MultiStep(step, steps=2, outputs=outputs), [np.int32(2), *stacked]
+    return MultiStep(step, steps=2), [np.int32(2), *stacked]
 
 
 def _with_head(
@@ -265,7 +266,7 @@ GRAPHS: dict[str, Callable[[], Made]] = {
         layers(FULL, padding="ignore", fit="per_layer", drops=False)
     ),
     "layer distillation: float16 as the presets": lambda: sunk(
-        trained(masked(layers(HALF))), outputs=3
+        trained(masked(layers(HALF)), part_names=("attention_loss", "hidden_loss"))
     ),
     "layer distillation: packed": lambda: trained(masked(packed(layers(HALF, padding="ignore")))),
     "layer distillation: float16 parameters": lambda: trained(layers(HALF_PARAMETERS)),

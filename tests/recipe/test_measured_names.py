@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinybert.distill.prediction import PredictionDistiller
 from tinybert.errors import RecipeError
 from tinybert.metrics.metrics import metric_names, task_metrics
 from tinybert.recipe.load import load
 from tinybert.recipe.run_rules import SOFT_LOSSES
 from tinybert.recipe.task_types import TASK_KINDS
-from tinybert.stages.task_distill import PARTS as TASK_PARTS
 
 BITS = np.array([0, 1, 1, 0], np.int32)
 LABELS = {
@@ -34,7 +34,7 @@ def test_they_are_those_of_the_task(task_type):
 
 
 def test_they_are_those_of_the_losses():
-    assert SOFT_LOSSES == ("loss", *TASK_PARTS)
+    assert SOFT_LOSSES == ("loss", *PredictionDistiller.part_names)
 
 
 def test_they_are_those_of_the_losses_between_layers_that_a_recipe_has(tmp_path):

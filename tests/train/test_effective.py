@@ -132,4 +132,4 @@ def test_the_runtime_is_that_of_the_cells_that_were_built():
     facts = replace(facts, dropout_masks="graph")
     assert read_runtime(step) == facts
     facts = replace(facts, enable_data_sink=True, data_sink_steps=7)
-    assert read_runtime(MultiStep(step, steps=7, outputs=3)) == facts
+    assert read_runtime(MultiStep(step, steps=7)) == facts

@@ -14,6 +14,7 @@ class CountingStep:
 
     steps_per_call = 1
     alone = True
+    part_names = ()
 
     def __init__(self):
         self.step = self
@@ -34,7 +35,6 @@ def test_every_shape_of_a_batch_is_reported_as_compiling_once():
     train(
         CountingStep(),
         feed,
-        part_names=(),
         first_step=0,
         total_steps=len(blocks),
         after_step=lambda result: None,

@@ -35,7 +35,7 @@ def test_chunks_of_any_length_give_the_traces_and_weights_of_single_steps(
     batches, one_by_one, counts
 ):
     step = build()
-    several = MultiStep(step, steps=STEPS, outputs=3)
+    several = MultiStep(step, steps=STEPS)
     outputs = []
     for count in counts:
         outputs += several.call(batches[len(outputs) : len(outputs) + count], stop=False)
@@ -50,7 +50,7 @@ def test_chunks_of_any_length_give_the_traces_and_weights_of_single_steps(
 
 
 def test_places_after_the_last_step_hold_nothing(batches):
-    several = MultiStep(build(), steps=STEPS, outputs=3)
+    several = MultiStep(build(), steps=STEPS)
     stops = ms.Tensor([0.0] * STEPS, ms.float32)
     stacked = Batch.stack([one for (one,) in batches])
     for trace in several(ms.Tensor(2, ms.int32), *stacked.tensors(), stops):
@@ -59,7 +59,7 @@ def test_places_after_the_last_step_hold_nothing(batches):
 
 def test_every_step_of_a_call_knows_whether_a_process_was_asked_to_stop(batches):
     for stop in (True, False):
-        outputs = MultiStep(build(), steps=2, outputs=3).call(batches[:2], stop)
+        outputs = MultiStep(build(), steps=2).call(batches[:2], stop)
         outputs += build().call(batches[:1], stop)
         assert [each.stop for each in outputs] == [float(stop)] * 3
 
@@ -86,9 +86,8 @@ class Loop:
         self.step.global_step.set_data(ms.Tensor(first_step, ms.int32))
         self.stop_at = stop_at
         train(
-            self.step if steps is None else MultiStep(self.step, steps=steps, outputs=3),
+            self.step if steps is None else MultiStep(self.step, steps=steps),
             lambda step: feed(batches, step),
-            part_names=("first", "second"),
             first_step=first_step,
             total_steps=STEPS,
             after_step=self.after_step,

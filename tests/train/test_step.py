@@ -40,6 +40,7 @@ def build(initial=1024.0, window=3, dtype=ms.float32, corrected_updates=None, cl
     return TrainingStep(
         network,
         optimizer,
+        part_names=("first", "second"),
         schedule=RATES,
         loss_scale=LossScaleSettings(initial, 2.0, window),
         clip_norm=CLIP,

@@ -101,6 +101,7 @@ class Distiller(Cell):
         else:
             self.relations = None
         self.part_names = tuple(f"{name}_loss" for name in weights)
+        """The outputs after the loss."""
         self.factors = tuple(weights.values())
         self.row_squares = WeightedSumOfSquares(ms.get_context("device_target"))
         self.cosine_distance = CosineDistance()

@@ -132,6 +132,9 @@ class LabelTraining(Cell):
         task_type: What it predicts.
     """
 
+    part_names = ()
+    """The outputs after the loss: none."""
+
     def __init__(self, network: TaskNetwork, task_type: TaskType) -> None:
         super().__init__()
         self.network = network
@@ -180,6 +183,9 @@ class PredictionDistiller(Cell):
             between logits is a sum over classes.
         temperature_squared: Multiply the loss between logits by the temperature's square.
     """
+
+    part_names = ("soft_loss", "hard_loss")
+    """The outputs after the loss."""
 
     def __init__(
         self,

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import structlog
-from mindspore import nn
 
 from tinybert.audit.replay import Replay
 from tinybert.data.importing import STORES, import_records
@@ -15,7 +14,9 @@ from tinybert.data.packing import choose_packing
 from tinybert.data.phases import TrainingPhase
 from tinybert.data.store import TokenStore
 from tinybert.data.teacher_outputs import TeacherOutputs
+from tinybert.distill.distiller import Distiller
 from tinybert.distill.layer_map import copied_names
+from tinybert.distill.prediction import LabelTraining, PredictionDistiller
 from tinybert.manifest.built import (
     BuiltTopology,
     Effective,
@@ -28,6 +29,7 @@ from tinybert.manifest.built import (
 )
 from tinybert.manifest.record import RunRecord
 from tinybert.model.dropout import DropoutSite
+from tinybert.model.graph_masks import GraphMasks, MaskedNetwork
 from tinybert.model.parameters import Array, encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
@@ -44,6 +46,9 @@ from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
 
 log = structlog.get_logger()
+
+TrainedNetwork = Distiller | LabelTraining | PredictionDistiller
+"""construct(*inputs) -> the loss, then the parts that `part_names` names."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +183,17 @@ def training_feed(
     )
 
 
-def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> TrainingStep:
-    """Build the step that trains a network's trainable parameters."""
+def training_step(
+    network: TrainedNetwork, phase: TrainingPhase, world: World, masks: GraphMasks | None = None
+) -> TrainingStep:
+    """Build the step that trains a network's trainable parameters.
+
+    Args:
+        network: Its outputs are the loss, then the parts that its `part_names` names.
+        phase: How it is updated.
+        world: The processes that share a global batch.
+        masks: What makes its dropout masks in the graph; None: they are among its inputs.
+    """
     table, scale = phase.optimizer, phase.loss_scale
     optimizer = AdamWeightDecay(
         network.trainable_params(),
@@ -190,8 +204,9 @@ def training_step(network: nn.Cell, phase: TrainingPhase, world: World) -> Train
         corrected_updates=phase.total_steps if table.bias_correction else None,
     )
     return TrainingStep(
-        network,
+        network if masks is None else MaskedNetwork(network, masks),
         optimizer,
+        part_names=network.part_names,
         schedule=phase.schedule,
         loss_scale=LossScaleSettings(
             scale.loss_scale_value, scale.scale_factor, scale.scale_window

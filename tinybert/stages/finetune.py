@@ -27,7 +27,6 @@ def label_training(recipe: Finetune, context: RunContext) -> TrainingSetup:
     return TrainingSetup(
         phase=phase,
         network=LabelTraining(network, recipe.task.task_type),
-        part_names=(),
         feed=tasks.task_feed(context, phase, role, loss_inputs),
         groups={role: weights},
         trained=tasks.trained_names(plan, role),

@@ -79,7 +79,6 @@ def layer_training(
     return TrainingSetup(
         phase=phase,
         network=distiller,
-        part_names=distiller.part_names,
         feed=training_feed(
             context, phase, sites, loss_inputs, packed=packed, teacher_outputs=outputs
         ),

@@ -47,7 +47,7 @@ class TrainingReplay:
         self._before = steps_before
         self._stopped = False
 
-    def replay(self, compiled_step: CompiledStep, feed: Feed, part_names: tuple[str, ...]) -> bool:
+    def replay(self, compiled_step: CompiledStep, feed: Feed) -> bool:
         """Replay the drawn stretches; returns whether the user asked to stop."""
         first = {p.name: p.asnumpy().copy() for p in self._checkpoints.parameters}
         for stretch in self._replay.stretches:
@@ -57,7 +57,6 @@ class TrainingReplay:
             train(
                 compiled_step,
                 feed,
-                part_names=part_names,
                 first_step=stretch.first_step - self._before,
                 total_steps=stretch.end - self._before,
                 after_step=self._after_step,

@@ -23,9 +23,6 @@ from tinybert.stages.training import (
     stage_result,
 )
 
-PARTS = ("soft_loss", "hard_loss")
-"""Outputs of the distiller of predictions after the loss."""
-
 
 def task_distill(recipe: TaskDistill, context: RunContext) -> StageResult:
     """Distil layers, then predictions, on a task's rows; either phase may be absent.
@@ -107,7 +104,6 @@ def _prediction_training(
             hard_label_weight=table.hard_label_weight,
             temperature_squared=bool(table.temperature_squared),
         ),
-        part_names=PARTS,
         feed=tasks.task_feed(context, phase, "student", loss_inputs, teacher_logits),
         groups={"teacher": list(networks["teacher"].get_parameters()), "student": weights},
         trained=tasks.trained_names(plan, "student"),

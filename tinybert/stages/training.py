@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from mindspore import Parameter, nn
+from mindspore import Parameter
 
 from tinybert.audit.replay import Replay
 from tinybert.data.labels import encode_labels
@@ -16,7 +16,6 @@ from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.model import cpu_operators
-from tinybert.model.graph_masks import MaskedNetwork
 from tinybert.plan.plan import Plan
 from tinybert.stages import build
 from tinybert.stages.replay import TrainingReplay
@@ -33,9 +32,7 @@ class TrainingSetup:
     """What is trained, on what, and what is kept of it."""
 
     phase: TrainingPhase
-    network: nn.Cell
-    """construct(*inputs) -> loss, then its parts."""
-    part_names: tuple[str, ...]
+    network: build.TrainedNetwork
     feed: Feed
     groups: Mapping[str, Sequence[Parameter]]
     """All parameters by network."""
@@ -140,7 +137,6 @@ def run_training(
         train(
             compiled_step,
             training.feed,
-            part_names=training.part_names,
             first_step=first_step,
             total_steps=phase.total_steps,
             after_step=after_step,
@@ -155,10 +151,8 @@ def run_training(
 def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
     """Build what trains the network: in one call a step, several, or a part of a step."""
     plan, runtime = context.plan, context.plan.resolved.recipe.runtime
-    masks, network = training.feed.masks_in_graph(), training.network
-    if masks is not None:
-        network = MaskedNetwork(network, masks)
-    step = build.training_step(network, training.phase, context.world)
+    masks = training.feed.masks_in_graph()
+    step = build.training_step(training.network, training.phase, context.world, masks)
     sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
     if plan.micro_batches is not None or cpu_operators.used():
         return MicroBatchStep(
@@ -169,7 +163,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
             threads=runtime.threads,
         )
     if sink_steps is not None:
-        return MultiStep(step, steps=sink_steps, outputs=1 + len(training.part_names))
+        return MultiStep(step, steps=sink_steps)
     return step
 
 
@@ -189,7 +183,7 @@ def _replayed(
     training_replay = TrainingReplay(
         replay, context, phase, checkpoints, selection=training.selection, steps_before=before
     )
-    if training_replay.replay(compiled_step, training.feed, training.part_names):
+    if training_replay.replay(compiled_step, training.feed):
         return TrainingResult(0, False, True, 0, 0, {}, {}, None)
     metrics = training_replay.measure()
     return _trained(training, step, replay.run.folder, metrics, None, stopped=False)

@@ -34,7 +34,6 @@ def train(
     compiled_step: CompiledStep,
     feed: Callable[[int], StepInputs],
     *,
-    part_names: tuple[str, ...],
     first_step: int,
     total_steps: int,
     after_step: Callable[[StepResult], None],
@@ -47,7 +46,6 @@ def train(
     Args:
         compiled_step: The compiled step, or steps.
         feed: A step's inputs; called in a thread, ahead of the device.
-        part_names: Names of the network's outputs after the loss.
         first_step: Steps that were done before.
         total_steps: Steps of the whole training.
         after_step: Called after every step, with several a call after the call: trace,
@@ -75,7 +73,7 @@ def train(
         for (number, inputs), output in zip(call, outputs, strict=True):
             ends = number == call[-1][0]
             stops = ends and (stop_requested() if step.alone else output.stop > 0)
-            result = _result(steps_before + number, inputs, output, part_names, stops, ends)
+            result = _result(steps_before + number, inputs, output, step.part_names, stops, ends)
             after_step(result)
             _check_finite(result)
             if stops:

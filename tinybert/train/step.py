@@ -81,8 +81,9 @@ class TrainingStep(Cell):
     """Forward, backward, unscale, clip, overflow check, update; all state is in its parameters.
 
     Args:
-        network: construct(*batch) -> float32 scalars, the first of which is the loss.
+        network: construct(*batch) -> float32 scalars: the loss, then its parts.
         optimizer: Holds the parameters to train.
+        part_names: Names of the loss's parts.
         schedule: Learning rates, by the number of updates so far.
         loss_scale: Its settings.
         clip_norm: Largest L2 norm of each tensor's gradient, or of all together.
@@ -95,6 +96,7 @@ class TrainingStep(Cell):
         network: nn.Cell,
         optimizer: AdamWeightDecay,
         *,
+        part_names: tuple[str, ...] = (),
         schedule: Polynomial,
         loss_scale: LossScaleSettings,
         clip_norm: float,
@@ -104,6 +106,7 @@ class TrainingStep(Cell):
         super().__init__()
         self.network = network
         self.optimizer = optimizer
+        self.part_names = part_names
         self.schedule = schedule
         self.learning_rates = Tensor(schedule.table())
         self.enable_data_sink = False
@@ -223,10 +226,9 @@ class MultiStep(Cell):
     Args:
         step: One training step.
         steps: Most steps a call.
-        outputs: Number of the network's outputs.
     """
 
-    def __init__(self, step: TrainingStep, *, steps: int, outputs: int) -> None:
+    def __init__(self, step: TrainingStep, *, steps: int) -> None:
         super().__init__()
         self.step = step
         self.enable_data_sink = True
@@ -234,7 +236,8 @@ class MultiStep(Cell):
         self.micro_batches = None
         self.network_cell = type(self).__name__
         self.places = Tensor(np.arange(steps, dtype=np.int32))
-        types = [np.float32] * (outputs + 1) + [np.bool_, np.float32, np.int32, *[np.float32] * 2]
+        floats = len(step.part_names) + 2  # the loss, its parts and the loss scale
+        types = [np.float32] * floats + [np.bool_, np.float32, np.int32, *[np.float32] * 2]
         self.empty = tuple(Tensor(np.zeros(steps, dtype)) for dtype in types)
 
     def call(self, steps: Sequence[Parts], stop: bool) -> list[StepOutputs]:
