@@ -32,7 +32,7 @@ def forms(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     step, feed = built(changes)
     graph_step, graph_feed = built([*changes, 'runtime.dropout_masks="graph"'])
     sunk, _ = built([*changes, *sink, f"checkpoints.save_ckpt_step={count}"])
-    masks = graph_feed.masks_in_graph()
+    masks = graph_feed.masks.graph_masks()
     assert masks is not None
     steps = [feed(i).parts for i in range(count)]
     graph_steps = [graph_feed(i).parts for i in range(count)]

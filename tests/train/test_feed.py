@@ -19,6 +19,7 @@ from tinybert.plan.plan import make_plan
 from tinybert.recipe.load import load
 from tinybert.recipe.network import HeadConfig
 from tinybert.train.feed import Feed
+from tinybert.train.masks import DropoutMasks
 from tinybert.train.world import World
 
 HEAD = HeadConfig("classification", 2, "linear", 0.2)
@@ -36,7 +37,7 @@ def build(
     rank=0,
     world=1,
     *,
-    graph_masks=False,
+    masks_in_graph=False,
     packing=None,
     loss_inputs=label_inputs,
     teacher_outputs=None,
@@ -47,13 +48,10 @@ def build(
     return Feed(
         store,
         Sampler(store.rows, 16, seed=3, shuffle=True, drop_remainder=False),
-        global_batch_size=16,
-        sites=task_sites(config, HEAD, store.seq_length),
-        seed=3,
+        DropoutMasks(3, task_sites(config, HEAD, store.seq_length), in_graph=masks_in_graph),
         loss_inputs=loss_inputs,
         world=World(rank, world),
         micro_batches=micro_batches,
-        graph_masks=graph_masks,
         packing=packing,
         teacher_outputs=teacher_outputs,
     )
@@ -122,21 +120,21 @@ def test_each_kind_of_site_has_its_masks_or_none(store):
 
 
 def test_ordinals_in_the_place_of_masks_are_those_of_the_processs_rows(store):
-    whole = build(store, graph_masks=True)(3).parts[0]
+    whole = build(store, masks_in_graph=True)(3).parts[0]
     assert whole.hidden_keep is whole.attention_keep is whole.classifier_keep is None
     assert whole.low_ordinals.tolist() == list(range(48, 64))
     assert whole.high_ordinals.tolist() == [0] * 16
-    shares = [build(store, rank, 2, graph_masks=True)(3).parts[0] for rank in range(2)]
+    shares = [build(store, rank, 2, masks_in_graph=True)(3).parts[0] for rank in range(2)]
     joined = np.concatenate([share.low_ordinals for share in shares])
     assert np.array_equal(joined, whole.low_ordinals)
 
 
 def test_the_graph_makes_the_masks_of_the_host_from_the_ordinals(store):
     dropout = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-    host, graph = build(store, **dropout), build(store, graph_masks=True, **dropout)
-    assert host.masks_in_graph() is None
+    host, graph = build(store, **dropout), build(store, masks_in_graph=True, **dropout)
+    assert host.masks.graph_masks() is None
     ordinals, masks = graph(2).parts[0], host(2).parts[0]
-    made = graph.masks_in_graph()(
+    made = graph.masks.graph_masks()(
         ms.Tensor(ordinals.low_ordinals), ms.Tensor(ordinals.high_ordinals)
     )
     wanted = masks.hidden_keep, masks.attention_keep, masks.classifier_keep
@@ -148,7 +146,7 @@ def test_the_graph_makes_the_masks_of_the_host_from_the_ordinals(store):
 def test_a_device_that_makes_other_masks_is_refused(store, monkeypatch):
     monkeypatch.setattr("tinybert.model.graph_masks.ROUNDS", 19)
     with pytest.raises(TrainingError, match=re.escape('write `dropout_masks = "host"`')):
-        build(store, graph_masks=True).masks_in_graph()
+        build(store, masks_in_graph=True).masks.graph_masks()
 
 
 def test_masks_are_a_function_of_the_step(store):

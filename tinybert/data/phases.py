@@ -34,13 +34,16 @@ class TrainingPhase:
     """One training: which rows every step takes, and how it updates, scales and saves."""
 
     name: str
-    rows: int
-    global_batch_size: int
     sampler: Sampler
     schedule: Polynomial
     optimizer: Optimizer
     loss_scale: LossScale
     checkpoints: Checkpoints
+
+    @property
+    def global_batch_size(self) -> int:
+        """Rows a step over all devices."""
+        return self.sampler.global_batch_size
 
     @property
     def total_steps(self) -> int:
@@ -50,8 +53,9 @@ class TrainingPhase:
     def samples(self, steps: int) -> int:
         """Return the rows that the first `steps` steps take."""
         epochs, batches = divmod(steps, self.sampler.batches_per_epoch)
-        an_epoch = min(self.rows, self.sampler.batches_per_epoch * self.global_batch_size)
-        return epochs * an_epoch + min(self.rows, batches * self.global_batch_size)
+        rows, size = self.sampler.rows, self.global_batch_size
+        rows_per_epoch = min(rows, self.sampler.batches_per_epoch * size)
+        return epochs * rows_per_epoch + min(rows, batches * size)
 
 
 def trainings(recipe: AnyRecipe) -> Iterator[TrainingTables]:
@@ -80,14 +84,12 @@ def training_phase(recipe: AnyRecipe, training: TrainingTables, rows: int) -> Tr
     size = global_batch_size(training.batches, recipe.topology)
     sampler = Sampler(rows, size, recipe.seed, data.do_shuffle, data.drop_remainder)
     return TrainingPhase(
-        training.name,
-        rows,
-        size,
-        sampler,
-        _schedule(tables.training, tables.optimizer, sampler.batches_per_epoch),
-        tables.optimizer,
-        tables.loss_scale,
-        tables.checkpoints,
+        name=training.name,
+        sampler=sampler,
+        schedule=_schedule(tables.training, tables.optimizer, sampler.batches_per_epoch),
+        optimizer=tables.optimizer,
+        loss_scale=tables.loss_scale,
+        checkpoints=tables.checkpoints,
     )
 
 

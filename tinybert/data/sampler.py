@@ -37,8 +37,8 @@ class Sampler:
                 f"drop_remainder {str(drop_remainder).lower()}",
                 cure="lower the batch size, or give more rows",
             )
-        self._rows = rows
-        self._global_batch_size = global_batch_size
+        self.rows = rows
+        self.global_batch_size = global_batch_size
         self._seed = seed
         self._shuffle = shuffle
         # Batches are made ahead across the end of an epoch: the last two orders are at hand.
@@ -47,14 +47,14 @@ class Sampler:
     def indices(self, global_step: int) -> IndexArray:
         """Return the rows of a step: (B,) int64, B the global batch size or, last, fewer."""
         epoch, batch = divmod(global_step, self.batches_per_epoch)
-        first = batch * self._global_batch_size
-        return self._order(epoch)[first : first + self._global_batch_size]
+        first = batch * self.global_batch_size
+        return self._order(epoch)[first : first + self.global_batch_size]
 
     def _epoch_order(self, epoch: int) -> IndexArray:
         if self._shuffle:
-            order = permutation(self._seed, epoch, self._rows)
+            order = permutation(self._seed, epoch, self.rows)
         else:
-            order = np.arange(self._rows, dtype=np.int64)
+            order = np.arange(self.rows, dtype=np.int64)
         order.flags.writeable = False
         return order
 

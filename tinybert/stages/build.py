@@ -41,6 +41,7 @@ from tinybert.train.checkpoint import Best
 from tinybert.train.feed import Feed, LossInputs
 from tinybert.train.graph import GRAPHS, read_graph
 from tinybert.train.loop import StepResult, ignore_activity
+from tinybert.train.masks import DropoutMasks
 from tinybert.train.optimizer import AdamWeightDecay
 from tinybert.train.step import LossScaleSettings, TrainingStep
 from tinybert.train.world import ALONE, World
@@ -168,16 +169,14 @@ def training_feed(
             most_counts=1 if sink else None,  # the steps of a call have one shape
         )
         log.info("packing", phase=phase.name, **asdict(packing))
+    in_graph = mask_form(context.plan) == "graph"
     return Feed(
         store,
         phase.sampler,
-        global_batch_size=phase.global_batch_size,
-        sites=sites,
-        seed=context.plan.resolved.recipe.seed,
+        DropoutMasks(context.plan.resolved.recipe.seed, sites, in_graph=in_graph),
         loss_inputs=loss_inputs,
         world=context.world,
         micro_batches=context.plan.micro_batches,
-        graph_masks=mask_form(context.plan) == "graph",
         packing=packing,
         teacher_outputs=teacher_outputs,
     )

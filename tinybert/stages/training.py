@@ -151,7 +151,7 @@ def run_training(
 def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
     """Build what trains the network: in one call a step, several, or a part of a step."""
     plan, runtime = context.plan, context.plan.resolved.recipe.runtime
-    masks = training.feed.masks_in_graph()
+    masks = training.feed.masks.graph_masks()
     step = build.training_step(training.network, training.phase, context.world, masks)
     sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
     if plan.micro_batches is not None or cpu_operators.used():

@@ -1,21 +1,17 @@
 """What a training step is given, as a pure function of the global step."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import mindspore as ms
 import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch
-from tinybert.data.packing import Layout, Packing, pack_batch
+from tinybert.data.packing import Packing, pack_batch
 from tinybert.data.sampler import IndexArray, Sampler
 from tinybert.data.store import TokenStore
 from tinybert.data.teacher_outputs import TeacherOutputs
-from tinybert.errors import TrainingError
-from tinybert.model.dropout import DropoutSite, keep_masks, packed_keep_masks
-from tinybert.model.graph_masks import GraphMasks, ordinal_words
+from tinybert.train.masks import DropoutMasks
 from tinybert.train.world import ALONE, World
 
 LossInputs = Callable[[Batch, npt.NDArray[np.bool_]], Batch]
@@ -39,16 +35,12 @@ class Feed:
 
     Args:
         store: The training rows.
-        sampler: Which rows a step trains on.
-        global_batch_size: Rows a step over all processes; a short last batch is filled up with
-            copies of its first row.
-        sites: The student's dropout sites, of the full sequence length.
-        seed: The recipe's seed.
+        sampler: Which rows a step trains on; a short last batch is filled up with copies of its
+            first row.
+        masks: The dropout masks of the rows.
         loss_inputs: Adds the loss normalizers; see `distill.normalizers`.
-        world: The processes that share a batch; their number divides the global batch size.
+        world: The processes that share a batch; their number divides its size.
         micro_batches: Equal parts that a global batch is cut into; None: one a process.
-        graph_masks: Give the words of the rows' ordinals instead of masks, which the graph makes
-            of them; see `masks_in_graph`.
         packing: The shapes of packed batches; None: batches are not packed.
         teacher_outputs: Those of the training rows; None: the network computes them.
     """
@@ -57,27 +49,22 @@ class Feed:
         self,
         store: TokenStore,
         sampler: Sampler,
+        masks: DropoutMasks,
         *,
-        global_batch_size: int,
-        sites: Sequence[DropoutSite],
-        seed: int,
         loss_inputs: LossInputs,
         world: World = ALONE,
         micro_batches: int | None = None,
-        graph_masks: bool = False,
         packing: Packing | None = None,
         teacher_outputs: TeacherOutputs | None = None,
     ) -> None:
         self._store = store
         self._sampler = sampler
-        self._global_batch_size = global_batch_size
-        self._sites = sites
-        self._seed = seed
+        self._global_batch_size = sampler.global_batch_size
+        self.masks = masks
         self._loss_inputs = loss_inputs
-        self._graph_masks = graph_masks
         self.packing = packing
         self._teacher_outputs = teacher_outputs
-        self._own = world.own_parts(world.parts(micro_batches), global_batch_size)
+        self._own = world.own_parts(world.parts(micro_batches), sampler.global_batch_size)
 
     def __call__(self, global_step: int) -> StepInputs:
         """Return the inputs of one step."""
@@ -102,53 +89,12 @@ class Feed:
             layout = None if layouts is None else layouts[number]
             if layout is not None:
                 part = pack_batch(part, layout)
-            parts.append(self._with_masks(part, self._ordinals(global_step, places), layout))
+            parts.append(self.masks.add_to(part, self._ordinals(global_step, places), layout))
         return StepInputs(tuple(parts), rows, digest)
-
-    def _with_masks(
-        self, part: Batch, ordinals: npt.NDArray[np.uint64], layout: Layout | None
-    ) -> Batch:
-        """Return a part of a batch with masks, or with what the graph makes them of."""
-        if self._graph_masks:
-            low, high = ordinal_words(ordinals)
-            return part._replace(low_ordinals=low, high_ordinals=high)
-        if layout is None:
-            masks = keep_masks(self._seed, self._sites, ordinals)
-        else:
-            masks = packed_keep_masks(self._seed, self._sites, ordinals, layout)
-        hidden, attention, classifier = masks
-        return part._replace(
-            hidden_keep=hidden, attention_keep=attention, classifier_keep=classifier
-        )
 
     def mask_digest(self, global_step: int) -> str:
         """Return SHA-256 of the masks of a whole global batch, the same on any process."""
-        digest = hashlib.sha256()
-        ordinals = self._ordinals(global_step, np.arange(self._global_batch_size))
-        for stack in keep_masks(self._seed, self._sites, ordinals):
-            if stack is not None:
-                digest.update(np.packbits(stack).tobytes())
-        return digest.hexdigest()
-
-    def masks_in_graph(self) -> GraphMasks | None:
-        """Return what makes the masks in the graph; None: they are among the inputs.
-
-        Raises:
-            TrainingError: The device does not make the bits that the host makes.
-        """
-        if not self._graph_masks:
-            return None
-        masks = GraphMasks(self._seed, self._sites)
-        ordinals = np.array([1, 2**63 + 2**31 + 1], np.uint64)
-        made = masks(*map(ms.Tensor, ordinal_words(ordinals)))
-        wanted = keep_masks(self._seed, self._sites, ordinals)[: len(made)]
-        pairs = zip(made, wanted, strict=True)
-        if any(mask is not None and (mask.asnumpy() != own).any() for mask, own in pairs):
-            raise TrainingError(
-                "the dropout masks that this device makes are not those of the host",
-                cure='write `dropout_masks = "host"` in [runtime]',
-            )
-        return masks
+        return self.masks.digest(self._ordinals(global_step, np.arange(self._global_batch_size)))
 
     def _ordinals(self, global_step: int, places: IndexArray) -> npt.NDArray[np.uint64]:
         """Return the ordinals in the run of some rows of a step's global batch."""
