@@ -16,7 +16,8 @@ Commands other than `run`, `study`, `rerun` and `audit` answer every one of them
 """
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class TinybertError(Exception):
@@ -147,6 +148,15 @@ def of_machine(error: OSError | MemoryError) -> TinybertError | None:
         return None
     reason = (error.strerror or str(error)).lower()
     return InputError(f"the system refused: {reason}", where=str(error.filename or ""), cure=cure)
+
+
+@contextmanager
+def collect(problems: list[InputError]) -> Iterator[None]:
+    """Append an InputError of the body to `problems`, rather than raise it."""
+    try:
+        yield
+    except InputError as error:
+        problems.append(error)
 
 
 def quoted(names: Iterable[str]) -> str:

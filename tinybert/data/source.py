@@ -1,8 +1,7 @@
 """The record files of a run: which they are, and what can be checked before reading them."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ from tinybert.data.mindrecord import check_mindrecord, index_path
 from tinybert.data.rows import RowFormat
 from tinybert.data.schema import check_rows, load_schema
 from tinybert.data.tfrecord import count_records
-from tinybert.errors import InputError
+from tinybert.errors import InputError, collect
 from tinybert.files import FileDigest, digest_files
 
 DatasetType = Literal["tfrecord", "mindrecord"]
@@ -161,26 +160,18 @@ def inspect(source: RecordSource) -> Inspection:
     problems: list[InputError] = []
     counts = []
     for path in source.paths:
-        with _noted(problems):
+        with collect(problems):
             counts.append(source.count(path))
     rows = sum(counts) if len(counts) == len(source.paths) else None
-    with _noted(problems):
+    with collect(problems):
         for directory, prepared in source.sidecars():
             for path in source.record_files:
                 if path.parent == directory:
                     prepared.check_file(path)
             source.check_seq_length(directory, prepared)
-    with _noted(problems):
+    with collect(problems):
         source.check_schema(rows)
     return Inspection(rows, tuple(problems))
-
-
-@contextmanager
-def _noted(problems: list[InputError]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        problems.append(error)
 
 
 def _select(data_dir: str, root: Path, dataset_type: DatasetType) -> tuple[Path, ...]:

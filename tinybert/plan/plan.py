@@ -12,7 +12,7 @@ from tinybert.data.rows import RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.distill.layer_map import layer_map
-from tinybert.errors import InputError
+from tinybert.errors import InputError, collect
 from tinybert.files import FileDigest
 from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import fit_shapes
@@ -116,24 +116,18 @@ def make_plan(
     """
     recipe, problems = resolved.recipe, list[InputError]()
     configs = networks(recipe)
-    records = dict(_records(recipe, root, configs, problems))
-    sources = list(_checkpoints(resolved, root, pending, problems))
-    checkpoints = {role: path for role, path, _ in sources}
-    parents = {role: run for role, _, run in sources if run is not None}
+    records = _records(recipe, root, configs, problems)
+    checkpoints, parents = _checkpoints(resolved, root, pending, problems)
     phases: list[TrainingPhase] = []
     for training in trainings(recipe) if "data" in records else ():
-        try:
+        with collect(problems):
             phases.append(training_phase(recipe, training, records["data"].rows))
-        except InputError as error:
-            problems.append(error)
     problems += _length_problems(resolved, records, phases)
     if isinstance(recipe, Evaluate) and "eval_data" in records:
-        try:
+        with collect(problems):
             size = global_batch_size(recipe.data, recipe.topology)
             rows = records["eval_data"].rows
             Sampler(rows, size, recipe.seed, False, recipe.data.drop_remainder)
-        except InputError as error:
-            problems.append(error)
     plan = Plan(resolved, root, configs, records, checkpoints, parents, tuple(phases), None)
     return replace(plan, labels=_agreed_labels(plan, problems)), problems
 
@@ -151,19 +145,19 @@ def _length_problems(
             message, where=where, cure=f"write `steps = {steps}`, or change the length"
         )
     block = block_length(recipe.data)
-    for found in records.values() if block is not None else ():
-        longest = found.longest_row
+    for each in records.values() if block is not None else ():
+        longest = each.longest_row
         if block is not None and longest is not None and longest > block:
             message = f"a row of {longest} tokens is longer than `block_length` {block}"
             cure = f"write block_length = {longest} or more in [data]"
-            yield InputError(message, where=str(found.source.paths[0].parent), cure=cure)
+            yield InputError(message, where=str(each.source.paths[0].parent), cure=cure)
 
 
 def _records(
-    recipe: AnyRecipe, root: Path, networks: dict[Role, NetworkConfig], problems: list[InputError]
-) -> Iterator[tuple[str, RecordSet]]:
-    """Yield each set of records that is there and can be counted."""
-    data = recipe.data
+    recipe: AnyRecipe, root: Path, configs: dict[Role, NetworkConfig], problems: list[InputError]
+) -> dict[str, RecordSet]:
+    """Return each set of records that is there and can be counted; collect the problems."""
+    data, sets = recipe.data, dict[str, RecordSet]()
     task = None if isinstance(recipe, GeneralDistill) else recipe.task
     label = None if task is None else TASK_KINDS[task.task_type].label
     num_labels = task.num_labels if task is not None and label == "classes" else None
@@ -176,7 +170,7 @@ def _records(
         if place is None:
             continue
         own = getattr(data, "eval_schema_dir", None) if role == "eval_data" else None
-        try:
+        with collect(problems):
             source = RecordSource.find(
                 place,
                 root,
@@ -184,40 +178,41 @@ def _records(
                 schema_dir=own or data.schema_dir,
                 format=RowFormat(
                     seq_length=data.seq_length,
-                    vocab_size=min(config.vocab_size for config in networks.values()),
-                    type_vocab_size=min(config.type_vocab_size for config in networks.values()),
+                    vocab_size=min(config.vocab_size for config in configs.values()),
+                    type_vocab_size=min(config.type_vocab_size for config in configs.values()),
                     input_mask_from_dataset=data.input_mask_from_dataset,
                     token_type_ids_from_dataset=data.token_type_ids_from_dataset,
                     label=label,
                     num_labels=num_labels,
                 ),
             )
-        except InputError as error:
-            problems.append(error)
-            continue
-        inspection = inspect(source)
-        problems.extend(inspection.problems)
-        if inspection.rows is not None:
-            yield role, RecordSet(source, inspection.rows)
+            inspection = inspect(source)
+            problems.extend(inspection.problems)
+            if inspection.rows is not None:
+                sets[role] = RecordSet(source, inspection.rows)
+    return sets
 
 
 def _checkpoints(
     resolved: ResolvedRecipe, root: Path, pending: Collection[Role], problems: list[InputError]
-) -> Iterator[tuple[str, Path, LinkedRun | None]]:
-    """Yield where each network's weights come from, if not from the seed."""
+) -> tuple[dict[str, Path], dict[str, LinkedRun]]:
+    """Return the checkpoints of the networks, and the runs that they are taken from.
+
+    A network that begins from the seed has none. Problems are collected.
+    """
+    checkpoints, parents = dict[str, Path](), dict[str, LinkedRun]()
     for role in ROLES:
-        if role in pending:
-            continue
         table = getattr(resolved.recipe, role)
         source: Source | None = getattr(table, f"load_{role}_ckpt_path", None)
-        try:
+        if source is None or role in pending:
+            continue
+        with collect(problems):
             if isinstance(source, str):
-                yield role, _existing(root / source), None
-            elif source is not None:
-                run = find_parent_run(source, root, resolved.device)
-                yield role, run.checkpoint, run
-        except InputError as error:
-            problems.append(error)
+                checkpoints[role] = _existing(root / source)
+            else:
+                parents[role] = find_parent_run(source, root, resolved.device)
+                checkpoints[role] = parents[role].checkpoint
+    return checkpoints, parents
 
 
 def _existing(path: Path) -> Path:
@@ -231,19 +226,17 @@ def _agreed_labels(plan: Plan, problems: list[InputError]) -> tuple[str, ...] | 
     """Return the label names of the records, if all agree on them and on the vocabulary."""
     recipe, records = plan.resolved.recipe, plan.records
     try:
-        prepared = [pair for found in records.values() for pair in found.source.sidecars()]
+        prepared = [pair for each in records.values() for pair in each.source.sidecars()]
     except InputError:  # already among the problems
         return None
     complete = not problems
-    try:
+    with collect(problems):
         vocab_size = min(config.vocab_size for config in plan.networks.values())
         problems += vocabulary_problems(prepared, vocab_size, plan.checkpoints, plan.parents)
         if not isinstance(recipe, GeneralDistill):
             if recipe.task.task_type == "question_answering" and "eval_data" in records:
                 find_questions(records["eval_data"].source)
             return agreed_labels(recipe, prepared, plan.checkpoints, complete=complete)
-    except InputError as error:
-        problems.append(error)
     return None
 
 
