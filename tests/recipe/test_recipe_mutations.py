@@ -76,7 +76,7 @@ def check(path, content, overrides=()):
         for problem in error.problems:
             assert problem.message
             assert 0 <= problem.place.line <= last
-            assert "\n" not in problem.message + problem.help
+            assert "\n" not in problem.message + problem.cure
             assert as_text(problem) and as_json(problem) and as_github(problem, "x.toml")
     else:
         assert len(resolved.digest) == 64

@@ -6,7 +6,7 @@ from tinybert.recipe.keys import all_tables
 from tinybert.recipe.model import STAGES
 from tinybert.recipe.suggest import GONE, RENAMED, suggest
 
-HINTS = {
+CURES = {
     "training.max_steps": "use `train_steps`",
     "training.num_train_epochs": "use `epoch_size`",
     "data.per_device_train_batch_size": "use `batch_size`",
@@ -27,10 +27,10 @@ HINTS = {
 }
 
 
-@pytest.mark.parametrize(("key", "hint"), HINTS.items())
-def test_a_name_of_another_program_is_understood(key, hint):
+@pytest.mark.parametrize(("key", "cure"), CURES.items())
+def test_a_name_of_another_program_is_understood(key, cure):
     *table, name = key.split(".")
-    assert suggest(STAGES["finetune"], tuple(table), name).help == hint
+    assert suggest(STAGES["finetune"], tuple(table), name).cure == cure
 
 
 def test_every_renamed_key_is_a_key_of_some_stage():

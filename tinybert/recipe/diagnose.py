@@ -146,7 +146,7 @@ def diagnose(document: Document, stage: type[Table], errors: Sequence[ErrorDetai
             names = tuple(map(str, table))
             suggestion = suggest(stage, names, key)
             diagnosis.meant.update(suggestion.meant)
-            problem = _unknown_key(document, path, suggestion.help)
+            problem = _unknown_key(document, path, suggestion.cure)
         problems[problem] = None
         whole = next((at for at, part in enumerate(path) if isinstance(part, int)), len(path))
         diagnosis.broken.add(path[:whole])

@@ -99,7 +99,7 @@ def _not_written(stage: type[Table], place: TablePath) -> str:
     *outer, key = place
     table = table_at(stage, tuple(outer))
     if table_at(stage, place) is None and (table is None or key not in table.model_fields):
-        cure = suggest(stage, tuple(outer), key).help
+        cure = suggest(stage, tuple(outer), key).cure
         raise UsageError(f"unknown key `{dotted(place)}`", cure=cure)
     text = " ".join(f"{_meaning(stage, place)} {_allowed(stage, place)}".split())
     return "\n".join([f"{dotted(place)} is not written", *_wrapped(text)])

@@ -37,7 +37,7 @@ class Problem:
 
     message: str
     place: Place
-    help: str = ""
+    cure: str = ""
 
 
 class InvalidRecipeError(RecipeError):
@@ -69,8 +69,8 @@ def as_text(problem: Problem) -> str:
             f"{number} | {before}{part}{after}",
             f"{margin} | {' ' * (len(before) + column)}{'^' * marked}",
         ]
-    if problem.help:
-        lines.append(f"help: {problem.help}")
+    if problem.cure:
+        lines.append(f"help: {problem.cure}")
     return "\n".join(lines)
 
 
@@ -83,7 +83,7 @@ def as_json(problem: Problem) -> dict[str, str | int]:
         "line": place.line,
         "column": place.column,
         "length": place.length,
-        "help": problem.help,
+        "help": problem.cure,
     }
 
 
@@ -99,8 +99,8 @@ def as_github(problem: Problem, file: str) -> str:
         }
     listed = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
     message = problem.message if place.line else f"{problem.message} ({place})"
-    if problem.help:
-        message += f"\nhelp: {problem.help}"
+    if problem.cure:
+        message += f"\nhelp: {problem.cure}"
     return f"::error {listed}::{_escaped(message)}"
 
 

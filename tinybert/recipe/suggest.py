@@ -119,7 +119,7 @@ TOP = "at the top level, above all tables"
 class Suggestion:
     """A cure for an unknown key, and the keys that it probably stands for."""
 
-    help: str
+    cure: str
     meant: Sequence[TablePath] = ()
 
 
