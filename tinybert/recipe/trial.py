@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tinybert.errors import UsageError
 from tinybert.recipe.load import ResolvedRecipe
-from tinybert.recipe.model import Evaluate, TaskDistill
+from tinybert.recipe.model import Evaluate
 
 
 def trial_overrides(recipe: ResolvedRecipe, steps: int) -> Iterator[str]:
@@ -20,12 +20,9 @@ def trial_overrides(recipe: ResolvedRecipe, steps: int) -> Iterator[str]:
         raise UsageError("an evaluation has no steps to try", where=str(recipe.path), cure=cure)
     if steps < 1:
         raise UsageError(f"no trial of {steps} steps", cure="give 1 or more")
-    phases = ("phase1", "phase2") if isinstance(recipe.recipe, TaskDistill) else ("",)
-    for phase in phases:
-        tables = recipe.values[phase] if phase in recipe.values else recipe.values
-        if phase and tables is recipe.values:
-            continue
-        prefix = f"{phase}." if phase else ""
+    values = recipe.values
+    phases = {f"{name}.": values[name] for name in ("phase1", "phase2") if name in values}
+    for prefix, tables in (phases or {"": values}).items():
         yield f"{prefix}training.train_steps={steps}"
         yield f"{prefix}checkpoints.save_ckpt_step={steps}"
         if tables["optimizer"]["schedule"].get("warmup_steps", 0) > steps:
