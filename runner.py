@@ -13,14 +13,13 @@ from typing import Any
 try:
     from tinybert.commands.argument_types import RunName
     from tinybert.commands.arguments import parser, require_utf8
-    from tinybert.errors import TinybertError, UsageError, of_machine
+    from tinybert.errors import OUR_BUG, TinybertError, UsageError, of_machine
     from tinybert.terminal import prepare_streams, print_text
 except ModuleNotFoundError as missing:
     print(f"error: {sys.executable} has no package `{missing.name}`", file=sys.stderr)
     print("help: run `make setup` once, then `source .venv/bin/activate`", file=sys.stderr)
     sys.exit(2)
 
-OUR_BUG = 70
 COMMANDS = {
     "new": "tinybert.commands.new",
     "run": "tinybert.commands.run",

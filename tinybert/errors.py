@@ -19,6 +19,9 @@ import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+OUR_BUG = 70
+"""The exit code of a defect of the program."""
+
 
 class TinybertError(Exception):
     """A failure that the user can act on: what happened, where, and the cure.
@@ -29,7 +32,7 @@ class TinybertError(Exception):
         cure: What the user can do about it.
     """
 
-    exit_code = 70
+    exit_code = OUR_BUG
 
     def __init__(self, message: str, *, where: str = "", cure: str = "") -> None:
         super().__init__(message)

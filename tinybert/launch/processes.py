@@ -11,7 +11,7 @@ from signal import SIGTERM
 import structlog
 
 from tinybert.data.importing import STORES, import_records
-from tinybert.errors import StoppedError, TinybertError, TrainingError, counted
+from tinybert.errors import OUR_BUG, StoppedError, TinybertError, TrainingError, counted
 from tinybert.files import PROGRAM, relative_to_cwd
 from tinybert.launch.hosts import OtherHosts, gather, join, take_secret
 from tinybert.launch.job import Job
@@ -19,7 +19,7 @@ from tinybert.launch.msrun import Cluster
 from tinybert.launch.preflight import checks_table, preflight
 from tinybert.launch.view import RankProgress
 from tinybert.launch.watch import JobFailure
-from tinybert.launch.worker import OUR_BUG, RANKS, RecordDigests, WorkerJob
+from tinybert.launch.worker import RANKS, RecordDigests, WorkerJob
 from tinybert.manifest.model import Code, RankFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import Plan

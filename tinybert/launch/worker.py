@@ -11,7 +11,14 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from tinybert.errors import REFUSALS, InputError, StoppedError, TinybertError, of_machine
+from tinybert.errors import (
+    OUR_BUG,
+    REFUSALS,
+    InputError,
+    StoppedError,
+    TinybertError,
+    of_machine,
+)
 from tinybert.files import PROGRAM, FileDigest
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
@@ -29,7 +36,6 @@ RANKS = "ranks"
 """Folder of a run with the logs and records of its processes."""
 RecordDigests = dict[str, tuple[FileDigest, ...]]
 """Digests of the files of each set of records, by its role."""
-OUR_BUG = 70
 
 
 @dataclass(frozen=True, config=MESSAGE)
