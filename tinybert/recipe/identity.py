@@ -52,6 +52,10 @@ class Change:
     now: Any
     """In the second."""
 
+    def __str__(self) -> str:
+        """Return the change of a run's recipe, for a message."""
+        return f"{self.key}: {self.before!r} then, {self.now!r} now"
+
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
     """Yield the differences that make two recipes' resolved values ask for different runs."""

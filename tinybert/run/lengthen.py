@@ -43,7 +43,7 @@ def shorter_run(path: Path, plan: Plan) -> Run:
         cure = "the same command, without --continue, finishes it"
         raise InputError(f"the run is {first.status}", where=str(path), cure=cure)
     others = [
-        f"{change.key}: {change.before!r} then, {change.now!r} now"
+        change
         for change in changes(first.manifest.inputs.recipe.values, plan.resolved.values)
         if not change.key.startswith(tuple(table + name for name in MAY_DIFFER))
     ]

@@ -34,7 +34,7 @@ def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
     named |= {"topology.device", "runtime.enable_data_sink"} if resolved.device else set()
     named |= {key for key, origin in resolved.origins.items() if origin.kind == "derived"}
     problems = [
-        f"{change.key}: {change.before!r} then, {change.now!r} now"
+        change
         for change in changes(manifest.inputs.recipe.values, resolved.values)
         if change.key not in named
     ]
