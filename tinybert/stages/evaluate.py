@@ -45,7 +45,7 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     context.provenance.write(record)
     facts = build.graph_facts(facts, context, "Prediction", {role: "/network-TaskNetwork/"})
     record.update(effective=run.with_training(facts, None))
-    predictions = evaluation.kept(logits, label_ids)
+    predictions = evaluation.predictions(logits, label_ids)
     _keep(record, predictions)
     if isinstance(evaluation, AnswerEvaluation):
         _keep_answers(record, evaluation, logits)

@@ -186,10 +186,10 @@ class Evaluation:
             TrainingError: A logit is not a finite number, so that there is nothing to measure.
         """
         logits, label_ids = [], []
-        for rows, batch, found in self.inference.batches():
+        for rows, batch, some in self.inference.batches():
             assert batch.label_ids is not None
             label_ids.append(batch.label_ids[: len(rows)])
-            logits.append(found)
+            logits.append(some)
         all_logits = np.concatenate(logits)
         finite = np.isfinite(all_logits).reshape(len(all_logits), -1).all(axis=1)
         if not finite.all():
@@ -200,11 +200,14 @@ class Evaluation:
             )
         return all_logits, np.concatenate(label_ids)
 
-    def predictions(self, logits: Logits) -> LabelArray:
-        """Return the most likely class int32, or the number float32, for each row or token."""
-        return predicted_labels(self._measure.task_type, logits)
+    def predictions(self, logits: Logits, label_ids: LabelArray) -> Predictions:
+        """Return the predictions for rows, from what `logits` returns."""
+        measure = self._measure
+        names = None if measure.label_names is None else tuple(measure.label_names)
+        predicted = predicted_labels(measure.task_type, logits)
+        return Predictions(logits, predicted, label_ids, names, measure.task_type)
 
-    def measured(self, predictions: LabelArray, label_ids: LabelArray) -> dict[str, float]:
+    def metrics_of(self, predictions: Predictions) -> dict[str, float]:
         """Return every metric of predictions.
 
         Raises:
@@ -214,25 +217,15 @@ class Evaluation:
         return task_metrics(
             measure.task_type,
             measure.assessment_method,
-            predictions,
-            label_ids,
+            predictions.predictions,
+            predictions.label_ids,
             num_labels=measure.num_labels,
             label_names=measure.label_names,
         )
 
-    def kept(self, logits: Logits, label_ids: LabelArray) -> Predictions:
-        """Return what a run keeps of its predictions."""
-        measure = self._measure
-        names = None if measure.label_names is None else tuple(measure.label_names)
-        return Predictions(logits, self.predictions(logits), label_ids, names, measure.task_type)
-
-    def metrics_of(self, kept: Predictions) -> dict[str, float]:
-        """Return every metric of kept predictions. Raises as `measured`."""
-        return self.measured(kept.predictions, kept.label_ids)
-
     def metrics(self) -> dict[str, float]:
         """Return every metric of the network as it is."""
-        return self.metrics_of(self.kept(*self.logits()))
+        return self.metrics_of(self.predictions(*self.logits()))
 
 
 class AnswerEvaluation(Evaluation):
@@ -263,15 +256,15 @@ class AnswerEvaluation(Evaluation):
         """Return the answer to every question from the logits of all rows (N, S, 2)."""
         return best_answers(self.questions, list(logits), self._options)
 
-    def kept(self, logits: Logits, label_ids: LabelArray) -> Predictions:
-        """Return what a run keeps of its predictions; logits count where an answer can be."""
+    def predictions(self, logits: Logits, label_ids: LabelArray) -> Predictions:
+        """Return the predictions for rows, with logits where an answer can be."""
         scores = score_answers(self._task, self.questions, self.answers(logits))
         possible = possible_spans(logits, self.questions, range(len(logits)))
-        kept = super().kept(possible, label_ids)
+        predictions = super().predictions(possible, label_ids)
         asked = np.ascontiguousarray(self.questions.windows[:, 0])
-        return replace(kept, questions=asked, scores=scores)
+        return replace(predictions, questions=asked, scores=scores)
 
-    def metrics_of(self, kept: Predictions) -> dict[str, float]:
-        """Return every metric of kept predictions."""
-        assert kept.scores is not None
-        return answer_metrics(kept.scores)
+    def metrics_of(self, predictions: Predictions) -> dict[str, float]:
+        """Return every metric of the answers."""
+        assert predictions.scores is not None
+        return answer_metrics(predictions.scores)
