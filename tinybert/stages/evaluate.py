@@ -50,7 +50,7 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     if isinstance(evaluation, AnswerEvaluation):
         _keep_answers(record, evaluation, logits)
     metrics = evaluation.metrics_of(predictions)
-    return build.StageResult(True, 0, len(logits), metrics)
+    return build.StageResult(finished=True, optimizer_steps=0, samples=len(logits), metrics=metrics)
 
 
 def _keep_answers(record: RunRecord, evaluation: AnswerEvaluation, logits: Logits) -> None:

@@ -18,7 +18,7 @@ from tinybert.train.world import World
 
 
 class TrainingReplay:
-    """Replays stretches of one training, and measures what the training came to.
+    """Replays stretches of one training, and measures its checkpoints.
 
     Args:
         replay: The run.

@@ -1,7 +1,7 @@
 """One training of a stage, from its networks to its last checkpoint, and the facts about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -60,13 +60,13 @@ class TrainingResult:
     finished: bool
     stopped: bool
     """Whether a process was asked to stop, be it during the last step."""
-    optimizer_steps: int
-    samples: int
-    losses: dict[str, float]
+    optimizer_steps: int = 0
+    samples: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
     """Those of the last step, and their means over the last steps; named by the phase, if any."""
-    metrics: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
     """Of the evaluation after the last step; empty without one."""
-    best: Best | None
+    best: Best | None = None
     """Counted in steps of the run."""
 
 
@@ -77,15 +77,15 @@ def checkpoint_folder(directory: Path, name: str | None) -> Path:
 
 
 def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResult:
-    """Return what the trainings of a stage, as far as they were begun, came to."""
+    """Return the result of a stage from those of its trainings that were begun."""
     last = done[-1]
     losses = {name: value for trained in done for name, value in trained.losses.items()}
     return build.StageResult(
-        len(done) == len(plan.phases) and last.finished,
-        sum(trained.optimizer_steps for trained in done),
-        sum(trained.samples for trained in done),
-        losses | last.metrics,
-        last.best,
+        finished=len(done) == len(plan.phases) and last.finished,
+        optimizer_steps=sum(trained.optimizer_steps for trained in done),
+        samples=sum(trained.samples for trained in done),
+        metrics=losses | last.metrics,
+        best=last.best,
     )
 
 
@@ -145,7 +145,7 @@ def run_training(
             steps_before=training.steps_before,
         )
     metrics, best = checkpoint_manager.last_metrics, checkpoint_manager.best
-    return _trained(training, step, record.directory, metrics, best, stopped=stopped)
+    return _result(training, step, record.directory, metrics, best, stopped=stopped)
 
 
 def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
@@ -170,7 +170,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
 def _replayed(
     context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
 ) -> TrainingResult:
-    """Replay what an audit drew of a training; return what the training came to."""
+    """Replay what an audit drew of a training; return the training's result."""
     phase, step, before = training.phase, compiled_step.step, training.steps_before
     context.provenance.check(context.record)
     _, facts = _start(context, training, compiled_step)
@@ -184,9 +184,9 @@ def _replayed(
         replay, context, phase, checkpoints, selection=training.selection, steps_before=before
     )
     if training_replay.replay(compiled_step, training.feed):
-        return TrainingResult(0, False, True, 0, 0, {}, {}, None)
+        return TrainingResult(steps=0, finished=False, stopped=True)
     metrics = training_replay.measure()
-    return _trained(training, step, replay.run.folder, metrics, None, stopped=False)
+    return _result(training, step, replay.run.folder, metrics, None, stopped=False)
 
 
 def _checkpoints(
@@ -196,10 +196,10 @@ def _checkpoints(
     table = training.phase.checkpoints
     return CheckpointFolder(
         checkpoint_folder(directory, training.name),
-        training.weights,
-        step.state(),
-        table.max_ckpt_num,
-        table.save_ckpt_step,
+        weights=training.weights,
+        state=step.state(),
+        keep=table.max_ckpt_num,
+        every=table.save_ckpt_step,
         metadata=encode_labels(training.labels),
         writes=writes,
     )
@@ -257,7 +257,7 @@ def _start(
     return run, facts
 
 
-def _trained(
+def _result(
     training: TrainingSetup,
     step: TrainingStep,
     directory: Path,
