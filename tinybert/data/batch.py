@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 MaskArray = npt.NDArray[np.bool_]
+_ROWS, _MASKS = 6, 3
+"""Numbers of fields: of the rows, which come first, and of the dropout masks, which come last."""
 
 
 class Batch(NamedTuple):
@@ -99,13 +101,13 @@ class Batch(NamedTuple):
             needed = ("teacher_logits",)
         elif self.hidden_normalizers is not None:
             needed = ("teacher_hidden_states", "teacher_attention_scores")
+        rows, others, masks = self[:_ROWS], self[_ROWS:-_MASKS], list(self[-_MASKS:])
         inputs = [
             values
-            for name, values in zip(self._fields[6:-3], self[6:-3], strict=True)
+            for name, values in zip(self._fields[_ROWS:-_MASKS], others, strict=True)
             if values is not None or name in needed
         ]
-        masks = list(self[-3:])
         while masks and masks[-1] is None:
             masks.pop()
-        given = [*self[:6], *inputs, *masks]
+        given = [*rows, *inputs, *masks]
         return [None if values is None else Tensor(values) for values in given]
