@@ -240,14 +240,7 @@ class Description(BaseModel):
             raise ValueError(f"problem_type is {self.problem_type!r}")
         if task_type == "regression" and num_labels > 1:
             raise ValueError(f"problem_type is 'regression', of {num_labels} numbers")
-        if self.id2label is not None and len(self.id2label) != num_labels:
-            raise ValueError(
-                f"id2label has {len(self.id2label)} labels, the classifier {num_labels}"
-            )
-        if self.id2label is not None and set(self.id2label) != set(map(str, range(num_labels))):
-            raise ValueError(f"id2label has the ids {', '.join(self.id2label)}, not 0, 1, 2 and on")
-        if self.id2label is not None and len(set(self.id2label.values())) != num_labels:
-            raise ValueError(f"id2label gives one name to several labels: {self.id2label!r}")
+        self._check_label_names(num_labels)
         dropout = self.classifier_dropout
         return HeadConfig(
             task_type=task_type,
@@ -255,6 +248,18 @@ class Description(BaseModel):
             head="linear",
             classifier_dropout_prob=self.hidden_dropout_prob if dropout is None else dropout,
         )
+
+    def _check_label_names(self, num_labels: int) -> None:
+        """Raise a ValueError unless `id2label`, if it is there, names each label of a head."""
+        names = self.id2label
+        if names is None:
+            return
+        if len(names) != num_labels:
+            raise ValueError(f"id2label has {len(names)} labels, the classifier {num_labels}")
+        if set(names) != set(map(str, range(num_labels))):
+            raise ValueError(f"id2label has the ids {', '.join(names)}, not 0, 1, 2 and on")
+        if len(set(names.values())) != num_labels:
+            raise ValueError(f"id2label gives one name to several labels: {names!r}")
 
     def head_differences(self, head: HeadConfig) -> list[str]:
         """Return where the head of a recipe's task is another, as far as the file says."""
