@@ -11,13 +11,15 @@ from tinybert.recipe.tables import Bounds, Table
 TablePath = tuple[str, ...]
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
-
+BATCH_SIZES = ("batch_size", "global_batch_size")
+LENGTHS = ("epoch_size", "train_steps")
+WARMUPS = ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio")
 EXCLUSIVE = (
     ("init", "load_teacher_ckpt_path"),
     ("init", "load_student_ckpt_path"),
-    ("batch_size", "global_batch_size"),
-    ("epoch_size", "train_steps"),
-    ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"),
+    BATCH_SIZES,
+    LENGTHS,
+    WARMUPS,
 )
 """Keys of a table of which a recipe writes exactly one."""
 

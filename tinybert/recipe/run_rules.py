@@ -6,7 +6,7 @@ from itertools import chain
 
 from tinybert.recipe.diagnose import ValidValues
 from tinybert.recipe.distill_rules import layer_losses
-from tinybert.recipe.keys import as_toml, dotted, listed
+from tinybert.recipe.keys import BATCH_SIZES, LENGTHS, WARMUPS, as_toml, dotted, listed
 from tinybert.recipe.problems import Problem
 from tinybert.recipe.task_types import TASK_KINDS
 
@@ -102,7 +102,7 @@ def _schema(written: ValidValues) -> Iterator[Problem]:
 
 
 def _batches(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
-    yield from written.exactly_one(table, ("batch_size", "global_batch_size"))
+    yield from written.exactly_one(table, BATCH_SIZES)
     rows = written.get(*table, "global_batch_size")
     hosts = written.get("topology", "hosts")
     devices = written.get("topology", "devices_per_host")
@@ -221,8 +221,8 @@ def _nothing_trained(written: ValidValues) -> Iterator[Problem]:
 
 def _length_and_schedule(written: ValidValues, table: tuple[str, ...]) -> Iterator[Problem]:
     schedule = (*table, "optimizer", "schedule")
-    yield from written.exactly_one((*table, "training"), ("epoch_size", "train_steps"))
-    yield from written.exactly_one(schedule, ("warmup_steps", "warmup_ratio", "warmup_epoch_ratio"))
+    yield from written.exactly_one((*table, "training"), LENGTHS)
+    yield from written.exactly_one(schedule, WARMUPS)
     yield from written.not_above((*schedule, "end_learning_rate"), (*schedule, "learning_rate"))
     yield from written.not_above((*schedule, "warmup_steps"), (*table, "training", "train_steps"))
     save = written.get(*table, "checkpoints", "save_ckpt_step")
