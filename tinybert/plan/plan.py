@@ -12,7 +12,7 @@ from tinybert.data.rows import RowFormat
 from tinybert.data.sampler import Sampler
 from tinybert.data.source import RecordSource, inspect
 from tinybert.distill.layer_map import layer_map
-from tinybert.errors import InputError, collect
+from tinybert.errors import InputError, collect, counted
 from tinybert.files import FileDigest
 from tinybert.model.names import TRAINING_STATE
 from tinybert.model.parameters import fit_shapes
@@ -322,8 +322,8 @@ def describe(plan: Plan) -> str:
             origin = f"layers {', '.join(map(str, plan.copied_layers))} of the teacher"
         lines.append(f"{role:<12} {shape}, from {origin}")
     for name, records in plan.records.items():
-        files = len(records.source.paths)
-        lines.append(f"{name:<12} {records.rows:,} rows in {files} file{'s' * (files > 1)}")
+        files = counted(len(records.source.paths), "file")
+        lines.append(f"{name:<12} {records.rows:,} rows in {files}")
     parts = f" in {plan.micro_batches} micro-batches" if plan.micro_batches else ""
     for phase in plan.phases:
         lines.append(

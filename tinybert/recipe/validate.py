@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
-from tinybert.errors import RecipeError
+from tinybert.errors import RecipeError, counted
 from tinybert.recipe.load import load
 from tinybert.recipe.problems import (
     InvalidRecipeError,
@@ -51,11 +51,8 @@ def validate(
         lines = [as_github(each, path) for path, own in problems.items() for each in own]
         return "\n".join(lines), worst
     blocks = [as_text(each) for own in problems.values() for each in own]
-    blocks.append("\n".join(f"{path}: {_count(own)}" for path, own in problems.items()))
+    counts = {
+        path: counted(len(own), "problem") if own else "valid" for path, own in problems.items()
+    }
+    blocks.append("\n".join(f"{path}: {count}" for path, count in counts.items()))
     return "\n\n".join(blocks), worst
-
-
-def _count(problems: Sequence[Problem]) -> str:
-    if not problems:
-        return "valid"
-    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
