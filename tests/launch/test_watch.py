@@ -1,8 +1,14 @@
-"""Which process is in trouble, by hand-made states."""
+"""Which process makes a job fail, by hand-made states."""
 
 import pytest
 
-from tinybert.launch.watch import BEHIND_SECONDS, SILENT_SECONDS, JobFailure, WorkerState, trouble
+from tinybert.launch.watch import (
+    BEHIND_SECONDS,
+    SILENT_SECONDS,
+    JobFailure,
+    WorkerState,
+    find_failure,
+)
 from tinybert.run.heartbeat import Heartbeat
 
 NOW = 1000.0
@@ -15,10 +21,10 @@ def state(rank=0, activity="step", step=10, *, silent=0.0, idle=0.0, since=1.0, 
 
 
 def failure(*states):
-    return trouble(dict(enumerate(states)), NOW, TIMEOUT)
+    return find_failure(dict(enumerate(states)), NOW, TIMEOUT)
 
 
-def test_processes_that_step_together_are_in_no_trouble():
+def test_processes_that_step_together_are_no_failure():
     assert failure(state(), state(1)) is None
 
 

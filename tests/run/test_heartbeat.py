@@ -35,16 +35,16 @@ def never():
 
 def test_a_process_reports_what_it_does():
     listener = HeartbeatListener()
-    with HeartbeatSender(listener.port, listener.token, 3, never) as heart:
+    with HeartbeatSender(listener.port, listener.token, 3, never) as sender:
         assert receive(listener, lambda heartbeat: True).activity == "starting"
-        heart.report_activity("step")
+        sender.report_activity("step")
         for step in range(8):  # faster than anybody listens
-            heart.on_step(step, 0.5, 1e-3, 16)
-        heart.on_step(8, 0.25, 2e-3, 16)
+            sender.on_step(step, 0.5, 1e-3, 16)
+        sender.on_step(8, 0.25, 2e-3, 16)
         heartbeat = receive(listener, lambda heartbeat: heartbeat.step == 8)
         assert (heartbeat.rank, heartbeat.activity, heartbeat.loss) == (3, "step", 0.25)
         assert (heartbeat.learning_rate, heartbeat.samples) == (2e-3, 9 * 16)
-        heart.end(WorkerExit(4, "InputError", "x" * 2 * MAX_TEXT, "a.toml", "mend it"))
+        sender.end(WorkerExit(4, "InputError", "x" * 2 * MAX_TEXT, "a.toml", "mend it"))
     ended = receive(listener, lambda heartbeat: heartbeat.ended is not None).ended
     assert (ended.exit_code, ended.type, ended.where) == (4, "InputError", "a.toml")
     assert ended.message == "x" * MAX_TEXT

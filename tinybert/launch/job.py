@@ -11,7 +11,7 @@ import psutil
 
 from tinybert.launch.hosts import HostStatus, OtherHosts, StopCheck
 from tinybert.launch.msrun import LOG, PAUSE, SCHEDULER, SCHEDULER_LOG, Cluster, Msrun, last_lines
-from tinybert.launch.watch import JobFailure, WorkerState, trouble
+from tinybert.launch.watch import JobFailure, WorkerState, find_failure
 from tinybert.run.heartbeat import Heartbeat, HeartbeatListener
 
 EXIT_SECONDS = 3.0
@@ -133,7 +133,7 @@ class Job:
         """Return what made the job fail, if anything did."""
         if failure := self._hosts.failure():
             return failure
-        if failure := trouble(self._states, time.monotonic(), self._cluster.timeout):
+        if failure := find_failure(self._states, time.monotonic(), self._cluster.timeout):
             if failure.ended is None and self._states[failure.rank].gone:
                 death = msrun.first_death(EXIT_CODE_SECONDS)
                 rank, code = death or (failure.rank, None)

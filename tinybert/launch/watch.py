@@ -1,4 +1,4 @@
-"""Which process of a job is in trouble: dead, hung, or behind the others.
+"""Which process makes a job fail: one that failed, died, hangs, or is behind the others.
 
 A process sends a heartbeat twice a second, from a thread of its own. While the framework compiles
 it may hold the interpreter for long, so then using the processor counts as a sign of life too.
@@ -59,7 +59,7 @@ class WorkerState:
         """How it ended, if it reported that."""
         return self.heartbeat.ended if self.heartbeat else None
 
-    def alive(self) -> float:
+    def last_sign_of_life(self) -> float:
         """Return when it last showed a sign of life."""
         busy = self.activity in BUSY and not self.halted
         return max(self.heard, self.used_cpu) if busy else self.heard
@@ -82,12 +82,14 @@ class JobFailure:
     """What it reported itself."""
 
 
-def trouble(states: Mapping[int, WorkerState], now: float, timeout: float) -> JobFailure | None:
-    """Return how the first process that is in trouble makes the job fail, if one is.
+def find_failure(
+    states: Mapping[int, WorkerState], now: float, timeout: float
+) -> JobFailure | None:
+    """Return the first process that failed, died, hangs or is behind the others, if one is.
 
     Args:
         states: Every process, by rank.
-        now: The time.
+        now: The time, on the clock of the states.
         timeout: Seconds that processes wait for one in a `BUSY` activity.
     """
     for rank, state in states.items():
@@ -99,7 +101,7 @@ def trouble(states: Mapping[int, WorkerState], now: float, timeout: float) -> Jo
         if state.gone:
             return JobFailure(rank, "died", state.step)
     for rank, state in states.items():
-        if now - state.alive() > SILENT_SECONDS:
+        if now - state.last_sign_of_life() > SILENT_SECONDS:
             seconds = f"{now - state.heard:.0f} seconds"
             why = "it is halted by a signal" if state.halted else "it hangs"
             what = f"showed no sign of life for {seconds}: {why}"

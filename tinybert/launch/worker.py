@@ -70,14 +70,14 @@ def worker(job_file: Path) -> int:
         return _run_scheduler()
     rank = int(os.environ["MS_NODE_ID"])
     job = TypeAdapter(WorkerJob).validate_json(job_file.read_bytes())
-    with HeartbeatSender(job.port, job.token, rank, _kill_self) as heart:
+    with HeartbeatSender(job.port, job.token, rank, _kill_self) as sender:
         try:
             with StopRequest(ignore_repeats=True) as stop:  # a signal may have come before
-                _take_part(job, rank, stop, heart)
+                _take_part(job, rank, stop, sender)
             ended = WorkerExit(0)
         except Exception as error:
             ended = _reported(error)
-        heart.end(ended)
+        sender.end(ended)
     return ended.exit_code
 
 
@@ -114,7 +114,7 @@ def _run_scheduler() -> int:
     return 0
 
 
-def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSender) -> None:
+def _take_part(job: WorkerJob, rank: int, stop: StopRequest, sender: HeartbeatSender) -> None:
     """Carry out this process's part, with a record of its own."""
     configure("json")  # the launcher repeats these lines
     options = job.options
@@ -146,7 +146,7 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, heart: HeartbeatSen
                 plan,
                 record,
                 stop,
-                heart=heart,
+                sender=sender,
                 local_rank=local_rank,
                 profile=options.profile,
                 replay=options.replay,

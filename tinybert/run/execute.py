@@ -72,7 +72,7 @@ def execute(
     record: RunRecord,
     stop: StopRequest,
     *,
-    heart: HeartbeatSender | None = None,
+    sender: HeartbeatSender | None = None,
     local_rank: int = 0,
     profile: int | None = None,
     replay: ReplayJob | None = None,
@@ -83,7 +83,7 @@ def execute(
         plan: What to do.
         record: This process's record.
         stop: Whether the user asked to stop.
-        heart: Sends the launcher of several processes what this one does.
+        sender: Sends the launcher of several processes what this one does.
         local_rank: This process among those of its host.
         profile: Calls of the device to profile, if any.
         replay: What to replay of a finished run, rather than to run the recipe.
@@ -113,10 +113,10 @@ def execute(
             pace.on_step(done, result.rows, ends_call=result.ends_call)
             if done % a_call == 0:
                 call_ended()
-            if heart is not None:
-                heart.on_step(done, result.loss, result.learning_rate, result.rows)
+            if sender is not None:
+                sender.on_step(done, result.loss, result.learning_rate, result.rows)
 
-        report_activity = ignore_activity if heart is None else heart.report_activity
+        report_activity = ignore_activity if sender is None else sender.report_activity
         context = _context(plan, record, stop, environment, on_step, report_activity)
         if replay is not None:
             return _replay(replace(context, replay=Replay.open(replay)))
