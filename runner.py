@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_error(error: TinybertError, command: str) -> int:
     """Print an error; returns the command's exit code."""
-    with suppress(OSError):  # of a full disk behind standard error
+    with suppress(OSError):  # standard error may be a file on a full disk
         print_text(f"error: {error}", sys.stderr)
     return error.exit_code if command in RUNNING else UsageError.exit_code
 

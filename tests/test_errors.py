@@ -13,7 +13,7 @@ def test_what_the_system_refuses_is_one_message(number):
     assert str(error) == (
         "the system refused: no space left on device\n"
         "  --> /runs/trace.jsonl\n"
-        "help: see to the disk, its quota and its rights; what was saved before is whole"
+        "help: check the disk, its quota and its rights; what was saved before is whole"
     )
     assert error.exit_code == 4
 

@@ -3,8 +3,8 @@
 Three libraries choose their code by the processor. oneDNN, which multiplies matrices for the
 framework, is pinned to AVX2. The C library has one form of exp, log, pow and the like for all
 processors with AVX2 and FMA. What NumPy and its BLAS choose by the processor (exp, log, powers,
-products of matrices) is not used where a result depends on it; `tests/test_arithmetic.py` holds
-the code to that. The framework's own kernels gave equal bits on every processor tried.
+products of matrices) is not used where a result depends on it, as `tests/test_arithmetic.py`
+checks. The framework's own kernels gave equal bits on every processor tried.
 """
 
 import ctypes

@@ -14,8 +14,8 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 
     The caller creates the temporary file by any means. At the end its bytes are synced before the
     rename and the folder after it, so that a crash leaves the old file or the new one, never a
-    mixture. If the body raises, the old file stays and the temporary one goes. Only SIGKILL and a
-    power cut leave a temporary file behind: `remove_leftovers` takes it away.
+    mixture. If the body raises, the old file stays and the temporary one is removed. Only SIGKILL
+    and a power cut leave a temporary file: `remove_leftovers` removes it.
 
     Args:
         path: The file to create or replace; its folder must exist.
@@ -39,11 +39,11 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path`, and rename it to `path` at the end.
 
     Files and directory are synced before the rename and the parent after it: a killed process
-    leaves no `path`, or a whole one. If the body raises, the temporary directory goes.
+    leaves no `path`, or a whole one. If the body raises, the temporary directory is removed.
 
     Args:
         path: The directory to create; its parent must exist.
-        replace: Take an existing directory away, after the new one is complete. A kill between
+        replace: Remove an existing directory, after the new one is complete. A kill between
             the two renames leaves the old one as `.<name>.<random>.old`.
 
     Raises:

@@ -12,7 +12,7 @@ TinybertError            70  never raised itself: an error without a class is ou
 ├── ChainError           any  one of several runs that failed, with its exit code
 └── StoppedError         130  a run that the user stopped (143 for SIGTERM)
 
-Commands other than `run`, `study`, `rerun` and `audit` answer every one of them with 2.
+Commands other than `run`, `study`, `rerun` and `audit` exit with 2 for every one of them.
 """
 
 import errno
@@ -146,7 +146,7 @@ def of_machine(error: OSError | MemoryError) -> TinybertError | None:
     if error.errno in WRONG_KIND:
         cure = "see what is at this path"
     elif error.errno in MACHINE:
-        cure = "see to the disk, its quota and its rights; what was saved before is whole"
+        cure = "check the disk, its quota and its rights; what was saved before is whole"
     else:
         return None
     reason = (error.strerror or str(error)).lower()

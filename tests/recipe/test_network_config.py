@@ -105,7 +105,7 @@ def test_a_student_for_phase_2_alone_cannot_begin_as_layers_of_the_teacher(tmp_p
     (tmp_path / "x.toml").write_text(f"{before}[phase2]{phase1.partition('[phase2]')[2]}")
     with pytest.raises(RecipeError) as caught:
         load(tmp_path / "x.toml")
-    assert "which layers to copy is said by `layer_map` in [phase1.distill]" in str(caught.value)
+    assert "the layers to copy are those of `layer_map` in [phase1.distill]" in str(caught.value)
     assert "help: write `load_student_ckpt_path` instead, or add [phase1]" in str(caught.value)
 
 

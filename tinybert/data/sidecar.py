@@ -177,7 +177,7 @@ class PreparedAugmentation(BaseModel):
     candidates: int
     """Most candidates for a word."""
     samples: int
-    """Augmented rows of a row, before those that say the same are dropped."""
+    """Augmented rows of a row, before duplicates are dropped."""
     seed: int
     arithmetic: Literal["portable"] = "portable"
     """Of networks and similarities: candidates are those of every processor with AVX2."""

@@ -1,9 +1,9 @@
 """The launchers of several hosts: JSON messages over authenticated TCP connections.
 
 The first host listens on the port after the processes' own. Every other host connects, proves that
-it has the job's secret, sends what it would run, and is told to start, or why not. From then on
-each side sends what its processes do, a request to stop, and how the job failed; a host that falls
-silent is lost. Framing and proof are those of `multiprocessing.connection`.
+it has the job's secret, sends what it would run, and receives the order to start, or why not. From
+then on each side sends what its processes do, a request to stop, and how the job failed; a host
+that falls silent is lost. Framing and proof are those of `multiprocessing.connection`.
 """
 
 import os
@@ -323,7 +323,7 @@ def join(
     raise DeviceError(
         f"cannot reach the first host at {address[0]}:{address[1]}: {reason}",
         cure="start the same command there without --host-rank; see master_address, master_port, "
-        f"{SECRET} and what lies between the hosts",
+        f"{SECRET} and the network between the hosts",
     )
 
 

@@ -116,7 +116,7 @@ class Job:
                 self._cpu_seconds[rank], state.used_cpu = seconds, now
 
     def _forward_stop(self, signum: int | None, processes: Mapping[int, psutil.Process]) -> None:
-        """Send a request to stop to one process; the sums carry it to all."""
+        """Send a request to stop to one process; all others receive it with its next sums."""
         rank = self._cluster.ranks[0]
         ready = rank in processes and self._states[rank].heartbeat  # it blocks signals by then
         if signum is None or self._stopping or not ready:

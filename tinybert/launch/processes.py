@@ -31,7 +31,7 @@ from tinybert.signals import StopRequest
 log = structlog.get_logger()
 
 TIMEOUT = 600
-"""Seconds that processes wait for each other, where `timeout_seconds` does not say."""
+"""Seconds that processes wait for each other, where `timeout_seconds` is not written."""
 
 
 def cluster_of(topology: Topology, host_rank: int = 0) -> Cluster:
@@ -93,7 +93,7 @@ class HostJob:
         """Carry out the part of a host that is not the first; returns what to print.
 
         Raises:
-            TinybertError: How the job failed; the first host's manifest says so too.
+            TinybertError: How the job failed; it is in the first host's manifest, too.
             StoppedError: The user stopped the run.
         """
         secret = take_secret()

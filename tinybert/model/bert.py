@@ -1,6 +1,6 @@
 """One BERT encoder for teacher and student (Devlin et al., arXiv 1810.04805).
 
-Parameters have Hugging Face's names behind a prefix, so that two networks fit in one graph.
+Parameters have Hugging Face's names after a prefix, so that two networks fit in one graph.
 Dropout masks are inputs. Layer norm, softmax, activations and residual sums are float32; the
 inputs of matrix products have the configured type.
 """

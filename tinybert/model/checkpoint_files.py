@@ -124,7 +124,7 @@ def read_arrays(path: Path) -> StoredArrays:
 
 
 def _read_shards(index: Path) -> StoredArrays:
-    """Read the shards that an index names; each must hold exactly the tensors it says."""
+    """Read the shards that an index names; each must hold exactly the tensors that it lists."""
     try:
         content = read_json(index)
         places = {str(name): str(file) for name, file in content["weight_map"].items()}

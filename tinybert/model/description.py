@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network: Hugging Face's config.json beside it, and label names."""
+"""How a checkpoint describes its network: Hugging Face's config.json beside it, and label names."""
 
 import re
 from collections.abc import Mapping
@@ -262,7 +262,7 @@ class Description(BaseModel):
             raise ValueError(f"id2label gives one name to several labels: {names!r}")
 
     def head_differences(self, head: HeadConfig) -> list[str]:
-        """Return where the head of a recipe's task is another, as far as the file says."""
+        """Return where the head of a recipe's task is another, as far as the file describes it."""
         if self.architectures is None and self.problem_type is None:
             return []
         try:

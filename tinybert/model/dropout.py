@@ -31,7 +31,7 @@ class DropoutSite:
     shape: tuple[int, ...]
     """Shape of one sample's activations: (S, H), (A, S, S) or (H,)."""
     rate: float
-    """Probability of dropping, as the recipe says it."""
+    """Probability of dropping, as in the recipe."""
 
 
 def dropout_sites(config: NetworkConfig, seq_length: int) -> tuple[DropoutSite, ...]:

@@ -1,6 +1,6 @@
 """The parts of an encoder layer: matrix products, linear maps, layer norms, activations.
 
-Every matrix product of a network is a `MatMul`, which alone says the type of its inputs.
+Every matrix product of a network is a `MatMul`, which alone sets the type of its inputs.
 """
 
 import math

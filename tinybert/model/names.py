@@ -93,7 +93,7 @@ _WORD_EMBEDDINGS = re.compile(
 )
 _LAYER = re.compile(r"(?<=\.layer\.)\d+|(?<=\.layers\.)\d+")
 _HEAD = re.compile(r"(?:^|\.)((?:cls[12]?|classifier|qa_outputs|dense_?1|fit_denses?)\..*)$")
-"""A head or the distillation's projection, behind any prefix."""
+"""A head or the distillation's projection, after any prefix."""
 _FIT_DENSE = re.compile(r"fit_denses?(\..+)")
 """The second version of TinyBERT's own program has `fit_denses.0` and so on, one a layer."""
 _BUFFER = re.compile(r"(?:^|\.)embeddings\.(?:position_ids|token_type_ids)$")

@@ -123,7 +123,7 @@ def seeded(
         shapes: Shape by name, without prefix.
         seed: The recipe's seed.
         std: `initializer_range`.
-        prefix: What tells networks apart, such as `student.`.
+        prefix: What distinguishes networks, such as `student.`.
     """
     values: dict[str, npt.NDArray[np.float32]] = {}
     for name, shape in shapes.items():

@@ -47,13 +47,13 @@ class RecordSet:
 
     @property
     def longest_row(self) -> int | None:
-        """Tokens of the longest row; None where records do not say it."""
+        """Tokens of the longest row; None where the records do not state it."""
         longest = max(self.counts("longest_row"), default=None)
         return None if longest is None else min(longest, self.source.format.seq_length)
 
     @property
     def mean_length(self) -> int | None:
-        """Tokens of a row; None where records do not say it."""
+        """Mean number of tokens of a row, rounded up; None where the records do not state it."""
         tokens = sum(self.counts("tokens"))
         return None if not tokens or not self.rows else -(-tokens // self.rows)
 
@@ -77,7 +77,7 @@ class Plan:
     phases: tuple[TrainingPhase, ...]
     """The trainings, in order; an evaluation has none."""
     labels: tuple[str, ...] | None
-    """Label names of the records in the order of their ids, where prepared records say them."""
+    """Label names of the records in the order of their ids, where prepared records name them."""
 
     @property
     def block_length(self) -> int | None:
@@ -284,7 +284,7 @@ def read_checkpoints(plan: Plan) -> dict[str, LoadedWeights]:
 def changed_records(plan: Plan, known: Sequence[InputError]) -> Iterator[InputError]:
     """Yield which prepared record files hold other bytes than `prepare` wrote, beside those known.
 
-    Records without records.json are not read, for nothing says what their bytes were.
+    Records without records.json are not read: their bytes were recorded nowhere.
     """
     places = {problem.where for problem in known}
     for records in plan.records.values():

@@ -20,8 +20,6 @@ from tinybert.manifest.model import InputFile
 from tinybert.manifest.record import RunRecord
 from tinybert.model.weights import LoadedWeights
 
-BESIDE = (QUESTIONS, WINDOWS)
-
 
 class Provenance:
     """Hashes the checkpoints of a run in a thread, and records all files at the end.
@@ -113,8 +111,8 @@ def _table_name(role: str) -> str:
 
 
 def _role(role: str, path: Path) -> str:
-    """Return what a file of a token store is: its records, or what lies beside them."""
-    roles = {NAME: "sidecar", "schema.json": "schema"} | dict.fromkeys(BESIDE, "questions")
+    """Return the role of a file of a token store: its records', or that of a file beside them."""
+    roles = {NAME: "sidecar", "schema.json": "schema", QUESTIONS: "questions", WINDOWS: "questions"}
     return roles.get(path.name, role)
 
 

@@ -64,7 +64,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _allowed(stage: type[Table], row: TablePath) -> str:
-    """Return the values that a key may have, as a sentence; empty where there is nothing to say."""
+    """Return the values that a key may have, as a sentence; empty for texts, arrays and tables."""
     table = table_at(stage, row[:-1])
     if table is None or row[-1] not in table.model_fields:
         return ""
@@ -123,7 +123,7 @@ def _meaning(stage: type[Table], row: TablePath) -> str:
 
 
 def drop_null(field: dict[str, Any]) -> None:
-    """Take away the null that stands for a key left out: TOML has none."""
+    """Remove the null that stands for a key left out: TOML has none."""
     choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:
         del field["anyOf"]

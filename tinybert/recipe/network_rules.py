@@ -89,7 +89,7 @@ def _copy_of_teacher(written: ValidValues, stage: str) -> Iterator[Problem]:
         message = f"there is no teacher to copy in a recipe of {stage}"
         yield written.at_value(path, message, "write `load_student_ckpt_path` instead")
     elif stage == "task_distill" and not written.has("phase1"):
-        message = "which layers to copy is said by `layer_map` in [phase1.distill]"
+        message = "the layers to copy are those of `layer_map` in [phase1.distill]"
         cure = "write `load_student_ckpt_path` instead, or add [phase1]"
         yield written.at_value(path, message, cure)
     for key in COPIED_KEYS if written.has("teacher") else ():

@@ -1,1 +1,1 @@
-"""Carrying out a plan in this process: execute, resume, progress, logs, signs of life."""
+"""Carrying out a plan in this process: execute, resume, progress, logs, heartbeats."""

@@ -1,7 +1,7 @@
-"""Going on from a finished run to more steps, as a run of its own that has the first as parent.
+"""Continuing a finished run to more steps, as a run of its own whose parent is the first.
 
-The new run begins with copies of the first one's trace and checkpoints, and is then as one that
-was cut off there. Of a run of phases the last one goes on.
+The new run begins with copies of the first one's trace and checkpoints, and is then resumed like a
+run that was cut off there. Of several phases, the last one is continued.
 """
 
 import shutil
@@ -20,8 +20,8 @@ from tinybert.recipe.identity import changes
 from tinybert.recipe.model import TaskDistill
 
 MAY_DIFFER = ("training.", "optimizer.schedule.", "checkpoints.")
-"""Tables of the training that goes on, which may be other ones: length, learning rate, and when to
-save."""
+"""Tables of the continued training that may differ from the first run's: length, learning rate,
+and when to save."""
 
 
 def shorter_run(path: Path, plan: Plan) -> Run:
@@ -75,7 +75,7 @@ def last_checkpoints(first: Run, plan: Plan) -> list[Checkpoint]:
 
     Args:
         first: The run.
-        plan: Of a longer one, which has the same trainings before the last.
+        plan: That of a longer run, which has the same trainings before the last.
     """
     outcome = first.manifest.outcome
     ends = {outcome.steps, *accumulate(phase.total_steps for phase in plan.phases[:-1])}
@@ -94,7 +94,7 @@ def beginning_of(first: Run, root: Path) -> Beginning:
 
 
 def start_parent(first: Run, root: Path) -> Parent:
-    """Return the manifest's facts about the run that another goes on from."""
+    """Return the manifest's facts about the run that another continues."""
     return Parent(
         role=START,
         manifest=relative_to(first.path, root),

@@ -46,7 +46,7 @@ def _printable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutabl
 
 
 def _readable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Leave out the digits of numbers that say nothing to people."""
+    """Round numbers to five digits, for people."""
     return {
         name: float(f"{value:.5g}") if isinstance(value, float) else value
         for name, value in event.items()
@@ -54,7 +54,7 @@ def _readable_event(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 class StandardError:
-    """A logger that writes to standard error, also where nobody reads it any more."""
+    """A logger that writes to standard error; a failure to write is ignored."""
 
     def msg(self, message: str) -> None:
         """Write a line."""

@@ -92,7 +92,7 @@ class StepProgress:
         return ""
 
     def _speed(self, result: StepResult, done: int) -> dict[str, float]:
-        """Return how fast it goes, and how long it will; nothing while that is not known."""
+        """Return samples a second and the seconds left; empty while they are not known."""
         if not self.seconds:
             return {}
         speed = {"samples_per_second": round(self.rate, 1)}

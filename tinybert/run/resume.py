@@ -1,4 +1,4 @@
-"""Going on with a run that was cut off, and only with that run."""
+"""Resuming a run that was cut off, and only that run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,8 @@ from tinybert.recipe.identity import changes
 from tinybert.recipe.keys import dotted, partners
 from tinybert.recipe.load import ResolvedRecipe
 
-KINDS = ("trial", "study", "begins_with")
-"""The facts, beside recipe and code, in which a run must be as the one that takes it up."""
+COMPARED = ("trial", "study", "begins_with")
+"""The inputs, beside recipe and code, that a run must share with the one that resumes it."""
 
 
 def resume(path: Path, resolved: ResolvedRecipe, code: Code) -> RunRecord:
@@ -59,7 +59,8 @@ def _reopen(path: Path, resolved: ResolvedRecipe) -> RunRecord:
 def resumable(root: Path, resolved: ResolvedRecipe, wanted: Inputs) -> RunRecord | None:
     """Reopen the newest run of a recipe and a program if it was abandoned or interrupted.
 
-    `wanted` is what a new run would be given; trials and studies are taken up by themselves alone.
+    `wanted` has the inputs of a new run: a trial is resumed by a trial alone, a run of a study by
+    that study.
 
     A newer run of the same recipe and code that ended otherwise, or that is under way, leaves
     nothing to resume. Manifests that cannot be read are passed over.
@@ -70,8 +71,8 @@ def resumable(root: Path, resolved: ResolvedRecipe, wanted: Inputs) -> RunRecord
         except ManifestError:
             continue
         inputs = run.manifest.inputs
-        kind = all(getattr(inputs, name) == getattr(wanted, name) for name in KINDS)
-        same = kind and not any(changes(inputs.recipe.values, resolved.values))
+        equal = (getattr(inputs, name) == getattr(wanted, name) for name in COMPARED)
+        same = all(equal) and not any(changes(inputs.recipe.values, resolved.values))
         if same and inputs.code.digest == wanted.code.digest:
             cut_off = run.status in ("abandoned", "interrupted")
             return _reopen(path, resolved) if cut_off else None

@@ -28,10 +28,10 @@ def build_distiller(plan: Plan, table: Distill, loaded: Mapping[str, LoadedWeigh
         plan: The plan.
         table: The losses.
         loaded: The weights that were read from files, by network; the student's may have a
-            projection, which goes on.
+            projection, which is trained further.
 
     Raises:
-        InputError: That projection is one between other networks.
+        InputError: That projection is between networks of other sizes.
     """
     teacher, student = (BertEncoder(plan.networks[role], f"{role}.") for role in ROLES)
     load_into(teacher, first_weights(plan, "teacher", loaded))

@@ -158,11 +158,11 @@ def _find_or_compute(
     context.report_activity("teacher")
     root, rows = context.plan.root, context.stores["data"].rows
 
-    def write_and_say(directory: Path) -> None:
+    def log_and_write(directory: Path) -> None:
         log.info("teacher cache: computing", rows=rows)
         write(directory)
 
-    path = TEACHER.find_or_create(root / TEACHERS, cache_key(context, teacher, kept), write_and_say)
+    path = TEACHER.find_or_create(root / TEACHERS, cache_key(context, teacher, kept), log_and_write)
     log.info("teacher cache", path=str(path.relative_to(root)))
     return path
 
@@ -236,7 +236,7 @@ def _layers(
 
 
 class _Progress:
-    """Says now and then how many rows are done."""
+    """Logs now and then how many rows are done."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context

@@ -59,7 +59,7 @@ class TrainingResult:
     steps: int
     finished: bool
     stopped: bool
-    """Whether a process was asked to stop, be it during the last step."""
+    """Whether a process was asked to stop, also during the last step."""
     optimizer_steps: int = 0
     samples: int = 0
     losses: dict[str, float] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResul
 
 
 def has_checkpoint(record: RunRecord, name: str) -> bool:
-    """Return whether a checkpoint of a phase is recorded and there."""
+    """Return whether a checkpoint of a phase is recorded and its file exists."""
     folder = checkpoint_folder(record.directory, name)
     files = (record.directory / kept.file for kept in record.manifest.outcome.checkpoints)
     return any(file.parent == folder and file.exists() for file in files)
@@ -273,7 +273,7 @@ def _result(
     losses = final_losses(islice(read_trace(directory / TRACE), before, before + steps))
     prefix = "" if training.name is None else f"{training.name}_"
     if metrics is None and finished and training.selection is not None:
-        metrics = dict(training.selection.metrics())  # they went with an earlier process
+        metrics = dict(training.selection.metrics())  # an earlier process made the last step
     return TrainingResult(
         steps=steps,
         finished=finished,

@@ -1,1 +1,1 @@
-"""Training: schedule, optimizer, loss scale, step, loop, checkpoints."""
+"""Training: feed, masks, optimizer, loss scale, step, loop, checkpoints, evaluation."""

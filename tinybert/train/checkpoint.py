@@ -79,10 +79,10 @@ class CheckpointFolder:
     keep: int
     """How many are kept, the newest."""
     every: int
-    """Steps between two of them. One that a stop leaves between these does not count, and goes
-    when the next is saved, so that a stop does not change what is kept."""
+    """Steps between two of them. One that a stop leaves between these does not count, and is
+    removed when the next is saved, so that a stop does not change what is kept."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What every file says besides, such as the label order."""
+    """What the metadata of every file has besides, such as the label order."""
     writes: bool = True
     """Whether files are written; false on all processes of a run but the first."""
     cure: str = GO_BACK
@@ -108,7 +108,7 @@ class CheckpointFolder:
         self._write(self.path(global_step), self.parameters, metadata)
 
     def expired(self, saved: Iterable[Path], own: Path, *, interim: bool = False) -> list[Path]:
-        """Return which checkpoints go when another was saved.
+        """Return which checkpoints are to be removed when another was saved.
 
         Args:
             saved: The checkpoints before it.
@@ -135,7 +135,7 @@ class CheckpointFolder:
         return tensor_table({p.name: p.asnumpy() for p in self.parameters})
 
     def commitment(self, table: TensorTable, metrics: Mapping[str, float]) -> Commitment:
-        """Return what the trace says of a checkpoint with this table, whose weights measure so."""
+        """Return what the trace records of a checkpoint with this table and these metrics."""
         weights = {parameter.name: table[parameter.name] for parameter in self.weights}
         return Commitment(tensor_digest(table), tensor_digest(weights), metrics)
 
@@ -226,10 +226,10 @@ class CheckpointManager:
     steps_before: int = 0
     """Steps of the run before this training: the trace counts on from there."""
     world: World = ALONE
-    """The processes of the run. The first has the files that a resume needs and tells the others
-    what is in them; each keeps a record of its own."""
+    """The processes of the run. The first has the files that a resume needs, and sends their
+    content to the others; each keeps a record of its own."""
     report_activity: Callable[[str], None] = ignore_activity
-    """Told what is done from now on: `evaluating` or `saving`."""
+    """Called with what is done from now on: `evaluating` or `saving`."""
     best: Best | None = field(default=None, init=False)
     last_metrics: dict[str, float] | None = field(default=None, init=False)
     """Of the evaluation after the last step, if this process made it."""
@@ -280,7 +280,7 @@ class CheckpointManager:
         """Take weights and state from the newest checkpoint, if any; return its steps."""
         step, recorded = 0, self._recorded()
         for left in set(self.checkpoints.folder.glob("step-*.safetensors")) - recorded.keys():
-            if self.checkpoints.step_of(left) is not None:  # other files are none of ours
+            if self.checkpoints.step_of(left) is not None:  # other files are no checkpoints
                 log.warning("removing a checkpoint that is not recorded", file=str(left))
                 left.unlink()
         if files := [file for file in recorded if file.exists()]:
@@ -324,7 +324,7 @@ class CheckpointManager:
             self.record.rewind(step)
 
     def after_step(self, result: StepResult) -> None:
-        """Write the step down, and evaluate and save where it is time."""
+        """Append the step to the trace; evaluate and save where that is due."""
         done = result.global_step + 1 - self.steps_before
         due = done % self.checkpoints.every == 0 or done == self.total_steps
         if not (due or result.stops):
@@ -366,7 +366,7 @@ class CheckpointManager:
         self._keep_best(step)
 
     def _keep_best(self, step: int) -> None:
-        """Keep the weights apart if they are the best; a kill before this is made up by resume."""
+        """Save the weights as the best if they are; after a kill before this, `resume` does it."""
         if self.best is None or self.best.global_step != step:
             return
         table = tensor_table(self.checkpoints.save_best())

@@ -1,4 +1,4 @@
-"""The processes of a run: what they sum, gather and tell each other, and that they agree.
+"""The processes of a run: sums, gathers and broadcasts among them, and checks of equality.
 
 Every process has all weights and a share of every global batch. The losses are sums whose factors
 come from the global batch, so the sum of all processes' gradients is the gradient: nothing is
@@ -72,7 +72,7 @@ class World:
         """Raise a TrainingError unless all processes have the same text.
 
         Args:
-            what: What the text says, for the message.
+            what: What the text is about, for the message.
             text: Anything, of which digests are compared.
         """
         if self.size == 1:
