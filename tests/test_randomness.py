@@ -10,22 +10,23 @@ def words(text):
     return np.array([int(word, 16) for word in text.split()], np.uint32)
 
 
-@pytest.mark.parametrize(
-    ("counter", "key", "output"),
-    [  # the published known answers of Threefry-4x32-20
-        ("0 0 0 0", "0 0 0 0", "9c6ca96a e17eae66 fc10ecd4 5256a7d8"),
-        (
-            "ffffffff ffffffff ffffffff ffffffff",
-            "ffffffff ffffffff ffffffff ffffffff",
-            "2a881696 57012287 f6c7446e a16a6732",
-        ),
-        (
-            "243f6a88 85a308d3 13198a2e 03707344",
-            "a4093822 299f31d0 082efa98 ec4e6c89",
-            "59cd1dbb b8879579 86b5d00c ac8b6d84",
-        ),
-    ],
-)
+KNOWN_ANSWERS = [
+    ("0 0 0 0", "0 0 0 0", "9c6ca96a e17eae66 fc10ecd4 5256a7d8"),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff ffffffff ffffffff",
+        "2a881696 57012287 f6c7446e a16a6732",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0 082efa98 ec4e6c89",
+        "59cd1dbb b8879579 86b5d00c ac8b6d84",
+    ),
+]
+"""The published known answers of Threefry-4x32-20: counter, key, output."""
+
+
+@pytest.mark.parametrize(("counter", "key", "output"), KNOWN_ANSWERS)
 def test_cipher_gives_the_published_answers(counter, key, output):
     counters = tuple(words(counter).reshape(4, 1))
     assert randomness.threefry(words(key), counters)[:, 0].tolist() == words(output).tolist()

@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from tests.test_randomness import KNOWN_ANSWERS, words
 from tinybert.model.dropout import KINDS, DropoutSite
 from tinybert.model.graph_masks import GraphMasks, MaskedNetwork, cipher, ordinal_words
 from tinybert.model.layers import Cell
@@ -20,10 +21,6 @@ def encipher(counters, schedule):
 @ms.jit
 def arithmetic(x, y):
     return x + y, x * 65536, ms.ops.bitwise_xor(x, y)
-
-
-def words(text):
-    return np.array([int(word, 16) for word in text.split()], np.uint32)
 
 
 def enciphered(key, counters):
@@ -59,22 +56,7 @@ def test_integers_wrap_as_those_of_the_host():
     assert np.array_equal(exclusive, x ^ y)
 
 
-@pytest.mark.parametrize(
-    ("counter", "key", "output"),
-    [  # the published known answers of Threefry-4x32-20
-        ("0 0 0 0", "0 0 0 0", "9c6ca96a e17eae66 fc10ecd4 5256a7d8"),
-        (
-            "ffffffff ffffffff ffffffff ffffffff",
-            "ffffffff ffffffff ffffffff ffffffff",
-            "2a881696 57012287 f6c7446e a16a6732",
-        ),
-        (
-            "243f6a88 85a308d3 13198a2e 03707344",
-            "a4093822 299f31d0 082efa98 ec4e6c89",
-            "59cd1dbb b8879579 86b5d00c ac8b6d84",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("counter", "key", "output"), KNOWN_ANSWERS)
 def test_cipher_in_the_graph_gives_the_published_answers(counter, key, output):
     found = enciphered(words(key), words(counter).reshape(4, 1))
     assert found[:, 0].tolist() == words(output).tolist()
