@@ -106,46 +106,66 @@ def run_training(
         training: What to train.
         passed: Whether a later phase has begun, so that only this one's result is restored.
     """
-    phase, record = training.phase, context.record
     compiled_step = build_compiled_step(context, training)
     step = compiled_step.step
     if context.replay is not None:
-        return _replayed(context, training, compiled_step, context.replay)
-    checkpoint_manager = _checkpoint_manager(context, training, step)
-    stopped = False
+        return _replay(context, training, compiled_step, context.replay)
+    manager = _checkpoint_manager(context, training, step)
     if passed:
-        checkpoint_manager.restore()
+        manager.restore()
+        stopped = False
     else:
-        context.provenance.check(record)
-        run, facts = _start(context, training, compiled_step)
-        first_step = checkpoint_manager.resume()
+        stopped = _train(context, training, compiled_step, manager)
+    metrics, directory = manager.last_metrics, context.record.directory
+    return _result(training, step, directory, metrics, manager.best, stopped=stopped)
 
-        def after_step(result: StepResult) -> None:
-            nonlocal stopped
-            stopped = result.stops
-            if result.global_step == training.steps_before + first_step:
-                context.provenance.write(record)
-                cell = compiled_step.network_cell
-                built = build.graph_facts(facts, context, cell, training.scopes)
-                if training.feed.packing is not None and facts.graph_digest is not None:
-                    # an earlier process may have begun with another number of blocks
-                    built = replace(built, graph_digest=facts.graph_digest)
-                record.update(effective=run.with_training(built, training.name))
-            checkpoint_manager.after_step(result)
-            context.on_step(result)
 
-        train(
-            compiled_step,
-            training.feed,
-            first_step=first_step,
-            total_steps=phase.total_steps,
-            after_step=after_step,
-            stop_requested=context.stop_requested,
-            report_activity=context.report_activity,
-            steps_before=training.steps_before,
-        )
-    metrics, best = checkpoint_manager.last_metrics, checkpoint_manager.best
-    return _result(training, step, record.directory, metrics, best, stopped=stopped)
+def _train(
+    context: build.RunContext,
+    training: TrainingSetup,
+    compiled_step: CompiledStep,
+    manager: CheckpointManager,
+) -> bool:
+    """Train from the newest checkpoint on; return whether a process was asked to stop."""
+    context.provenance.check(context.record)
+    run, facts = _start(context, training, compiled_step)
+    first_step, stopped = manager.resume(), False
+
+    def after_step(result: StepResult) -> None:
+        nonlocal stopped
+        stopped = result.stops
+        if result.global_step == training.steps_before + first_step:
+            context.provenance.write(context.record)
+            _record_graph(context, training, compiled_step.network_cell, run, facts)
+        manager.after_step(result)
+        context.on_step(result)
+
+    train(
+        compiled_step,
+        training.feed,
+        first_step=first_step,
+        total_steps=training.phase.total_steps,
+        after_step=after_step,
+        stop_requested=context.stop_requested,
+        report_activity=context.report_activity,
+        steps_before=training.steps_before,
+    )
+    return stopped
+
+
+def _record_graph(
+    context: build.RunContext,
+    training: TrainingSetup,
+    cell: str,
+    run: Effective,
+    facts: TrainingFacts,
+) -> None:
+    """Record what the first step of this process compiled."""
+    built = build.graph_facts(facts, context, cell, training.scopes)
+    if training.feed.packing is not None and facts.graph_digest is not None:
+        # an earlier process may have begun with another number of blocks
+        built = replace(built, graph_digest=facts.graph_digest)
+    context.record.update(effective=run.with_training(built, training.name))
 
 
 def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
@@ -167,7 +187,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
     return step
 
 
-def _replayed(
+def _replay(
     context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
 ) -> TrainingResult:
     """Replay what an audit drew of a training; return the training's result."""
