@@ -22,10 +22,10 @@ from tinybert.errors import (
 from tinybert.files import PROGRAM, FileDigest
 from tinybert.launch.msrun import end_with_parent
 from tinybert.manifest.identity import code_identity
-from tinybert.manifest.model import Inputs
+from tinybert.manifest.model import Code, Inputs
 from tinybert.manifest.record import RunRecord
 from tinybert.plan.plan import make_plan
-from tinybert.recipe.load import load
+from tinybert.recipe.load import ResolvedRecipe, load
 from tinybert.run.execute import RunOptions, execute
 from tinybert.run.heartbeat import MESSAGE, HeartbeatSender, WorkerExit
 from tinybert.run.logs import configure
@@ -128,18 +128,7 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, sender: HeartbeatSe
         raise InputError("recipe or program changed since the launcher read them", cure=cure)
     records = {role: replace(r, files=job.record_digests[role]) for role, r in plan.records.items()}
     plan = replace(plan, records=records)
-    if job.manifest is not None and rank == 0:
-        record = RunRecord.attach(job.manifest)
-    else:
-        inputs = Inputs(
-            stage=resolved.recipe.stage,
-            recipe=recipe_facts(resolved),
-            code=code,
-            seeds={"seed": resolved.recipe.seed},
-        )
-        folder = Path("runs", resolved.name, job.run_id, RANKS, str(rank))
-        record = RunRecord.fragment(options.root, folder, job.run_id, inputs)
-    with record:
+    with _open_record(job, rank, resolved, code) as record:
         try:
             local_rank = rank % resolved.recipe.topology.devices_per_host
             execute(
@@ -159,3 +148,17 @@ def _take_part(job: WorkerJob, rank: int, stop: StopRequest, sender: HeartbeatSe
                 with suppress(OSError):  # the disk may be what failed
                     record.fail(error, rank=rank)
             raise
+
+
+def _open_record(job: WorkerJob, rank: int, resolved: ResolvedRecipe, code: Code) -> RunRecord:
+    """Return the record of the run for the first process, and one of its own for any other."""
+    if job.manifest is not None and rank == 0:
+        return RunRecord.attach(job.manifest)
+    inputs = Inputs(
+        stage=resolved.recipe.stage,
+        recipe=recipe_facts(resolved),
+        code=code,
+        seeds={"seed": resolved.recipe.seed},
+    )
+    folder = Path("runs", resolved.name, job.run_id, RANKS, str(rank))
+    return RunRecord.fragment(job.options.root, folder, job.run_id, inputs)
