@@ -59,16 +59,16 @@ def train(
         TrainingError: The loss is not finite, or the gradients are not at the smallest loss scale.
     """
     step, size = compiled_step.step, compiled_step.steps_per_call
-    calls = step_ranges(first_step, total_steps, size)
-    made = (list(zip(steps, map(feed, steps), strict=True)) for steps in calls)
+    ranges = step_ranges(first_step, total_steps, size)
+    calls = ([(number, feed(number)) for number in numbers] for numbers in ranges)
     compiled: set[tuple[int, ...]] = set()
-    for call in prefetch(made, max(1, AHEAD // size)):
-        steps = [inputs.parts for _, inputs in call]
-        shape = steps[0][0].input_ids.shape  # packed batches have a few
+    for call in prefetch(calls, max(1, AHEAD // size)):
+        batches = [inputs.parts for _, inputs in call]
+        shape = batches[0][0].input_ids.shape  # packed batches have a few shapes
         report_activity("step" if shape in compiled else "compiling")
         compiled.add(shape)
         assert step.global_step.asnumpy() == call[0][0]
-        outputs = compiled_step.call(steps, stop_requested())
+        outputs = compiled_step.call(batches, stop_requested())
         stop_requested()  # takes the signals back from the framework, which compiles in a call
         for (number, inputs), output in zip(call, outputs, strict=True):
             ends = number == call[-1][0]
