@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.kernels import cipher
-
-Words = npt.NDArray[np.uint32]
+from tinybert.kernels.loops import Words
 
 _PARITY = np.uint32(0x1BD11BDA)
 ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))

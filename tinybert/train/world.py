@@ -12,16 +12,15 @@ from functools import cache
 
 import mindspore as ms
 import numpy as np
-import numpy.typing as npt
 from mindspore import Parameter, Tensor, ops
 from mindspore.communication import create_group, get_group_size, get_rank, init
 
+from tinybert.data.rows import Int32Array
 from tinybert.data.sampler import IndexArray, shard
 from tinybert.errors import TrainingError
 from tinybert.model.layers import Cell
 
 Tensors = tuple[Tensor, ...]
-Words = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class World:
                 cure="see that all hosts have the same program, framework and processors",
             )
 
-    def _from_first(self, values: Words) -> Words:
+    def _from_first(self, values: Int32Array) -> Int32Array:
         return np.asarray(ops.Broadcast(0)((Tensor(values),))[0].asnumpy())
 
 
