@@ -44,7 +44,7 @@ def put_clocks() -> None:
     from tinybert.manifest.record import RunRecord
     from tinybert.manifest.trace import TraceWriter
     from tinybert.run import execute
-    from tinybert.train import checkpoint
+    from tinybert.train import checkpoint, checkpoint_manager
 
     for name in ("plan", "keep_patch", "start", "update", "checkpoint", "rewind", "finish"):
         method = getattr(RunRecord, name)
@@ -60,6 +60,7 @@ def put_clocks() -> None:
         (execute, "read_environment"),
         (run, "expectation_failures"),
         (checkpoint, "tensor_table"),
+        (checkpoint_manager, "tensor_table"),
     ):
         setattr(module, name, timed(getattr(module, name), name))
 

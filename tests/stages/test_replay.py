@@ -11,7 +11,7 @@ from tests.train.test_checkpoint_manager import METRICS, Run, begin, outcome
 from tinybert.audit.replay import Replay, ReplayJob
 from tinybert.errors import InputError
 from tinybert.stages.replay import TrainingReplay
-from tinybert.train.checkpoint import BestMetric
+from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.world import ALONE
 
 BEST = 1.0

@@ -14,7 +14,8 @@ from tinybert.manifest.canonical import to_json
 from tinybert.manifest.model import Code, Inputs, RecipeFacts
 from tinybert.manifest.record import RunRecord
 from tinybert.stages.training import has_checkpoint
-from tinybert.train.checkpoint import BestMetric, CheckpointFolder, CheckpointManager
+from tinybert.train.checkpoint import CheckpointFolder
+from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.loop import StepResult
 
 INPUTS = Inputs(

@@ -15,7 +15,7 @@ from tinybert.plan.plan import Plan
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import Role, head
 from tinybert.stages.build import RunContext, first_weights, training_feed
-from tinybert.train.checkpoint import BestMetric
+from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.evaluation import (
     AnswerEvaluation,
     Evaluation,

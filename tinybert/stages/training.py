@@ -20,7 +20,8 @@ from tinybert.plan.plan import Plan
 from tinybert.stages import build
 from tinybert.stages.replay import TrainingReplay
 from tinybert.train import effective
-from tinybert.train.checkpoint import Best, BestMetric, CheckpointFolder, CheckpointManager
+from tinybert.train.checkpoint import Best, CheckpointFolder
+from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
 from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
 from tinybert.train.micro_batches import MicroBatchStep
