@@ -115,16 +115,7 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
             "else": _without('a key of packing = "blocks"', "block_length"),
         }
     if name == "Task":
-        for kind, facts in TASK_KINDS.items():
-            fixed = facts.least_labels == facts.most_labels
-            number = {"const" if fixed else "minimum": facts.least_labels}
-            allowed = {"assessment_method": {"enum": list(facts.selecting)}, "num_labels": number}
-            yield {"if": _is("task_type", kind), "then": {"properties": allowed}}
-        answers = _is("task_type", "question_answering")
-        others = _without("a key of question_answering", "max_answer_length", "no_answer_threshold")
-        yield {"if": answers, "then": {"required": ["max_answer_length"]}, "else": others}
-        two = {"properties": {"num_labels": {"maximum": 2}}}
-        yield {"if": _is("assessment_method", "bf1"), "then": two}
+        yield from _task_rules()
     if name == "Bounds":
         yield _any_of("min", "max")
     if name == "Distill":
@@ -151,6 +142,20 @@ def _rules(name: str, definition: Schema) -> Iterator[Schema]:
         yield _any_of("phase1", "phase2")
     if name == "Expect":
         yield {"if": {"required": ["tolerance"]}, "then": {"required": ["reference"]}}
+
+
+def _task_rules() -> Iterator[Schema]:
+    """Yield the rules between the keys of `[task]`."""
+    for kind, facts in TASK_KINDS.items():
+        fixed = facts.least_labels == facts.most_labels
+        number = {"const" if fixed else "minimum": facts.least_labels}
+        allowed = {"assessment_method": {"enum": list(facts.selecting)}, "num_labels": number}
+        yield {"if": _is("task_type", kind), "then": {"properties": allowed}}
+    answers = _is("task_type", "question_answering")
+    others = _without("a key of question_answering", "max_answer_length", "no_answer_threshold")
+    yield {"if": answers, "then": {"required": ["max_answer_length"]}, "else": others}
+    two = {"properties": {"num_labels": {"maximum": 2}}}
+    yield {"if": _is("assessment_method", "bf1"), "then": two}
 
 
 def _completed(definitions: Mapping[str, Schema]) -> Schema:
