@@ -97,11 +97,10 @@ def execute(
         from tinybert.run.progress import StepProgress
         from tinybert.train.loop import ignore_activity
     stop.check()
-    topology, runtime = plan.resolved.recipe.topology, plan.resolved.recipe.runtime
+    device = plan.resolved.recipe.topology.device
     total_steps = sum(phase.total_steps for phase in plan.phases)
-    a_call = runtime.data_sink_steps if runtime.enable_data_sink else 1
     with (
-        profiled(profile, record.directory / PROFILE, topology.device) as call_ended,
+        profiled(profile, record.directory / PROFILE, device) as call_ended,
         StepProgress([(phase.name, phase.total_steps) for phase in plan.phases]) as progress,
         closing(PaceWriter(record.directory / PACE, total_steps)) as pace,
         stop.waiting(),
@@ -111,7 +110,7 @@ def execute(
             progress.on_step(result)
             done = result.global_step + 1
             pace.on_step(done, result.rows, ends_call=result.ends_call)
-            if done % a_call == 0:
+            if result.ends_call:
                 call_ended()
             if sender is not None:
                 sender.on_step(done, result.loss, result.learning_rate, result.rows)
