@@ -24,8 +24,9 @@ from tinybert.manifest.built import TopologyFacts  # noqa: E402
 from tinybert.manifest.identity import read_environment  # noqa: E402
 from tinybert.plan.plan import make_plan, read_checkpoints  # noqa: E402
 from tinybert.recipe.load import load  # noqa: E402
-from tinybert.stages.build import RunContext, import_stores  # noqa: E402
-from tinybert.stages.training import TrainingSetup, build_compiled_step  # noqa: E402
+from tinybert.stages.build import import_stores  # noqa: E402
+from tinybert.stages.context import RunContext, TrainingSetup  # noqa: E402
+from tinybert.stages.training import build_compiled_step  # noqa: E402
 from tinybert.train.loop import StepResult, ignore_activity, train  # noqa: E402
 from tinybert.train.world import ALONE  # noqa: E402
 

@@ -3,7 +3,8 @@
 from tests.fake_runs import ENVIRONMENT
 from tinybert.plan.plan import read_checkpoints
 from tinybert.plan.provenance import Provenance
-from tinybert.stages.build import RunContext, import_stores
+from tinybert.stages.build import import_stores
+from tinybert.stages.context import RunContext
 from tinybert.train.world import ALONE
 
 

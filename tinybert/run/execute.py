@@ -31,7 +31,7 @@ from tinybert.signals import StopRequest
 from tinybert.train.graph import GRAPHS, saving_environment
 
 if TYPE_CHECKING:
-    from tinybert.stages.build import RunContext, StageResult
+    from tinybert.stages.context import RunContext, StageResult
     from tinybert.train.loop import StepResult
 
 log = structlog.get_logger()
@@ -162,7 +162,8 @@ def _context(
     report_activity: Callable[[str], None],
 ) -> "RunContext":
     """Connect with the other processes, read rows and weights; return what a stage is given."""
-    from tinybert.stages.build import RunContext, import_stores
+    from tinybert.stages.build import import_stores
+    from tinybert.stages.context import RunContext
     from tinybert.train.world import ALONE, connect
 
     world = ALONE if device_count(plan.resolved.recipe.topology) == 1 else connect()

@@ -10,7 +10,9 @@ from tinybert.manifest.record import RunRecord
 from tinybert.metrics.predictions import ARRAYS_FILE, LINES_FILE, Predictions
 from tinybert.recipe.model import Evaluate
 from tinybert.recipe.tables import global_batch_size
-from tinybert.stages import build, tasks
+from tinybert.stages import tasks
+from tinybert.stages.context import RunContext, StageResult
+from tinybert.stages.facts import graph_facts, run_facts
 from tinybert.train import effective
 from tinybert.train.evaluation import AnswerEvaluation, Logits
 
@@ -18,7 +20,7 @@ ANSWERS_FILE = "answers.json"
 """Of questions: their answers by id."""
 
 
-def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
+def evaluate(recipe: Evaluate, context: RunContext) -> StageResult:
     """Measure a network on labelled rows, and keep its predictions."""
     plan, record = context.plan, context.record
     (role,) = plan.networks
@@ -33,7 +35,7 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
         enable_data_sink=False,
         micro_batches=evaluation.inference.ordered.micro_batches,
     )
-    run = build.run_facts(plan, runtime)
+    run = run_facts(plan, runtime)
     weights = list(network.get_parameters())
     facts = effective.with_networks(TrainingFacts(), {role: weights}, batch_size)
     facts = effective.with_packing(facts, evaluation.inference.ordered.packing)
@@ -43,14 +45,14 @@ def evaluate(recipe: Evaluate, context: build.RunContext) -> build.StageResult:
     context.report_activity("evaluating")
     logits, label_ids = evaluation.logits()
     context.provenance.write(record)
-    facts = build.graph_facts(facts, context, "Prediction", {role: "/network-TaskNetwork/"})
+    facts = graph_facts(facts, context, "Prediction", {role: "/network-TaskNetwork/"})
     record.update(effective=run.with_training(facts, None))
     predictions = evaluation.predictions(logits, label_ids)
     _keep(record, predictions)
     if isinstance(evaluation, AnswerEvaluation):
         _keep_answers(record, evaluation, logits)
     metrics = evaluation.metrics_of(predictions)
-    return build.StageResult(finished=True, optimizer_steps=0, samples=len(logits), metrics=metrics)
+    return StageResult(finished=True, optimizer_steps=0, samples=len(logits), metrics=metrics)
 
 
 def _keep_answers(record: RunRecord, evaluation: AnswerEvaluation, logits: Logits) -> None:

@@ -7,8 +7,8 @@ from tinybert.distill.prediction import LabelTraining
 from tinybert.recipe.model import Finetune
 from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages import tasks
-from tinybert.stages.build import RunContext, StageResult
-from tinybert.stages.training import TrainingSetup, run_training, stage_result
+from tinybert.stages.context import RunContext, StageResult, TrainingSetup
+from tinybert.stages.training import run_training, stage_result
 
 
 def finetune(recipe: Finetune, context: RunContext) -> StageResult:

@@ -11,7 +11,7 @@ from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
 from tinybert.model.awaited import AwaitedGraph, Tensors
 from tinybert.recipe.model import GeneralDistill
-from tinybert.stages.build import RunContext, StageResult
+from tinybert.stages.context import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.training import run_training, stage_result
 from tinybert.train.evaluation import OrderedBatches

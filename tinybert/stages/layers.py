@@ -17,8 +17,8 @@ from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
 from tinybert.recipe.distill_tables import Distill
 from tinybert.recipe.network import ROLES
-from tinybert.stages.build import RunContext, first_weights, training_feed
-from tinybert.stages.training import TrainingSetup
+from tinybert.stages.build import first_weights, training_feed
+from tinybert.stages.context import RunContext, TrainingSetup
 
 
 def build_distiller(plan: Plan, table: Distill, loaded: Mapping[str, LoadedWeights]) -> Distiller:

@@ -9,7 +9,7 @@ from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint
 from tinybert.model.parameters import Array
-from tinybert.stages.build import RunContext
+from tinybert.stages.context import RunContext
 from tinybert.train.checkpoint import Check, CheckpointFolder, assign_arrays
 from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.feed import Feed

@@ -12,12 +12,11 @@ from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import ROLES
 from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages import tasks
-from tinybert.stages.build import RunContext, StageResult
+from tinybert.stages.context import RunContext, StageResult, TrainingSetup
 from tinybert.stages.layers import build_distiller, layer_training
 from tinybert.stages.teacher_cache import cached_layers, cached_logits
 from tinybert.stages.training import (
     TrainingResult,
-    TrainingSetup,
     has_checkpoint,
     run_training,
     stage_result,

@@ -14,7 +14,8 @@ from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
 from tinybert.recipe.model import Evaluate, Finetune, TaskDistill
 from tinybert.recipe.network import Role, head
-from tinybert.stages.build import RunContext, first_weights, training_feed
+from tinybert.stages.build import first_weights, training_feed
+from tinybert.stages.context import RunContext
 from tinybert.train.checkpoint_manager import BestMetric
 from tinybert.train.evaluation import (
     AnswerEvaluation,

@@ -41,7 +41,7 @@ from tinybert.model.layers import Cell
 from tinybert.recipe.model import TaskDistill
 from tinybert.recipe.network import head
 from tinybert.recipe.task_types import TASK_KINDS
-from tinybert.stages.build import RunContext
+from tinybert.stages.context import RunContext
 from tinybert.train.effective import require_as_requested
 from tinybert.train.evaluation import Inference, OrderedBatches, Prediction
 from tinybert.train.graph import GRAPHS, read_graph

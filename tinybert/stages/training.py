@@ -1,56 +1,28 @@
 """One training of a stage, from its networks to its last checkpoint, and the facts about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from mindspore import Parameter
-
 from tinybert.audit.replay import Replay
 from tinybert.data.labels import encode_labels
-from tinybert.data.phases import TrainingPhase
-from tinybert.manifest.built import Effective, TeacherCacheFacts, TrainingFacts
+from tinybert.manifest.built import Effective, TrainingFacts
 from tinybert.manifest.canonical import digest
-from tinybert.manifest.leaf import NO_FACTS, NoFacts
 from tinybert.manifest.record import TRACE, RunRecord
 from tinybert.manifest.trace import final_losses, read_trace
 from tinybert.model import cpu_operators
 from tinybert.plan.plan import Plan
-from tinybert.stages import build
+from tinybert.stages.build import training_step
+from tinybert.stages.context import RunContext, StageResult, TrainingSetup
+from tinybert.stages.facts import graph_facts, requested_run, requested_training, run_facts
 from tinybert.stages.replay import TrainingReplay
 from tinybert.train import effective
 from tinybert.train.checkpoint import Best, CheckpointFolder
-from tinybert.train.checkpoint_manager import BestMetric, CheckpointManager
-from tinybert.train.feed import Feed
+from tinybert.train.checkpoint_manager import CheckpointManager
 from tinybert.train.loop import StepResult, train
 from tinybert.train.micro_batches import MicroBatchStep
 from tinybert.train.step import CompiledStep, MultiStep, TrainingStep
-
-
-@dataclass(frozen=True)
-class TrainingSetup:
-    """What is trained, on what, and what is kept of it."""
-
-    phase: TrainingPhase
-    network: build.TrainedNetwork
-    feed: Feed
-    groups: Mapping[str, Sequence[Parameter]]
-    """All parameters by network."""
-    trained: Sequence[str]
-    """Names of the parameters that the recipe asks to train."""
-    weights: Sequence[Parameter]
-    """What a checkpoint keeps, beside the training's state."""
-    scopes: Mapping[str, str]
-    """Part of the operators' scope that identifies a network, by the network's name."""
-    teacher_cache: TeacherCacheFacts | NoFacts = NO_FACTS
-    selection: BestMetric | None = None
-    labels: Sequence[str] | None = None
-    """Label names that the weights are trained for, where they are known."""
-    name: str | None = None
-    """Of a phase of a run of several, whose checkpoints and facts are kept apart."""
-    steps_before: int = 0
-    """Steps of the run's earlier phases."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +49,11 @@ def checkpoint_folder(directory: Path, name: str | None) -> Path:
     return folder if name is None else folder / name
 
 
-def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> build.StageResult:
+def stage_result(plan: Plan, done: Sequence[TrainingResult]) -> StageResult:
     """Return the result of a stage from those of its trainings that were begun."""
     last = done[-1]
     losses = {name: value for trained in done for name, value in trained.losses.items()}
-    return build.StageResult(
+    return StageResult(
         finished=len(done) == len(plan.phases) and last.finished,
         optimizer_steps=sum(trained.optimizer_steps for trained in done),
         samples=sum(trained.samples for trained in done),
@@ -98,7 +70,7 @@ def has_checkpoint(record: RunRecord, name: str) -> bool:
 
 
 def run_training(
-    context: build.RunContext, training: TrainingSetup, *, passed: bool = False
+    context: RunContext, training: TrainingSetup, *, passed: bool = False
 ) -> TrainingResult:
     """Train, or go on where a checkpoint was left.
 
@@ -122,7 +94,7 @@ def run_training(
 
 
 def _train(
-    context: build.RunContext,
+    context: RunContext,
     training: TrainingSetup,
     compiled_step: CompiledStep,
     manager: CheckpointManager,
@@ -155,25 +127,25 @@ def _train(
 
 
 def _record_graph(
-    context: build.RunContext,
+    context: RunContext,
     training: TrainingSetup,
     cell: str,
     run: Effective,
     facts: TrainingFacts,
 ) -> None:
     """Record what the first step of this process compiled."""
-    built = build.graph_facts(facts, context, cell, training.scopes)
+    built = graph_facts(facts, context, cell, training.scopes)
     if training.feed.packing is not None and facts.graph_digest is not None:
         # an earlier process may have begun with another number of blocks
         built = replace(built, graph_digest=facts.graph_digest)
     context.record.update(effective=run.with_training(built, training.name))
 
 
-def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> CompiledStep:
+def build_compiled_step(context: RunContext, training: TrainingSetup) -> CompiledStep:
     """Build what trains the network: in one call a step, several, or a part of a step."""
     plan, runtime = context.plan, context.plan.resolved.recipe.runtime
     masks = training.feed.masks.graph_masks()
-    step = build.training_step(training.network, training.phase, context.world, masks)
+    step = training_step(training.network, training.phase, context.world, masks)
     sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
     if plan.micro_batches is not None or cpu_operators.used():
         return MicroBatchStep(
@@ -189,7 +161,7 @@ def build_compiled_step(context: build.RunContext, training: TrainingSetup) -> C
 
 
 def _replay(
-    context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
+    context: RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
 ) -> TrainingResult:
     """Replay what an audit drew of a training; return the training's result."""
     phase, step, before = training.phase, compiled_step.step, training.steps_before
@@ -227,7 +199,7 @@ def _checkpoints(
 
 
 def _checkpoint_manager(
-    context: build.RunContext, training: TrainingSetup, step: TrainingStep
+    context: RunContext, training: TrainingSetup, step: TrainingStep
 ) -> CheckpointManager:
     directory, writes = context.record.directory, context.world.first
     return CheckpointManager(
@@ -242,7 +214,7 @@ def _checkpoint_manager(
 
 
 def _start(
-    context: build.RunContext, training: TrainingSetup, compiled_step: CompiledStep
+    context: RunContext, training: TrainingSetup, compiled_step: CompiledStep
 ) -> tuple[Effective, TrainingFacts]:
     """Compare what was built with the recipe and with other processes, and record it.
 
@@ -250,7 +222,7 @@ def _start(
         The facts of the run, with those of earlier phases, and the facts of this training.
     """
     plan, record = context.plan, context.record
-    run = build.run_facts(plan, effective.read_runtime(compiled_step))
+    run = run_facts(plan, effective.read_runtime(compiled_step))
     facts = effective.read_step(compiled_step.step)
     facts = effective.with_networks(facts, training.groups, training.phase.global_batch_size)
     facts = effective.with_packing(facts, training.feed.packing)
@@ -259,11 +231,11 @@ def _start(
         masks={"step 0": training.feed.mask_digest(0)},
         teacher_cache=training.teacher_cache,
     )
-    requested = build.requested_training(
+    requested = requested_training(
         facts, plan, training.phase, built=training.scopes, trained=training.trained
     )
     effective.require_as_requested(
-        build.requested_run(run, plan).with_training(requested, None),
+        requested_run(run, plan).with_training(requested, None),
         run.with_training(facts, None),
     )
     context.world.require_equal("networks and settings", digest([run, facts]))
