@@ -40,8 +40,9 @@ def measured(run):
 
     selection = BestMetric(metrics, "accuracy")
     phase = SimpleNamespace(total_steps=10)
-    training = TrainingReplay(replay, context, phase, folder, selection=selection, steps_before=0)
-    assert training.measure() == run.journal.last_metrics
+    training = SimpleNamespace(phase=phase, selection=selection, steps_before=0)
+    training_replay = TrainingReplay(replay, context, training, folder)
+    assert training_replay.measure() == run.journal.last_metrics
     return [(finding.step, finding.fact) for finding in replay.findings]
 
 

@@ -5,17 +5,13 @@ from collections.abc import Mapping
 
 from tinybert.audit.replay import Replay
 from tinybert.audit.stretches import Stretch
-from tinybert.data.phases import TrainingPhase
 from tinybert.manifest.checkpoints import tensor_digest, tensor_table
 from tinybert.manifest.model import Checkpoint
 from tinybert.model.parameters import Array
-from tinybert.stages.context import RunContext
+from tinybert.stages.context import RunContext, TrainingSetup
 from tinybert.train.checkpoint import Check, CheckpointFolder, assign_arrays
-from tinybert.train.checkpoint_manager import BestMetric
-from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, train
 from tinybert.train.step import CompiledStep
-from tinybert.train.world import World
 
 
 class TrainingReplay:
@@ -24,40 +20,35 @@ class TrainingReplay:
     Args:
         replay: The run.
         context: The process and what it reads.
-        phase: The training.
+        training: The training.
         checkpoints: Those of the run, which are read alone.
-        selection: Evaluates; None: the training has no evaluations.
-        steps_before: Steps of the run before the training.
     """
 
     def __init__(
         self,
         replay: Replay,
         context: RunContext,
-        phase: TrainingPhase,
+        training: TrainingSetup,
         checkpoints: CheckpointFolder,
-        *,
-        selection: BestMetric | None,
-        steps_before: int,
     ) -> None:
         self._replay = replay
         self._context = context
-        self._phase = phase
+        self._training = training
         self._checkpoints = checkpoints
-        self._selection = selection
-        self._before = steps_before
+        self._selection = training.selection
+        self._before = training.steps_before
         self._stopped = False
 
-    def replay(self, compiled_step: CompiledStep, feed: Feed) -> bool:
+    def replay(self, compiled_step: CompiledStep) -> bool:
         """Replay the drawn stretches; returns whether the user asked to stop."""
         first = {p.name: p.asnumpy().copy() for p in self._checkpoints.parameters}
         for stretch in self._replay.stretches:
-            if stretch.phase != self._phase.name or self._stopped:
+            if stretch.phase != self._training.phase.name or self._stopped:
                 continue
             self._go_to(stretch, first)
             train(
                 compiled_step,
-                feed,
+                self._training.feed,
                 first_step=stretch.first_step - self._before,
                 total_steps=stretch.end - self._before,
                 after_step=self._after_step,
@@ -84,13 +75,13 @@ class TrainingReplay:
             self._replay.compare_metrics(
                 best.step - 1, "best_metrics", outcome.best_metrics, metrics
             )
-        self._restore(self._before + self._phase.total_steps)
+        self._restore(self._before + self._training.phase.total_steps)
         return {} if self._selection is None else dict(self._selection.metrics())
 
     def _after_step(self, result: StepResult) -> None:
         """Compare the step with its record."""
         done, commitment = result.global_step + 1 - self._before, None
-        if done % self._checkpoints.every == 0 or done == self._phase.total_steps:
+        if done % self._checkpoints.every == 0 or done == self._training.phase.total_steps:
             metrics: Mapping[str, float] = {}
             if self._selection is not None and math.isfinite(result.loss):
                 metrics = self._selection.metrics()
@@ -116,7 +107,7 @@ class TrainingReplay:
                     step, "state_digest of its checkpoint", made.state_digest if made else None
                 ),
             )
-        self._broadcast(self._context.world)
+        self._context.world.broadcast_parameters(self._checkpoints.parameters)
 
     def _take_best(self, best: Checkpoint) -> None:
         """Take the weights of the best evaluation."""
@@ -127,7 +118,7 @@ class TrainingReplay:
                     best.step, "weights_digest of the best", made.weights_digest if made else None
                 )
             )
-        self._broadcast(self._context.world)
+        self._context.world.broadcast_parameters(self._checkpoints.parameters)
 
     def _compare(self, step: int, fact: str, recorded: str | None) -> Check:
         """Return what compares the arrays of a file, saved after a step, with the trace."""
@@ -138,6 +129,3 @@ class TrainingReplay:
                 self._replay.find(step - 1, fact, recorded, digest)
 
         return compare
-
-    def _broadcast(self, world: World) -> None:
-        world.broadcast_parameters(self._checkpoints.parameters)

@@ -164,19 +164,17 @@ def _replay(
     context: RunContext, training: TrainingSetup, compiled_step: CompiledStep, replay: Replay
 ) -> TrainingResult:
     """Replay what an audit drew of a training; return the training's result."""
-    phase, step, before = training.phase, compiled_step.step, training.steps_before
+    step = compiled_step.step
     context.provenance.check(context.record)
     _, facts = _start(context, training, compiled_step)
     recorded = replay.training_facts(training.name)
     if recorded is not None:
         weights = recorded.initial_weights, facts.initial_weights
-        replay.compare_facts(before, "initial_weights", *weights)
+        replay.compare_facts(training.steps_before, "initial_weights", *weights)
     checkpoints = _checkpoints(training, step, replay.run.folder, writes=False)
     checkpoints = replace(checkpoints, cure="copy the run's folder again from where it is whole")
-    training_replay = TrainingReplay(
-        replay, context, phase, checkpoints, selection=training.selection, steps_before=before
-    )
-    if training_replay.replay(compiled_step, training.feed):
+    training_replay = TrainingReplay(replay, context, training, checkpoints)
+    if training_replay.replay(compiled_step):
         return TrainingResult(steps=0, finished=False, stopped=True)
     metrics = training_replay.measure()
     return _result(training, step, replay.run.folder, metrics, None, stopped=False)
