@@ -26,14 +26,17 @@ def planted():
     return compiled_operators("planted")
 
 
+@pytest.mark.slow
 def test_no_graph_has_an_operator_that_ascend_lacks_or_nobody_looked_up(graphs):
     assert problems(graphs, KNOWN) == []
 
 
+@pytest.mark.slow
 def test_every_entry_is_of_use(graphs):
     assert unused(graphs, KNOWN) == []
 
 
+@pytest.mark.slow
 def test_the_page_is_that_of_the_data(graphs):
     assert operators.PAGE.read_text(encoding="utf-8") == operators.page(graphs, KNOWN), (
         "run `make ascend-operators`"
@@ -67,6 +70,7 @@ def test_an_operator_with_source_or_justification_may_enter(planted):
         assert problems(planted, {**KNOWN, "Cholesky": entry}) == []
 
 
+@pytest.mark.slow
 def test_an_entry_without_graph_is_found(graphs):
     assert unused(graphs, {**KNOWN, "Cholesky": SUPPORTED}) == ["Cholesky"]
     assert unused(graphs, {**KNOWN, "Cholesky": {**SUPPORTED, "outside": "a tool"}}) == []
