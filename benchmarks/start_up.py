@@ -46,7 +46,9 @@ def measure(arguments: argparse.Namespace) -> list[measuring.Comparison]:
         copied(before / recipe, given.work)  # which both sides understand
         for recipe in ("recipes/tiny.toml", fine_tuning.RECIPE.relative_to(ROOT))
     )
-    values = given.changes | {"data.eval_data_dir": str(evaluated.records)}
+    values = given.changes
+    for key in ("data.eval_data_dir", "data.eval_schema_dir"):
+        values[key] = evaluated.changes[key]
     values |= {"teacher.load_teacher_ckpt_path": str(given.encoder)}
     changes = [f"--set={key}={value}" for key, value in values.items()]
 
