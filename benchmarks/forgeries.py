@@ -241,7 +241,8 @@ def forge_run(name: str, first: int, last: int, arguments: list[str]) -> int:
 
         elif name == "seed":
             seeded = copy.copy(feed)
-            seeded._seed = feed._seed + 1
+            seeded.masks = copy.copy(feed.masks)
+            seeded.masks._seed += 1
             own_feed = lambda step: (seeded if step >= first else feed)(step)  # noqa: E731
         elif name == "rate":
             import mindspore as ms
