@@ -1,6 +1,10 @@
 """The teacher's outputs: what was written comes back by row, whole, or is refused."""
 
+import json
+import subprocess
+import sys
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,3 +174,65 @@ def test_a_full_disk_is_found_before_anything_is_computed(tmp_path, monkeypatch)
     )
     assert error.value.exit_code == 4
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+STRESS = """
+import json, os, signal, sys
+from pathlib import Path
+from tests.data.test_teacher_outputs import ROWS, STORE, create
+from tinybert.data.teacher_outputs import TeacherLogits
+
+root = Path(sys.argv[1])
+
+
+def write_in_a_process(kill_at):
+    if process := os.fork():
+        return process
+    left = kill_at
+
+    def count(event, arguments):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    create(root, ROWS, False)
+    os._exit(0)
+
+
+def whole():
+    return [path for path in root.glob("*-*") if path.is_dir() and path.name[0] != "."]
+
+
+killed = kept = 0
+for kill_at in range(1, 10000):
+    for path in whole():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    status = os.waitstatus_to_exitcode(os.waitpid(write_in_a_process(kill_at), 0)[1])
+    kept += status != 0 and len(whole())
+    path = create(root, ROWS, False)
+    assert (TeacherLogits.open(path, STORE, by_token=False).batch([0, 1, 2, 3], 6) == ROWS).all()
+    assert whole() == [path] and not list(root.glob(".*")), kill_at
+    if status == 0:
+        break
+    assert status == -signal.SIGKILL
+    killed += 1
+print(json.dumps([killed, kept]))
+"""
+
+
+def test_a_kill_at_any_moment_leaves_nothing_or_all(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", STRESS, str(tmp_path)],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    killed, kept = json.loads(run.stdout)
+    assert killed > 20
+    assert 0 < kept < killed
