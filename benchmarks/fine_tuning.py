@@ -19,8 +19,8 @@ from tinybert.stages.finetune import label_training
 RECIPE = ROOT / "recipes" / "minilm" / "minilm_sst2_finetune.toml"
 ROWS = 6400
 PASSES = 11
-"""So many steps as one pass over all of SST-2 has: for as many, the plan chooses the numbers of
-blocks that it chooses there."""
+"""As many steps as one pass over all of SST-2 takes, so that the plan chooses the numbers of blocks
+that it chooses there."""
 CHECKED = 5
 """Steps whose losses are compared."""
 

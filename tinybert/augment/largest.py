@@ -26,9 +26,9 @@ def largest(scores: npt.NDArray[np.float32], count: int) -> Int32Array:
     ascending = np.where(bits & _SIGN, ~bits, bits | _SIGN)  # in the order of the numbers
     places = np.arange(scores.shape[1], dtype=np.uint64)
     keys = (~ascending).astype(np.uint64) << np.uint64(32) | places
-    there = min(count, scores.shape[1])
-    if there < scores.shape[1]:
-        keys = np.partition(keys, there - 1, axis=1)[:, :there]
+    kept = min(count, scores.shape[1])
+    if kept < scores.shape[1]:
+        keys = np.partition(keys, kept - 1, axis=1)[:, :kept]
     chosen = (np.sort(keys, axis=1) & np.uint64(0xFFFFFFFF)).astype(np.int32)
     chosen[np.isneginf(np.take_along_axis(scores, chosen, axis=1))] = NONE
-    return np.pad(chosen, ((0, 0), (0, count - there)), constant_values=NONE)
+    return np.pad(chosen, ((0, 0), (0, count - kept)), constant_values=NONE)

@@ -30,7 +30,10 @@ class AwaitedGraph(Cell):
             self.signal = cpu_operators.operator(self._set_done, lambda x: x)
 
     def compute(self, *inputs: Tensor | None) -> Tensors:
-        """Return float32 tensors, the first and the last of which are computed last."""
+        """Return float32 tensors, the first and the last of which are computed last.
+
+        Every subclass defines it.
+        """
         raise NotImplementedError
 
     @ms.jit  # type: ignore[untyped-decorator]

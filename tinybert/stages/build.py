@@ -18,7 +18,7 @@ from tinybert.model.parameters import Array, encoder_shapes, head_shapes, seeded
 from tinybert.model.weights import LoadedWeights
 from tinybert.plan.plan import Plan
 from tinybert.recipe.network import HeadConfig, Role
-from tinybert.stages.context import RunContext, TrainedNetwork
+from tinybert.stages.context import LossNetwork, RunContext
 from tinybert.train.feed import Feed, LossInputs
 from tinybert.train.masks import DropoutMasks
 from tinybert.train.optimizer import AdamWeightDecay
@@ -117,7 +117,7 @@ def training_feed(
 
 
 def training_step(
-    network: TrainedNetwork, phase: TrainingPhase, world: World, masks: GraphMasks | None = None
+    network: LossNetwork, phase: TrainingPhase, world: World, masks: GraphMasks | None = None
 ) -> TrainingStep:
     """Build the step that trains a network's trainable parameters.
 

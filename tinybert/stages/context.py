@@ -22,7 +22,7 @@ from tinybert.train.feed import Feed
 from tinybert.train.loop import StepResult, ignore_activity
 from tinybert.train.world import ALONE, World
 
-TrainedNetwork = Distiller | LabelTraining | PredictionDistiller
+LossNetwork = Distiller | LabelTraining | PredictionDistiller
 """construct(*inputs) -> the loss, then the parts that `part_names` names."""
 
 
@@ -57,7 +57,7 @@ class TrainingSetup:
     """What is trained, on what, and what is kept of it."""
 
     phase: TrainingPhase
-    network: TrainedNetwork
+    network: LossNetwork
     feed: Feed
     groups: Mapping[str, Sequence[Parameter]]
     """All parameters by network."""
