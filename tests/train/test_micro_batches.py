@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mindspore import Parameter, nn
 
 from tests.train.test_step import batch, build, state
 from tinybert.model.cpu_operators import framework_only
@@ -140,6 +141,26 @@ def test_losses_are_the_tree_sums_of_those_of_the_parts(parts, form):
     added = tree_sum([np.array(losses, np.float32) for losses in alone], np.add)
     assert outputs[0].losses == tuple(added.tolist())
     assert outputs[0].stop == 1.0
+
+
+class Alike(nn.Cell):
+    """A loss of one part, which is that part; x is the gradient of both parameters."""
+
+    def __init__(self):
+        super().__init__(auto_prefix=False)
+        self.one, self.two = (Parameter(ms.Tensor([0.5, -1.0, 2.0]), name=name) for name in "ab")
+
+    def construct(self, x, *rest):
+        loss = (x * self.one + x * self.two).sum()
+        return loss, loss
+
+
+def test_results_that_are_one_value_in_the_graph_are_added_once(parts, form):
+    step = MicroBatchStep(build(network=Alike()), micro_batches=PARTS, world=ALONE)
+    (outputs,) = step.call(parts[:1], stop=False)
+    x = np.sum([part[0] for part in parts[0]], axis=0)
+    assert outputs.losses == pytest.approx([2 * x @ [0.5, -1.0, 2.0]] * 2, rel=1e-5)
+    assert outputs.gradient_norm == pytest.approx(np.sqrt(2 * x @ x), rel=1e-5)
 
 
 def test_gradients_of_float16_parameters_are_added_in_float32(form):

@@ -27,8 +27,15 @@ class Linear(nn.Cell):
         return first + second, first, second
 
 
-def build(initial=1024.0, window=3, dtype=ms.float32, corrected_updates=None, clip_by="norm"):
-    network = Linear(dtype)
+def build(
+    initial=1024.0,
+    window=3,
+    dtype=ms.float32,
+    corrected_updates=None,
+    clip_by="norm",
+    network=None,
+):
+    network = network or Linear(dtype)
     optimizer = AdamWeightDecay(
         network.trainable_params(),
         betas=BETAS,

@@ -23,10 +23,14 @@ PIECE = 1 << 20
 
 
 def add_in_place(first: Tensors, second: Tensors) -> Tensors:
-    """Add tensors to others, one by one; return these."""
-    for a, b in zip(first, second, strict=True):
-        sums = a.asnumpy()
-        np.add(sums, b.asnumpy(), out=sums)
+    """Add results of a graph to others of the same graph, one by one; return these.
+
+    Results that are one value of the graph, such as a loss of one part and that part, share their
+    memory: it is added to once.
+    """
+    pairs = [(a.asnumpy(), b.asnumpy()) for a, b in zip(first, second, strict=True)]
+    for sums, others in {sums.ctypes.data: (sums, others) for sums, others in pairs}.values():
+        np.add(sums, others, out=sums)
     return first
 
 
