@@ -42,14 +42,15 @@ def _cache_folder() -> Path | None:
     return None
 
 
-_FOLDER = _cache_folder()
-if _FOLDER is not None:
-    config.CACHE_DIR = str(_FOLDER)  # type: ignore[attr-defined]
+FOLDER = _cache_folder()
+"""Where machine code is kept; None: nowhere."""
+if FOLDER is not None:
+    config.CACHE_DIR = str(FOLDER)  # type: ignore[attr-defined]
 
 
 def compiled(loop: Loop) -> Loop:
     """Compile a loop at its first call, and keep the machine code for later processes."""
-    made = njit(nogil=True, error_model="numpy", cache=_FOLDER is not None)(loop)
+    made = njit(nogil=True, error_model="numpy", cache=FOLDER is not None)(loop)
     return cast(Loop, made)
 
 

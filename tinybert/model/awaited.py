@@ -27,7 +27,7 @@ class AwaitedGraph(Cell):
         self.has_signal = cpu_operators.used()
         self._done = threading.Event()
         if self.has_signal:
-            self.signal = cpu_operators.operator(self._set_done, lambda x: x)
+            self.signal = ops.Custom(self._set_done, lambda x: x, lambda x: x, func_type="pyfunc")
 
     def compute(self, *inputs: Tensor | None) -> Tensors:
         """Return float32 tensors, the first and the last of which are computed last.

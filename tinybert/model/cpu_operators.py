@@ -15,6 +15,7 @@ from mindspore import Tensor, ops
 
 from tinybert.kernels import attention, gelu, norm
 from tinybert.kernels.loops import Bools, Floats, column_sums, float32
+from tinybert.model.library_functions import InPlace, library_function
 
 Tensors = tuple[Tensor, ...]
 
@@ -39,19 +40,23 @@ def framework_only() -> Iterator[None]:
 @cache
 def layer_norm_operator(eps: float) -> ops.Custom:
     """Return the layer norm of x (..., H), given weight and bias (H,)."""
+    epsilon = np.float32(eps)
 
-    def forward(x: Floats, weight: Floats, bias: Floats) -> Floats:
-        out = np.empty_like(x)
-        norm.layer_norm(_rows(x), weight, bias, np.float32(eps), _rows(out))
-        return out
+    def forward(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
+        norm.layer_norm(_rows(x), weight, bias, epsilon, _rows(out))
 
-    def backward(x: Floats, weight: Floats, gradient: Floats) -> tuple[Floats, ...]:
-        to_x, to_weight, to_bias = _empty_like(x, weight, weight)
+    def backward(
+        x: Floats,
+        weight: Floats,
+        gradient: Floats,
+        to_x: Floats,
+        to_weight: Floats,
+        to_bias: Floats,
+    ) -> None:
         norm.layer_norm_gradient(
-            *(_rows(x), weight, np.float32(eps), _rows(gradient)),
+            *(_rows(x), weight, epsilon, _rows(gradient)),
             *(_rows(to_x), to_weight, to_bias),
         )
-        return to_x, to_weight, to_bias
 
     gradients = operator(backward, lambda x, weight, gradient: (x, weight, weight))
 
@@ -66,15 +71,11 @@ def layer_norm_operator(eps: float) -> ops.Custom:
 def bias_gelu_operator(form: gelu.Gelu) -> ops.Custom:
     """Return gelu(x + bias), x (N, H) and bias (H,)."""
 
-    def forward(x: Floats, bias: Floats) -> Floats:
-        out = np.empty_like(x)
+    def forward(x: Floats, bias: Floats, out: Floats) -> None:
         gelu.bias_gelu(x, bias, form.phi, out)
-        return out
 
-    def backward(x: Floats, bias: Floats, gradient: Floats) -> tuple[Floats, ...]:
-        to_x, to_bias = _empty_like(x, bias)
+    def backward(x: Floats, bias: Floats, gradient: Floats, to_x: Floats, to_bias: Floats) -> None:
         gelu.bias_gelu_gradient(x, bias, form.slope, gradient, to_x, to_bias)
-        return to_x, to_bias
 
     gradients = operator(backward, lambda x, bias, gradient: (x, bias))
 
@@ -95,23 +96,35 @@ def residual_norm_operator(eps: float, keep_scale: float) -> ops.Custom:
     scale, epsilon = np.float32(keep_scale), np.float32(eps)
 
     def forward(
-        x: Floats, bias: Floats, keep: Bools, residual: Floats, weight: Floats, norm_bias: Floats
-    ) -> Floats:
-        out = np.empty_like(x)
+        x: Floats,
+        bias: Floats,
+        keep: Bools,
+        residual: Floats,
+        weight: Floats,
+        norm_bias: Floats,
+        out: Floats,
+    ) -> None:
         norm.residual_sum(x, bias, keep, scale, residual, out)
         norm.layer_norm(out, weight, norm_bias, epsilon, out)
-        return out
 
     def backward(
-        x: Floats, bias: Floats, keep: Bools, residual: Floats, weight: Floats, gradient: Floats
-    ) -> tuple[Floats, ...]:
-        to_x, to_bias, to_sum, to_weight, to_norm_bias = _empty_like(
-            x, bias, residual, weight, weight
-        )
+        x: Floats,
+        bias: Floats,
+        keep: Bools,
+        residual: Floats,
+        weight: Floats,
+        gradient: Floats,
+        to_x: Floats,
+        to_bias: Floats,
+        to_residual: Floats,
+        to_weight: Floats,
+        to_norm_bias: Floats,
+    ) -> None:
         norm.residual_sum(x, bias, keep, scale, residual, to_x)
-        norm.layer_norm_gradient(to_x, weight, epsilon, gradient, to_sum, to_weight, to_norm_bias)
-        norm.residual_sum_gradient(keep, scale, to_sum, to_x, to_bias)
-        return to_x, to_bias, to_sum, to_weight, to_norm_bias
+        norm.layer_norm_gradient(
+            to_x, weight, epsilon, gradient, to_residual, to_weight, to_norm_bias
+        )
+        norm.residual_sum_gradient(keep, scale, to_residual, to_x, to_bias)
 
     gradients = operator(
         backward,
@@ -146,20 +159,22 @@ def split_heads_operator(heads: int, scale: float) -> ops.Custom:
         batch, length, width = x
         return ((batch, heads, length, width // 3 // heads),) * 3
 
-    def forward(x: Floats, bias: Floats) -> tuple[Floats, ...]:
-        outs = tuple(np.empty(shape, np.float32) for shape in shape_of(x.shape, bias.shape))
+    def forward(x: Floats, bias: Floats, *outs: Floats) -> None:
         for i, (factor, out) in enumerate(zip(factors, outs, strict=True)):
             attention.split_heads(_rows(x), bias, factor, i * (bias.size // 3), out)
-        return outs
 
     def backward(
-        x: Floats, bias: Floats, query: Floats, key: Floats, value: Floats
-    ) -> tuple[Floats, ...]:
-        to_x, to_bias = _empty_like(x, bias)
+        x: Floats,
+        bias: Floats,
+        query: Floats,
+        key: Floats,
+        value: Floats,
+        to_x: Floats,
+        to_bias: Floats,
+    ) -> None:
         for i, (factor, gradient) in enumerate(zip(factors, (query, key, value), strict=True)):
             attention.join_heads(gradient, factor, i * (bias.size // 3), _rows(to_x))
         column_sums(_rows(to_x), to_bias)
-        return to_x, to_bias
 
     to_inputs = operator(backward, lambda x, bias, query, key, value: (x, bias))
 
@@ -179,15 +194,13 @@ def attention_probs_operator(keep_scale: float) -> ops.Custom:
     """
     scale = np.float32(keep_scale)
 
-    def forward(scores: Floats, bias: Floats, keep: Bools) -> Floats:
-        out = np.empty_like(scores)
+    def forward(scores: Floats, bias: Floats, keep: Bools, out: Floats) -> None:
         attention.attention_probs(scores, bias, keep, scale, out)
-        return out
 
-    def backward(scores: Floats, bias: Floats, keep: Bools, gradient: Floats) -> Floats:
-        out = np.empty_like(scores)
-        attention.attention_probs_gradient(scores, bias, keep, scale, gradient, out)
-        return out
+    def backward(
+        scores: Floats, bias: Floats, keep: Bools, gradient: Floats, to_scores: Floats
+    ) -> None:
+        attention.attention_probs_gradient(scores, bias, keep, scale, gradient, to_scores)
 
     gradients = operator(backward, lambda scores, bias, keep, gradient: scores)
 
@@ -208,12 +221,8 @@ def _rows(x: Floats) -> Floats:
     return x.reshape(-1, x.shape[-1])
 
 
-def _empty_like(*arrays: Floats) -> tuple[Floats, ...]:
-    return tuple(map(np.empty_like, arrays))
-
-
 def operator(
-    loop: Callable[..., Any],
+    loop: InPlace,
     like: Callable[..., Any],
     bprop: Callable[..., Tensors] | None = None,
     shape_of: Callable[..., tuple[Any, ...]] | None = None,
@@ -221,9 +230,31 @@ def operator(
     """Return the operator of a loop over arrays.
 
     Args:
-        loop: Returns the outputs of inputs.
+        loop: Writes the outputs of inputs.
         like: Returns the inputs whose types, and shapes, the outputs have.
         bprop: Returns the gradients of inputs from inputs, output and its gradient.
         shape_of: Returns the output's shape, or those of several, where no input has it.
     """
-    return ops.Custom(loop, shape_of or like, like, func_type="pyfunc", bprop=bprop)
+    function = library_function(loop)
+    if function is None:
+        returning = _returning(loop, like, shape_of)
+        return ops.Custom(returning, shape_of or like, like, func_type="pyfunc", bprop=bprop)
+    return ops.Custom(function, shape_of or like, like, func_type="aot", bprop=bprop)
+
+
+def _returning(
+    loop: InPlace, like: Callable[..., Any], shape_of: Callable[..., tuple[Any, ...]] | None
+) -> Callable[..., Any]:
+    """Return the function that returns what a loop writes."""
+
+    def results(*inputs: Floats) -> Any:
+        found = like(*inputs)
+        alike = found if isinstance(found, tuple) else (found,)
+        shapes = [array.shape for array in alike]
+        if shape_of is not None:
+            shapes = list(shape_of(*(array.shape for array in inputs)))
+        outs = tuple(np.empty(s, a.dtype) for s, a in zip(shapes, alike, strict=True))
+        loop(*inputs, *outs)
+        return outs if isinstance(found, tuple) else outs[0]
+
+    return results

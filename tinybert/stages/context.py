@@ -34,8 +34,8 @@ class RunContext:
     record: RunRecord
     stores: Mapping[str, TokenStore]
     """The plan's records."""
-    loaded: Mapping[str, LoadedWeights]
-    """Weights that were read from files, by network."""
+    loaded: dict[str, LoadedWeights]
+    """Weights that were read from files, by network, until the last training has copies."""
     provenance: Provenance
     """The files of both."""
     on_step: Callable[[StepResult], None]
