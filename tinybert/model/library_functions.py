@@ -118,7 +118,7 @@ def _array(address: int, shape: tuple[int, ...], type_name: bytes) -> npt.NDArra
     """Return the array at an address, in its memory."""
     dtype = _dtype(type_name)
     memory = (ctypes.c_char * (prod(shape) * dtype.itemsize)).from_address(address)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
 
 
 @cache
