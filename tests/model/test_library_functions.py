@@ -76,13 +76,22 @@ def test_bits_are_the_same_where_arrays_are_copied(monkeypatch, copied):
     assert found == [(x * np.float32(0.1)).tobytes(), (x * np.float32(0.2)).tobytes()]
 
 
-@pytest.mark.parametrize("missing", ["folder", "processor", "right to write"])
+@pytest.mark.parametrize("missing", ["folder", "processor", "right to write", "name"])
 def test_there_is_no_library_where_it_cannot_be(monkeypatch, tmp_path, missing):
-    folders = {"folder": None, "right to write": tmp_path / "no such folder"}
+    (tmp_path / "a:b").mkdir()
+    folders = {"folder": None, "right to write": tmp_path / "none", "name": tmp_path / "a:b"}
     monkeypatch.setattr(loops, "FOLDER", folders.get(missing, tmp_path))
     if missing == "processor":
         monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert library_functions._library.__wrapped__() is None
+
+
+def test_a_damaged_library_is_written_anew(monkeypatch, tmp_path):
+    monkeypatch.setattr(loops, "FOLDER", tmp_path)
+    (tmp_path / "calls.so").write_bytes(b"cut")
+    assert library_functions._library.__wrapped__() is not None
+    content = shared_library.shared_library(library_functions.COUNT)
+    assert (tmp_path / "calls.so").read_bytes() == content
 
 
 def test_an_operator_that_fails_fails_the_graph(capfd):

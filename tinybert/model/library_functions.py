@@ -5,7 +5,6 @@ Python function it gives copies, keeps these as long as the graph, and copies wh
 """
 
 import ctypes
-import os
 import platform
 import traceback
 from collections.abc import Callable
@@ -42,7 +41,7 @@ def library_function(function: InPlace) -> str | None:
     """Return `file:name` of the library's function that calls a Python function.
 
     None: there is no more room, or no library, since the processor is another one, nothing can be
-    written, or what was written must not be executed.
+    written, the path has a colon, or what was written must not be executed.
     """
     library = _library()
     return library.add(function) if library is not None else None
@@ -50,14 +49,15 @@ def library_function(function: InPlace) -> str | None:
 
 @cache
 def _library() -> "_Library | None":
-    if platform.machine() != shared_library.MACHINE or loops.FOLDER is None:
+    folder = loops.FOLDER
+    if platform.machine() != shared_library.MACHINE or folder is None or ":" in str(folder):
         return None
-    path = loops.FOLDER / f"calls{COUNT}.so"
+    path, content = folder / "calls.so", shared_library.shared_library(COUNT)
     try:
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != content:
             with atomic_replace(path) as temporary:
-                temporary.write_bytes(shared_library.shared_library(COUNT))
-        return _Library(os.fspath(path))
+                temporary.write_bytes(content)
+        return _Library(str(path))
     except OSError:
         return None
 
