@@ -294,6 +294,7 @@ def test_a_store_that_cannot_be_written_is_an_error(tmp_path, find, write_tfreco
 STRESS = """
 import json, os, signal, sys
 from pathlib import Path
+from tests.data.kills import die_at
 from tinybert.data import importing
 from tinybert.data.rows import RowFormat
 from tinybert.data.source import RecordSource
@@ -315,16 +316,7 @@ def log_import(done, total):
 def import_in_a_process(kill_at):
     if process := os.fork():
         return process
-    left = kill_at
-
-    def count(event, arguments):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    if kill_at:
-        sys.addaudithook(count)
+    die_at(kill_at)
     store = importing.import_records(source, store_root, progress=log_import)
     (root / "digest").write_text(store.digest)
     os._exit(0)

@@ -179,6 +179,7 @@ def test_a_full_disk_is_found_before_anything_is_computed(tmp_path, monkeypatch)
 STRESS = """
 import json, os, signal, sys
 from pathlib import Path
+from tests.data.kills import die_at
 from tests.data.test_teacher_outputs import ROWS, STORE, create
 from tinybert.data.teacher_outputs import TeacherLogits
 
@@ -188,15 +189,7 @@ root = Path(sys.argv[1])
 def write_in_a_process(kill_at):
     if process := os.fork():
         return process
-    left = kill_at
-
-    def count(event, arguments):
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
+    die_at(kill_at)
     create(root, ROWS, False)
     os._exit(0)
 

@@ -81,6 +81,8 @@ def run_training(
     """
     compiled_step = build_compiled_step(context, training)
     step = compiled_step.step
+    if training.phase == context.plan.phases[-1]:
+        context.loaded.clear()  # the networks have copies
     if context.replay is not None:
         return _replay(context, training, compiled_step, context.replay)
     manager = _checkpoint_manager(context, training, step)
@@ -144,8 +146,6 @@ def _record_graph(
 def build_compiled_step(context: RunContext, training: TrainingSetup) -> CompiledStep:
     """Build what trains the network: in one call a step, several, or a part of a step."""
     plan, runtime = context.plan, context.plan.resolved.recipe.runtime
-    if training.phase == plan.phases[-1]:
-        context.loaded.clear()
     masks = training.feed.masks.graph_masks()
     step = training_step(training.network, training.phase, context.world, masks)
     sink_steps = runtime.data_sink_steps if runtime.enable_data_sink else None
