@@ -167,7 +167,7 @@ error: missing key `absolute` in [expect.tolerance]
 
 error: `tolerance` says how far from a `reference`, and there is none
   --> --set expect.tolerance.relative=1
-help: write `reference` in [expect]""",
+help: write `reference` in [expect], or remove `tolerance`""",
         ),
         (
             "seed",
