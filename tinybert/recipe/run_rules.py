@@ -255,7 +255,8 @@ def _machine(written: ValidValues) -> Iterator[Problem]:
 def _expectations(written: ValidValues, stage: str) -> Iterator[Problem]:
     if written.has("expect", "tolerance") and not written.has("expect", "reference"):
         message = "`tolerance` says how far from a `reference`, and there is none"
-        yield written.at_key(("expect", "tolerance"), message, "write `reference` in [expect], or remove `tolerance`")
+        cure = "write `reference` in [expect], or remove `tolerance`"
+        yield written.at_key(("expect", "tolerance"), message, cure)
     steps = written.get("expect", "steps")
     tables = [(*table, "training") for table in written.trainings()]
     planned = [written.get(*table, "train_steps") for table in tables]
