@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from math import comb
 from pathlib import Path
@@ -304,36 +305,46 @@ def probability(touched: int, count: int, drawn: int) -> float:
 
 def plant(parent: Path, true: Path, each: int, segments: int, steps: int) -> int:
     """Plant forgeries of every kind, and print how often they are found; returns surprises."""
-    draw, surprises = random.Random(1), 0
+    surprises = 0
     print("| forgery | planted | found, of all draws | by its place | promised at least |")
     print("|---|---|---|---|---|")
-    for name, forger in FORGERS.items():
-        rows = []
-        for number in range(each):
-            with tempfile.TemporaryDirectory(dir=parent) as folder:
-                forgery = forger(true, Path(folder), draw)
-                stretches, places = stretches_that_find(forgery.manifest, steps)
-            predicted = {i for i, s in enumerate(stretches) if forgery.is_seen_by(s)}
-            surprises += places != predicted
-            if places != predicted:
-                print(f"{name} {number}: {forgery}: {places}, not {predicted}", file=sys.stderr)
-            count = len(stretches)
-            rows.append(
-                (
-                    probability(len(places), count, segments),
-                    probability(len(predicted), count, segments),
-                    certainty(stretches, segments, STEPS, forgery.steps),
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name in FORGERS:
+            jobs = [pool.submit(plant_one, parent, true, name, i, steps) for i in range(each)]
+            rows = []
+            for job in jobs:
+                forgery, stretches, places = job.result()
+                predicted = {i for i, s in enumerate(stretches) if forgery.is_seen_by(s)}
+                surprises += places != predicted
+                if places != predicted:
+                    print(f"{forgery}: {places}, not {predicted}", file=sys.stderr)
+                count = len(stretches)
+                rows.append(
+                    (
+                        probability(len(places), count, segments),
+                        probability(len(predicted), count, segments),
+                        certainty(stretches, segments, STEPS, forgery.steps),
+                    )
                 )
+            found, predicted_share, promised = (
+                sum(column) / each for column in zip(*rows, strict=True)
             )
-        found, predicted_share, promised = (
-            sum(column) / each for column in zip(*rows, strict=True)
-        )
-        surprises += any(row[0] < row[2] - 1e-12 for row in rows)
-        print(
-            f"| {forgery.kind} | {each} | {found:.3f} | {predicted_share:.3f} | {promised:.3f} |",
-            flush=True,
-        )
+            surprises += any(row[0] < row[2] - 1e-12 for row in rows)
+            print(
+                f"| {forgery.kind} | {each} | {found:.3f} | {predicted_share:.3f} "
+                f"| {promised:.3f} |",
+                flush=True,
+            )
     return surprises
+
+
+def plant_one(
+    parent: Path, true: Path, name: str, number: int, steps: int
+) -> tuple[Forgery, list[Stretch], set[int]]:
+    """Plant a forgery; return it, all stretches, and the places of those that find it."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        forgery = FORGERS[name](true, Path(folder), random.Random(f"{name} {number}"))
+        return forgery, *stretches_that_find(forgery.manifest, steps)
 
 
 def spin() -> None:
