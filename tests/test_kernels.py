@@ -210,10 +210,12 @@ import hashlib
 import numpy as np
 from tinybert import randomness
 from tinybert.kernels import adam, attention, gelu, norm
+from tinybert.kernels.threads import THREADS
+THREADS.use(COUNT)
 F = np.float32
 r = np.random.default_rng(3)
 def draw(*shape): return r.integers(-2000, 2000, shape).astype(F) / F(512)
-x, bias, weight, gradient = draw(96, 312), draw(312), draw(312), draw(96, 312)
+x, bias, weight, gradient = draw(112, 312), draw(312), draw(312), draw(112, 312)
 scores, keep = draw(2, 12, 48, 48), draw(2, 12, 48, 48) > 0
 outs = [np.empty_like(a) for a in (x, x, bias, x, x, weight, bias, x, x, bias)]
 form = gelu.ERF_GELU
@@ -223,7 +225,7 @@ norm.layer_norm(x, weight, bias, F(1e-12), outs[3])
 norm.layer_norm_gradient(x, weight, F(1e-12), gradient, outs[4], outs[5], outs[6])
 norm.residual_sum(x, bias, x > 0, F(1.1), gradient, outs[7])
 norm.residual_sum_gradient(x > 0, F(1.1), gradient, outs[8], outs[9])
-heads = np.empty((2, 12, 48, 26), F)
+heads = np.empty((2, 12, 56, 26), F)
 attention.split_heads(x, bias, F(0.2), 0, heads)
 joined = np.empty_like(x)
 attention.join_heads(heads, F(0.2), 0, joined)
@@ -231,7 +233,7 @@ probs, to_scores = np.empty_like(scores), np.empty_like(scores)
 hides = np.where(draw(2, 1, 48, 48) > 2, F(-10000), F(0))
 attention.attention_probs(scores, hides, keep, F(1.1), probs)
 attention.attention_probs_gradient(scores, hides, keep, F(1.1), probs[::-1].copy(), to_scores)
-flat, first, second = x.reshape(-1), draw(96 * 312), draw(96 * 312) ** 2
+flat, first, second = x.reshape(-1), draw(112 * 312), draw(112 * 312) ** 2
 square = np.array([adam.sum_of_squares(flat)])
 betas = np.array([0.9, 0.1, 0.999, 0.001], F)
 adam.adam(flat, first, second, gradient.reshape(-1), F(0.3), betas, F(0.01), F(1e-6), F(0.01))
@@ -241,21 +243,32 @@ print(*(hashlib.sha256(a.tobytes()).hexdigest()[:16] for a in every))
 """
 
 
+def digests_of_every_loop(threads=1, **variables):
+    """Return the digests of what all loops give, in a process with more variables."""
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_LOOP.replace("COUNT", str(threads))],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    assert digests_of_every_loop(1) == digests_of_every_loop(2) == digests_of_every_loop(3)
+
+
 @pytest.mark.slow
 def test_bits_do_not_depend_on_the_processor(tmp_path):
     """Machine code for other processors than this one: without AVX, with AVX2, and this one's."""
-    found = []
-    for variables in (
+    processors = (
         {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
         {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
         {},
-    ):
-        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **variables}
-        done = subprocess.run(
-            [sys.executable, "-c", EVERY_LOOP], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        found.append(done.stdout.split())
+    )
+    cache = str(tmp_path)
+    found = [digests_of_every_loop(NUMBA_CACHE_DIR=cache, **each) for each in processors]
     assert found[0] == found[1] == found[2]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinybert.arithmetic import Arithmetic, pin
 from tinybert.errors import DeviceError, bulleted
+from tinybert.kernels.threads import THREADS
 
 ASCEND_INSTALLATION = "ASCEND_HOME_PATH"
 """Environment variable that the installer's set_env.sh sets: where CANN is."""
@@ -97,6 +98,7 @@ def select(device: str, device_id: int, threads: int) -> dict[str, bool | str]:
     else:
         ms.set_device("CPU")
         ms.device_context.cpu.op_tuning.threads_num(threads)
+        THREADS.use(threads)
     return settings
 
 

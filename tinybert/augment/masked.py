@@ -20,12 +20,13 @@ from tinybert.data.batch import FloatArray
 from tinybert.data.rows import Int32Array
 from tinybert.errors import InputError
 from tinybert.export.source import Source
-from tinybert.model.awaited import AwaitedGraph, Tensors
+from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.bert import BertEncoder
 from tinybert.model.heads import MaskedTokenNetwork
 from tinybert.model.layers import load_into
 from tinybert.model.names import MASKED_LM, WORD_EMBEDDINGS
 from tinybert.model.parameters import encoder_shapes
+from tinybert.model.tensors import Tensors
 
 CALL_POSITIONS = 1536
 """Positions of a batch, if a row is not longer: a multiple of all lengths up to 512."""

@@ -23,14 +23,17 @@ def prepare(what: str, **options: Any) -> str:
 
         how = take(VocabularyOptions, options)
         return f"{how.output}: {prepare_vocabulary(options=how, **options):,} tokens"
-    from tinybert.prepare.corpus import prepare_corpus
-    from tinybert.prepare.qa import prepare_qa
-
     common = take(PrepareOptions, options)
-    if what in ("augment", "corpus", "qa"):
-        kinds: dict[str, Callable[..., Sidecar]]
-        kinds = {"augment": augment, "corpus": prepare_corpus, "qa": prepare_qa}
-        made = kinds[what](options=common, **options)
+    if what == "augment":
+        made = augment(options=common, **options)
+    elif what == "corpus":
+        from tinybert.prepare.corpus import prepare_corpus
+
+        made = prepare_corpus(options=common, **options)
+    elif what == "qa":
+        from tinybert.prepare.qa import prepare_qa
+
+        made = prepare_qa(options=common, **options)
     else:
         made = write_task(_reader_of_texts(what, options)(), common)
     if common.case_is_missing():

@@ -7,12 +7,13 @@
 
 The map and the oneof are declared here as repeated fields, which are the same bytes: of two
 columns of one name, or of two lists in a column, protobuf would otherwise drop one in silence.
+Encoded features are bytes in their place, which are the same bytes, too.
 Source: tensorflow/core/example/{example,feature}.proto.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +45,8 @@ message_type { name: "FloatList"
   field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_FLOAT } }
 message_type { name: "Int64List"
   field { name: "value" number: 1 label: LABEL_REPEATED type: TYPE_INT64 } }
+message_type { name: "EncodedExample"
+  field { name: "features" number: 1 type: TYPE_BYTES } }
 """
 
 
@@ -72,15 +75,29 @@ def encode_examples(columns: Mapping[str, npt.NDArray[np.generic]]) -> list[byte
         columns: Arrays (rows, length) by name; integers become Int64List, floats FloatList.
     """
     names = sorted(columns)
+    example = _message_class("EncodedExample")
     payloads = []
     for row in zip(*(columns[name] for name in names), strict=True):
-        example = _message_class()()
-        for name, values in zip(names, row, strict=True):
-            feature = example.features.feature.add(key=name).value
-            lists = feature.float_list if values.dtype.kind == "f" else feature.int64_list
-            lists.add(value=values.tolist())
-        payloads.append(example.SerializeToString())
+        entries = (
+            _encode_entry(name, values.dtype, values.tobytes())
+            for name, values in zip(names, row, strict=True)
+        )
+        payloads.append(example(features=b"".join(entries)).SerializeToString())
     return payloads
+
+
+@lru_cache(4096)
+def _encode_entry(name: str, dtype: np.dtype[np.generic], values: bytes) -> bytes:
+    """Return the features of a message that has one column, which are a part of one with more.
+
+    Many rows have the same mask, segments and label, which are encoded once.
+    """
+    features = _message_class("Features")()
+    feature = features.feature.add(key=name).value
+    lists = feature.float_list if dtype.kind == "f" else feature.int64_list
+    lists.add(value=np.frombuffer(values, dtype).tolist())
+    encoded: bytes = features.SerializeToString()
+    return encoded
 
 
 def decode_examples(payloads: Sequence[bytes], columns: Sequence[Column]) -> Columns:
@@ -104,7 +121,7 @@ def decode_examples(payloads: Sequence[bytes], columns: Sequence[Column]) -> Col
 def _features(index: int, payload: bytes) -> dict[str, Any]:
     """Return {column: Feature}."""
     try:
-        entries = _message_class().FromString(payload).features.feature
+        entries = _message_class("Example").FromString(payload).features.feature
     except DecodeError as error:
         raise ExampleError(index, "the record is no tf.train.Example") from error
     features: dict[str, Any] = {}
@@ -135,9 +152,9 @@ def _numbers(index: int, features: Mapping[str, Any], column: Column) -> list[fl
 
 
 @cache
-def _message_class() -> Any:
-    """Return the class of Example, declared in a pool of its own."""
+def _message_class(name: str) -> Any:
+    """Return the class of a message, declared in a pool of its own."""
     pool = descriptor_pool.DescriptorPool()
     declaration = text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto())
     file = pool.AddSerializedFile(declaration.SerializeToString())
-    return message_factory.GetMessageClass(file.message_types_by_name["Example"])
+    return message_factory.GetMessageClass(file.message_types_by_name[name])

@@ -16,10 +16,9 @@ from tinybert.distill.relations import RelationLosses
 from tinybert.model.bert import BertEncoder, attention_bias
 from tinybert.model.layers import FLOATS, Cell, Linear
 from tinybert.model.parameters import FitKind, fit_names
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.distill_tables import Distill
 from tinybert.recipe.network import NetworkConfig
-
-Tensors = tuple[ms.Tensor, ...]
 
 
 class FitDense(Cell):

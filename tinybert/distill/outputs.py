@@ -4,9 +4,10 @@ import mindspore as ms
 from mindspore import ops
 
 from tinybert.distill.relations import joined_heads
-from tinybert.model.awaited import AwaitedGraph, Tensors
+from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.bert import BertEncoder, Vectors
 from tinybert.model.layers import Cell
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.distill_tables import Relations
 
 

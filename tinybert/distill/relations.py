@@ -13,10 +13,9 @@ from mindspore import nn, ops
 from tinybert.distill.losses import WeightedSumOfPositions
 from tinybert.model.bert import Vectors
 from tinybert.model.layers import FLOATS, Cell, MatMul, softmax_and_log
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.distill_tables import Relations
 from tinybert.recipe.network import NetworkConfig
-
-Tensors = tuple[ms.Tensor, ...]
 
 
 def joined_heads(vectors: ms.Tensor) -> ms.Tensor:

@@ -4,7 +4,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinybert.kernels.loops import HALF, ZERO, Floats, column_sums, compiled, float32, polynomial
+from tinybert.kernels.loops import (
+    HALF,
+    ROW_GROUPS,
+    ZERO,
+    Floats,
+    add_groups,
+    add_row,
+    compiled,
+    float32,
+    group_sums,
+    polynomial,
+    rows_of_group,
+)
+from tinybert.kernels.threads import THREADS
 
 
 class OddFit(NamedTuple):
@@ -71,14 +84,6 @@ ERF_GELU, TANH_GELU = Gelu(_PHI, _SLOPE), Gelu(_TANH_PHI, _TANH_SLOPE)
 """The exact form, with the normal distribution function, and the one with the tanh."""
 
 
-@compiled
-def _odd(x: np.float32, fit: OddFit) -> np.float32:
-    near = min(max(x, -fit.end), fit.end)
-    square = near * near
-    return near * (polynomial(square, fit.p) / polynomial(square, fit.q))
-
-
-@compiled
 def bias_gelu(x: Floats, bias: Floats, phi: OddFit, out: Floats) -> None:
     """Fill `out` with y (1/2 + phi(y)), y = x + bias, which is within 3e-7 |y| of the exact.
 
@@ -88,13 +93,9 @@ def bias_gelu(x: Floats, bias: Floats, phi: OddFit, out: Floats) -> None:
         phi: That of a form of GELU.
         out: (N, H).
     """
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            y = x[i, j] + bias[j]
-            out[i, j] = y * (HALF + _odd(y, phi) if y > -phi.end else ZERO)
+    THREADS.share(len(x), _bias_gelu, x, bias, phi, out)
 
 
-@compiled
 def bias_gelu_gradient(
     x: Floats, bias: Floats, slope: OddFit, gradient: Floats, to_x: Floats, to_bias: Floats
 ) -> None:
@@ -102,7 +103,42 @@ def bias_gelu_gradient(
 
     The factor of `gradient` (N, H) is within 4e-7 of the exact derivative.
     """
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            to_x[i, j] = gradient[i, j] * (HALF + _odd(x[i, j] + bias[j], slope))
-    column_sums(to_x, to_bias)
+    sums = group_sums(to_bias)
+    THREADS.share(ROW_GROUPS, _bias_gelu_gradient, x, bias, slope, gradient, to_x, sums)
+    add_groups(sums, to_bias)
+
+
+@compiled
+def _odd(x: np.float32, fit: OddFit) -> np.float32:
+    near = min(max(x, -fit.end), fit.end)
+    square = near * near
+    return near * (polynomial(square, fit.p) / polynomial(square, fit.q))
+
+
+@compiled
+def _bias_gelu(x: Floats, bias: Floats, phi: OddFit, out: Floats, start: int, end: int) -> None:
+    for i in range(start, end):
+        row, given = out[i], x[i]
+        for j in range(row.size):
+            y = given[j] + bias[j]
+            row[j] = y * (HALF + _odd(y, phi) if y > -phi.end else ZERO)
+
+
+@compiled
+def _bias_gelu_gradient(
+    x: Floats,
+    bias: Floats,
+    slope: OddFit,
+    gradient: Floats,
+    to_x: Floats,
+    sums: Floats,
+    start: int,
+    end: int,
+) -> None:
+    for group in range(start, end):
+        first, last = rows_of_group(group, len(x))
+        for i in range(first, last):
+            row, given, factors = to_x[i], x[i], gradient[i]
+            for j in range(row.size):
+                row[j] = factors[j] * (HALF + _odd(given[j] + bias[j], slope))
+            add_row(row, sums[group])

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import config, njit
 
+from tinybert.kernels.threads import THREADS
+
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint32]
@@ -72,9 +74,9 @@ def polynomial(x: np.float32, coefficients: tuple[np.float32, ...]) -> np.float3
 
 
 @compiled
-def row_sum(row: Floats) -> np.float32:
-    """Return the sum of (N,) float32."""
-    lanes = np.zeros(LANES, np.float32)
+def row_sum(row: Floats, lanes: Floats) -> np.float32:
+    """Return the sum of (N,) float32, by way of `lanes` (LANES,)."""
+    lanes[:] = ZERO
     full = row.size // LANES * LANES
     for start in range(0, full, LANES):
         for lane in range(LANES):
@@ -90,16 +92,42 @@ def row_sum(row: Floats) -> np.float32:
     return total
 
 
+def group_sums(out: Floats) -> Floats:
+    """Return room for the sums of groups of rows, (ROW_GROUPS, H) for an output (H,)."""
+    return np.zeros((ROW_GROUPS, out.size), np.float32)
+
+
 @compiled
-def column_sums(x: Floats, out: Floats) -> None:
-    """Fill `out` (H,) with the sums of the columns of (N, H), a group of rows after the other."""
-    rows = x.shape[0]
-    part = np.empty_like(out)
+def rows_of_group(group: int, rows: int) -> tuple[int, int]:
+    """Return the first of a group's rows, and the one after the last."""
+    return rows * group // ROW_GROUPS, rows * (group + 1) // ROW_GROUPS
+
+
+@compiled
+def add_row(row: Floats, sums: Floats) -> None:
+    """Add a row (H,) to sums (H,)."""
+    for j in range(row.size):
+        sums[j] += row[j]
+
+
+@compiled
+def add_groups(sums: Floats, out: Floats) -> None:
+    """Fill `out` (H,) with the sum of those of groups (ROW_GROUPS, H), in their order."""
     out[:] = ZERO
     for group in range(ROW_GROUPS):
-        part[:] = ZERO
-        for i in range(rows * group // ROW_GROUPS, rows * (group + 1) // ROW_GROUPS):
-            for j in range(x.shape[1]):
-                part[j] += x[i, j]
-        for j in range(x.shape[1]):
-            out[j] += part[j]
+        add_row(sums[group], out)
+
+
+def column_sums(x: Floats, out: Floats) -> None:
+    """Fill `out` (H,) with the sums of the columns of (N, H), a group of rows after the other."""
+    sums = group_sums(out)
+    THREADS.share(ROW_GROUPS, _column_sums, x, sums)
+    add_groups(sums, out)
+
+
+@compiled
+def _column_sums(x: Floats, sums: Floats, start: int, end: int) -> None:
+    for group in range(start, end):
+        first, last = rows_of_group(group, len(x))
+        for i in range(first, last):
+            add_row(x[i], sums[group])

@@ -3,32 +3,21 @@
 import numpy as np
 
 from tinybert.kernels.loops import (
+    LANES,
     ONE,
     ROW_GROUPS,
-    ZERO,
     Bools,
     Floats,
-    column_sums,
+    add_groups,
+    add_row,
     compiled,
+    group_sums,
     row_sum,
+    rows_of_group,
 )
+from tinybert.kernels.threads import THREADS
 
 
-@compiled
-def _normalize(row: Floats, eps: np.float32, squares: Floats) -> np.float32:
-    """Make the mean of a row 0 and its variance 1, in place; return the factor."""
-    inverse = ONE / np.float32(row.size)
-    mean = row_sum(row) * inverse
-    for j in range(row.size):
-        row[j] -= mean
-        squares[j] = row[j] * row[j]
-    factor: np.float32 = ONE / np.sqrt(row_sum(squares) * inverse + eps)
-    for j in range(row.size):
-        row[j] *= factor
-    return factor
-
-
-@compiled
 def layer_norm(x: Floats, weight: Floats, bias: Floats, eps: np.float32, out: Floats) -> None:
     """Fill `out` with the layer norm (Ba et al., arXiv 1607.06450) of the rows of `x`.
 
@@ -39,15 +28,9 @@ def layer_norm(x: Floats, weight: Floats, bias: Floats, eps: np.float32, out: Fl
         eps: Added to the variance.
         out: (N, H).
     """
-    squares = np.empty(x.shape[1], np.float32)
-    for i in range(x.shape[0]):
-        out[i] = x[i]
-        _normalize(out[i], eps, squares)
-        for j in range(x.shape[1]):
-            out[i, j] = out[i, j] * weight[j] + bias[j]
+    THREADS.share(len(x), _layer_norm, x, weight, bias, eps, out)
 
 
-@compiled
 def layer_norm_gradient(
     x: Floats,
     weight: Floats,
@@ -58,30 +41,12 @@ def layer_norm_gradient(
     to_bias: Floats,
 ) -> None:
     """Fill `to_x` (N, H), `to_weight` and `to_bias` (H,) with the gradients of `layer_norm`."""
-    rows, width = x.shape
-    inverse = ONE / np.float32(width)
-    normed, scaled = np.empty(width, np.float32), np.empty(width, np.float32)
-    products = np.empty(width, np.float32)
-    part = np.empty(width, np.float32)
-    to_weight[:] = ZERO
-    for group in range(ROW_GROUPS):
-        part[:] = ZERO
-        for i in range(rows * group // ROW_GROUPS, rows * (group + 1) // ROW_GROUPS):
-            normed[:] = x[i]
-            factor = _normalize(normed, eps, products)
-            for j in range(width):
-                part[j] += gradient[i, j] * normed[j]
-                scaled[j] = gradient[i, j] * weight[j]
-                products[j] = scaled[j] * normed[j]
-            mean, slope = row_sum(scaled) * inverse, row_sum(products) * inverse
-            for j in range(width):
-                to_x[i, j] = (scaled[j] - mean - normed[j] * slope) * factor
-        for j in range(width):
-            to_weight[j] += part[j]
-    column_sums(gradient, to_bias)
+    weights, biases = group_sums(to_weight), group_sums(to_bias)
+    THREADS.share(ROW_GROUPS, _layer_norm_gradient, x, weight, eps, gradient, to_x, weights, biases)
+    add_groups(weights, to_weight)
+    add_groups(biases, to_bias)
 
 
-@compiled
 def residual_sum(
     x: Floats, bias: Floats, keep: Bools, keep_scale: np.float32, residual: Floats, out: Floats
 ) -> None:
@@ -95,25 +60,118 @@ def residual_sum(
         residual: (N, H).
         out: (N, H).
     """
-    for i in range(x.shape[0]):
-        for j in range(x.shape[1]):
-            out[i, j] = x[i, j] + bias[j]
-        if keep.size > 1:
-            for j in range(x.shape[1]):
-                out[i, j] *= np.float32(keep[i, j]) * keep_scale
-        for j in range(x.shape[1]):
-            out[i, j] += residual[i, j]
+    THREADS.share(len(x), _residual_sum, x, bias, keep, keep_scale, residual, out)
 
 
-@compiled
 def residual_sum_gradient(
     keep: Bools, keep_scale: np.float32, gradient: Floats, to_x: Floats, to_bias: Floats
 ) -> None:
     """Fill `to_x` (N, H) and `to_bias` (H,) with the gradients of `residual_sum`."""
-    for i in range(to_x.shape[0]):
-        for j in range(to_x.shape[1]):
-            to_x[i, j] = gradient[i, j]
+    sums = group_sums(to_bias)
+    THREADS.share(ROW_GROUPS, _residual_sum_gradient, gradient, keep, keep_scale, to_x, sums)
+    add_groups(sums, to_bias)
+
+
+@compiled
+def _normalize(row: Floats, eps: np.float32, squares: Floats, lanes: Floats) -> np.float32:
+    """Make the mean of a row 0 and its variance 1, in place; return the factor."""
+    inverse = ONE / np.float32(row.size)
+    mean = row_sum(row, lanes) * inverse
+    for j in range(row.size):
+        row[j] -= mean
+        squares[j] = row[j] * row[j]
+    factor: np.float32 = ONE / np.sqrt(row_sum(squares, lanes) * inverse + eps)
+    for j in range(row.size):
+        row[j] *= factor
+    return factor
+
+
+@compiled
+def _layer_norm(
+    x: Floats, weight: Floats, bias: Floats, eps: np.float32, out: Floats, start: int, end: int
+) -> None:
+    squares, lanes = np.empty(x.shape[1], np.float32), np.empty(LANES, np.float32)
+    for i in range(start, end):
+        row = out[i]
+        row[:] = x[i]
+        _normalize(row, eps, squares, lanes)
+        for j in range(row.size):
+            row[j] = row[j] * weight[j] + bias[j]
+
+
+@compiled
+def _layer_norm_gradient(
+    x: Floats,
+    weight: Floats,
+    eps: np.float32,
+    gradient: Floats,
+    to_x: Floats,
+    weights: Floats,
+    biases: Floats,
+    start: int,
+    end: int,
+) -> None:
+    rows, width = x.shape
+    inverse = ONE / np.float32(width)
+    normed, scaled = np.empty(width, np.float32), np.empty(width, np.float32)
+    products, lanes = np.empty(width, np.float32), np.empty(LANES, np.float32)
+    for group in range(start, end):
+        part = weights[group]
+        first, last = rows_of_group(group, rows)
+        for i in range(first, last):
+            normed[:] = x[i]
+            factor = _normalize(normed, eps, products, lanes)
+            given, to_row = gradient[i], to_x[i]
+            add_row(given, biases[group])
+            for j in range(width):
+                part[j] += given[j] * normed[j]
+                scaled[j] = given[j] * weight[j]
+                products[j] = scaled[j] * normed[j]
+            mean = row_sum(scaled, lanes) * inverse
+            slope = row_sum(products, lanes) * inverse
+            for j in range(width):
+                to_row[j] = (scaled[j] - mean - normed[j] * slope) * factor
+
+
+@compiled
+def _residual_sum(
+    x: Floats,
+    bias: Floats,
+    keep: Bools,
+    keep_scale: np.float32,
+    residual: Floats,
+    out: Floats,
+    start: int,
+    end: int,
+) -> None:
+    for i in range(start, end):
+        row, given, added = out[i], x[i], residual[i]
+        for j in range(row.size):
+            row[j] = given[j] + bias[j]
         if keep.size > 1:
-            for j in range(to_x.shape[1]):
-                to_x[i, j] *= np.float32(keep[i, j]) * keep_scale
-    column_sums(to_x, to_bias)
+            kept = keep[i]
+            for j in range(row.size):
+                row[j] *= np.float32(kept[j]) * keep_scale
+        add_row(added, row)
+
+
+@compiled
+def _residual_sum_gradient(
+    gradient: Floats,
+    keep: Bools,
+    keep_scale: np.float32,
+    to_x: Floats,
+    sums: Floats,
+    start: int,
+    end: int,
+) -> None:
+    for group in range(start, end):
+        first, last = rows_of_group(group, len(to_x))
+        for i in range(first, last):
+            row = to_x[i]
+            row[:] = gradient[i]
+            if keep.size > 1:
+                kept = keep[i]
+                for j in range(row.size):
+                    row[j] *= np.float32(kept[j]) * keep_scale
+            add_row(row, sums[group])

@@ -12,8 +12,7 @@ from mindspore import Tensor, ops
 from tinybert.kernels.loops import Floats
 from tinybert.model import cpu_operators
 from tinybert.model.layers import Cell
-
-Tensors = tuple[Tensor, ...]
+from tinybert.model.tensors import Tensors
 
 TIMEOUT = 60
 """Seconds without a signal, after which the framework is asked: it knows of a graph that failed."""

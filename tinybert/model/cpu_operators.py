@@ -16,8 +16,7 @@ from mindspore import Tensor, ops
 from tinybert.kernels import attention, gelu, norm
 from tinybert.kernels.loops import Bools, Floats, column_sums, float32
 from tinybert.model.library_functions import InPlace, library_function
-
-Tensors = tuple[Tensor, ...]
+from tinybert.model.tensors import Tensors
 
 _FRAMEWORK_ONLY: ContextVar[bool] = ContextVar("framework_only", default=False)
 

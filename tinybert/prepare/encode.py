@@ -129,13 +129,14 @@ class Encoder:
         return rows
 
     def _row(self, example: Example, texts: list[Encoding]) -> EncodedRow:
-        if not self._allow_empty and not all(text.ids for text in texts):
+        ids = [text.ids for text in texts]  # a list is made at each access
+        if not self._allow_empty and not all(ids):
             raise InputError("a text is empty, or has no tokens", where=example.where)
-        lengths = [len(text.ids) for text in texts]
+        lengths = [len(each) for each in ids]
         kept = truncate(lengths, self.seq_length - 1 - len(texts))
         input_ids, segment_ids = [self._cls], [0]
-        for segment, (text, length) in enumerate(zip(texts, kept, strict=True)):
-            input_ids += [*text.ids[:length], self._sep]
+        for segment, (each, length) in enumerate(zip(ids, kept, strict=True)):
+            input_ids += [*each[:length], self._sep]
             segment_ids += [segment] * (length + 1)
         cut = sum(lengths) - sum(kept)
         self.counts["tokens"] += len(input_ids)

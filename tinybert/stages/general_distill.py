@@ -9,7 +9,8 @@ from mindspore import ops
 from tinybert.data.batch import Batch, FloatArray
 from tinybert.distill.distiller import Distiller
 from tinybert.distill.normalizers import layer_normalizers
-from tinybert.model.awaited import AwaitedGraph, Tensors
+from tinybert.model.awaited import AwaitedGraph
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.model import GeneralDistill
 from tinybert.stages.context import RunContext, StageResult
 from tinybert.stages.layers import build_distiller, layer_training

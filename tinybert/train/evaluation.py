@@ -24,8 +24,9 @@ from tinybert.metrics.answers import (
 )
 from tinybert.metrics.metrics import predicted_labels, task_metrics
 from tinybert.metrics.predictions import Predictions
-from tinybert.model.awaited import AwaitedGraph, Tensors
+from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.heads import TaskNetwork
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.task_types import AnswerTask, TaskType
 from tinybert.train.world import ALONE, AllGatherRows, World
 

@@ -15,8 +15,9 @@ from mindspore import Tensor
 from tinybert.kernels.adam import adam, sum_of_squares
 from tinybert.kernels.loops import Floats
 from tinybert.model.awaited import AwaitedGraph
+from tinybert.model.tensors import Tensors
 from tinybert.train.step import TrainingStep
-from tinybert.train.world import AllReduceSum, Tensors, World
+from tinybert.train.world import AllReduceSum, World
 
 PIECE = 1 << 20
 """Elements of a parameter that a thread updates at a time."""

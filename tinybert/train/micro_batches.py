@@ -16,9 +16,10 @@ from tinybert.data.batch import Batch
 from tinybert.model import cpu_operators
 from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.layers import Cell
+from tinybert.model.tensors import Tensors
 from tinybert.train.host_update import HostUpdate, add_in_place
 from tinybert.train.step import Parts, StepOutputs, TrainingStep
-from tinybert.train.world import AllReduceSum, Tensors, World
+from tinybert.train.world import AllReduceSum, World
 
 T = TypeVar("T")
 

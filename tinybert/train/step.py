@@ -12,10 +12,11 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from tinybert.data.batch import Batch
 from tinybert.model.layers import Cell
+from tinybert.model.tensors import Tensors
 from tinybert.recipe.schedule import Polynomial
 from tinybert.recipe.tables import ClipBy
 from tinybert.train.optimizer import AdamWeightDecay
-from tinybert.train.world import ALONE, AllReduceSum, Tensors, World
+from tinybert.train.world import ALONE, AllReduceSum, World
 
 Parts = Sequence[Batch]
 """A process's parts of a global batch, in order."""

@@ -19,8 +19,7 @@ from tinybert.data.rows import Int32Array
 from tinybert.data.sampler import IndexArray, shard
 from tinybert.errors import TrainingError
 from tinybert.model.layers import Cell
-
-Tensors = tuple[Tensor, ...]
+from tinybert.model.tensors import Tensors
 
 
 @dataclass(frozen=True)

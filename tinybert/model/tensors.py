@@ -1,0 +1,5 @@
+"""What networks take and give."""
+
+from mindspore import Tensor
+
+Tensors = tuple[Tensor, ...]
