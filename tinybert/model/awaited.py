@@ -4,6 +4,7 @@ The framework waits for a graph in a loop that keeps a core busy until the resul
 the graph itself runs on the CPU, that core is missing.
 """
 
+import ctypes
 import threading
 
 import mindspore as ms
@@ -25,6 +26,7 @@ class AwaitedGraph(Cell):
         super().__init__()
         self.has_signal = cpu_operators.used()
         self._done = threading.Event()
+        self._compiled: set[tuple[object, ...]] = set()
         if self.has_signal:
             self.signal = ops.Custom(self._set_done, lambda x: x, lambda x: x, func_type="pyfunc")
 
@@ -52,8 +54,19 @@ class AwaitedGraph(Cell):
         self._done.wait(TIMEOUT)
         returned[-1].asnumpy()
         self._done.clear()
+        shapes = tuple(None if tensor is None else tensor.shape for tensor in inputs)
+        if shapes not in self._compiled:
+            self._compiled.add(shapes)
+            _return_free_memory()
         return returned[:-1]
 
     def _set_done(self, ends: Floats) -> Floats:
         self._done.set()
         return ends
+
+
+def _return_free_memory() -> None:
+    """Give back to the system what a compilation has freed; by itself the C library keeps it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+    if trim is not None:
+        trim(0)
