@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import comb
 from pathlib import Path
 
@@ -310,14 +311,15 @@ def plant(parent: Path, true: Path, each: int, segments: int, steps: int) -> int
     print("|---|---|---|---|---|")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name in FORGERS:
-            jobs = [pool.submit(plant_one, parent, true, name, i, steps) for i in range(each)]
+            plant_number = partial(plant_one, parent, true, name, steps)
             rows = []
-            for job in jobs:
-                forgery, stretches, places = job.result()
+            for number, planted in enumerate(pool.map(plant_number, range(each))):
+                forgery, stretches, places = planted
                 predicted = {i for i, s in enumerate(stretches) if forgery.is_seen_by(s)}
                 surprises += places != predicted
                 if places != predicted:
-                    print(f"{forgery}: {places}, not {predicted}", file=sys.stderr)
+                    surprise = f"{name} {number}: {forgery}: {places}, not {predicted}"
+                    print(surprise, file=sys.stderr)
                 count = len(stretches)
                 rows.append(
                     (
@@ -339,7 +341,7 @@ def plant(parent: Path, true: Path, each: int, segments: int, steps: int) -> int
 
 
 def plant_one(
-    parent: Path, true: Path, name: str, number: int, steps: int
+    parent: Path, true: Path, name: str, steps: int, number: int
 ) -> tuple[Forgery, list[Stretch], set[int]]:
     """Plant a forgery; return it, all stretches, and the places of those that find it."""
     with tempfile.TemporaryDirectory(dir=parent) as folder:

@@ -209,7 +209,7 @@ EVERY_LOOP = """
 import hashlib
 import numpy as np
 from tinybert import randomness
-from tinybert.kernels import adam, attention, gelu, norm
+from tinybert.kernels import adam, attention, gelu, loops, norm
 from tinybert.kernels.threads import THREADS
 THREADS.use(COUNT)
 F = np.float32
@@ -237,8 +237,10 @@ flat, first, second = x.reshape(-1), draw(112 * 312), draw(112 * 312) ** 2
 square = np.array([adam.sum_of_squares(flat)])
 betas = np.array([0.9, 0.1, 0.999, 0.001], F)
 adam.adam(flat, first, second, gradient.reshape(-1), F(0.3), betas, F(0.01), F(1e-6), F(0.01))
+sums = np.empty_like(bias)
+loops.column_sums(x, sums)
 masks = randomness.keep_mask(7, "x", np.arange(9, dtype=np.uint64), (5, 33), 0.1)
-every = (*outs, heads, joined, probs, to_scores, square, flat, first, second, masks)
+every = (*outs, heads, joined, probs, to_scores, square, flat, first, second, sums, masks)
 print(*(hashlib.sha256(a.tobytes()).hexdigest()[:16] for a in every))
 """
 

@@ -66,11 +66,12 @@ def prepare_environment(
 ) -> None:
     """Set `variables` and what else the framework reads when it is imported; call it before that.
 
-    An operator uses `threads` threads.
+    An operator of the framework uses `threads` threads, and so do our own loops.
     """
     os.environ.update(variables)
     pin(arithmetic, os.environ)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    THREADS.use(threads)
     os.environ.setdefault("GLOG_v", "3")  # errors; warnings of the framework help nobody here
 
 
@@ -98,7 +99,6 @@ def select(device: str, device_id: int, threads: int) -> dict[str, bool | str]:
     else:
         ms.set_device("CPU")
         ms.device_context.cpu.op_tuning.threads_num(threads)
-        THREADS.use(threads)
     return settings
 
 

@@ -35,6 +35,17 @@ def test_what_is_encoded_is_decoded(ids, labels):
     assert found["label_ids"].tobytes() == labels.tobytes()
 
 
+def test_columns_of_equal_bytes_and_other_types_are_kept_apart():
+    narrow, wide = np.array([[1, 0]], np.int32), np.array([[1]], np.int64)
+    assert narrow.tobytes() == wide.tobytes()
+    payloads = [encode_examples({"input_ids": values})[0] for values in (narrow, wide)]
+    found = [
+        decode_examples([payload], [Column("input_ids", "int", length)])["input_ids"].tolist()
+        for payload, length in zip(payloads, (2, 1), strict=True)
+    ]
+    assert found == [[[1, 0]], [[1]]]
+
+
 def test_an_example_has_the_bytes_that_protobuf_gives_it():
     # field 1 (Features), field 1 (map entry), key "a", Feature, Int64List, packed 1, 300, -1
     expected = bytes.fromhex("0a180a160a016112111a0f0a0d01ac02" + "ff" * 9 + "01")

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from tinybert.kernels import threads
 from tinybert.model import cpu_operators
 from tinybert.model.bert import BertEncoder
 from tinybert.model.cpu_operators import framework_only
@@ -101,6 +102,27 @@ def test_loss_and_gradients_are_those_of_the_framework(options, drops, packed):
         # that of a key's bias is 0 but for rounding
         allowed = share * max(np.abs(gradient).max(), largest / 100)
         np.testing.assert_allclose(found[name], gradient, rtol=0, atol=allowed, err_msg=name)
+
+
+def test_gradients_have_the_same_bits_on_two_threads(monkeypatch):
+    config = replace(CONFIG, num_hidden_layers=2)
+    inputs = inputs_of(config, drops=True, packed=True)
+    alone = gradients(config, inputs)
+    monkeypatch.setattr(threads, "LEAST", 0)
+    ranges, share = set(), threads.THREADS.map
+    monkeypatch.setattr(
+        threads.THREADS, "map", lambda loop, each: ranges.add(len(each)) or share(loop, each)
+    )
+    threads.THREADS.use(2)
+    try:
+        shared = gradients(config, inputs)
+    finally:
+        threads.THREADS.use(1)
+    assert ranges == {2}
+    assert shared[0].tobytes() == alone[0].tobytes()
+    assert {n: g.tobytes() for n, g in shared[1].items()} == {
+        n: g.tobytes() for n, g in alone[1].items()
+    }
 
 
 def test_they_are_used_on_the_cpu_alone_unless_a_network_must_go_elsewhere():

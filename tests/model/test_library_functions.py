@@ -1,6 +1,7 @@
 """Operators that get the framework's tensors where they are."""
 
 import ctypes
+import hashlib
 import platform
 
 import mindspore as ms
@@ -76,22 +77,29 @@ def test_bits_are_the_same_where_arrays_are_copied(monkeypatch, copied):
     assert found == [(x * np.float32(0.1)).tobytes(), (x * np.float32(0.2)).tobytes()]
 
 
-@pytest.mark.parametrize("missing", ["folder", "processor", "right to write", "name"])
+def refuse(path):
+    raise OSError(f"{path}: failed to map segment from shared object")
+
+
+@pytest.mark.parametrize("missing", ["folder", "its folder", "processor", "execution", "name"])
 def test_there_is_no_library_where_it_cannot_be(monkeypatch, tmp_path, missing):
     (tmp_path / "a:b").mkdir()
-    folders = {"folder": None, "right to write": tmp_path / "none", "name": tmp_path / "a:b"}
+    folders = {"folder": None, "its folder": tmp_path / "none", "name": tmp_path / "a:b"}
     monkeypatch.setattr(loops, "FOLDER", folders.get(missing, tmp_path))
     if missing == "processor":
         monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    if missing == "execution":
+        monkeypatch.setattr(ctypes, "CDLL", refuse)
     assert library_functions._library.__wrapped__() is None
 
 
 def test_a_damaged_library_is_written_anew(monkeypatch, tmp_path):
     monkeypatch.setattr(loops, "FOLDER", tmp_path)
-    (tmp_path / "calls.so").write_bytes(b"cut")
-    assert library_functions._library.__wrapped__() is not None
     content = shared_library.shared_library(library_functions.COUNT)
-    assert (tmp_path / "calls.so").read_bytes() == content
+    path = tmp_path / f"calls-{hashlib.sha256(content).hexdigest()[:16]}.so"
+    path.write_bytes(b"cut")
+    assert library_functions._library.__wrapped__() is not None
+    assert path.read_bytes() == content
 
 
 def test_an_operator_that_fails_fails_the_graph(capfd):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mindspore import Parameter, nn
 
 from tests.train.test_step import batch, build, state
+from tinybert.kernels.threads import THREADS
 from tinybert.model.cpu_operators import framework_only
 from tinybert.train import host_update, world
 from tinybert.train.micro_batches import MicroBatchStep, tree_sum
@@ -127,11 +128,15 @@ def test_a_learning_rate_that_was_changed_since_the_step_was_built_is_used(parts
 def test_threads_that_share_an_update_leave_its_bits(parts, monkeypatch):
     monkeypatch.setattr(host_update, "PIECE", 3)
     states = []
-    for threads in (1, 2):
-        step = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE, threads=threads)
-        for some in parts:
-            step.call([some], stop=False)
-        states.append([array.tobytes() for array in state(step.step)])
+    try:
+        for threads in (1, 2):
+            THREADS.use(threads)
+            step = MicroBatchStep(build(), micro_batches=PARTS, world=ALONE)
+            for some in parts:
+                step.call([some], stop=False)
+            states.append([array.tobytes() for array in state(step.step)])
+    finally:
+        THREADS.use(1)
     assert states[0] == states[1]
 
 

@@ -7,7 +7,8 @@
 
 The map and the oneof are declared here as repeated fields, which are the same bytes: of two
 columns of one name, or of two lists in a column, protobuf would otherwise drop one in silence.
-Encoded features are bytes in their place, which are the same bytes, too.
+An `EncodedExample` has the features as bytes that are encoded already: a field of bytes and one of
+a message are equal in a file.
 Source: tensorflow/core/example/{example,feature}.proto.
 """
 
@@ -86,9 +87,9 @@ def encode_examples(columns: Mapping[str, npt.NDArray[np.generic]]) -> list[byte
     return payloads
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _encode_entry(name: str, dtype: np.dtype[np.generic], values: bytes) -> bytes:
-    """Return the features of a message that has one column, which are a part of one with more.
+    """Return Features of one column, encoded; those of all columns, joined, are those of a row.
 
     Many rows have the same mask, segments and label, which are encoded once.
     """

@@ -31,12 +31,13 @@ def split_heads(x: Floats, bias: Floats, scale: np.float32, first: int, out: Flo
 
     x is (B * S, W), bias (W,).
     """
-    THREADS.share(out.shape[0] * out.shape[1], _split_heads, x, bias, scale, first, out)
+    THREADS.share(out.shape[0] * out.shape[1], out.size, _split_heads, x, bias, scale, first, out)
 
 
 def join_heads(gradient: Floats, scale: np.float32, first: int, to_x: Floats) -> None:
     """Fill columns of `to_x` (B * S, W) from `first` on with the gradient of `split_heads`."""
-    THREADS.share(gradient.shape[0] * gradient.shape[1], _join_heads, gradient, scale, first, to_x)
+    heads = gradient.shape[0] * gradient.shape[1]
+    THREADS.share(heads, gradient.size, _join_heads, gradient, scale, first, to_x)
 
 
 def attention_probs(
@@ -52,7 +53,7 @@ def attention_probs(
         out: (B, A, S, S).
     """
     heads = scores.shape[0] * scores.shape[1]
-    THREADS.share(heads, _attention_probs, scores, bias, keep, keep_scale, out)
+    THREADS.share(heads, scores.size, _attention_probs, scores, bias, keep, keep_scale, out)
 
 
 def attention_probs_gradient(
@@ -65,9 +66,8 @@ def attention_probs_gradient(
 ) -> None:
     """Fill `to_scores` (B, A, S, S) with the gradient of `attention_probs`."""
     heads = scores.shape[0] * scores.shape[1]
-    THREADS.share(
-        heads, _attention_probs_gradient, scores, bias, keep, keep_scale, gradient, to_scores
-    )
+    arrays = scores, bias, keep, keep_scale, gradient, to_scores
+    THREADS.share(heads, scores.size, _attention_probs_gradient, *arrays)
 
 
 @compiled
@@ -101,7 +101,10 @@ def _join_heads(
 
 @compiled
 def _row_max(row: Floats, lanes: Floats) -> np.float32:
-    """Return the largest of (N,) float32, by way of `lanes`; of no numbers, any or none."""
+    """Return the largest of (N,) float32; of no numbers, any or none.
+
+    `lanes` (LANES,) is overwritten.
+    """
     lanes[:] = -np.inf
     full = row.size // LANES * LANES
     for start in range(0, full, LANES):
@@ -135,7 +138,10 @@ def _exp(row: Floats, exponents: Integers) -> None:
 
 @compiled
 def _softmax(scores: Floats, bias: Floats, out: Floats, exponents: Integers, lanes: Floats) -> None:
-    """Fill `out` with the softmax of scores + bias, all (S,)."""
+    """Fill `out` with the softmax of scores + bias, all (S,).
+
+    `exponents` (S,) int32 and `lanes` (LANES,) are overwritten.
+    """
     for j in range(out.size):
         out[j] = scores[j] + bias[j]
     largest = _row_max(out, lanes)

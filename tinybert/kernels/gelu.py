@@ -13,7 +13,7 @@ from tinybert.kernels.loops import (
     add_row,
     compiled,
     float32,
-    group_sums,
+    new_group_sums,
     polynomial,
     rows_of_group,
 )
@@ -93,7 +93,7 @@ def bias_gelu(x: Floats, bias: Floats, phi: OddFit, out: Floats) -> None:
         phi: That of a form of GELU.
         out: (N, H).
     """
-    THREADS.share(len(x), _bias_gelu, x, bias, phi, out)
+    THREADS.share(len(x), x.size, _bias_gelu, x, bias, phi, out)
 
 
 def bias_gelu_gradient(
@@ -103,8 +103,8 @@ def bias_gelu_gradient(
 
     The factor of `gradient` (N, H) is within 4e-7 of the exact derivative.
     """
-    sums = group_sums(to_bias)
-    THREADS.share(ROW_GROUPS, _bias_gelu_gradient, x, bias, slope, gradient, to_x, sums)
+    sums = new_group_sums(to_bias)
+    THREADS.share(ROW_GROUPS, x.size, _bias_gelu_gradient, x, bias, slope, gradient, to_x, sums)
     add_groups(sums, to_bias)
 
 

@@ -20,7 +20,7 @@ Loop = TypeVar("Loop", bound=Callable[..., object])
 LANES = 64
 """Sums that elements are dealt out to in turn, before these are added."""
 ROW_GROUPS = 16
-"""Groups of rows whose parts of a weight's gradient are added apart."""
+"""Groups of rows whose parts of a weight's gradient are added apart; no more threads share them."""
 
 
 _HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def polynomial(x: np.float32, coefficients: tuple[np.float32, ...]) -> np.float3
 
 @compiled
 def row_sum(row: Floats, lanes: Floats) -> np.float32:
-    """Return the sum of (N,) float32, by way of `lanes` (LANES,)."""
+    """Return the sum of (N,) float32; `lanes` (LANES,) is overwritten."""
     lanes[:] = ZERO
     full = row.size // LANES * LANES
     for start in range(0, full, LANES):
@@ -92,8 +92,8 @@ def row_sum(row: Floats, lanes: Floats) -> np.float32:
     return total
 
 
-def group_sums(out: Floats) -> Floats:
-    """Return room for the sums of groups of rows, (ROW_GROUPS, H) for an output (H,)."""
+def new_group_sums(out: Floats) -> Floats:
+    """Return zeros (ROW_GROUPS, H), which rows of groups are added to, for an output (H,)."""
     return np.zeros((ROW_GROUPS, out.size), np.float32)
 
 
@@ -119,9 +119,9 @@ def add_groups(sums: Floats, out: Floats) -> None:
 
 
 def column_sums(x: Floats, out: Floats) -> None:
-    """Fill `out` (H,) with the sums of the columns of (N, H), a group of rows after the other."""
-    sums = group_sums(out)
-    THREADS.share(ROW_GROUPS, _column_sums, x, sums)
+    """Fill `out` (H,) with the sums of the columns of (N, H), by groups of rows."""
+    sums = new_group_sums(out)
+    THREADS.share(ROW_GROUPS, x.size, _column_sums, x, sums)
     add_groups(sums, out)
 
 

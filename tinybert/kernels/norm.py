@@ -11,7 +11,7 @@ from tinybert.kernels.loops import (
     add_groups,
     add_row,
     compiled,
-    group_sums,
+    new_group_sums,
     row_sum,
     rows_of_group,
 )
@@ -26,9 +26,9 @@ def layer_norm(x: Floats, weight: Floats, bias: Floats, eps: np.float32, out: Fl
         weight: (H,).
         bias: (H,).
         eps: Added to the variance.
-        out: (N, H).
+        out: (N, H), which may be `x`.
     """
-    THREADS.share(len(x), _layer_norm, x, weight, bias, eps, out)
+    THREADS.share(len(x), x.size, _layer_norm, x, weight, bias, eps, out)
 
 
 def layer_norm_gradient(
@@ -41,10 +41,10 @@ def layer_norm_gradient(
     to_bias: Floats,
 ) -> None:
     """Fill `to_x` (N, H), `to_weight` and `to_bias` (H,) with the gradients of `layer_norm`."""
-    weights, biases = group_sums(to_weight), group_sums(to_bias)
-    THREADS.share(ROW_GROUPS, _layer_norm_gradient, x, weight, eps, gradient, to_x, weights, biases)
-    add_groups(weights, to_weight)
-    add_groups(biases, to_bias)
+    sums = new_group_sums(to_weight), new_group_sums(to_bias)
+    THREADS.share(ROW_GROUPS, x.size, _layer_norm_gradient, x, weight, eps, gradient, to_x, *sums)
+    add_groups(sums[0], to_weight)
+    add_groups(sums[1], to_bias)
 
 
 def residual_sum(
@@ -60,21 +60,25 @@ def residual_sum(
         residual: (N, H).
         out: (N, H).
     """
-    THREADS.share(len(x), _residual_sum, x, bias, keep, keep_scale, residual, out)
+    THREADS.share(len(x), x.size, _residual_sum, x, bias, keep, keep_scale, residual, out)
 
 
 def residual_sum_gradient(
     keep: Bools, keep_scale: np.float32, gradient: Floats, to_x: Floats, to_bias: Floats
 ) -> None:
     """Fill `to_x` (N, H) and `to_bias` (H,) with the gradients of `residual_sum`."""
-    sums = group_sums(to_bias)
-    THREADS.share(ROW_GROUPS, _residual_sum_gradient, gradient, keep, keep_scale, to_x, sums)
+    sums = new_group_sums(to_bias)
+    arrays = keep, keep_scale, gradient, to_x, sums
+    THREADS.share(ROW_GROUPS, to_x.size, _residual_sum_gradient, *arrays)
     add_groups(sums, to_bias)
 
 
 @compiled
 def _normalize(row: Floats, eps: np.float32, squares: Floats, lanes: Floats) -> np.float32:
-    """Make the mean of a row 0 and its variance 1, in place; return the factor."""
+    """Make the mean of a row (H,) 0 and its variance 1, in place; return the factor.
+
+    `squares` (H,) and `lanes` (LANES,) are overwritten.
+    """
     inverse = ONE / np.float32(row.size)
     mean = row_sum(row, lanes) * inverse
     for j in range(row.size):
@@ -106,8 +110,8 @@ def _layer_norm_gradient(
     eps: np.float32,
     gradient: Floats,
     to_x: Floats,
-    weights: Floats,
-    biases: Floats,
+    weight_sums: Floats,
+    bias_sums: Floats,
     start: int,
     end: int,
 ) -> None:
@@ -116,13 +120,13 @@ def _layer_norm_gradient(
     normed, scaled = np.empty(width, np.float32), np.empty(width, np.float32)
     products, lanes = np.empty(width, np.float32), np.empty(LANES, np.float32)
     for group in range(start, end):
-        part = weights[group]
+        part = weight_sums[group]
         first, last = rows_of_group(group, rows)
         for i in range(first, last):
             normed[:] = x[i]
             factor = _normalize(normed, eps, products, lanes)
             given, to_row = gradient[i], to_x[i]
-            add_row(given, biases[group])
+            add_row(given, bias_sums[group])
             for j in range(width):
                 part[j] += given[j] * normed[j]
                 scaled[j] = given[j] * weight[j]
@@ -157,9 +161,9 @@ def _residual_sum(
 
 @compiled
 def _residual_sum_gradient(
-    gradient: Floats,
     keep: Bools,
     keep_scale: np.float32,
+    gradient: Floats,
     to_x: Floats,
     sums: Floats,
     start: int,

@@ -1,48 +1,64 @@
-"""Sharing loops out to the threads of this process."""
+"""The threads of this process that loops are shared out to."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 LEAST = 1 << 15
-"""Elements of a loop's first array below which a second thread costs more than it gives."""
+"""Elements of a loop below which a second thread costs more than it gives."""
 
 
 class Threads:
-    """The threads of this process that loops are shared out to; at first one, which calls."""
+    """Threads that share work; at first only the one that calls."""
 
     def __init__(self) -> None:
-        self._others = 0
-        self._pool = ThreadPoolExecutor()
+        self._count = 1
+        self._pool: ThreadPoolExecutor | None = None
 
-    def use(self, count: int) -> None:
-        """Share out to so many threads from now on."""
-        self._pool.shutdown()
-        self._others, self._pool = count - 1, ThreadPoolExecutor(max(1, count - 1))
+    def use(self, threads: int) -> None:
+        """Share work among so many threads from now on, the one that calls among them."""
+        before = self._pool
+        self._count = threads
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        if before is not None:
+            before.shutdown()
 
     def share(
-        self,
-        count: int,
-        loop: Callable[..., object],
-        first: npt.NDArray[np.generic],
-        *others: object,
+        self, iterations: int, elements: int, loop: Callable[..., object], *arguments: object
     ) -> None:
-        """Call `loop(first, *others, start, end)` for ranges that make up `count`.
+        """Call `loop(*arguments, start, end)` for ranges that make up all iterations.
 
-        One call is made for each thread, or one in all if `first`, an array, is small.
+        There is a range for each thread, or a single one if the loop has few elements.
         """
-        parts = min(count, self._others + 1) if first.size >= LEAST else 1
-        if parts < 2:
-            loop(first, *others, 0, count)
-            return
-        own, *ranges = pairwise(count * part // parts for part in range(parts + 1))
-        running = [self._pool.submit(loop, first, *others, *each) for each in ranges]
-        loop(first, *others, *own)
+        parts = max(1, min(iterations, self._count if elements >= LEAST else 1))
+        ranges = list(pairwise(iterations * part // parts for part in range(parts + 1)))
+        self.map(lambda each: loop(*arguments, *each), ranges)
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return `function(item)` of every item; each thread takes the next that is left.
+
+        An exception is raised when no thread works any more.
+        """
+        results: dict[int, Result] = {}
+        left = enumerate(items)  # to take the next is one step of the interpreter
+
+        def work() -> None:
+            for place, item in left:
+                results[place] = function(item)
+
+        pool, others = self._pool, min(self._count, len(items)) - 1
+        running = [pool.submit(work) for _ in range(others)] if pool is not None else []
+        try:
+            work()
+        finally:
+            wait(running)
         for each in running:
             each.result()
+        return [results[place] for place in range(len(items))]
 
 
 THREADS = Threads()

@@ -211,7 +211,7 @@ class ThreadFacts(Section):
     """How much runs at the same time."""
 
     operators: Annotated[int, ENVIRONMENT]
-    """Threads of an operator of the framework."""
+    """Threads of an operator, and of the update that a CPU makes."""
     processors: Annotated[int, ENVIRONMENT]
     """Processors of the machine."""
 

@@ -26,8 +26,8 @@ class AwaitedGraph(Cell):
         super().__init__()
         self.has_signal = cpu_operators.used()
         self._done = threading.Event()
-        self._compiled: set[tuple[object, ...]] = set()
-        if self.has_signal:
+        self._compiled_shapes: set[tuple[object, ...]] = set()
+        if self.has_signal:  # one number, and a graph may have many: it needs no place in a library
             self.signal = ops.Custom(self._set_done, lambda x: x, lambda x: x, func_type="pyfunc")
 
     def compute(self, *inputs: Tensor | None) -> Tensors:
@@ -55,8 +55,8 @@ class AwaitedGraph(Cell):
         returned[-1].asnumpy()
         self._done.clear()
         shapes = tuple(None if tensor is None else tensor.shape for tensor in inputs)
-        if shapes not in self._compiled:
-            self._compiled.add(shapes)
+        if shapes not in self._compiled_shapes:
+            self._compiled_shapes.add(shapes)
             _return_free_memory()
         return returned[:-1]
 

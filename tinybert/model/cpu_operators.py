@@ -247,13 +247,13 @@ def _returning(
     """Return the function that returns what a loop writes."""
 
     def results(*inputs: Floats) -> Any:
-        found = like(*inputs)
-        alike = found if isinstance(found, tuple) else (found,)
-        shapes = [array.shape for array in alike]
+        given = like(*inputs)
+        templates = given if isinstance(given, tuple) else (given,)
+        shapes = [array.shape for array in templates]
         if shape_of is not None:
             shapes = list(shape_of(*(array.shape for array in inputs)))
-        outs = tuple(np.empty(s, a.dtype) for s, a in zip(shapes, alike, strict=True))
+        outs = tuple(np.empty(s, a.dtype) for s, a in zip(shapes, templates, strict=True))
         loop(*inputs, *outs)
-        return outs if isinstance(found, tuple) else outs[0]
+        return outs if isinstance(given, tuple) else outs[0]
 
     return results

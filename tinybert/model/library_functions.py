@@ -5,6 +5,7 @@ Python function it gives copies, keeps these as long as the graph, and copies wh
 """
 
 import ctypes
+import hashlib
 import platform
 import traceback
 from collections.abc import Callable
@@ -22,9 +23,12 @@ COUNT = 1024
 """Functions of the library, most operators of a process."""
 
 InPlace = Callable[..., None]
-"""Reads arrays of inputs, and writes into those of outputs, which come after them."""
+"""Reads arrays of inputs, and writes into those of outputs, which come after them.
 
-_Called = ctypes.CFUNCTYPE(
+They lie in the framework's memory, and must not be kept when it returns.
+"""
+
+_Callback = ctypes.CFUNCTYPE(
     ctypes.c_int,
     ctypes.c_int,  # number of tensors
     ctypes.POINTER(ctypes.c_void_p),  # where they are
@@ -52,7 +56,8 @@ def _library() -> "_Library | None":
     folder = loops.FOLDER
     if platform.machine() != shared_library.MACHINE or folder is None or ":" in str(folder):
         return None
-    path, content = folder / "calls.so", shared_library.shared_library(COUNT)
+    content = shared_library.shared_library(COUNT)
+    path = folder / f"calls-{hashlib.sha256(content).hexdigest()[:16]}.so"
     try:
         if not path.exists() or path.read_bytes() != content:
             with atomic_replace(path) as temporary:
@@ -75,25 +80,28 @@ class _Library:
     def __init__(self, path: str) -> None:
         self._path = path
         self._table = (ctypes.c_void_p * COUNT).in_dll(ctypes.CDLL(path), "table")
-        self._called: list[object] = []  # as long as the process: a graph may call them
+        self._callbacks: list[object] = []  # as long as the process: a graph may call them
 
     def add(self, function: InPlace) -> str | None:
-        """Return `file:name` of the next function, which calls a Python function from now on."""
-        place = len(self._called)
+        """Return `file:name` of the next function, which calls a Python function from now on.
+
+        None: there is no more room. Networks are built, and functions added, by one thread.
+        """
+        place = len(self._callbacks)
         if place == COUNT:
             return None
-        called = _Called(_with_arrays(function))
-        self._called.append(called)
-        self._table[place] = ctypes.cast(called, ctypes.c_void_p).value
+        callback = _Callback(_with_arrays(function))
+        self._callbacks.append(callback)
+        self._table[place] = ctypes.cast(callback, ctypes.c_void_p).value
         return f"{self._path}:{shared_library.function_name(place)}"
 
 
 def _with_arrays(function: InPlace) -> Callable[..., int]:
     """Return what is called with addresses, and calls a function with arrays in their place."""
 
-    def called(
+    def call(
         count: int,
-        addresses: list[int],
+        addresses: list[int | None],
         dimensions: list[int],
         shapes: list[list[int]],
         types: list[bytes],
@@ -111,12 +119,16 @@ def _with_arrays(function: InPlace) -> Callable[..., int]:
             return 1
         return 0
 
-    return called
+    return call
 
 
-def _array(address: int, shape: tuple[int, ...], type_name: bytes) -> npt.NDArray[np.generic]:
-    """Return the array at an address, in its memory."""
+def _array(
+    address: int | None, shape: tuple[int, ...], type_name: bytes
+) -> npt.NDArray[np.generic]:
+    """Return the array at an address, in its memory; an array without elements has no address."""
     dtype = _dtype(type_name)
+    if address is None:
+        return np.empty(shape, dtype)
     memory = (ctypes.c_char * (prod(shape) * dtype.itemsize)).from_address(address)
     return np.ndarray(shape, dtype, memory)  # type: ignore[arg-type]
 

@@ -38,8 +38,8 @@ def shared_library(count: int) -> bytes:
     hash_at = symbols_at + SYMBOL * (1 + len(names))
     hashes = struct.pack(f"<{4 + len(names)}I", *_one_chain(len(names)))
     strings_at = hash_at + len(hashes)
-    functions_at = _up(strings_at + len(strings), JUMP)
-    dynamic_at = _up(functions_at + JUMP * count, PAGE)
+    functions_at = _round_up(strings_at + len(strings), JUMP)
+    dynamic_at = _round_up(functions_at + JUMP * count, PAGE)
     table_at = dynamic_at + 6 * ENTRY
     end = table_at + ADDRESS * count
 
@@ -107,5 +107,5 @@ def _jump(distance: int) -> bytes:
     return b"\xff\x25" + struct.pack("<i", distance - 6) + b"\x90\x90"
 
 
-def _up(at: int, multiple: int) -> int:
+def _round_up(at: int, multiple: int) -> int:
     return -(-at // multiple) * multiple

@@ -35,7 +35,8 @@ class Provenance:
         self._stores = stores
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._hashed: Future[tuple[dict[str, _Checkpoint], float]]
-        self._hashed = self._pool.submit(_hash, weights)
+        # a copy: the trainings let go of the weights that they have taken
+        self._hashed = self._pool.submit(_hash, dict(weights))
 
     def check(self, record: RunRecord) -> None:
         """Compare the files of a run that is resumed with those that it began with.

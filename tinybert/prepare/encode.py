@@ -115,15 +115,16 @@ class Encoder:
         encoding = self.tokenizer.encode(
             text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
         )
-        if not encoding.ids:
+        input_ids = encoding.ids  # a list is made at each access
+        if not input_ids:
             raise InputError("a text is empty, or has no tokens", where=example.where)
         words: list[int] = []
         if not isinstance(text, str) and isinstance(example.label, Sequence):
             words = _first_pieces(encoding, example.label)
         rows = []
-        for first, tokens in split_windows(len(encoding.ids), self.seq_length - 2, stride):
+        for first, tokens in split_windows(len(input_ids), self.seq_length - 2, stride):
             here = slice(first, first + tokens)
-            ids = [self._cls, *encoding.ids[here], self._sep]
+            ids = [self._cls, *input_ids[here], self._sep]
             label = [IGNORED, *words[here], IGNORED] if words else None
             rows.append((first, EncodedRow(ids, [0] * len(ids), label)))
         return rows

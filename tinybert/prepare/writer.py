@@ -65,11 +65,11 @@ def to_block(rows: Sequence[EncodedRow], format: RowFormat) -> Block:
         label_ids = label_ids.astype(np.float32) if label == "number" else label_ids
         block["label_ids"] = label_ids
     lengths = [len(row.input_ids) for row in rows]
-    input_mask[...] = np.arange(format.seq_length) < np.array(lengths)[:, None]
-    held = input_mask.astype(bool)
-    input_ids[held] = np.fromiter(chain.from_iterable(row.input_ids for row in rows), np.int32)
-    segment_ids[held] = np.fromiter(chain.from_iterable(row.segment_ids for row in rows), np.int32)
+    is_token = np.arange(format.seq_length) < np.array(lengths)[:, None]
+    input_mask[...] = is_token
+    input_ids[is_token] = np.fromiter(chain.from_iterable(row.input_ids for row in rows), np.int32)
     for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        segment_ids[index, :length] = row.segment_ids
         if isinstance(row.label, frozenset):
             label_ids[index, list(row.label)] = 1
         elif label is not None:

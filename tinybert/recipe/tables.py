@@ -296,7 +296,7 @@ class Runtime(Table):
     data_sink_steps: PositiveInt = Field(examples=[1])
     """Steps a call with data sink; 1 without. The last call may have fewer."""
     threads: Annotated[int, Field(ge=1, le=1024)]
-    """Threads of the framework's operators in a process."""
+    """Threads of an operator in a process, and of the update that a CPU makes."""
     arithmetic: Literal["portable", "native"] | None = Field(default=None, examples=["portable"])
     """How a CPU rounds. `portable`: as every x86-64 processor with AVX2 and FMA can, so that all of
     them give equal bits; one without is refused. `native`: as is fastest on the processor, with

@@ -174,7 +174,7 @@ def _context(
         record=record,
         stores=stores,
         loaded=loaded,
-        provenance=Provenance(stores, dict(loaded)),
+        provenance=Provenance(stores, loaded),
         on_step=on_step,
         stop_requested=stop.requested,
         environment=environment,

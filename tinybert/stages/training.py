@@ -72,7 +72,7 @@ def has_checkpoint(record: RunRecord, name: str) -> bool:
 def run_training(
     context: RunContext, training: TrainingSetup, *, passed: bool = False
 ) -> TrainingResult:
-    """Train, or go on where a checkpoint was left.
+    """Train, or go on where a checkpoint was left; the last training lets go of `context.loaded`.
 
     Args:
         context: The run.
@@ -155,7 +155,6 @@ def build_compiled_step(context: RunContext, training: TrainingSetup) -> Compile
             micro_batches=plan.micro_batches,
             world=context.world,
             data_sink_steps=sink_steps,
-            threads=runtime.threads,
         )
     if sink_steps is not None:
         return MultiStep(step, steps=sink_steps)

@@ -6,7 +6,6 @@ the update compiles in a fraction of the time.
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from mindspore import Tensor
 
 from tinybert.kernels.adam import adam, sum_of_squares
 from tinybert.kernels.loops import Floats
+from tinybert.kernels.threads import THREADS
 from tinybert.model.awaited import AwaitedGraph
 from tinybert.model.tensors import Tensors
 from tinybert.train.step import TrainingStep
@@ -42,12 +42,10 @@ class HostUpdate:
         step: Holds optimizer, settings and state.
         world: The processes that share a global batch.
         in_pairs: See `AllReduceSum`.
-        threads: They share the elements; the bits do not depend on them.
     """
 
-    def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool, threads: int) -> None:
+    def __init__(self, step: TrainingStep, world: World, *, in_pairs: bool) -> None:
         self._step = step
-        self._threads = ThreadPoolExecutor(threads)
         self._total = None if world.size == 1 else _Total(AllReduceSum(world, in_pairs=in_pairs))
 
     def __call__(self, *sums: Tensor) -> Sequence[float]:
@@ -64,7 +62,7 @@ class HostUpdate:
         scale = step.loss_scale.asnumpy().item()
         update = step.optimizer_step.asnumpy().item()
         rate = step.learning_rates.asnumpy()[update].item()
-        squares = list(self._threads.map(sum_of_squares, gradients))
+        squares = THREADS.map(sum_of_squares, gradients)
         total = sum(squares)
         finite = math.isfinite(total)
         if finite:
@@ -86,7 +84,7 @@ class HostUpdate:
         ratio, root = 1.0, 1.0
         if optimizer.corrections is not None:
             ratio, root = optimizer.corrections.asnumpy()[update].tolist()
-        updates = []
+        updates: list[tuple[Any, ...]] = []
         for i, (gradient, factor) in enumerate(zip(gradients, factors, strict=True)):
             tensors = optimizer.parameters[i], optimizer.first_moment[i], optimizer.second_moment[i]
             scalars = (
@@ -97,9 +95,8 @@ class HostUpdate:
                 np.float32(optimizer.decay[i] / ratio),
             )
             for piece in _pieces(*map(_flat, tensors), gradient):
-                updates.append(self._threads.submit(_update_piece, *piece, *scalars))
-        for update_of_piece in updates:
-            update_of_piece.result()
+                updates.append((*piece, *scalars))
+        THREADS.map(lambda arguments: _update_piece(*arguments), updates)
 
     def _count(self, scale: float, finite: bool) -> None:
         """Advance the counters and the loss scale, as `TrainingStep` does."""

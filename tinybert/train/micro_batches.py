@@ -94,7 +94,6 @@ class MicroBatchStep:
         micro_batches: Parts of a global batch; None: one a process.
         world: The processes that share them.
         data_sink_steps: Steps of a call, whose outputs are read after the last; None: one.
-        threads: Of an update that the host makes.
     """
 
     def __init__(
@@ -104,7 +103,6 @@ class MicroBatchStep:
         micro_batches: int | None,
         world: World,
         data_sink_steps: int | None = None,
-        threads: int = 1,
     ) -> None:
         self.step = step
         self.micro_batches = micro_batches
@@ -117,7 +115,7 @@ class MicroBatchStep:
         self._update: Callable[..., Sequence[Tensor | float]]
         if cpu_operators.used():
             self._add = add_in_place
-            self._update = HostUpdate(step, world, in_pairs=in_pairs, threads=threads)
+            self._update = HostUpdate(step, world, in_pairs=in_pairs)
         else:
             compiled_sum = Sum()
             self._add = lambda a, b: compiled_sum(*a, *b)
