@@ -210,8 +210,9 @@ import hashlib
 import numpy as np
 from tinybert import randomness
 from tinybert.kernels import adam, attention, gelu, loops, norm
-from tinybert.kernels.threads import THREADS
-THREADS.use(COUNT)
+from tinybert.kernels import threads
+threads.LEAST = 0
+threads.THREADS.use(COUNT)
 F = np.float32
 r = np.random.default_rng(3)
 def draw(*shape): return r.integers(-2000, 2000, shape).astype(F) / F(512)

@@ -8,8 +8,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LEAST = 1 << 15
-"""Elements of a loop below which a second thread costs more than it gives."""
+LEAST = 1 << 20
+"""Elements of a loop below which a second thread costs more than it gives.
+
+The framework's threads keep the other processor busy while they wait for their next operator.
+"""
 
 
 class Threads:
