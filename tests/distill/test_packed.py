@@ -213,7 +213,7 @@ def test_packed_rows_have_the_losses_and_gradients_of_padded_rows(loss, describe
     "loss",
     [
         "layers",
-        "logits of tags",
+        pytest.param("logits of tags", marks=pytest.mark.slow),
         # the masks of its head are not packed
         pytest.param("labels of a classification", marks=pytest.mark.slow),
     ],

@@ -50,6 +50,7 @@ def test_masks_are_made_where_the_recipe_says_or_else_where_it_is_fast(device, c
     assert mask_form(plan) == form
 
 
+@pytest.mark.slow
 def test_masks_from_the_graph_and_sunk_steps_give_the_outcome_of_single_steps(run):
     plain, other = run(*NARROW, *SHORT), run(*NARROW, *SHORT, *GRAPH, *sunk(5))
     assert other["effective"]["runtime"] == {

@@ -217,6 +217,7 @@ def test_without_dropout_no_mask_is_made():
     assert batch.hidden_keep is batch.attention_keep is None
 
 
+@pytest.mark.slow
 def test_the_embedding_of_padding_learns_only_without_padding_idx():
     def moved(*changes):
         built = Built("optimizer.weight_decay=0.0", *changes)
