@@ -47,13 +47,3 @@ def test_framework_waits_where_a_graph_has_only_its_operators(matrix):
     product, total = cell.results(matrix)
     assert product.shape == (400, 400)
     assert total.asnumpy() == 80000
-
-
-def test_memory_is_given_back_after_each_compilation(matrix, monkeypatch):
-    given_back = []
-    monkeypatch.setattr(awaited, "_return_free_memory", lambda: given_back.append(len(shapes)))
-    cell, shapes = _Products(), []
-    for rows in (400, 400, 300, 400):
-        shapes.append(rows)
-        cell.results(matrix[:rows, :rows])
-    assert given_back == [1, 3]

@@ -154,8 +154,13 @@ def _numbers(index: int, features: Mapping[str, Any], column: Column) -> list[fl
 
 @cache
 def _message_class(name: str) -> Any:
-    """Return the class of a message, declared in a pool of its own."""
+    """Return the class of a message."""
+    return message_factory.GetMessageClass(_declared().message_types_by_name[name])
+
+
+@cache
+def _declared() -> Any:
+    """Return the messages, declared in a pool of their own."""
     pool = descriptor_pool.DescriptorPool()
     declaration = text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto())
-    file = pool.AddSerializedFile(declaration.SerializeToString())
-    return message_factory.GetMessageClass(file.message_types_by_name[name])
+    return pool.AddSerializedFile(declaration.SerializeToString())

@@ -4,7 +4,6 @@ The framework waits for a graph in a loop that keeps a core busy until the resul
 the graph itself runs on the CPU, that core is missing.
 """
 
-import ctypes
 import threading
 
 import mindspore as ms
@@ -26,7 +25,6 @@ class AwaitedGraph(Cell):
         super().__init__()
         self.has_signal = cpu_operators.used()
         self._done = threading.Event()
-        self._compiled_shapes: set[tuple[object, ...]] = set()
         if self.has_signal:  # one number, and a graph may have many: it needs no place in a library
             self.signal = ops.Custom(self._set_done, lambda x: x, lambda x: x, func_type="pyfunc")
 
@@ -54,19 +52,8 @@ class AwaitedGraph(Cell):
         self._done.wait(TIMEOUT)
         returned[-1].asnumpy()
         self._done.clear()
-        shapes = tuple(None if tensor is None else tensor.shape for tensor in inputs)
-        if shapes not in self._compiled_shapes:
-            self._compiled_shapes.add(shapes)
-            _return_free_memory()
         return returned[:-1]
 
     def _set_done(self, ends: Floats) -> Floats:
         self._done.set()
         return ends
-
-
-def _return_free_memory() -> None:
-    """Give back to the system what a compilation has freed; by itself the C library keeps it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
-    if trim is not None:
-        trim(0)
