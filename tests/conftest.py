@@ -12,10 +12,18 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 import runner as program
 
 pytest_plugins = ["tests.fake_runs"]
+hypothesis_settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis_settings.load_profile("any machine")
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = {path.stem: path for path in sorted((ROOT / "recipes").rglob("*.toml"))}

@@ -96,7 +96,7 @@ def test_names_that_are_no_tags_are_refused():
     assert str(error.value) == ("`PER` is no tag: a tag is O, or B-, I-, E-, S- or M- and a type")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from(TAGS), min_size=1, max_size=12), min_size=1, max_size=8))
 def test_entities_are_those_of_seqeval(rows):
     labeling = pytest.importorskip("seqeval.metrics.sequence_labeling")

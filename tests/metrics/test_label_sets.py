@@ -38,7 +38,7 @@ def test_metrics_are_as_computed_by_hand():
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bits, st.randoms(use_true_random=False))
 def test_metrics_are_those_of_scikit_learn(true, random):
     sklearn = pytest.importorskip("sklearn.metrics")

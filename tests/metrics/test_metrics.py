@@ -80,7 +80,6 @@ def test_correlations_are_as_computed_by_hand():
     assert pearson(-found, true) == pytest.approx(-pearson(found, true))
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_class_metrics_are_those_of_their_definitions(pair):
     found, true = pair
@@ -93,7 +92,6 @@ def test_class_metrics_are_those_of_their_definitions(pair):
     )
 
 
-@settings(deadline=None)
 @given(number_pairs)
 def test_correlations_are_those_of_scipy(pair):
     found, true = pair
@@ -106,7 +104,7 @@ def test_correlations_are_those_of_scipy(pair):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs)
 def test_class_metrics_are_those_of_scikit_learn(pair):
     metrics = pytest.importorskip("sklearn.metrics")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinybert.errors import RecipeError
@@ -85,13 +85,6 @@ def check(path, content, overrides=()):
                 assert network(resolved.recipe, which).vocab_size > 0
 
 
-COMMON = {
-    "deadline": None,
-    "derandomize": True,
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
-
-
 def check_override(path, base, table, name, value):
     """Give one key of a good recipe a value on the command line."""
     check(path, base.encode(), [f"{table}{name}={value}"])
@@ -105,40 +98,40 @@ OVERRIDES = {
 }
 
 
-@settings(max_examples=350, **COMMON)
+@settings(max_examples=350, derandomize=True)
 @given(content=mutated_recipes())
 def test_changed_lines_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
-@settings(max_examples=175, **COMMON)
+@settings(max_examples=175, derandomize=True)
 @given(content=damaged_recipes())
 def test_changed_bytes_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
-@settings(max_examples=100, **COMMON)
+@settings(max_examples=100, derandomize=True)
 @given(**OVERRIDES)
 def test_overrides_never_end_in_a_traceback(tmp_path, **override):
     check_override(tmp_path / "x.toml", **override)
 
 
 @pytest.mark.slow
-@settings(max_examples=1400, **COMMON)
+@settings(max_examples=1400, derandomize=True)
 @given(content=mutated_recipes())
 def test_many_changed_lines_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
 @pytest.mark.slow
-@settings(max_examples=700, **COMMON)
+@settings(max_examples=700, derandomize=True)
 @given(content=damaged_recipes())
 def test_many_changed_bytes_never_end_in_a_traceback(tmp_path, content):
     check(tmp_path / "x.toml", content)
 
 
 @pytest.mark.slow
-@settings(max_examples=400, **COMMON)
+@settings(max_examples=400, derandomize=True)
 @given(**OVERRIDES)
 def test_many_overrides_never_end_in_a_traceback(tmp_path, **override):
     check_override(tmp_path / "x.toml", **override)

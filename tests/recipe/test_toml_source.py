@@ -91,7 +91,7 @@ def leaf_paths(value, path=()):
             yield from leaf_paths(inner, (*path, index))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(documents())
 def test_both_parsers_see_the_same_keys_and_values(text):
     document = parse("x.toml", text.encode())

@@ -51,7 +51,7 @@ class AugmentInputs:
         vocabulary = load_vocabulary(records.vocab)
         network = load_network(options, records, vocabulary)
         vectors = read_word_vectors(options.word_vectors) if options.word_vectors else None
-        tokenizer = build_tokenizer(vocabulary, records.tokenizer())
+        tokenizer = build_tokenizer(vocabulary, records.tokenizer)
         room = records.seq_length
         row_maker = None
         if network is not None:
@@ -118,7 +118,7 @@ class AugmentInputs:
         return {
             "texts": index.sha256,
             "vocabulary": self.vocabulary.sha256,
-            "tokenizer": str(self.records.tokenizer()),
+            "tokenizer": str(self.records.tokenizer),
             "seq_length": self.records.seq_length,
             **facts.model_dump(mode="json", exclude=of_rows),
             "network": None if self.network is None else str(self.network.network.config),

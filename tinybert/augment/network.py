@@ -30,7 +30,7 @@ def load_network(
     )
     source = find_network(request, pooler=False)
     _check_vocabulary(source, records, vocabulary)
-    _check_tokenizer(source, records.tokenizer())
+    _check_tokenizer(source, records.tokenizer)
     if options.masked_lm is not None:
         _check_head(source, options, records, vocabulary)
     return source

@@ -75,28 +75,33 @@ def encode_examples(columns: Mapping[str, npt.NDArray[np.generic]]) -> list[byte
     Args:
         columns: Arrays (rows, length) by name; integers become Int64List, floats FloatList.
     """
-    names = sorted(columns)
     example = _message_class("EncodedExample")
-    payloads = []
-    for row in zip(*(columns[name] for name in names), strict=True):
-        entries = (
-            _encode_entry(name, values.dtype, values.tobytes())
-            for name, values in zip(names, row, strict=True)
-        )
-        payloads.append(example(features=b"".join(entries)).SerializeToString())
-    return payloads
+    entries = (_encode_column(name, columns[name]) for name in sorted(columns))
+    return [
+        example(features=b"".join(row)).SerializeToString() for row in zip(*entries, strict=True)
+    ]
+
+
+def _encode_column(name: str, values: npt.NDArray[np.generic]) -> list[bytes]:
+    """Return Features of a column (rows, length), encoded, one a row."""
+    rows, length = values.shape
+    content, size, dtype = values.tobytes(), length * values.itemsize, values.dtype.str
+    return [
+        _encode_entry(name, dtype, content[row * size : (row + 1) * size]) for row in range(rows)
+    ]
 
 
 @lru_cache(1024)
-def _encode_entry(name: str, dtype: np.dtype[np.generic], values: bytes) -> bytes:
-    """Return Features of one column, encoded; those of all columns, joined, are those of a row.
+def _encode_entry(name: str, dtype: str, values: bytes) -> bytes:
+    """Return Features of a row's column, encoded; those of all its columns, joined, are the row's.
 
     Many rows have the same mask, segments and label, which are encoded once.
     """
     features = _message_class("Features")()
     feature = features.feature.add(key=name).value
-    lists = feature.float_list if dtype.kind == "f" else feature.int64_list
-    lists.add(value=np.frombuffer(values, dtype).tolist())
+    numbers = np.frombuffer(values, dtype)
+    lists = feature.float_list if numbers.dtype.kind == "f" else feature.int64_list
+    lists.add(value=numbers.tolist())
     encoded: bytes = features.SerializeToString()
     return encoded
 

@@ -9,6 +9,7 @@ All little-endian (TensorFlow, `tensorflow/core/lib/io/record_writer.h`). Record
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,8 +31,18 @@ def masked_crc(data: bytes) -> int:
 
 def frame(payload: bytes) -> bytes:
     """Return `payload` as one record."""
-    parts = (struct.pack("<Q", len(payload)), payload)
-    return b"".join(part + struct.pack("<I", masked_crc(part)) for part in parts)
+    return b"".join((_header(len(payload)), payload, _checksum(payload)))
+
+
+@lru_cache(1024)
+def _header(length: int) -> bytes:
+    """Return what a record of so many bytes begins with; rows of one task have few lengths."""
+    packed = struct.pack("<Q", length)
+    return packed + _checksum(packed)
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack("<I", masked_crc(data))
 
 
 def write_records(file: BinaryIO, payloads: Iterable[bytes]) -> None:

@@ -46,7 +46,7 @@ def prepare_corpus(
     """
     options.check(3 if single_segments else 5)
     vocabulary = load_vocabulary(options.vocab)
-    tokenizer = build_tokenizer(vocabulary, options.tokenizer())
+    tokenizer = build_tokenizer(vocabulary, options.tokenizer)
     cls, sep, unknown = (vocabulary.ids[token] for token in (CLS, SEP, UNK))
     paths = find_texts(inputs)
     names = ("documents", "sentences", *["cut_sentences"] * single_segments, "tokens", "unknown")

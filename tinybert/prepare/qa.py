@@ -82,7 +82,7 @@ def prepare_qa(
     counts: Counter[str] = Counter(
         contexts=0, questions=0, questions_without_answer=0, misplaced_answers=0, lost_answers=0
     )
-    tokenizer = build_tokenizer(vocabulary, options.tokenizer())
+    tokenizer = build_tokenizer(vocabulary, options.tokenizer)
     encoder = WindowEncoder(tokenizer, vocabulary, options.seq_length, windows, counts)
     label: LabelKind | None = None if unlabelled else "span"
     prepared = PreparedTask(name=task, label=label, labels=None, columns={})

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,8 +64,9 @@ class PrepareOptions:
     force: bool
     """Replace `output`, if it is a directory that `prepare` made."""
 
+    @cached_property
     def tokenizer(self) -> TokenizerOptions:
-        """Return the tokenizer's options.
+        """The tokenizer's options.
 
         Raises:
             InputError: A tokenizer file beside the vocabulary is damaged, or of another tokenizer.
@@ -166,7 +168,7 @@ def write_task(
     """
     options.check(MIN_SEQ_LENGTH)
     vocabulary = load_vocabulary(options.vocab)
-    tokenizer = build_tokenizer(vocabulary, options.tokenizer())
+    tokenizer = build_tokenizer(vocabulary, options.tokenizer)
     counts = texts.counts
     if texts.task.label == "token":
         counts["kept_entities"] = 0
@@ -264,9 +266,7 @@ def _sidecar(
         dataset_type=options.format,
         seq_length=options.seq_length,
         rows=sum(file.rows or 0 for file in files),
-        vocabulary=RecordedVocabulary.of(
-            vocabulary.sha256, len(vocabulary.ids), options.tokenizer()
-        ),
+        vocabulary=RecordedVocabulary.of(vocabulary.sha256, len(vocabulary.ids), options.tokenizer),
         task=task,
         pairs=content.pairs,
         augmentation=augmentation,
