@@ -143,18 +143,30 @@ def test_heads_are_split_and_joined(normal):
     assert not to_x[:, :12].any() and not to_x[:, 24:].any()
 
 
-@pytest.mark.parametrize("queries", [1, 70])
+ROW_OF_POSITION = np.repeat([1, 2, 3, 0], [5, 34, 1, 30])
+"""Three rows in a block of 70 positions, and 30 of padding, which no query sees."""
+HIDDEN_KEYS = {
+    "of all queries": np.random.default_rng(5).random((2, 1, 1, 70)) > 0.8,
+    "of each query": np.random.default_rng(6).random((2, 1, 70, 70)) > 0.8,
+    "of packed rows": np.broadcast_to(
+        (ROW_OF_POSITION[:, None] != ROW_OF_POSITION) | (ROW_OF_POSITION == 0), (2, 1, 70, 70)
+    ),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_KEYS.values(), ids=HIDDEN_KEYS)
 @pytest.mark.parametrize("drops", [False, True])
-def test_attention_probs_and_their_gradient(normal, drops, queries):
+def test_attention_probs_and_their_gradient(normal, drops, hidden):
     scores, gradient = normal(2, 3, 70, 70, scale=4), normal(2, 3, 70, 70)
-    bias = np.where(normal(2, 1, queries, 70) > 1, F32(-10000), F32(0))
+    bias = np.where(hidden, F32(-10000), F32(0))
     keep = normal(2, 3, 70, 70) > 0 if drops else np.ones((1, 1, 1, 1), bool)
     factor = keep * 2.0 if drops else 1.0
     out, to_scores = np.empty_like(scores), np.empty_like(scores)
     attention.attention_probs(scores, bias, keep, F32(2), out)
-    probs = softmax(scores.astype(np.float64) + bias, -1)
+    probs = softmax((scores + bias).astype(np.float64), -1)
     np.testing.assert_allclose(out, probs * factor, atol=1e-6)
-    assert (out[np.broadcast_to(bias < 0, out.shape)] == 0).all()
+    sees_some = ~hidden.all(axis=-1, keepdims=True)
+    assert (out[np.broadcast_to(hidden & sees_some, out.shape)] == 0).all()
     attention.attention_probs_gradient(scores, bias, keep, F32(2), gradient, to_scores)
     kept = gradient * factor
     wanted = probs * (kept - (kept * probs).sum(-1, keepdims=True))
