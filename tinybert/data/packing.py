@@ -7,7 +7,7 @@ blocks to the next of them.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybert.data.batch import Batch, FloatArray
-from tinybert.data.sampler import IndexArray, shard
+from tinybert.data.sampler import shard
 from tinybert.errors import InputError
 
 T = TypeVar("T", bound=np.generic)
@@ -55,31 +55,11 @@ class Layout:
 
     def unpack(self, values: npt.NDArray[T], seq_length: int) -> npt.NDArray[T]:
         """Return values (P, S, ...) by row (B, seq_length, ...), 0 after a row's last token."""
+        flat = values.reshape(-1, *values.shape[2:])
         rows = np.zeros((len(self.lengths), seq_length, *values.shape[2:]), values.dtype)
-        for row, (block, here) in enumerate(self.places()):
-            rows[row, : here.stop - here.start] = values[block, here]
+        for row, (first, length) in enumerate(zip(self.firsts, self.lengths, strict=True)):
+            rows[row, :length] = flat[first : first + length]
         return rows
-
-    def places(self) -> Iterator[tuple[int, slice]]:
-        """Yield the block of each row, and its positions there."""
-        for first, length in zip(self.firsts.tolist(), self.lengths.tolist(), strict=True):
-            block, start = divmod(first, self.block_length)
-            yield block, slice(start, start + length)
-
-    def cut(self, blocks: int, rows: int) -> Iterator[tuple[IndexArray, "Layout"]]:
-        """Yield which rows lie in so many blocks at a time, and where; one graph serves for all.
-
-        Args:
-            blocks: Blocks of each layout; the last may be empty.
-            rows: Rows that each layout is filled up to, by rows without tokens.
-        """
-        size = blocks * self.block_length
-        for start in range(0, self.blocks * self.block_length, size):
-            members = np.flatnonzero((self.firsts >= start) & (self.firsts < start + size))
-            lengths, firsts = np.zeros((2, rows), np.int64)
-            lengths[: len(members)] = self.lengths[members]
-            firsts[: len(members)] = self.firsts[members] - start
-            yield members, Layout(blocks, self.block_length, lengths, firsts)
 
 
 @dataclass(frozen=True)
@@ -146,15 +126,6 @@ def choose_packing(
     return Packing(block_length, counts, fill, parts)
 
 
-def pack_rows(lengths: Lengths, block_length: int) -> Layout:
-    """Return where rows of these tokens (B,) lie in as few blocks as needed.
-
-    Raises:
-        InputError: A row is longer than a block.
-    """
-    return choose_packing([lengths], block_length).layouts(lengths)[0]
-
-
 def pack_batch(batch: Batch, layout: Layout) -> Batch:
     """Return a part of a batch, without masks, in blocks.
 
@@ -200,8 +171,9 @@ def _pack_scores(scores: FloatArray, layout: Layout) -> FloatArray:
     _, layers, heads, _, _ = scores.shape
     size = layout.block_length
     packed = np.zeros((layout.blocks, layers, heads, size, size), scores.dtype)
-    for row, (block, here) in enumerate(layout.places()):
-        length = here.stop - here.start
+    for row, (first, length) in enumerate(zip(layout.firsts, layout.lengths, strict=True)):
+        block, start = divmod(int(first), size)
+        here = slice(start, start + int(length))
         packed[block, :, :, here, here] = scores[row, :, :, :length, :length]
     return packed
 

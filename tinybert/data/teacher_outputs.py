@@ -87,10 +87,9 @@ class TeacherLogits:
         return logits
 
 
-def logits_bytes(store: TokenStore, num_labels: int, *, by_token: bool) -> npt.NDArray[np.int64]:
-    """Return the size of each row's logits, in bytes, (rows,)."""
-    numbers = store.lengths if by_token else np.ones_like(store.lengths)
-    return _FLOAT.itemsize * num_labels * numbers
+def logits_bytes(store: TokenStore, num_labels: int, *, by_token: bool) -> int:
+    """Return the size of the logits of a store's rows, in bytes."""
+    return _FLOAT.itemsize * num_labels * _positions(store, by_token)
 
 
 def write_logits(
@@ -155,14 +154,9 @@ class LayersShape:
         states = self.states * self.hidden_size * lengths
         return np.stack([states, self.scores * self.heads * lengths**2], -1)
 
-    def bytes_of_rows(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the size of the outputs for each of rows (B,), in bytes, (B,)."""
-        size: npt.NDArray[np.int64] = _FLOAT.itemsize * self.values(lengths).sum(axis=1)
-        return size
-
     def size(self, lengths: npt.NDArray[np.int64]) -> int:
         """Return the size of the outputs for rows of these tokens (B,), in bytes."""
-        return int(self.bytes_of_rows(lengths).sum())
+        return _FLOAT.itemsize * int(self.values(lengths).sum())
 
 
 @dataclass(frozen=True)

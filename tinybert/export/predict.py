@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinybert.data.batch import Batch
-from tinybert.data.packing import pack_batch, pack_rows
+from tinybert.data.packing import Layout, choose_packing, pack_batch
 from tinybert.errors import InputError
 from tinybert.export.network import inference_cell
 from tinybert.export.predictions import Logits, ReadAs, Text
@@ -74,13 +74,21 @@ def _packed_logits(network: "Prediction", rows: Sequence[EncodedRow]) -> list[Lo
     """
     lengths = np.array([len(row.input_ids) for row in rows])
     block_length = max(BLOCK_LENGTH, 1 << (int(lengths.max()) - 1).bit_length())
-    whole = pack_rows(lengths, block_length)
+    whole = choose_packing([lengths], block_length).layouts(lengths)[0]
     blocks = min(whole.blocks, CALL_BLOCKS)
-    most_rows = blocks * block_length // 2  # a row has two tokens at least
+    positions = blocks * block_length
     logits_of = network.logits if whole.blocks > blocks else network.uncompiled_logits
     logits_of_rows: list[Logits] = [np.empty(0)] * len(rows)
-    for members, layout in whole.cut(blocks, most_rows):
-        batch = pack_batch(_batch([rows[member] for member in members], most_rows), layout)
+    for start in range(0, whole.blocks * block_length, positions):
+        members = np.flatnonzero((whole.firsts >= start) & (whole.firsts < start + positions))
+        missing = (0, positions // 2 - len(members))  # a row has two tokens at least
+        layout = Layout(
+            blocks,
+            block_length,
+            np.pad(lengths[members], missing),
+            np.pad(whole.firsts[members] - start, missing),
+        )
+        batch = pack_batch(_batch([rows[member] for member in members], positions // 2), layout)
         logits = logits_of(batch).astype(np.float64)
         if logits.ndim == 3:
             logits = layout.unpack(logits, int(lengths.max()))

@@ -4,15 +4,15 @@ A frozen teacher without dropout gives the same outputs for a row whenever it is
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
 
+import numpy as np
 import structlog
 
-from tinybert.data.batch import Batch, FloatArray
-from tinybert.data.packing import Layout, Lengths
+from tinybert.data.batch import FloatArray
+from tinybert.data.packing import Layout
 from tinybert.data.teacher_outputs import (
     FORMAT,
     TEACHER,
@@ -43,15 +43,16 @@ from tinybert.recipe.network import head
 from tinybert.recipe.task_types import TASK_KINDS
 from tinybert.stages.context import RunContext
 from tinybert.train.effective import require_as_requested
-from tinybert.train.evaluation import Prediction
+from tinybert.train.evaluation import Inference, OrderedBatches, Prediction
 from tinybert.train.graph import GRAPHS, read_graph
-from tinybert.train.row_outputs import CALLS, row_outputs
 from tinybert.train.world import ALONE
 
 log = structlog.get_logger()
 
 Facts = TeacherCacheFacts | NoFacts
-Output = TypeVar("Output")
+BATCH_SIZE = 32
+"""Rows that are computed at once, whatever the recipe's batches, so that runs with other ones read
+the same outputs."""
 PAUSE = 10
 """Seconds between two lines of the log about what is computed."""
 
@@ -69,8 +70,7 @@ def cached_logits(
     """
     store, task = context.stores["data"], recipe.task
     by_token = TASK_KINDS[task.task_type].logits_by_token
-    bytes_of_rows = logits_bytes(store, task.num_labels, by_token=by_token)
-    size = int(bytes_of_rows.sum())
+    size = logits_bytes(store, task.num_labels, by_token=by_token)
     facts = _allowed(recipe, size)
     if isinstance(facts, NoFacts) or facts.unused:
         return None, facts
@@ -78,7 +78,7 @@ def cached_logits(
     def write(directory: Path) -> None:
         write_logits(
             directory,
-            _logits(recipe, context, teacher, bytes_of_rows),
+            _logits(recipe, context, teacher),
             num_labels=task.num_labels,
             size=size,
             matrix_products=lambda: _matrix_products(context, Prediction, "network-TaskNetwork"),
@@ -110,7 +110,7 @@ def cached_layers(
         cell = TeacherLayerOutputs(teacher, distiller.compared)
         write_layers(
             directory,
-            _layers(context, cell, shape),
+            _layers(context, cell, shape.heads),
             size=size,
             matrix_products=lambda: _matrix_products(context, type(cell), "teacher-BertEncoder"),
         )
@@ -187,65 +187,70 @@ def cache_key(
             "network": asdict(context.plan.networks["teacher"]),
             "weights": tensor_digest(tensor_table(weights)),
             "rows": context.stores["data"].digest,
-            "calls": CALLS,
+            "batch_size": BATCH_SIZE,
             "environment": environment,
             "kernels": loops.VERSION if cpu_operators.used() else None,
         }
     )
 
 
-def _logits(
-    recipe: TaskDistill, context: RunContext, teacher: TaskNetwork, bytes_of_rows: Lengths
-) -> Iterator[FloatArray]:
-    """Yield the logits of each row, (C,), or of its tokens, (tokens, C)."""
-    by_token = TASK_KINDS[recipe.task.task_type].logits_by_token
-    prediction = Prediction(teacher, ALONE)
+def _logits(recipe: TaskDistill, context: RunContext, teacher: TaskNetwork) -> Iterator[FloatArray]:
+    """Yield the logits of some rows (B, C), or of their tokens (tokens, C)."""
+    store, by_token = context.stores["data"], TASK_KINDS[recipe.task.task_type].logits_by_token
+    inference = Inference(Prediction(teacher, ALONE).logits, _ordered(context))
+    progress = _Progress(context)
+    for rows, _, logits in inference.batches():
+        kept = np.arange(logits.shape[1]) < store.lengths[rows, None]  # (B, S) of tags
+        yield logits[kept] if by_token else logits
+        progress.report(int(rows[-1]) + 1)
 
-    def outputs_of(batch: Batch, layout: Layout) -> Iterator[FloatArray]:
-        logits = prediction.logits(batch)
-        yield from (logits[place] for place in layout.places()) if by_token else logits
 
-    yield from _of_all_rows(context, bytes_of_rows, outputs_of)
+def _ordered(context: RunContext) -> OrderedBatches:
+    """Return the training rows in their order, in batches that no recipe chooses."""
+    store, block_length = context.stores["data"], context.plan.block_length
+    return OrderedBatches(store, BATCH_SIZE, block_length=block_length)
 
 
 def _layers(
-    context: RunContext, cell: TeacherLayerOutputs, shape: LayersShape
+    context: RunContext, cell: TeacherLayerOutputs, heads: int
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield hidden states and the like (N, tokens, H) and scores (M, A, tokens, tokens) of rows.
 
-    Without heads the scores are empty.
+    Without `heads` the scores are empty.
     """
-
-    def outputs_of(batch: Batch, layout: Layout) -> Iterator[tuple[FloatArray, FloatArray]]:
+    store, ordered = context.stores["data"], _ordered(context)
+    progress = _Progress(context)
+    for rows, batch in ordered:
+        layouts = ordered.layouts(rows)
+        (batch,) = ordered.own_parts(batch._replace(label_ids=None), layouts)
+        if layouts is None:
+            width, lengths = store.seq_length, store.batch_lengths(rows, BATCH_SIZE)
+            layouts = [Layout(BATCH_SIZE, width, lengths, np.arange(BATCH_SIZE) * width)]
+        (layout,) = layouts
         states, scores = (output.asnumpy() for output in cell.results(*batch.tensors()))
-        for block, here in layout.places():
-            yield states[block, :, here].copy(), scores[block, :, : shape.heads, here, here].copy()
+        for first, length in zip(layout.firsts, layout.lengths[: len(rows)], strict=False):
+            block, start = divmod(int(first), layout.block_length)
+            here = slice(start, start + int(length))
+            yield states[block, :, here], scores[block, :, :heads, here, here]
+        progress.report(int(rows[-1]) + 1)
 
-    bytes_of_rows = shape.bytes_of_rows(context.stores["data"].lengths)
-    yield from _of_all_rows(context, bytes_of_rows, outputs_of)
 
+class _Progress:
+    """Logs now and then how many rows are done."""
 
-def _of_all_rows(
-    context: RunContext,
-    bytes_of_rows: Lengths,
-    outputs_of: Callable[[Batch, Layout], Iterable[Output]],
-) -> Iterator[Output]:
-    """Yield the output of each training row, and log now and then how many are left."""
-    store, began = context.stores["data"], time.monotonic()
-    logged = began
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._rows = context.stores["data"].rows
+        self._began = self._reported = time.monotonic()
 
-    def reported(batch: Batch, layout: Layout) -> Iterable[Output]:
-        context.report_activity("teacher")
-        return outputs_of(batch, layout)
-
-    outputs = row_outputs(store, context.plan.block_length, bytes_of_rows, reported)
-    for done, output in enumerate(outputs, start=1):
-        yield output
+    def report(self, done: int) -> None:
+        """Report that the first `done` rows are done."""
+        self._context.report_activity("teacher")
         now = time.monotonic()
-        if now - logged > PAUSE:
-            logged = now
-            left = round((now - began) * (store.rows - done) / done)
-            log.info("teacher cache: computing", done=f"{done}/{store.rows}", seconds_left=left)
+        if now - self._reported > PAUSE:
+            self._reported = now
+            left = round((now - self._began) * (self._rows - done) / done)
+            log.info("teacher cache: computing", done=f"{done}/{self._rows}", seconds_left=left)
 
 
 def _matrix_products(context: RunContext, cell: type[Cell], scope: str) -> Mapping[str, int]:
