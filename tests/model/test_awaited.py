@@ -33,7 +33,7 @@ def test_results_come_back_without_the_signal(matrix):
 
 
 def test_results_are_computed_where_no_signal_comes(matrix, monkeypatch):
-    monkeypatch.setattr(awaited, "TIMEOUT", 0)
+    monkeypatch.setattr(awaited, "MOST", 0)
     cell = _Products()
     product, total = cell.results(matrix)
     assert np.isfinite(product.asnumpy()).all()

@@ -31,7 +31,7 @@ JUNK = [
     b"\xef\xbb\xbf", b"\xc2\xa0", b"\xe2\x80\xa8", b"\x00", b"\x1f\x8b\x08", b"1_000", b"\\ud800",
     b"\r", b"[" * 2000, b'"l": 1, ', b"-DOCSTART- ",
 ]  # fmt: skip
-SECONDS = 60
+SECONDS = 5
 
 
 def prepare(kind, path, options, corpus):

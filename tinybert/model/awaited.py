@@ -6,6 +6,7 @@ the graph itself runs on the CPU, that core is missing.
 
 import threading
 import time
+from collections.abc import Callable
 
 import mindspore as ms
 from mindspore import Tensor, ops
@@ -15,30 +16,26 @@ from tinybert.model import cpu_operators
 from tinybert.model.layers import Cell
 from tinybert.model.tensors import Tensors
 
-TIMEOUT = 60
-"""Most seconds without a signal, after which the framework is asked: it knows of a graph that
-failed. Seen once in some thousand graphs: no signal, and no core was busy."""
-LEAST, MARGIN = 1, 10
-"""Seconds that a signal is waited for, and that many times those of the one before."""
+LEAST, MARGIN, MOST = 1, 10, 60
+"""A signal is waited for LEAST seconds and MARGIN times as long as the one before took, MOST at
+most. Then the framework is asked, which knows of a graph that failed. Once in some thousand graphs
+no signal came, and no core was busy."""
 
 
 class AwaitedGraph(Cell):
     """A graph of what `compute` returns; on a CPU its last operator signals that it is done."""
 
+    compute: Callable[..., Tensors]
+    """A method of every subclass: returns float32 tensors, of which the first and the last are
+    computed last."""
+
     def __init__(self) -> None:
         super().__init__()
         self.has_signal = cpu_operators.used()
         self._done = threading.Event()
-        self._patience: float = TIMEOUT
+        self._patience: float = MOST
         if self.has_signal:  # one number, and a graph may have many: it needs no place in a library
             self.signal = ops.Custom(self._set_done, lambda x: x, lambda x: x, func_type="pyfunc")
-
-    def compute(self, *inputs: Tensor | None) -> Tensors:
-        """Return float32 tensors, the first and the last of which are computed last.
-
-        Every subclass defines it.
-        """
-        raise NotImplementedError
 
     @ms.jit  # type: ignore[untyped-decorator]
     def construct(self, *inputs: Tensor | None) -> Tensors:
@@ -56,7 +53,7 @@ class AwaitedGraph(Cell):
             return returned
         began = time.monotonic()
         if self._done.wait(self._patience):
-            self._patience = min(TIMEOUT, LEAST + MARGIN * (time.monotonic() - began))
+            self._patience = min(MOST, LEAST + MARGIN * (time.monotonic() - began))
         returned[-1].asnumpy()
         self._done.clear()
         return returned[:-1]
